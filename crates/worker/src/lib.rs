@@ -1,0 +1,3 @@
+//! Runs the owner's TypeScript in locked-down processes.
+
+pub mod protocol;
