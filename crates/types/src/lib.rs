@@ -1,1 +1,17 @@
-//! TBD
+//! The words every part of Portunus shares: ids, accounts, error codes, the API envelope, secrets.
+//!
+//! It owns shapes and their text forms. It deliberately has no behaviour: nothing here decides, reads a clock, draws a
+//! random number or knows a socket. Invariant: a value of one of these types is well formed, so nobody checks it again.
+
+mod code;
+mod envelope;
+mod ids;
+mod secret;
+
+pub use code::Code;
+pub use envelope::{ApiMessage, Envelope, MessageSource, ResultInfo};
+pub use ids::{
+    AccountId, CertificateId, Email, IdError, KvNamespaceId, ListId, ProxyEndpointId, RequestId, RuleId, ScriptName,
+    TokenId, UserId, VersionId,
+};
+pub use secret::Secret;

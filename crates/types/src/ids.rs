@@ -1,0 +1,207 @@
+//! Identifiers. Each is a type of its own, so one cannot be passed where another is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A text that is not an identifier of the expected kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+pub struct IdError {
+    text: String,
+    expected: &'static str,
+}
+
+impl IdError {
+    fn new(text: &str, expected: &'static str) -> Self {
+        // Outside input: keep errors short.
+        Self { text: text.chars().take(80).collect(), expected }
+    }
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Uuid::parse_str(text).map(Self).map_err(|_| IdError::new(text, $expected))
+            }
+        }
+    };
+}
+
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.simple().fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                if text.len() != 32 {
+                    return Err(IdError::new(text, $expected));
+                }
+                Uuid::parse_str(text).map(Self).map_err(|_| IdError::new(text, $expected))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(text.into())) } else { Err(IdError::new(text, $expected)) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+hex_id!(
+    /// An account: 32 hexadecimal digits.
+    AccountId,
+    "an account id (32 hexadecimal digits)"
+);
+hex_id!(
+    /// A Workers KV namespace: 32 hexadecimal digits.
+    KvNamespaceId,
+    "a namespace id (32 hexadecimal digits)"
+);
+hex_id!(
+    /// An API or proxy token's public id: 32 hexadecimal digits.
+    TokenId,
+    "a token id (32 hexadecimal digits)"
+);
+uuid_id!(RuleId, "a rule id (UUID)");
+uuid_id!(ListId, "a list id (UUID)");
+uuid_id!(UserId, "a user id (UUID)");
+uuid_id!(CertificateId, "a certificate id (UUID)");
+uuid_id!(ProxyEndpointId, "a proxy endpoint id (UUID)");
+uuid_id!(
+    /// One version of a Worker script.
+    VersionId,
+    "a version id (UUID)"
+);
+uuid_id!(
+    /// One request through the gateway; time-ordered (UUID v7), also the id of its log record.
+    RequestId,
+    "a request id (UUID)"
+);
+
+text_id!(
+    /// A Worker's name: 1 to 63 of `a-z 0-9 _ -`, not starting with `-`.
+    ScriptName,
+    "a script name (1 to 63 of a-z, 0-9, _ and -)",
+    |text| {
+        (1..=63).contains(&text.len())
+            && !text.starts_with('-')
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+    }
+);
+text_id!(
+    /// An e-mail address as an identity, lower case. Not a full RFC 5322 parser: one `@`, both sides present, no space or
+    /// control character, at most 254 bytes.
+    Email,
+    "an e-mail address in lower case",
+    |text| {
+        let Some((local, domain)) = text.rsplit_once('@') else { return false };
+        text.len() <= 254
+            && !local.is_empty()
+            && !local.contains('@')
+            && !domain.is_empty()
+            && !text.chars().any(|c| c.is_whitespace() || c.is_control() || c.is_uppercase())
+    }
+);
+
+#[cfg(test)]
+mod tests {
+    use super::{AccountId, Email, RuleId, ScriptName};
+
+    #[test]
+    fn account_id_reads_and_prints_32_hexadecimal_digits() {
+        let text = "0123456789abcdef0123456789abcdef";
+        assert_eq!(text.parse::<AccountId>().unwrap().to_string(), text);
+        for bad in ["", "0123", "01234567-89ab-cdef-0123-456789abcdef", "zz23456789abcdef0123456789abcdef"] {
+            assert!(bad.parse::<AccountId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rule_id_keeps_its_dashes() {
+        let text = "01302951-49f9-47c9-a400-0297e60b6a10";
+        assert_eq!(text.parse::<RuleId>().unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn script_names_and_addresses_are_checked_once() {
+        for (name, valid) in
+            [("training", true), ("a_b-1", true), ("", false), ("-x", false), ("Upper", false), ("a/b", false)]
+        {
+            assert_eq!(name.parse::<ScriptName>().is_ok(), valid, "{name}");
+        }
+        for (address, valid) in [("a@b.example", true), ("a", false), ("@b", false), ("a b@c", false), ("A@b", false)] {
+            assert_eq!(address.parse::<Email>().is_ok(), valid, "{address}");
+        }
+    }
+}
