@@ -31,10 +31,23 @@ pub struct Load {
     /// `env`, by binding name.
     pub bindings: BTreeMap<String, Binding>,
     pub limits: Limits,
+    /// What one invocation may leave behind for the next.
+    pub isolation: Isolation,
     /// Seed for `Math.random`, fresh for every process.
     pub random_seed: u64,
     /// Wall clock at load, milliseconds since the epoch.
     pub now_ms: f64,
+}
+
+/// How far the state of a script reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Isolation {
+    /// Every invocation gets its own instance of the script's modules, its own `env`, and globals that are frozen all the
+    /// way down, so nothing that one person's request stored can be read by another's.
+    #[default]
+    Request,
+    /// The modules are instantiated once per process and globals are open, as Workers do elsewhere.
+    Shared,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
