@@ -1,1 +1,60 @@
-fn main() {}
+//! Development tasks: `cargo xtask test | lint | layers | licences | bench`.
+//!
+//! It decides what "green" means. It deliberately ships nothing: no product crate depends on it.
+
+#![expect(clippy::print_stdout, reason = "a command line tool talks on standard output")]
+
+mod bench;
+mod clients;
+mod layers;
+mod licences;
+mod machine;
+mod run;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of Portunus")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything the project promises: lint, layers, licences, all tests, real clients against the real binary.
+    Test {
+        /// Leave out the real clients (SDKs, browser, git), which need packages from registries.
+        #[arg(long)]
+        without_clients: bool,
+    },
+    /// Formatting, clippy with warnings as errors, layers and budgets.
+    Lint,
+    /// Which crate may use which, and the size budgets.
+    Layers,
+    /// Licences of every dependency, yanked versions, advisories.
+    Licences,
+    /// Real clients only, against a debug build.
+    Clients,
+    /// Measures speed and size as ratios within one run.
+    Bench {
+        #[arg(value_enum)]
+        what: bench::Subject,
+        /// Seconds each measured load lasts.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Test { without_clients } => test::everything(without_clients),
+        Task::Lint => test::lint(),
+        Task::Layers => layers::check(),
+        Task::Licences => licences::check(),
+        Task::Clients => clients::all(),
+        Task::Bench { what, seconds } => bench::run(what, seconds),
+    }
+}
