@@ -1,0 +1,218 @@
+//! What a script may reach, as the caller implements it.
+//!
+//! The worker side has already checked everything that can be checked without I/O: a binding exists and has the right
+//! kind, a URL is on the egress list, names and sizes are in bounds. A host only performs. It must still refuse
+//! addresses that resolve to places no script may reach (loopback, link-local, metadata): only it resolves names.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+
+use crate::limiter::RateSpec;
+use crate::protocol::{KvKey, KvValue, LogLevel};
+use crate::script::Script;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// The one body type that crosses this crate's boundary.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Returns a body without bytes.
+#[must_use]
+pub fn empty_body() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Returns a body of one chunk.
+#[must_use]
+pub fn full_body(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The invocation on whose behalf a host acts.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    pub script: Arc<Script>,
+    pub event: EventKind,
+    /// The URL of the request being handled; absent for scheduled and queue events.
+    pub url: Option<url::Url>,
+    /// `request.cf` of the request being handled, as JSON text.
+    pub cf: Arc<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    Fetch,
+    Scheduled,
+    Queue,
+}
+
+/// Where a global `fetch` goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchTarget {
+    /// The request being handled, sent on to its own origin: same scheme, host and port, checked.
+    Origin,
+    /// A URL the script's egress list permits, or the origin of the request being handled.
+    Egress,
+}
+
+/// Why a host did not do what a script asked. Becomes an exception in the script.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct HostError {
+    /// The name of the exception: `TypeError`, `NetworkError`, …
+    pub name: &'static str,
+    pub message: String,
+}
+
+impl HostError {
+    /// An error the script sees as `TypeError`, as failed fetches are.
+    #[must_use]
+    pub fn type_error(message: impl Into<String>) -> Self {
+        Self { name: "TypeError", message: message.into() }
+    }
+
+    /// An operation this host does not offer.
+    #[must_use]
+    pub fn unavailable(what: &str) -> Self {
+        Self { name: "NotSupportedError", message: format!("{what} is not available here") }
+    }
+}
+
+/// A KV write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvWrite {
+    pub key: String,
+    pub value: Vec<u8>,
+    /// JSON text.
+    pub metadata: Option<String>,
+    pub expiration_ttl_s: Option<u64>,
+    /// Seconds since the epoch.
+    pub expiration_s: Option<u64>,
+}
+
+/// One page of KV keys; no cursor means the list is complete.
+#[derive(Debug, Clone, Default)]
+pub struct KvPage {
+    pub keys: Vec<KvKey>,
+    pub cursor: Option<String>,
+}
+
+/// Performs a script's operations. Whatever is not implemented is refused.
+pub trait Host: Send + Sync + 'static {
+    /// Sends one request and returns its response without following redirects; those are followed by the caller, which
+    /// checks every hop against the egress list.
+    fn fetch<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        target: FetchTarget,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
+        let _ = (cx, target, request);
+        refuse("fetch")
+    }
+
+    /// Calls the service a binding stands for.
+    fn service<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        service: &'a str,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
+        let _ = (cx, service, request);
+        refuse("this service")
+    }
+
+    fn kv_get<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        namespace: &'a str,
+        key: String,
+    ) -> BoxFuture<'a, Result<Option<KvValue>, HostError>> {
+        let _ = (cx, namespace, key);
+        refuse("KV")
+    }
+
+    fn kv_put<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        namespace: &'a str,
+        write: KvWrite,
+    ) -> BoxFuture<'a, Result<(), HostError>> {
+        let _ = (cx, namespace, write);
+        refuse("KV")
+    }
+
+    fn kv_delete<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        namespace: &'a str,
+        key: String,
+    ) -> BoxFuture<'a, Result<(), HostError>> {
+        let _ = (cx, namespace, key);
+        refuse("KV")
+    }
+
+    fn kv_list<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        namespace: &'a str,
+        prefix: String,
+        limit: u32,
+        cursor: Option<String>,
+    ) -> BoxFuture<'a, Result<KvPage, HostError>> {
+        let _ = (cx, namespace, prefix, limit, cursor);
+        refuse("KV")
+    }
+
+    /// Counts one use of `key` and says whether the limit leaves room. `binding` tells two limiters of a script apart.
+    fn rate_limit<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        binding: &'a str,
+        spec: RateSpec,
+        key: String,
+    ) -> BoxFuture<'a, Result<bool, HostError>> {
+        let _ = (cx, binding, spec, key);
+        refuse("rate limiting")
+    }
+
+    /// Looks `key` up in the script's response cache.
+    fn cache_match<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        key: String,
+    ) -> BoxFuture<'a, Result<Option<http::Response<Body>>, HostError>> {
+        let _ = (cx, key);
+        refuse("the cache")
+    }
+
+    fn cache_put<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        key: String,
+        response: http::Response<Body>,
+    ) -> BoxFuture<'a, Result<(), HostError>> {
+        let _ = (cx, key, response);
+        refuse("the cache")
+    }
+
+    /// Removes `key` and says whether it was there.
+    fn cache_delete<'a>(&'a self, cx: &'a CallContext, key: String) -> BoxFuture<'a, Result<bool, HostError>> {
+        let _ = (cx, key);
+        refuse("the cache")
+    }
+
+    /// Receives `console` output as it happens, bounded by the script's limit. Must not block.
+    fn log(&self, cx: &CallContext, level: LogLevel, message: &str) {
+        let _ = (cx, level, message);
+    }
+}
+
+fn refuse<'a, T: Send + 'a>(what: &'static str) -> BoxFuture<'a, Result<T, HostError>> {
+    Box::pin(std::future::ready(Err(HostError::unavailable(what))))
+}
