@@ -1,1 +1,26 @@
-//! TBD
+//! The web data plane: an explicit proxy that decides every request with policy and Workers, and records why.
+//!
+//! It owns the proxy listener, interception, the order of the stages, bodies on their way through, and the pages a person
+//! sees in place of an answer. It deliberately does not own policy (`policy`), certificates and sockets towards origins
+//! (`net`), script processes (`worker`), records on disk (`logs`) or configuration: all of that arrives in a
+//! [`Snapshot`]. Invariant: every request ends in one record, and nothing reaches an origin that no verdict let through.
+
+mod body;
+mod bypass;
+mod config;
+mod events;
+mod fault;
+mod framing;
+pub mod head;
+mod hop;
+mod identity;
+mod page;
+mod services;
+mod sniff;
+
+pub use bypass::{BypassEntry, BypassList, PatternError, default_entries};
+pub use config::GatewayConfig;
+pub use events::{SecurityEvent, SecurityEventKind};
+pub use identity::{Directory, Endpoint, EndpointKind, Group, Network, NetworkError, Person, TokenHash};
+pub use page::Look;
+pub use services::Services;

@@ -1,0 +1,234 @@
+//! Bodies: the one boxed type, reading ahead with a bound, and counting what passes.
+//!
+//! Nothing here decides. Invariant: at most the given bound of a body is in memory; the rest waits with the peer, because
+//! no frame is polled before the consumer asks.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+pub use worker::{Body, BoxError, empty_body, full_body};
+
+/// Boxes any body.
+pub(crate) fn boxed<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// The start of a body, read ahead.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Head {
+    /// At most the bound and the rest of one frame.
+    pub(crate) bytes: Bytes,
+    /// The whole body is in `bytes`.
+    pub(crate) complete: bool,
+}
+
+/// How long reading ahead waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// A pause of this length ends it once `minimum` bytes are there.
+    pub(crate) pause: Duration,
+    /// What a signature needs: below it, a sender that pauses on purpose is waited for.
+    pub(crate) minimum: usize,
+    /// The wait for one frame below the minimum.
+    pub(crate) limit: Duration,
+}
+
+/// Reads until `bound` bytes are there, the body ends, or nothing more arrives.
+///
+/// Returns the head and a body that yields everything again, trailers included.
+///
+/// # Errors
+/// The body's own error.
+pub(crate) async fn read_ahead(mut body: Body, bound: usize, patience: Patience) -> Result<(Head, Body), BoxError> {
+    let mut frames = VecDeque::new();
+    let mut size = 0;
+    let mut complete = body.is_end_stream();
+    while !complete && size < bound {
+        let wait = if size < patience.minimum { patience.limit } else { patience.pause };
+        let next = match tokio::time::timeout(wait, body.frame()).await {
+            Ok(next) => next,
+            // A stream that pauses (server-sent events, a slow upload) is judged by what it has said.
+            Err(_) => break,
+        };
+        match next {
+            None => complete = true,
+            Some(frame) => {
+                let frame = frame?;
+                size += frame.data_ref().map_or(0, Bytes::len);
+                complete = frame.is_trailers() || body.is_end_stream();
+                frames.push_back(frame);
+            }
+        }
+    }
+    let bytes = join(&frames);
+    let head = Head { bytes, complete };
+    Ok((head, boxed(Replayed { frames, rest: body })))
+}
+
+/// Joins data frames; one frame is shared, not copied.
+fn join(frames: &VecDeque<Frame<Bytes>>) -> Bytes {
+    let mut data = frames.iter().filter_map(Frame::data_ref);
+    match (data.next(), data.next()) {
+        (None, _) => Bytes::new(),
+        (Some(only), None) => only.clone(),
+        (Some(first), Some(second)) => {
+            let mut joined = Vec::with_capacity(frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum());
+            joined.extend_from_slice(first);
+            joined.extend_from_slice(second);
+            data.for_each(|bytes| joined.extend_from_slice(bytes));
+            joined.into()
+        }
+    }
+}
+
+/// Frames that were read ahead, then the rest.
+struct Replayed {
+    frames: VecDeque<Frame<Bytes>>,
+    rest: Body,
+}
+
+impl http_body::Body for Replayed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(frame) = self.frames.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        Pin::new(&mut self.rest).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held: u64 = self.frames.iter().filter_map(Frame::data_ref).map(|bytes| bytes.len() as u64).sum();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(held + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(held + upper);
+        }
+        hint
+    }
+}
+
+/// A body that counts its data bytes and keeps `held` until it is done or dropped.
+pub(crate) struct Metered<H> {
+    body: Body,
+    counter: Arc<AtomicU64>,
+    held: Option<H>,
+}
+
+impl<H: Send + Unpin + 'static> Metered<H> {
+    pub(crate) fn boxed(body: Body, counter: Arc<AtomicU64>, held: H) -> Body {
+        // A body without frames is never polled; what it would hold ends here.
+        if body.is_end_stream() {
+            drop(held);
+            return body;
+        }
+        boxed(Self { body, counter, held: Some(held) })
+    }
+}
+
+impl<H: Unpin> http_body::Body for Metered<H> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let next = Pin::new(&mut self.body).poll_frame(context);
+        match &next {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(bytes) = frame.data_ref() {
+                    self.counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                }
+                if self.body.is_end_stream() {
+                    self.held = None;
+                }
+            }
+            Poll::Ready(None | Some(Err(_))) => self.held = None,
+            Poll::Pending => {}
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http::HeaderMap;
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::{BoxError, Patience, boxed, read_ahead};
+
+    const PATIENCE: Patience =
+        Patience { pause: Duration::from_secs(1), minimum: 4, limit: Duration::from_secs(30) };
+
+    fn streamed(frames: Vec<Frame<Bytes>>) -> super::Body {
+        boxed(StreamBody::new(stream::iter(frames.into_iter().map(Ok::<_, BoxError>))))
+    }
+
+    fn data(text: &'static str) -> Frame<Bytes> {
+        Frame::data(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[tokio::test]
+    async fn reading_ahead_stops_at_the_bound_and_loses_nothing() {
+        let trailers = || {
+            let mut map = HeaderMap::new();
+            map.insert("x-sum", "1".parse().unwrap());
+            Frame::trailers(map)
+        };
+        for (bound, expected, complete) in [(1, "abc", false), (4, "abcdef", false), (100, "abcdefghi", true)] {
+            let body = streamed(vec![data("abc"), data("def"), data("ghi"), trailers()]);
+            let (head, body) = read_ahead(body, bound, PATIENCE).await.unwrap();
+            assert_eq!((head.bytes.as_ref(), head.complete), (expected.as_bytes(), complete), "{bound}");
+            let collected = body.collect().await.unwrap();
+            assert_eq!(collected.trailers().unwrap()["x-sum"], "1");
+            assert_eq!(collected.to_bytes(), "abcdefghi");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_pauses_is_judged_by_what_it_has_said() {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, BoxError>>(4);
+        sender.send(Ok(data("data: 1\n\n"))).await.unwrap();
+        let receiving = stream::unfold(receiver, |mut receiver| async {
+            let next = receiver.recv().await?;
+            Some((next, receiver))
+        });
+        let body = boxed(StreamBody::new(Box::pin(receiving)));
+        let (head, _body) = read_ahead(body, 1000, PATIENCE).await.unwrap();
+        assert_eq!((head.bytes.as_ref(), head.complete), (b"data: 1\n\n".as_ref(), false));
+    }
+}

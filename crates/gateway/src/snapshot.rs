@@ -1,0 +1,95 @@
+//! Everything a request needs to be decided: one immutable value, built off the hot path and swapped whole.
+//!
+//! Plain data; `server` builds it from the store. Invariant: a request sees one snapshot from its first stage to its
+//! record, so rules, people and certificates in it belong together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use types::{AccountId, RuleId, ScriptName};
+
+use crate::bypass::BypassList;
+use crate::identity::{Directory, Endpoint};
+use crate::page::Look;
+
+/// One revision of an account's configuration.
+pub struct Snapshot {
+    pub account: AccountId,
+    pub revision: u64,
+    pub http: policy::HttpRuleset,
+    /// The scripts that `worker` actions name.
+    pub scripts: HashMap<ScriptName, Arc<worker::Script>>,
+    /// The script of each rule with a `managed` action: the template's modules, `env.parameters` bound to the rule's own.
+    pub managed: HashMap<RuleId, Arc<worker::Script>>,
+    pub people: Directory,
+    pub proxy_endpoints: Vec<Endpoint>,
+    pub settings: Settings,
+    /// Hosts that are never inspected; starts as [`crate::default_entries`].
+    pub bypass: BypassList,
+    /// Signs leaf certificates with the account's authority.
+    pub minter: Arc<net::Minter>,
+    /// Resolves, guards, dials and pools; its guard carries the allow list, its trust the extra roots. Reuse the same
+    /// value in the next snapshot unless these changed, so that connections survive.
+    pub upstream: Arc<net::upstream::Pool>,
+}
+
+/// The account settings that bear on web traffic (reference section 5.6).
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `tls_decrypt.enabled`; off means that TLS is passed through and recorded.
+    pub tls_decrypt: bool,
+    pub block_page: BlockPage,
+    /// A name rules and pages show for the account.
+    pub logging: Logging,
+    /// Every request needs a credential or a proxy endpoint, loopback included.
+    pub require_identity: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tls_decrypt: true,
+            block_page: BlockPage::default(),
+            logging: Logging::default(),
+            require_identity: false,
+        }
+    }
+}
+
+/// What a blocked person sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlockPage {
+    /// Mode `redirect_uri`: answered with 307.
+    pub redirect: Option<BlockRedirect>,
+    pub look: Look,
+}
+
+/// Where blocked people are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockRedirect {
+    pub target_uri: String,
+    pub include_context: bool,
+}
+
+/// What of the traffic is recorded (reference section 5.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logging {
+    /// Leaves source address, e-mail, user id, device id, URL, referer and user agent out of records.
+    pub redact_pii: bool,
+    pub http: LogSwitches,
+    pub l4: LogSwitches,
+}
+
+/// Both off records nothing; `log_all` records everything, whatever `log_blocks` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSwitches {
+    pub log_all: bool,
+    pub log_blocks: bool,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        let all = LogSwitches { log_all: true, log_blocks: true };
+        Self { redact_pii: false, http: all, l4: all }
+    }
+}
