@@ -1,0 +1,710 @@
+//! Which connection carries a request: an idle HTTP/1.1 one, a shared HTTP/2 one, or a new one.
+//!
+//! It decides reuse, and repeats a request only when the origin cannot have acted on it. It does not follow redirects,
+//! add headers beyond what a protocol demands, or time responses out. Invariant: connections are shared only between
+//! requests with an equal [`Route`], idle ones are bounded per route, in total and in age, and every task ends with the
+//! pool.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use types::Code;
+
+use super::connect::{CertificatePolicy, ConnectError, Connector, DialTimings, Route, UpstreamConnection};
+use super::profile::{OriginProfile, OriginProfiles};
+use super::shape;
+use super::trust::OriginCertificate;
+use crate::BoxError;
+use crate::host::Scheme;
+use crate::tls::{Offer, Protocol, TlsInfo};
+use crate::transport::Counters;
+
+/// The one type request bodies are erased to.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// How long a request waits for another one's dial that may end in a connection they can share.
+const WAIT_FOR_DIAL: Duration = Duration::from_secs(1);
+
+/// Times one request is given another connection.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Bounds of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolLimits {
+    pub idle_per_route: usize,
+    /// Idle HTTP/1.1 connections and open HTTP/2 connections together.
+    pub connections_total: usize,
+    pub idle_for: Duration,
+    /// HTTP/2 connections opened to one route once the earlier ones are full.
+    pub http2_per_route: usize,
+    /// How many response headers are accepted from an HTTP/1.1 origin.
+    pub max_headers: usize,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self {
+            idle_per_route: 64,
+            connections_total: 2_048,
+            idle_for: Duration::from_secs(60),
+            http2_per_route: 4,
+            max_headers: 256,
+        }
+    }
+}
+
+/// What is known about the connection that carried an exchange.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    pub peer: SocketAddr,
+    pub protocol: Protocol,
+    pub tls: Option<TlsInfo>,
+    pub certificate: Option<Arc<OriginCertificate>>,
+    /// What it took to make the connection; nothing of it was spent again if it was reused.
+    pub timings: DialTimings,
+    /// Bytes of the whole connection, shared by every exchange on it.
+    pub counters: Arc<Counters>,
+}
+
+/// A response and the connection it came over.
+#[derive(Debug)]
+pub struct Exchange {
+    pub response: Response<ResponseBody>,
+    pub connection: Arc<ConnectionInfo>,
+    /// The connection had carried another request, or was made ahead of this one.
+    pub reused: bool,
+}
+
+/// Why a request got no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The origin wants HTTP/1.1, or its HTTP/2 does not work. The pool will use HTTP/1.1 for it from here on.
+    #[error("origin's HTTP/2 cannot be used")]
+    Http2Unusable(#[source] hyper::Error),
+    #[error("request cannot be expressed in HTTP")]
+    Request(#[source] http::Error),
+    #[error("exchange with the origin failed")]
+    Exchange(#[source] hyper::Error),
+    #[error("pool is shut down")]
+    ShutDown,
+}
+
+impl SendError {
+    /// Reports whether sending the same request again, body included, will go over HTTP/1.1 and may succeed.
+    pub const fn retry_over_http1(&self) -> bool {
+        matches!(self, Self::Http2Unusable(_))
+    }
+
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Connect(error) => error.code(),
+            Self::Request(_) => Code::InvalidInput,
+            Self::Http2Unusable(_) | Self::Exchange(_) | Self::ShutDown => Code::Unavailable,
+        }
+    }
+}
+
+/// How full a pool is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolStatus {
+    pub routes: usize,
+    pub idle_http1: usize,
+    pub http2: usize,
+}
+
+/// Connections to origins, shared by everyone who holds a clone. Dropping the last one closes them.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+    _stop: Arc<DropGuard>,
+}
+
+struct Inner {
+    connector: Arc<Connector>,
+    limits: PoolLimits,
+    state: Mutex<State>,
+    profiles: OriginProfiles,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    slots: HashMap<Route, Slot>,
+    /// Idle HTTP/1.1 and open HTTP/2 connections over all slots.
+    total: usize,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// Last in, first out: the freshest is the likeliest to be alive.
+    idle: Vec<Idle>,
+    shared: Vec<Arc<Shared>>,
+    /// Held while a connection that others may share is being made.
+    gate: Arc<tokio::sync::Mutex<()>>,
+}
+
+struct Idle {
+    sender: http1::SendRequest<Body>,
+    info: Arc<ConnectionInfo>,
+    since: Instant,
+}
+
+/// An HTTP/2 connection.
+struct Shared {
+    sender: http2::SendRequest<Body>,
+    info: Arc<ConnectionInfo>,
+    in_flight: AtomicUsize,
+    /// What the origin allows; kept up to date by the connection's task.
+    max_streams: Arc<AtomicUsize>,
+    last_used: Mutex<Instant>,
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        !self.sender.is_closed() && self.in_flight.load(Ordering::Relaxed) < self.max_streams.load(Ordering::Relaxed)
+    }
+}
+
+/// The right to use a connection for one exchange.
+enum Lease {
+    Http1 { sender: http1::SendRequest<Body>, info: Arc<ConnectionInfo> },
+    Http2(StreamLease),
+}
+
+/// Counts one stream of a shared connection for as long as it lives.
+struct StreamLease(Arc<Shared>);
+
+impl StreamLease {
+    /// The caller holds the pool's lock, so two leases never take the last stream.
+    fn take(shared: &Arc<Shared>) -> Self {
+        shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for StreamLease {
+    fn drop(&mut self) {
+        *self.0.last_used.lock() = Instant::now();
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Lease {
+    fn info(&self) -> Arc<ConnectionInfo> {
+        match self {
+            Self::Http1 { info, .. } => Arc::clone(info),
+            Self::Http2(lease) => Arc::clone(&lease.0.info),
+        }
+    }
+
+    const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Http1 { .. } => Protocol::Http1,
+            Self::Http2(_) => Protocol::Http2,
+        }
+    }
+
+    async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+        match self {
+            Self::Http1 { sender, .. } => sender.try_send_request(request).await.map_err(Failure::from),
+            Self::Http2(lease) => lease.0.sender.clone().try_send_request(request).await.map_err(Failure::from),
+        }
+    }
+}
+
+/// A request that was not answered, with the request itself if none of it was sent.
+struct Failure {
+    error: hyper::Error,
+    unsent: Option<Request<Body>>,
+}
+
+impl From<hyper::client::conn::TrySendError<Request<Body>>> for Failure {
+    fn from(mut error: hyper::client::conn::TrySendError<Request<Body>>) -> Self {
+        let unsent = error.take_message();
+        Self { error: error.into_error(), unsent }
+    }
+}
+
+impl Pool {
+    /// Makes an empty pool. Call it on the runtime that will drive the connections.
+    pub fn new(connector: Arc<Connector>, limits: PoolLimits) -> Self {
+        let stop = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            connector,
+            limits,
+            state: Mutex::default(),
+            profiles: OriginProfiles::new(),
+            tasks: TaskTracker::new(),
+            stop: stop.clone(),
+        });
+        inner.tasks.spawn(sweep(Arc::downgrade(&inner), stop.clone(), limits.idle_for));
+        Self { inner, _stop: Arc::new(stop.drop_guard()) }
+    }
+
+    pub fn connector(&self) -> &Arc<Connector> {
+        &self.inner.connector
+    }
+
+    /// Sends `request` over a connection of `route`.
+    ///
+    /// The URI may be absolute or just a path; the `Host` header or the URI's authority is what the origin is told, and
+    /// the route's own is used when both are missing. Headers that belong to one connection are removed for HTTP/2. A
+    /// request with an `Upgrade` header goes over HTTP/1.1; after a 101, `hyper::upgrade::on(response)` yields the stream.
+    ///
+    /// A request is sent again only if nothing of it was sent, or if it is safe, has no body, and the connection it was
+    /// sent on had been idle.
+    ///
+    /// # Errors
+    ///
+    /// When no connection can be made or the exchange fails.
+    pub async fn send<B>(&self, route: &Route, request: Request<B>) -> Result<Exchange, SendError>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        // Boxed: the state machine below is large and every caller would carry it.
+        Box::pin(Arc::clone(&self.inner).send(route.clone(), request)).await
+    }
+
+    /// Returns what is known about the origin of `route`, dialling it if nothing is.
+    ///
+    /// The connection made for that is kept for the request that usually follows. The certificate's verdict is in the
+    /// profile; an untrusted one is not an error here.
+    ///
+    /// # Errors
+    ///
+    /// When the origin cannot be connected to.
+    pub async fn prepare(&self, route: &Route) -> Result<Arc<OriginProfile>, ConnectError> {
+        if let Some(known) = self.profile(route) {
+            return Ok(known);
+        }
+        Box::pin(Arc::clone(&self.inner).prepare(route.clone())).await
+    }
+
+    /// Returns what is known about the origin of `route` without dialling.
+    pub fn profile(&self, route: &Route) -> Option<Arc<OriginProfile>> {
+        let known = self.inner.profiles.find(&route.origin, route.offer)?;
+        (route.origin.scheme == Scheme::Http || known.certificate.is_some()).then_some(known)
+    }
+
+    /// Forgets every profile and closes every idle connection, as after a change of roots or of the guard.
+    pub fn forget(&self) {
+        self.inner.profiles.clear();
+        let mut state = self.inner.state.lock();
+        state.slots.clear();
+        state.total = 0;
+    }
+
+    pub fn status(&self) -> PoolStatus {
+        let state = self.inner.state.lock();
+        let mut status = PoolStatus { routes: state.slots.len(), ..PoolStatus::default() };
+        for slot in state.slots.values() {
+            status.idle_http1 += slot.idle.len();
+            status.http2 += slot.shared.len();
+        }
+        status
+    }
+
+    /// Closes every connection and waits until their tasks have ended. Requests in flight fail.
+    pub async fn shut_down(&self) {
+        self.inner.stop.cancel();
+        self.forget();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    async fn send(self: Arc<Self>, mut route: Route, mut request: Request<Body>) -> Result<Exchange, SendError> {
+        if request.headers().contains_key(http::header::UPGRADE) {
+            route.offer = Offer::Http1;
+        }
+        let keep = route.partition.is_some() || !shape::authenticates_connection(request.headers());
+        let mut fresh_only = false;
+        for attempt in 1.. {
+            if self.known_http1_only(&route) {
+                route.offer = Offer::Http1;
+            }
+            let (mut lease, reused) = Box::pin(self.acquire(&route, fresh_only)).await?;
+            let protocol = lease.protocol();
+            let shaped = shape::request(request, &route.origin, protocol).map_err(SendError::Request)?;
+            let copy = (reused || protocol == Protocol::Http2).then(|| shape::replayable(&shaped)).flatten();
+            let failure = match lease.send(shaped).await {
+                Ok(response) => return Ok(self.answer(route, lease, response, reused, keep)),
+                Err(failure) => failure,
+            };
+            let unusable = protocol == Protocol::Http2 && shape::http2_unusable(&failure.error);
+            if unusable {
+                self.profiles.http1_only(&route.origin, route.offer);
+            }
+            let refused = unusable || shape::refused_stream(&failure.error);
+            let again = match failure.unsent {
+                Some(unsent) => Some(unsent),
+                None if refused || reused => copy,
+                None => None,
+            };
+            match again {
+                Some(again) if attempt < MAX_ATTEMPTS => request = again,
+                _ if unusable => return Err(SendError::Http2Unusable(failure.error)),
+                _ => return Err(SendError::Exchange(failure.error)),
+            }
+            fresh_only = attempt + 1 == MAX_ATTEMPTS;
+        }
+        Err(SendError::ShutDown)
+    }
+
+    fn known_http1_only(&self, route: &Route) -> bool {
+        route.offer.includes(Protocol::Http2)
+            && route.origin.scheme == Scheme::Https
+            && self.profiles.find(&route.origin, route.offer).is_some_and(|profile| profile.http1_only)
+    }
+
+    fn answer(
+        self: &Arc<Self>,
+        route: Route,
+        lease: Lease,
+        response: Response<Incoming>,
+        reused: bool,
+        keep: bool,
+    ) -> Exchange {
+        let connection = lease.info();
+        let keep = keep
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && (route.partition.is_some() || !shape::challenges_connection(response.headers()));
+        let held = Held { lease: Some(lease), route, pool: Arc::downgrade(self), keep };
+        let response = response.map(|incoming| ResponseBody::new(incoming, held));
+        Exchange { response, connection, reused }
+    }
+
+    /// Returns a connection and whether it had been used or waiting.
+    async fn acquire(&self, route: &Route, fresh_only: bool) -> Result<(Lease, bool), SendError> {
+        if self.stop.is_cancelled() {
+            return Err(SendError::ShutDown);
+        }
+        if !fresh_only && let Some(lease) = self.take(route) {
+            return Ok((lease, true));
+        }
+        if !self.may_become_shared(route) {
+            return self.open(route).await.map(|lease| (lease, false));
+        }
+        let gate = Arc::clone(&self.state.lock().slots.entry(route.clone()).or_default().gate);
+        // Whoever waits too long dials for itself: one silent origin must not make a queue.
+        let _turn = timeout(WAIT_FOR_DIAL, gate.lock()).await.ok();
+        if !fresh_only && let Some(lease) = self.take(route) {
+            return Ok((lease, true));
+        }
+        self.open(route).await.map(|lease| (lease, false))
+    }
+
+    fn may_become_shared(&self, route: &Route) -> bool {
+        route.offer.includes(Protocol::Http2)
+            && self
+                .profiles
+                .find(&route.origin, route.offer)
+                .is_none_or(|profile| profile.alpn == Some(Protocol::Http2))
+    }
+
+    fn take(&self, route: &Route) -> Option<Lease> {
+        let mut state = self.state.lock();
+        let State { slots, total } = &mut *state;
+        let slot = slots.get_mut(route)?;
+        let before = slot.idle.len() + slot.shared.len();
+        slot.shared.retain(|shared| !shared.sender.is_closed());
+        let found = slot.take(self.limits.http2_per_route);
+        *total -= before - slot.idle.len() - slot.shared.len();
+        found
+    }
+
+    async fn open(&self, route: &Route) -> Result<Lease, SendError> {
+        let connection = self.connector.connect(route).await?;
+        let profile = OriginProfile::new(connection.tls.clone(), connection.certificate.clone());
+        self.profiles.learn(&route.origin, route.offer, profile);
+        self.speak(route, connection).await
+    }
+
+    async fn prepare(self: Arc<Self>, route: Route) -> Result<Arc<OriginProfile>, ConnectError> {
+        let untrusted = route.clone().with_certificates(CertificatePolicy::AcceptUntrusted);
+        let connection = self.connector.connect(&untrusted).await?;
+        let profile = OriginProfile::new(connection.tls.clone(), connection.certificate.clone());
+        let valid = profile.certificate.as_ref().is_none_or(|certificate| certificate.is_valid());
+        let profile = self.profiles.learn(&route.origin, route.offer, profile);
+        // An untrusted connection waits where only a request that accepts it will look.
+        let route = if valid { route } else { untrusted };
+        match self.speak(&route, connection).await {
+            Ok(Lease::Http1 { sender, info }) => self.park(route, sender, info),
+            Ok(Lease::Http2(_)) => {}
+            Err(error) => tracing::debug!(%error, %route.origin, "origin's connection was not kept"),
+        }
+        Ok(profile)
+    }
+
+    /// Starts HTTP on a connection; a shared one is entered for others at once.
+    async fn speak(&self, route: &Route, connection: UpstreamConnection) -> Result<Lease, SendError> {
+        let prior_knowledge = route.origin.scheme == Scheme::Http && route.offer == Offer::Http2;
+        let protocol = if prior_knowledge { Protocol::Http2 } else { connection.protocol() };
+        let info = Arc::new(ConnectionInfo {
+            peer: connection.peer,
+            protocol,
+            tls: connection.tls,
+            certificate: connection.certificate,
+            timings: connection.timings,
+            counters: connection.counters,
+        });
+        let io = TokioIo::new(connection.stream);
+        match protocol {
+            Protocol::Http1 => {
+                let (sender, driver) = http1::Builder::new()
+                    .max_headers(self.limits.max_headers)
+                    .handshake::<_, Body>(io)
+                    .await
+                    .map_err(|error| ConnectError::Http(error.into()))?;
+                self.drive(async move { driver.with_upgrades().await });
+                Ok(Lease::Http1 { sender, info })
+            }
+            Protocol::Http2 => {
+                let executor = Executor { tasks: self.tasks.clone(), stop: self.stop.clone() };
+                let (sender, mut driver) = http2::Builder::new(executor)
+                    .timer(TokioTimer::new())
+                    .adaptive_window(true)
+                    .max_header_list_size(256 * 1024)
+                    .handshake::<_, Body>(io)
+                    .await
+                    .map_err(|error| ConnectError::Http(error.into()))?;
+                let max_streams = Arc::new(AtomicUsize::new(driver.current_max_send_streams()));
+                let announced = Arc::clone(&max_streams);
+                self.drive(std::future::poll_fn(move |cx| {
+                    let outcome = Pin::new(&mut driver).poll(cx);
+                    announced.store(driver.current_max_send_streams(), Ordering::Relaxed);
+                    outcome
+                }));
+                Ok(Lease::Http2(self.enter(route, sender, info, max_streams)))
+            }
+        }
+    }
+
+    fn drive(&self, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            if let Some(Err(error)) = stop.run_until_cancelled(connection).await {
+                tracing::debug!(%error, "connection to an origin ended");
+            }
+        });
+    }
+
+    fn enter(
+        &self,
+        route: &Route,
+        sender: http2::SendRequest<Body>,
+        info: Arc<ConnectionInfo>,
+        max_streams: Arc<AtomicUsize>,
+    ) -> StreamLease {
+        let last_used = Mutex::new(Instant::now());
+        let shared = Arc::new(Shared { sender, info, in_flight: AtomicUsize::new(0), max_streams, last_used });
+        let mut state = self.state.lock();
+        let lease = StreamLease::take(&shared);
+        if state.make_room(self.limits.connections_total) {
+            state.slots.entry(route.clone()).or_default().shared.push(shared);
+            state.total += 1;
+        }
+        lease
+    }
+
+    fn park(&self, route: Route, sender: http1::SendRequest<Body>, info: Arc<ConnectionInfo>) {
+        if sender.is_closed() || self.stop.is_cancelled() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let waiting = state.slots.get(&route).map_or(0, |slot| slot.idle.len());
+        if waiting >= self.limits.idle_per_route || !state.make_room(self.limits.connections_total) {
+            return;
+        }
+        state.slots.entry(route).or_default().idle.push(Idle { sender, info, since: Instant::now() });
+        state.total += 1;
+    }
+}
+
+impl Slot {
+    fn take(&mut self, http2_per_route: usize) -> Option<Lease> {
+        if let Some(shared) = self.shared.iter().find(|shared| shared.has_room()) {
+            return Some(Lease::Http2(StreamLease::take(shared)));
+        }
+        // All are full and there may be no more: the least loaded one queues the request.
+        if self.shared.len() >= http2_per_route.max(1)
+            && let Some(shared) = self.shared.iter().min_by_key(|shared| shared.in_flight.load(Ordering::Relaxed))
+        {
+            return Some(Lease::Http2(StreamLease::take(shared)));
+        }
+        self.idle.retain(|idle| !idle.sender.is_closed());
+        // One that is not ready is still finishing its last exchange; it stays for the next request.
+        let position = self.idle.iter().rposition(|idle| idle.sender.is_ready())?;
+        let Idle { sender, info, .. } = self.idle.remove(position);
+        Some(Lease::Http1 { sender, info })
+    }
+
+    /// Lets go of what is closed or has been idle since before `oldest`; returns how many went.
+    fn sweep(&mut self, oldest: Instant) -> usize {
+        let before = self.idle.len() + self.shared.len();
+        self.idle.retain(|idle| !idle.sender.is_closed() && idle.since > oldest);
+        self.shared.retain(|shared| {
+            let busy = shared.in_flight.load(Ordering::Relaxed) > 0;
+            !shared.sender.is_closed() && (busy || *shared.last_used.lock() > oldest)
+        });
+        before - self.idle.len() - self.shared.len()
+    }
+
+    fn is_unused(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_empty() && Arc::strong_count(&self.gate) == 1
+    }
+}
+
+impl State {
+    fn sweep(&mut self, oldest: Instant) {
+        let mut gone = 0;
+        self.slots.retain(|_, slot| {
+            gone += slot.sweep(oldest);
+            !slot.is_unused()
+        });
+        self.total -= gone;
+    }
+
+    /// Makes sure one more connection fits, giving up the one that has been idle longest; reports whether it does.
+    fn make_room(&mut self, bound: usize) -> bool {
+        if self.total < bound {
+            return true;
+        }
+        let oldest = self
+            .slots
+            .iter()
+            .filter_map(|(route, slot)| slot.idle.first().map(|idle| (idle.since, route)))
+            .min_by_key(|(since, _)| *since)
+            .map(|(_, route)| route.clone());
+        let Some(slot) = oldest.and_then(|route| self.slots.get_mut(&route)) else { return false };
+        slot.idle.remove(0);
+        self.total -= 1;
+        true
+    }
+}
+
+/// Closes what has been idle too long, until the pool goes away.
+async fn sweep(pool: Weak<Inner>, stop: CancellationToken, idle_for: Duration) {
+    let every = (idle_for / 4).max(Duration::from_millis(100));
+    while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+        let Some(pool) = pool.upgrade() else { return };
+        if let Some(oldest) = Instant::now().checked_sub(idle_for) {
+            pool.state.lock().sweep(oldest);
+        }
+    }
+}
+
+/// Runs the tasks hyper needs for an HTTP/2 connection under the pool's roof.
+#[derive(Clone)]
+struct Executor {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, future: F) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(future).await;
+        });
+    }
+}
+
+/// A connection in use, on its way back to the pool.
+struct Held {
+    lease: Option<Lease>,
+    route: Route,
+    pool: Weak<Inner>,
+    keep: bool,
+}
+
+impl Held {
+    /// The exchange is over in good order: the connection may serve another.
+    fn finish(&mut self) {
+        if let Some(Lease::Http1 { sender, info }) = self.lease.take()
+            && self.keep
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.park(self.route.clone(), sender, info);
+        }
+    }
+}
+
+/// The body of a response; its end gives the connection back to the pool.
+pub struct ResponseBody {
+    incoming: Incoming,
+    held: Held,
+}
+
+impl std::fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResponseBody").field("size", &self.incoming.size_hint()).finish_non_exhaustive()
+    }
+}
+
+impl ResponseBody {
+    fn new(incoming: Incoming, mut held: Held) -> Self {
+        if incoming.is_end_stream() {
+            held.finish();
+        }
+        Self { incoming, held }
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            None => self.held.finish(),
+            Some(Ok(_)) if self.incoming.is_end_stream() => self.held.finish(),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.held.lease = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
