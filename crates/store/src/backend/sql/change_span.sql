@@ -1,0 +1,1 @@
+SELECT COALESCE(MIN(seq), 1) - 1, COALESCE(MAX(seq), 0) FROM changes

@@ -1,0 +1,1 @@
+DELETE FROM list_items WHERE account = $1 AND list = $2

@@ -1,0 +1,1 @@
+DELETE FROM kv_values WHERE account = $1 AND namespace = $2

@@ -1,0 +1,1 @@
+SELECT count(*) FROM documents WHERE account = $1 AND kind = $2

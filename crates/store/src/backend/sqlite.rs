@@ -1,0 +1,422 @@
+//! SQLite: one thread that writes, a few that read, each with its own connection and a bounded queue.
+//!
+//! Write-ahead log with `synchronous = FULL`: a commit that returned is on the disk. It runs the shared statements and
+//! adds transactions, threads and error mapping. Invariants: every write goes through the one writer, so sequence
+//! numbers become visible in order; a full queue is an error and never a wait without end.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use parking_lot::{Condvar, Mutex};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, TransactionBehavior};
+use tokio::sync::oneshot;
+use types::AccountId;
+
+use super::statements::{self, Dialect, Session, StatementError, Value};
+use super::{Backend, Batch, ChangePage, ItemRow, Key, KeyScan, KvRow, Row, Scan, Written};
+use crate::document::Kind;
+use crate::error::{OpenError, StoreError};
+
+/// How many operations may wait for each group of threads.
+const QUEUE: usize = 1_024;
+/// How long a connection waits for another process that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("sql/sqlite/0001_documents.sql"))];
+
+pub(crate) struct Sqlite {
+    writer: Threads,
+    /// `None` in memory, where a second connection would be a second database.
+    readers: Option<Threads>,
+}
+
+impl Sqlite {
+    /// Opens the file at `path`, or a database in memory.
+    pub(crate) async fn open(path: Option<PathBuf>, readers: usize) -> Result<Self, OpenError> {
+        // Opening reads and may recover a log: not for a thread of the runtime.
+        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(path.as_deref(), readers)).await;
+        opened.unwrap_or_else(|error| Err(OpenError::Database(StoreError::unavailable(error))))
+    }
+
+    fn open_blocking(path: Option<&Path>, readers: usize) -> Result<Self, OpenError> {
+        let database = |error: rusqlite::Error| OpenError::Database(store_error(error));
+        let threads = |error: std::io::Error| OpenError::Database(StoreError::unavailable(error));
+        let Some(path) = path else {
+            let mut connection = Connection::open_in_memory().map_err(database)?;
+            configure(&connection).map_err(database)?;
+            migrate(&mut connection)?;
+            return Ok(Self { writer: Threads::start("store", vec![connection]).map_err(threads)?, readers: None });
+        };
+        create_private(path).map_err(threads)?;
+        let mut writer = connect(path).map_err(database)?;
+        // Checked once: the mode is kept in the file.
+        writer.pragma_update(None, "journal_mode", "wal").map_err(database)?;
+        migrate(&mut writer)?;
+        let connections = (0..readers)
+            .map(|_| {
+                let connection = connect(path)?;
+                connection.pragma_update(None, "query_only", true)?;
+                Ok(connection)
+            })
+            .collect::<Result<Vec<_>, rusqlite::Error>>()
+            .map_err(database)?;
+        Ok(Self {
+            writer: Threads::start("store-write", vec![writer]).map_err(threads)?,
+            readers: Some(Threads::start("store-read", connections).map_err(threads)?),
+        })
+    }
+
+    /// Runs `operation` on a reading connection.
+    fn read<T, F>(&self, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connected<'_>) -> Option<Result<T, StoreError>> + Send + 'static,
+    {
+        self.readers
+            .as_ref()
+            .unwrap_or(&self.writer)
+            .run(move |connection| ready(operation, &mut Connected(connection)))
+    }
+
+    /// Runs `operation` in a transaction of the writing connection.
+    fn write<T, F>(&self, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connected<'_>) -> Option<Result<T, StoreError>> + Send + 'static,
+    {
+        self.writer.run(move |connection| {
+            // Immediate: what was read inside the transaction still holds when it is written.
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_error)?;
+            let done = ready(operation, &mut Connected(&transaction))?;
+            transaction.commit().map_err(store_error)?;
+            Ok(done)
+        })
+    }
+}
+
+/// The shared operations are futures for the sake of Postgres; on SQLite each of them is ready at once.
+fn ready<T, F>(operation: F, session: &mut Connected<'_>) -> Result<T, StoreError>
+where
+    F: FnOnce(&mut Connected<'_>) -> Option<Result<T, StoreError>>,
+{
+    operation(session).unwrap_or_else(|| Err(StoreError::unavailable("an operation on SQLite was not ready")))
+}
+
+impl Backend for Sqlite {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Written>, StoreError>> {
+        self.write(move |session| statements::commit(session, batch).now_or_never())
+    }
+
+    fn get(&self, account: AccountId, kind: Kind, key: Key) -> BoxFuture<'_, Result<Option<Row>, StoreError>> {
+        self.read(move |session| statements::get(session, account, kind, key).now_or_never())
+    }
+
+    fn lookup(&self, kind: Kind, lookup: String) -> BoxFuture<'_, Result<Option<Row>, StoreError>> {
+        self.read(move |session| statements::lookup(session, kind, lookup).now_or_never())
+    }
+
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        self.read(move |session| statements::scan(session, scan).now_or_never())
+    }
+
+    fn items(
+        &self,
+        account: AccountId,
+        list: String,
+        after: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ItemRow>, StoreError>> {
+        self.read(move |session| statements::items(session, account, list, after, limit).now_or_never())
+    }
+
+    fn item_counts(&self, account: AccountId) -> BoxFuture<'_, Result<Vec<(String, i64)>, StoreError>> {
+        self.read(move |session| statements::item_counts(session, account).now_or_never())
+    }
+
+    fn value(
+        &self,
+        account: AccountId,
+        namespace: String,
+        key: String,
+        at: i64,
+    ) -> BoxFuture<'_, Result<Option<KvRow>, StoreError>> {
+        self.read(move |session| statements::value(session, account, namespace, key, at).now_or_never())
+    }
+
+    fn keys(&self, scan: KeyScan) -> BoxFuture<'_, Result<Vec<KvRow>, StoreError>> {
+        self.read(move |session| statements::keys(session, scan).now_or_never())
+    }
+
+    fn changes(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<ChangePage, StoreError>> {
+        self.read(move |session| statements::changes(session, after, limit).now_or_never())
+    }
+
+    fn meta(&self, key: &'static str, initial: Option<String>) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        self.write(move |session| statements::meta(session, key, initial).now_or_never())
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.read(move |session| statements::ping(session).now_or_never())
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(readers) = &self.readers {
+                readers.close().await;
+            }
+            // Last: the last connection to close folds the log into the file.
+            self.writer.close().await;
+        })
+    }
+}
+
+/// A connection, or a transaction on one.
+struct Connected<'c>(&'c Connection);
+
+impl Session for Connected<'_> {
+    const DIALECT: Dialect = Dialect {
+        put_items: include_str!("sql/sqlite/put_items.sql"),
+        count_known_items: include_str!("sql/sqlite/count_known_items.sql"),
+        remove_items: include_str!("sql/sqlite/remove_items.sql"),
+    };
+
+    fn query(
+        &mut self,
+        sql: &'static str,
+        parameters: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Vec<Value>>, StatementError>> + Send {
+        std::future::ready(query(self.0, sql, &parameters).map_err(statement_error))
+    }
+
+    fn execute(
+        &mut self,
+        sql: &'static str,
+        parameters: Vec<Value>,
+    ) -> impl Future<Output = Result<u64, StatementError>> + Send {
+        let run = || {
+            let changed = self.0.prepare_cached(sql)?.execute(rusqlite::params_from_iter(&parameters))?;
+            Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+        };
+        std::future::ready(run().map_err(statement_error))
+    }
+}
+
+fn query(connection: &Connection, sql: &str, parameters: &[Value]) -> rusqlite::Result<Vec<Vec<Value>>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((0..columns).map(|column| Ok(cell(row.get_ref(column)?))).collect::<rusqlite::Result<_>>()?);
+    }
+    Ok(found)
+}
+
+fn cell(value: ValueRef<'_>) -> Value {
+    match value {
+        // The schema has no real numbers.
+        ValueRef::Null | ValueRef::Real(_) => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // No URI names: a path is a path, whatever it contains.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    configure(&connection)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    // 4 MiB for each connection.
+    connection.pragma_update(None, "cache_size", -4096)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Creates the file readable by its owner alone; SQLite gives its log the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(|_| ())
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let database = |error: rusqlite::Error| OpenError::Database(store_error(error));
+    connection
+        .execute_batch("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+        .map_err(database)?;
+    let known = MIGRATIONS.last().map_or(0, |(version, _)| *version);
+    for (version, sql) in MIGRATIONS {
+        let failed = |source: rusqlite::Error| OpenError::Migration { version: *version, source: Box::new(source) };
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
+        // Read inside the transaction: another process may be starting on the same file.
+        let found = ready(|session| statements::schema_version(session).now_or_never(), &mut Connected(&transaction))
+            .map_err(OpenError::Database)?;
+        if found > known {
+            return Err(OpenError::NewerSchema { found, known });
+        }
+        if found >= *version {
+            continue;
+        }
+        transaction.execute_batch(sql).map_err(failed)?;
+        let record = |session: &mut Connected<'_>| {
+            statements::set_meta(session, statements::SCHEMA_VERSION, version.to_string()).now_or_never()
+        };
+        ready(record, &mut Connected(&transaction)).map_err(OpenError::Database)?;
+        transaction.commit().map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn statement_error(error: rusqlite::Error) -> StatementError {
+    match error.sqlite_error() {
+        Some(cause)
+            if matches!(
+                cause.extended_code,
+                rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+            ) =>
+        {
+            StatementError::Unique
+        }
+        _ => StatementError::Store(store_error(error)),
+    }
+}
+
+fn store_error(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::DiskFull,
+        _ => StoreError::unavailable(error),
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// Threads that share one bounded queue, each with its own connection.
+struct Threads {
+    queue: Arc<Queue>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Threads {
+    fn start(name: &str, connections: Vec<Connection>) -> std::io::Result<Self> {
+        let threads = Self { queue: Arc::default(), handles: Mutex::default() };
+        for mut connection in connections {
+            let queue = Arc::clone(&threads.queue);
+            let handle = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                while let Some(job) = queue.take() {
+                    job(&mut connection);
+                }
+            })?;
+            threads.handles.lock().push(handle);
+        }
+        Ok(threads)
+    }
+
+    fn run<T, F>(&self, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.queue.put(Box::new(move |connection| {
+                // Nobody waits any more: a read is pointless, and a write its caller gave up on must not happen late.
+                if !answer.is_closed() {
+                    let _ = answer.send(operation(connection));
+                }
+            }))?;
+            answered.await.unwrap_or_else(|_| Err(StoreError::unavailable("the database thread ended")))
+        })
+    }
+
+    async fn close(&self) {
+        self.queue.close();
+        let handles = std::mem::take(&mut *self.handles.lock());
+        // Joining waits for the jobs that are queued: not on a thread of the runtime.
+        let joined = tokio::task::spawn_blocking(move || handles.into_iter().all(|handle| handle.join().is_ok()));
+        if !joined.await.unwrap_or(false) {
+            tracing::error!("a database thread ended by a panic");
+        }
+    }
+}
+
+impl Drop for Threads {
+    /// Lets the threads end after what is queued; [`Threads::close`] also waits for them.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Queue {
+    fn put(&self, job: Job) -> Result<(), StoreError> {
+        let mut waiting = self.state.lock();
+        if waiting.closed {
+            return Err(StoreError::unavailable("the store is closed"));
+        }
+        if waiting.jobs.len() >= QUEUE {
+            return Err(StoreError::unavailable("too many operations wait for the database"));
+        }
+        waiting.jobs.push_back(job);
+        drop(waiting);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn take(&self) -> Option<Job> {
+        let mut waiting = self.state.lock();
+        loop {
+            if let Some(job) = waiting.jobs.pop_front() {
+                return Some(job);
+            }
+            if waiting.closed {
+                return None;
+            }
+            self.changed.wait(&mut waiting);
+        }
+    }
+
+    fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_all();
+    }
+}

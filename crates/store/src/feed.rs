@@ -1,0 +1,175 @@
+//! The change feed: what changed, in order, across restarts of this process and of the database.
+//!
+//! A feed remembers one number. It wakes when this process writes, when Postgres notifies, and at every poll interval,
+//! so a lost wake-up costs time and never a change. It does not carry the documents: a reader fetches what it needs.
+//! Invariant: between two calls of [`ChangeFeed::next`] no change is skipped; a reader that fell behind what is kept is
+//! told to start over.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use types::AccountId;
+
+use crate::Store;
+use crate::backend::{ChangePage, ChangeRow, Told};
+use crate::document::Kind;
+use crate::error::StoreError;
+
+/// How many changes one call returns at most.
+const PAGE: usize = 1_000;
+/// The longest pause between attempts while the database is gone.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Something that happened to the stored documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A document was created, replaced, or something that belongs to it changed.
+    Put(ChangedDocument),
+    /// A document was deleted.
+    Deleted(ChangedDocument),
+    /// Every document of the kind that belongs to `id` was deleted.
+    ChildrenDeleted(ChangedDocument),
+    /// The reader fell behind what is kept, or a newer version wrote what this one does not know: read everything again.
+    Resync {
+        /// The position after which changes are told again.
+        seq: i64,
+    },
+}
+
+impl Change {
+    /// Returns the position of the change; a feed started there continues after it.
+    #[must_use]
+    pub const fn seq(&self) -> i64 {
+        match self {
+            Self::Put(document) | Self::Deleted(document) | Self::ChildrenDeleted(document) => document.seq,
+            Self::Resync { seq } => *seq,
+        }
+    }
+}
+
+/// Which document changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedDocument {
+    /// The position of the change.
+    pub seq: i64,
+    /// The account it belongs to.
+    pub account: AccountId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its id, or its parent's.
+    pub id: String,
+    /// When it changed.
+    pub at: Timestamp,
+}
+
+/// A reader's place in the changes.
+#[derive(Debug)]
+pub struct ChangeFeed {
+    store: Store,
+    position: i64,
+    wake: watch::Receiver<u64>,
+}
+
+impl Store {
+    /// Returns a feed of the changes that follow. Start it, then read the state, then call [`ChangeFeed::next`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] and its like.
+    pub async fn changes(&self) -> Result<ChangeFeed, StoreError> {
+        let head = self.bounded(self.backend().changes(i64::MAX, 1)).await?.head;
+        Ok(self.changes_after(head))
+    }
+
+    /// Returns a feed that continues after a position another feed reached.
+    #[must_use]
+    pub fn changes_after(&self, position: i64) -> ChangeFeed {
+        ChangeFeed { store: self.clone(), position, wake: self.wake() }
+    }
+}
+
+impl ChangeFeed {
+    /// Returns the position up to which changes were returned.
+    #[must_use]
+    pub const fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Waits for changes and returns them in order, at least one. While the database is gone it keeps trying.
+    ///
+    /// Cancelling it loses nothing: the position moves only when changes are returned.
+    pub async fn next(&mut self) -> Vec<Change> {
+        let mut failures = 0_u32;
+        loop {
+            // Seen before reading: a write that lands between the read and the wait still wakes us.
+            self.wake.borrow_and_update();
+            let pause = match self.store.bounded(self.store.backend().changes(self.position, PAGE)).await {
+                Ok(page) => {
+                    let changes = self.take(page);
+                    if !changes.is_empty() {
+                        return changes;
+                    }
+                    failures = 0;
+                    self.store.poll_interval()
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        tracing::warn!(error = %Chain(&error), "the change feed cannot read the store");
+                    }
+                    failures = failures.saturating_add(1);
+                    (self.store.poll_interval() * failures.min(10)).min(LONGEST_BACKOFF)
+                }
+            };
+            // A closed channel cannot happen while `self.store` lives; the timer alone would still be correct.
+            let _ = tokio::time::timeout(pause, self.wake.changed()).await;
+        }
+    }
+
+    fn take(&mut self, page: ChangePage) -> Vec<Change> {
+        // A restored backup can be older than the reader, and its numbers will be given out again.
+        if self.position < page.pruned_through || self.position > page.head {
+            self.position = page.head;
+            return vec![Change::Resync { seq: page.head }];
+        }
+        let changes: Vec<_> = page.rows.into_iter().map(read).collect();
+        if let Some(last) = changes.last() {
+            self.position = last.seq();
+        }
+        changes
+    }
+}
+
+fn read(row: ChangeRow) -> Change {
+    let document = || {
+        Some(ChangedDocument {
+            seq: row.seq,
+            account: row.account.parse().ok()?,
+            kind: Kind::parse(&row.kind)?,
+            id: row.id.clone(),
+            at: Timestamp::from_microsecond(row.at).ok()?,
+        })
+    };
+    let change = match row.op.as_str() {
+        op if op == Told::Put.as_str() => document().map(Change::Put),
+        op if op == Told::Delete.as_str() => document().map(Change::Deleted),
+        op if op == Told::DeleteChildren.as_str() => document().map(Change::ChildrenDeleted),
+        _ => None,
+    };
+    change.unwrap_or(Change::Resync { seq: row.seq })
+}
+
+/// Prints an error with its causes, once.
+pub(crate) struct Chain<'a>(pub &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
