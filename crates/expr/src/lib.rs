@@ -24,15 +24,27 @@
 
 mod anchor;
 mod ast;
+mod check;
+mod constant;
+mod cursor;
+mod equality;
 mod error;
+mod evaluate;
 mod explain;
 mod expression;
+mod function;
 mod limits;
 mod list;
 mod literal;
+mod operand;
 mod outcome;
+mod parse;
+mod pattern;
+mod print;
+mod program;
 mod scheme;
 mod set;
+mod syntax;
 mod value;
 mod version;
 

@@ -3,7 +3,6 @@
 //! A list is immutable: a change makes a new one, and expressions are compiled anew.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::literal;
