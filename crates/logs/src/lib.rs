@@ -1,1 +1,542 @@
-//! TBD
+//! The journal: typed records, appended durably, read newest first, followed live, counted by the minute.
+//!
+//! It owns how records are kept and found. It does not decide what is logged or what is redacted; callers do. The
+//! promises: a record that was accepted is never dropped while the process lives; it is in the file within
+//! [`LogsConfig::write_interval`] (so a killed process loses at most that much) and on the disk within
+//! [`LogsConfig::sync_interval`] (so a power cut loses at most that much). Invariant: memory is bounded; when the disk
+//! does not keep up, appending waits, and after a deadline says so.
+
+mod error;
+mod frame;
+mod query;
+mod queue;
+mod records;
+mod rollup;
+mod segment;
+mod tail;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, broadcast, watch};
+use types::AccountId;
+use uuid::Uuid;
+
+pub use error::{AppendError, OpenError, QueryError};
+pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
+pub use records::{Audit, Dataset, Field, GatewayHttp, GatewayNetwork, Record, UnknownDataset, WorkerInvocation};
+pub use rollup::{Histogram, MINUTES, Minute};
+pub use tail::{Tail, TailEvent, Tailed};
+
+use queue::{Queue, Queued, weight};
+use rollup::Rollup;
+use segment::Segment;
+use writer::{Progress, Shelf, Writer, milliseconds};
+
+/// The largest JSON of one record in bytes.
+pub const MAX_RECORD_BYTES: usize = 256 * 1024;
+/// What an open slot holds of the queue.
+const SLOT_BYTES: usize = 8 * 1024;
+/// How many records a live follower may fall behind before it misses some.
+const TAIL_CAPACITY: usize = 1_024;
+/// How many queries read at once.
+const QUERIES: usize = 4;
+/// How many accounts are counted by the minute.
+const COUNTED_ACCOUNTS: usize = 64;
+
+/// What the journal asks the time, to name segments and to age them.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How to keep the journal.
+#[derive(Clone)]
+pub struct LogsConfig {
+    /// How long a record may wait in memory before it is written: what a killed process can lose.
+    pub write_interval: Duration,
+    /// How long written records may wait to be synced: what a power cut can lose.
+    pub sync_interval: Duration,
+    /// How long an append waits for room.
+    pub append_deadline: Duration,
+    /// How many bytes may wait in memory.
+    pub queue_bytes: usize,
+    /// How large a segment gets.
+    pub segment_bytes: u64,
+    /// How large the traffic datasets together get before the oldest segments go.
+    pub max_bytes: u64,
+    /// How large the audit dataset gets.
+    pub max_audit_bytes: u64,
+    /// How old a segment gets, in whole hours.
+    pub max_age: Duration,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self {
+            write_interval: Duration::from_millis(50),
+            sync_interval: Duration::from_secs(1),
+            append_deadline: Duration::from_secs(5),
+            queue_bytes: 16 * 1024 * 1024,
+            segment_bytes: 32 * 1024 * 1024,
+            max_bytes: 1024 * 1024 * 1024,
+            max_audit_bytes: 128 * 1024 * 1024,
+            max_age: Duration::from_secs(90 * 24 * 3600),
+            clock: Arc::new(Timestamp::now),
+        }
+    }
+}
+
+/// The number of an accepted record; later records have larger ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receipt(u64);
+
+/// How the journal is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why it cannot be written, while it cannot.
+    pub failing: Option<Failing>,
+    /// Bytes that wait in memory or are promised to open slots.
+    pub waiting_bytes: usize,
+    /// Records given up at shutdown because the disk refused to the end.
+    pub lost: u64,
+    /// Bytes of torn records that were cut off when it was opened.
+    pub torn_bytes: u64,
+}
+
+/// Why the journal cannot be written at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether making room on the disk would help.
+    pub disk_full: bool,
+    /// What the system said.
+    pub error: String,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct JournalState {
+    failing: Option<Failing>,
+    lost: u64,
+}
+
+/// A handle on the journal; clones share it.
+#[derive(Clone)]
+pub struct Logs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: LogsConfig,
+    queue: Arc<Queue>,
+    shelves: Arc<[Shelf; Dataset::ALL.len()]>,
+    progress: Arc<watch::Sender<Progress>>,
+    state: Arc<Mutex<JournalState>>,
+    tails: [broadcast::Sender<Arc<Tailed>>; Dataset::ALL.len()],
+    counts: Arc<Mutex<BTreeMap<String, Rollup>>>,
+    queries: Arc<Semaphore>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    stopping: Arc<AtomicBool>,
+    torn_bytes: u64,
+}
+
+impl std::fmt::Debug for Logs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logs").field("health", &self.health()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    /// Lets the threads finish; [`Logs::shutdown`] also waits for them.
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.queue.close();
+    }
+}
+
+impl Logs {
+    /// Opens the journal in `directory`, creating it when it is not there, and cuts off what a crash left half written.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::InUse`] when another process has it open, [`OpenError::File`] when a file cannot be used.
+    pub async fn open(directory: &Path, config: LogsConfig) -> Result<Self, OpenError> {
+        let (owned, path) = (directory.to_owned(), directory.to_owned());
+        // Scanning what a crash left takes a moment: not on a thread of the runtime.
+        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(owned, config)).await;
+        opened.unwrap_or_else(|error| Err(OpenError::File { path, source: std::io::Error::other(error) }))
+    }
+
+    fn open_blocking(directory: PathBuf, config: LogsConfig) -> Result<Self, OpenError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::File { path, source }
+        };
+        create_private(&directory).map_err(fail(&directory))?;
+        let lock = lock(&directory)?;
+        let mut torn_bytes = 0;
+        let mut next_number = [1; Dataset::ALL.len()];
+        let shelves: Arc<[Shelf; Dataset::ALL.len()]> = Arc::default();
+        for dataset in Dataset::ALL {
+            let folder = directory.join(dataset.as_str());
+            let recovered = segment::recover(&folder).map_err(fail(&folder))?;
+            torn_bytes += recovered.dropped_bytes;
+            if let Some(last) = recovered.segments.last() {
+                next_number[dataset.index()] = last.number + 1;
+            }
+            *shelves[dataset.index()].lock() = recovered.segments;
+        }
+        let queue = Arc::new(Queue::new(config.queue_bytes));
+        let progress = Arc::new(watch::Sender::new(Progress::default()));
+        let state = Arc::new(Mutex::default());
+        let counts = Arc::new(Mutex::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let recount = Recount {
+            segments: Dataset::ALL.map(|dataset| shelves[dataset.index()].lock().clone()),
+            since: milliseconds((config.clock)()) - MINUTES as i64 * 60_000,
+            counts: Arc::clone(&counts),
+            stopping: Arc::clone(&stopping),
+        };
+        let writer = Writer {
+            directory: directory.clone(),
+            config: config.clone(),
+            queue: Arc::clone(&queue),
+            shelves: Arc::clone(&shelves),
+            progress: Arc::clone(&progress),
+            state: Arc::clone(&state),
+            current: Default::default(),
+            next_number,
+            _lock: lock,
+        };
+        let threads = vec![
+            start("logs-write", move || writer.run()).map_err(fail(&directory))?,
+            start("logs-recount", move || recount.run()).map_err(fail(&directory))?,
+        ];
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                queue,
+                shelves,
+                progress,
+                state,
+                tails: Dataset::ALL.map(|_| broadcast::Sender::new(TAIL_CAPACITY)),
+                counts,
+                queries: Arc::new(Semaphore::new(QUERIES)),
+                threads: Mutex::new(threads),
+                stopping,
+                torn_bytes,
+            }),
+        })
+    }
+
+    /// Accepts a record, waiting for room when there is none. A record without an id gets one.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`]; the record is then not in the journal.
+    pub async fn append(&self, record: impl Into<Record>) -> Result<Receipt, AppendError> {
+        let prepared = Prepared::new(record.into())?;
+        let bytes = weight(prepared.json.len());
+        self.reserve_bytes(bytes).await?;
+        self.accept(prepared, bytes)
+    }
+
+    /// Accepts a record if there is room at once.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Full`] when there is none, and the others.
+    pub fn try_append(&self, record: impl Into<Record>) -> Result<Receipt, AppendError> {
+        let prepared = Prepared::new(record.into())?;
+        let bytes = weight(prepared.json.len());
+        self.inner.queue.try_reserve(bytes)?;
+        self.accept(prepared, bytes)
+    }
+
+    /// Takes room for a record that comes later, so that recording it then cannot wait: reserve when a request arrives,
+    /// append in its drop guard.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::TimedOut`] when there is no room within the deadline; what to do with the request is the caller's.
+    pub async fn reserve(&self) -> Result<Slot, AppendError> {
+        self.reserve_bytes(SLOT_BYTES).await?;
+        Ok(Slot { logs: self.clone(), bytes: SLOT_BYTES })
+    }
+
+    /// As [`Logs::reserve`], without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Full`] when there is no room.
+    pub fn try_reserve(&self) -> Result<Slot, AppendError> {
+        self.inner.queue.try_reserve(SLOT_BYTES)?;
+        Ok(Slot { logs: self.clone(), bytes: SLOT_BYTES })
+    }
+
+    async fn reserve_bytes(&self, bytes: usize) -> Result<(), AppendError> {
+        // Without a timer in the usual case.
+        match self.inner.queue.try_reserve(bytes) {
+            Err(AppendError::Full) => {}
+            other => return other,
+        }
+        let waiting = tokio::time::timeout(self.inner.config.append_deadline, self.inner.queue.reserve(bytes));
+        waiting.await.unwrap_or(Err(AppendError::TimedOut))
+    }
+
+    fn accept(&self, prepared: Prepared, reserved: usize) -> Result<Receipt, AppendError> {
+        let Prepared { record, json } = prepared;
+        let (dataset, id) = (record.dataset(), record.id());
+        let queued = Queued { dataset, id, milliseconds: milliseconds(record.datetime()), json: Arc::clone(&json) };
+        let accepted = match self.inner.queue.push(queued, reserved) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.inner.queue.release(reserved);
+                return Err(error);
+            }
+        };
+        count(&self.inner.counts, &record);
+        let tail = &self.inner.tails[dataset.index()];
+        if tail.receiver_count() > 0 {
+            // Only fails when the last follower just left.
+            let _ = tail.send(Arc::new(Tailed { id, dataset, account: record.account().to_owned(), json }));
+        }
+        Ok(Receipt(accepted))
+    }
+
+    /// Waits until a record is in the file, where a kill of this process cannot reach it.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Closed`] when the journal ended before it was.
+    pub async fn written(&self, receipt: Receipt) -> Result<(), AppendError> {
+        self.reached(|progress| progress.written >= receipt.0).await
+    }
+
+    /// Writes and syncs everything accepted so far.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Closed`] when the journal ended before that was done.
+    pub async fn flush(&self) -> Result<(), AppendError> {
+        let through = self.inner.queue.hurry();
+        self.reached(|progress| progress.synced >= through).await
+    }
+
+    async fn reached(&self, done: impl Fn(&Progress) -> bool) -> Result<(), AppendError> {
+        let mut progress = self.inner.progress.subscribe();
+        loop {
+            if done(&progress.borrow_and_update()) {
+                return Ok(());
+            }
+            // The sender lives in `inner`; the writer's end shows as a closed queue with nothing moving.
+            let moved = tokio::time::timeout(Duration::from_secs(1), progress.changed()).await;
+            if moved.is_err() && self.inner.threads_ended() && !done(&progress.borrow()) {
+                return Err(AppendError::Closed);
+            }
+        }
+    }
+
+    /// Returns records that match, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn query(&self, query: Query) -> Result<Page, QueryError> {
+        query::check(&query)?;
+        let segments = self.segments(query.dataset);
+        self.read(move || query::run(&segments, &query)).await
+    }
+
+    /// Returns one record.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn get(&self, account: AccountId, dataset: Dataset, id: Uuid) -> Result<Option<Entry>, QueryError> {
+        let segments = self.segments(dataset);
+        self.read(move || query::get(&segments, account, dataset, id)).await
+    }
+
+    fn segments(&self, dataset: Dataset) -> Vec<Segment> {
+        self.inner.shelves[dataset.index()].lock().clone()
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let permit = Arc::clone(&self.inner.queries).acquire_owned().await.map_err(|_| QueryError::Busy)?;
+        let reading = tokio::task::spawn_blocking(move || {
+            // Held by the reading thread: a caller that gives up does not make room for another reader.
+            let _permit = permit;
+            read()
+        });
+        reading.await.unwrap_or(Err(QueryError::Busy))
+    }
+
+    /// Follows a dataset live, from here on.
+    #[must_use]
+    pub fn tail(&self, account: AccountId, dataset: Dataset) -> Tail {
+        Tail::new(self.inner.tails[dataset.index()].subscribe(), account)
+    }
+
+    /// Returns the counts of the last hour, one entry for each minute that held something, oldest first.
+    #[must_use]
+    pub fn rollup(&self, account: AccountId, dataset: Dataset) -> Vec<Minute> {
+        let first = (self.inner.config.clock)().as_second().div_euclid(60) - MINUTES as i64 + 1;
+        let counts = self.inner.counts.lock();
+        counts.get(&account.to_string()).map(|rollup| rollup.since(dataset, first)).unwrap_or_default()
+    }
+
+    /// Says how the journal is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let state = self.inner.state.lock();
+        Health {
+            failing: state.failing.clone(),
+            waiting_bytes: self.inner.queue.used(),
+            lost: state.lost,
+            torn_bytes: self.inner.torn_bytes,
+        }
+    }
+
+    /// Writes and syncs what is queued and stops. Later appends fail; queries still work.
+    pub async fn shutdown(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        self.inner.queue.close();
+        let threads = std::mem::take(&mut *self.inner.threads.lock());
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+        if !joined.await.unwrap_or(false) {
+            tracing::error!("a journal thread ended by a panic");
+        }
+    }
+}
+
+impl Inner {
+    fn threads_ended(&self) -> bool {
+        self.threads.lock().iter().all(JoinHandle::is_finished)
+    }
+}
+
+/// Room for one record, taken in advance. Dropping it gives the room back.
+#[derive(Debug)]
+pub struct Slot {
+    logs: Logs,
+    bytes: usize,
+}
+
+impl Slot {
+    /// Accepts the record without waiting. One larger than the slot borrows the rest; later appends wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::TooLarge`] and [`AppendError::Closed`]; never [`AppendError::Full`].
+    pub fn append(mut self, record: impl Into<Record>) -> Result<Receipt, AppendError> {
+        let prepared = Prepared::new(record.into())?;
+        let logs = self.logs.clone();
+        logs.accept(prepared, std::mem::take(&mut self.bytes))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.logs.inner.queue.release(self.bytes);
+        }
+    }
+}
+
+/// A record with its text, within bounds.
+struct Prepared {
+    record: Record,
+    json: Arc<str>,
+}
+
+impl Prepared {
+    fn new(mut record: Record) -> Result<Self, AppendError> {
+        record.ensure_id();
+        // Our own types always serialize; a failure would be theirs.
+        let mut json = record.to_json().map_err(|_| AppendError::TooLarge)?;
+        if json.len() > MAX_RECORD_BYTES {
+            record.shorten();
+            json = record.to_json().map_err(|_| AppendError::TooLarge)?;
+        }
+        if json.len() > MAX_RECORD_BYTES {
+            return Err(AppendError::TooLarge);
+        }
+        Ok(Self { record, json: json.into() })
+    }
+}
+
+fn count(counts: &Mutex<BTreeMap<String, Rollup>>, record: &Record) {
+    let account = record.account();
+    let mut counts = counts.lock();
+    if let Some(rollup) = counts.get_mut(account) {
+        rollup.count(record);
+    } else if counts.len() < COUNTED_ACCOUNTS {
+        counts.entry(account.to_owned()).or_default().count(record);
+    }
+}
+
+/// Counts the last hour again from what was on disk at the start.
+struct Recount {
+    segments: [Vec<Segment>; Dataset::ALL.len()],
+    since: i64,
+    counts: Arc<Mutex<BTreeMap<String, Rollup>>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Recount {
+    fn run(self) {
+        for dataset in Dataset::ALL {
+            for segment in &self.segments[dataset.index()] {
+                let mut file = None;
+                for block in segment.blocks.iter().filter(|block| block.last_time >= self.since) {
+                    if self.stopping.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    // Counts are a convenience: what cannot be read is not counted.
+                    let Ok(Some(bytes)) = query::read(segment, block, &mut file) else { break };
+                    for (_, frame) in frame::frames(&bytes).filter(|(_, frame)| frame.milliseconds >= self.since) {
+                        if let Ok(record) = Record::from_json(dataset, frame.json) {
+                            count(&self.counts, &record);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+fn create_private(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| OpenError::File { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(OpenError::File { path, source }),
+    }
+}

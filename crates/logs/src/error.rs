@@ -1,0 +1,75 @@
+//! Why the journal cannot be opened, appended to or read, as far as a caller would act differently.
+
+use std::path::PathBuf;
+
+use types::Code;
+
+/// Why a journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the journal in {0} is in use by another process")]
+    InUse(PathBuf),
+    /// The directory or a file in it cannot be used.
+    #[error("journal {path}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a record was not accepted. It is then not in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// There is no room at the moment; only the calls that do not wait say so.
+    #[error("the log queue is full")]
+    Full,
+    /// There was no room within the deadline: the disk is full, failing, or too slow.
+    #[error("the log did not accept a record in time")]
+    TimedOut,
+    /// The record is larger than a record may be, even without its optional parts.
+    #[error("the record is too large")]
+    TooLarge,
+    /// The journal was shut down.
+    #[error("the log is closed")]
+    Closed,
+}
+
+impl AppendError {
+    /// Returns the closed code the edge answers with.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Full | Self::TimedOut | Self::Closed => Code::Unavailable,
+            Self::TooLarge => Code::LimitExceeded,
+        }
+    }
+}
+
+/// Why records cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// A field is not one of the dataset's.
+    #[error("the dataset has no field {0:?}")]
+    UnknownField(String),
+    /// A file cannot be read.
+    #[error("the journal cannot be read")]
+    Read(#[source] std::io::Error),
+    /// The journal was shut down, or too many queries run.
+    #[error("the log takes no queries at the moment")]
+    Busy,
+}
+
+impl QueryError {
+    /// Returns the closed code the edge answers with.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::UnknownField(_) => Code::InvalidInput,
+            Self::Read(_) | Self::Busy => Code::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The bounded queue between those who append and the one thread that writes.
+//!
+//! It is bounded by bytes: what is queued, being written, or promised by an open slot. When it is full, appending waits
+//! and `try_` fails; nothing is dropped here. It does not touch files. Invariant: the bytes in use return to zero when
+//! everything is written and every slot is gone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::error::AppendError;
+use crate::records::Dataset;
+
+/// One record on its way to the journal.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued {
+    pub dataset: Dataset,
+    pub id: Uuid,
+    pub milliseconds: i64,
+    pub json: Arc<str>,
+}
+
+impl Queued {
+    /// What it counts for: its frame and the bookkeeping around it.
+    pub(crate) fn weight(&self) -> usize {
+        weight(self.json.len())
+    }
+}
+
+pub(crate) const fn weight(json: usize) -> usize {
+    json + 128
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// Wakes the writer.
+    work: Condvar,
+    /// Wakes those who wait for room.
+    room: Notify,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: Vec<Queued>,
+    queued_bytes: usize,
+    used: usize,
+    accepted: u64,
+    first_at: Option<Instant>,
+    hurry: bool,
+    closed: bool,
+}
+
+/// What the writer takes at once.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub records: Vec<Queued>,
+    /// The number of the last record in it, or accepted before it.
+    pub through: u64,
+    pub bytes: usize,
+    /// Somebody waits for the disk.
+    pub hurry: bool,
+    pub closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { state: Mutex::default(), work: Condvar::new(), room: Notify::new(), capacity }
+    }
+
+    /// Waits until `bytes` are free and takes them.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<(), AppendError> {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // Registered before looking, so that room made in between wakes us.
+            room.as_mut().enable();
+            match self.try_reserve(bytes) {
+                Err(AppendError::Full) => room.await,
+                other => return other,
+            }
+        }
+    }
+
+    pub(crate) fn try_reserve(&self, bytes: usize) -> Result<(), AppendError> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(AppendError::Closed);
+        }
+        // One record larger than the whole queue still passes when it is alone.
+        if state.used > 0 && state.used.saturating_add(bytes) > self.capacity {
+            return Err(AppendError::Full);
+        }
+        state.used += bytes;
+        Ok(())
+    }
+
+    /// Queues a record for which `reserved` bytes were taken; the difference to its weight is settled here, at once.
+    pub(crate) fn push(&self, record: Queued, reserved: usize) -> Result<u64, AppendError> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(AppendError::Closed);
+        }
+        let weight = record.weight();
+        state.used = state.used.saturating_sub(reserved) + weight;
+        state.queued_bytes += weight;
+        state.first_at.get_or_insert_with(Instant::now);
+        state.records.push(record);
+        state.accepted += 1;
+        let accepted = state.accepted;
+        drop(state);
+        self.work.notify_one();
+        if reserved > weight {
+            self.room.notify_waiters();
+        }
+        Ok(accepted)
+    }
+
+    pub(crate) fn release(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        state.used = state.used.saturating_sub(bytes);
+        drop(state);
+        self.room.notify_waiters();
+    }
+
+    /// Asks the writer not to wait for more, and returns the number of the last record accepted.
+    pub(crate) fn hurry(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.hurry = true;
+        let accepted = state.accepted;
+        drop(state);
+        self.work.notify_one();
+        accepted
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.work.notify_all();
+        self.room.notify_waiters();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.state.lock().used
+    }
+
+    /// Waits for records, gathers more for `interval` from the first on or until `enough` bytes came, and takes them.
+    /// Returns empty-handed when `idle` passes without any, when somebody is in a hurry, or when the queue is closed.
+    pub(crate) fn take(&self, interval: Duration, enough: usize, idle: Duration) -> Taken {
+        let mut state = self.state.lock();
+        let idle_until = Instant::now() + idle;
+        while !state.closed && !state.hurry && state.queued_bytes < enough {
+            let until = state.first_at.map_or(idle_until, |first| first + interval);
+            if self.work.wait_until(&mut state, until).timed_out() {
+                // The deadline may have been the idle one, and the first record come right after it.
+                if state.first_at.is_none_or(|first| first + interval <= Instant::now()) {
+                    break;
+                }
+            }
+        }
+        state.first_at = None;
+        Taken {
+            records: std::mem::take(&mut state.records),
+            through: state.accepted,
+            bytes: std::mem::take(&mut state.queued_bytes),
+            hurry: std::mem::take(&mut state.hurry),
+            closed: state.closed,
+        }
+    }
+
+    /// Pauses the writer before it tries again; a close ends the pause.
+    pub(crate) fn pause(&self, duration: Duration) {
+        let mut state = self.state.lock();
+        let until = Instant::now() + duration;
+        while !state.closed && !self.work.wait_until(&mut state, until).timed_out() {}
+    }
+}
