@@ -1,1 +1,48 @@
-fn main() {}
+//! The `portunus` command: reads arguments, runs one command, turns its end into an exit code.
+//!
+//! It decides nothing itself. Invariant: exit code 0 means done, 1 failed, 2 wrong usage, and an error prints its whole
+//! chain once, on standard error.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its standard streams")]
+
+mod arguments;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    // Before anything else: the same program is also the process that Workers are forked from.
+    worker::run_if_zygote();
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("portunus: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(arguments.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("portunus: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(up) => commands::up::run(up).await,
+        Command::Check(check) => commands::check::run(&check),
+        Command::Explain(explain) => commands::explain::run(&explain),
+        Command::Token(token) => commands::token::run(token).await,
+        Command::User(user) => commands::user::run(user).await,
+        Command::Logs(logs) => commands::logs::run(logs).await,
+        Command::Worker(worker) => commands::worker::run(worker).await,
+        Command::Ca(ca) => commands::ca::run(ca).await,
+    }
+}

@@ -1,1 +1,10 @@
-//! TBD
+//! What tests need to drive Portunus from outside: the real binary as a process, and real origins on loopback.
+//!
+//! It decides nothing about the product and imports none of its crates: it sees what a user sees, the command line, the
+//! ready file, sockets. Invariant: a [`Platform`] that is dropped leaves no process behind.
+
+mod origin;
+mod platform;
+
+pub use origin::{Origin, OriginTls};
+pub use platform::{Platform, Ready};

@@ -20,20 +20,17 @@ pub(crate) const FOR_TESTS: [Program; 5] = [
     Program { name: "chromium", probe: "--version", package: "chromium" },
 ];
 
-pub(crate) const FOR_BENCHMARKS: [Program; 1] =
-    [Program { name: "squid", probe: "-v", package: "squid-openssl" }];
+pub(crate) const FOR_BENCHMARKS: [Program; 1] = [Program { name: "squid", probe: "-v", package: "squid-openssl" }];
 
 /// Installs what is missing with apt, or names it.
 pub(crate) fn prepare(programs: &[Program]) -> Result<()> {
-    let missing: Vec<&str> = programs
-        .iter()
-        .filter(|program| !exists(program.name, program.probe))
-        .map(|program| program.package)
-        .collect();
+    let missing: Vec<&str> =
+        programs.iter().filter(|program| !exists(program.name, program.probe)).map(|program| program.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let root = std::fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
+    let root =
+        std::fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
     if !root || !exists("apt-get", "--version") {
         bail!("missing on this machine: {}; install them and run again", missing.join(", "));
     }

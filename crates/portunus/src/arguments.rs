@@ -1,0 +1,219 @@
+//! The command line as scripts rely on it: names, defaults, help with an example each.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The programmable SASE platform an organisation runs itself.
+#[derive(Debug, Parser)]
+#[command(name = "portunus", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.\n\nExample:\n  portunus up --demo")]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the platform.
+    #[command(after_help = "Example:\n  portunus up --demo\n  portunus up --data /var/lib/portunus --proxy 127.0.0.1:3128 --ready-file ready.json")]
+    Up(Up),
+    /// Check an expression: diagnostics with a caret, canonical form, fields used.
+    #[command(after_help = "Example:\n  portunus check 'any(http.request.domains[*] == \"example.com\") and http.request.method == \"POST\"'")]
+    Check(Check),
+    /// Say what a rule set decides for given facts, and why.
+    #[command(after_help = "Example:\n  portunus explain --rules rules.json --facts facts.json\n\nrules.json is an array of rules as the API takes them; facts.json maps field names to values (an absent\nfield is unknown, null has no value).")]
+    Explain(Explain),
+    /// API tokens.
+    #[command(subcommand)]
+    Token(Token),
+    /// The people whose traffic is decided.
+    #[command(subcommand)]
+    User(User),
+    /// The log.
+    #[command(subcommand)]
+    Logs(Logs),
+    /// Workers.
+    #[command(subcommand)]
+    Worker(Worker),
+    /// The certificate authority that signs inspected sites.
+    #[command(subcommand)]
+    Ca(Ca),
+}
+
+/// Where the state of the platform is.
+#[derive(Debug, Clone, Args)]
+pub struct State {
+    /// Directory of everything the platform writes [default: ./portunus-data].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// portunus.toml: the store, the listeners, the roles, the place of the logs.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub state: State,
+    /// Load and serve a small demo company.
+    #[arg(long)]
+    pub demo: bool,
+    /// Where the console and API listen; port 0 picks a free one [default: 127.0.0.1:9080].
+    #[arg(long, value_name = "ADDR")]
+    pub console: Option<SocketAddr>,
+    /// Where the proxy listens; port 0 picks a free one [default: 127.0.0.1:9081].
+    #[arg(long, value_name = "ADDR")]
+    pub proxy: Option<SocketAddr>,
+    /// Write addresses and a full-rights token here, as JSON with mode 0600, once every listener accepts.
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The hook whose fields the expression uses.
+    #[arg(long, value_enum, default_value_t = Hook::Http)]
+    pub hook: Hook,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The expression.
+    pub expression: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Hook {
+    Http,
+    L4,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// JSON array of rules.
+    #[arg(long, value_name = "FILE")]
+    pub rules: PathBuf,
+    /// JSON object of facts.
+    #[arg(long, value_name = "FILE")]
+    pub facts: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Issue a token; its text is printed once.
+    #[command(after_help = "Example:\n  portunus token create ci --permission gateway:write --permission lists:write")]
+    Create {
+        #[command(flatten)]
+        state: State,
+        /// What to call it.
+        name: String,
+        /// What it may do, such as gateway:write; repeat for several. Without one it may do everything.
+        #[arg(long = "permission", value_name = "PERMISSION")]
+        permissions: Vec<store::Permission>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List tokens, never their text.
+    #[command(after_help = "Example:\n  portunus token list --json")]
+    List {
+        #[command(flatten)]
+        state: State,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a token by its id; it stops working at once.
+    #[command(after_help = "Example:\n  portunus token revoke 023e105f4ecef8ad9ca31a8372d0c353")]
+    Revoke {
+        #[command(flatten)]
+        state: State,
+        id: types::TokenId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add a person and print the token their browser shows the proxy.
+    #[command(after_help = "Example:\n  portunus user add ana@example.com --name 'Ana Costa' --group Finance")]
+    Add {
+        #[command(flatten)]
+        state: State,
+        email: types::Email,
+        /// Their name on pages and in rules.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// A group they belong to; repeat for several.
+        #[arg(long = "group", value_name = "NAME")]
+        groups: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List people.
+    #[command(after_help = "Example:\n  portunus user list --json")]
+    List {
+        #[command(flatten)]
+        state: State,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Logs {
+    /// Print records as they are written, until interrupted.
+    #[command(after_help = "Example:\n  portunus logs tail --dataset gateway_http --json")]
+    Tail {
+        #[command(flatten)]
+        state: State,
+        /// gateway_http, gateway_network, worker or audit.
+        #[arg(long, default_value = "gateway_http")]
+        dataset: logs::Dataset,
+        /// One JSON record a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Worker {
+    /// Run a script's fetch handler on a request, in the same sandbox as in production.
+    #[command(after_help = "Example:\n  portunus worker test training-check.ts --request request.json\n\nrequest.json: {\"method\": \"GET\", \"url\": \"https://finance.acme.test/\", \"headers\": {}, \"body\": \"\", \"cf\": {}}")]
+    Test {
+        /// The module with the default export, TypeScript or JavaScript.
+        file: PathBuf,
+        /// The request as JSON.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// A text variable of `env`; repeat for several.
+        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+        variables: Vec<(String, String)>,
+        /// A host its fetch may reach, such as api.example.com or *.example.com; repeat for several.
+        #[arg(long, value_name = "HOST")]
+        egress: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Ca {
+    /// Print the certificate that devices must trust, PEM.
+    #[command(after_help = "Example:\n  portunus ca export > portunus-ca.pem")]
+    Export {
+        #[command(flatten)]
+        state: State,
+    },
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

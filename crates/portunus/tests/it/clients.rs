@@ -1,0 +1,161 @@
+//! Ordinary clients through interception: they must not notice, and origins must get what was sent.
+
+use std::process::Command;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::WebSocketUpgrade;
+use axum::http::{HeaderMap, Version};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::support::{Site, text};
+
+fn router() -> Router {
+    Router::new()
+        .route("/version", get(|version: Version| async move { format!("{version:?}") }))
+        .route("/echo", post(|headers: HeaderMap, body: Bytes| async move { echo(&headers, &body) }))
+        .route("/range", get(range))
+        .route("/socket", axum::routing::any(socket))
+}
+
+fn echo(headers: &HeaderMap, body: &[u8]) -> String {
+    format!(
+        "{} {} {}",
+        headers.contains_key("proxy-authorization"),
+        headers.contains_key("proxy-connection"),
+        body.len()
+    )
+}
+
+async fn range(headers: HeaderMap) -> Response {
+    match headers.get("range").map(|range| range.to_str().unwrap().to_owned()) {
+        Some(range) if range == "bytes=2-4" => {
+            (axum::http::StatusCode::PARTIAL_CONTENT, [("content-range", "bytes 2-4/10")], "234").into_response()
+        }
+        _ => "0123456789".into_response(),
+    }
+}
+
+async fn socket(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(|mut socket| async move {
+        while let Some(Ok(message)) = socket.recv().await {
+            if socket.send(message).await.is_err() {
+                break;
+            }
+        }
+    })
+}
+
+#[tokio::test]
+async fn curl_speaks_http_1_and_2_and_the_origin_sees_the_same_version() {
+    let site = Site::start(router()).await;
+    for (flag, version) in [("--http1.1", "HTTP/1.1"), ("--http2", "HTTP/2.0")] {
+        assert_eq!(text(&site.curl(&[flag, &site.url("/version")])), version, "{flag}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_without_http_2_is_not_offered_to_the_client_with_it() {
+    let site = Site::start_with(router(), &["http/1.1"]).await;
+    let output = site.curl(&["--http2", "--write-out", " %{http_version}", &site.url("/version")]);
+    assert_eq!(text(&output), "HTTP/1.1 1.1");
+}
+
+#[tokio::test]
+async fn bodies_and_ranges_pass_and_proxy_headers_do_not() {
+    let site = Site::start(router()).await;
+    let upload = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(upload.path(), vec![b'x'; 3_000_000]).unwrap();
+    let body = format!("@{}", upload.path().display());
+    assert_eq!(text(&site.curl(&["--data-binary", &body, &site.url("/echo")])), "false false 3000000");
+    assert_eq!(text(&site.curl(&["--range", "2-4", &site.url("/range")])), "234");
+    assert_eq!(
+        text(&site.curl(&["--head", "--output", "/dev/null", "--write-out", "%{http_code}", &site.url("/range")])),
+        "200"
+    );
+}
+
+#[tokio::test]
+async fn python_and_node_work_with_the_authority_in_their_environment() {
+    let site = Site::start(router()).await;
+    let authority = site.platform.ready.ca_certificate.clone();
+    let python = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())";
+    let output = Command::new("python3")
+        .args(["-c", python, &site.url("/version")])
+        .env("https_proxy", &site.platform.ready.proxy)
+        .env("SSL_CERT_FILE", &authority)
+        .output()
+        .unwrap();
+    assert_eq!(text(&output).trim(), "HTTP/1.1");
+
+    let node = "const [proxy, host] = process.argv.slice(1); const http = require('http'), tls = require('tls'); const { hostname, port } = new URL(proxy); \
+        http.request({ host: hostname, port, method: 'CONNECT', path: `${host}:443` }).on('connect', (_, socket) => { \
+        const secure = tls.connect({ socket, servername: host, ALPNProtocols: ['http/1.1'] }, () => secure.write(`GET /version HTTP/1.1\\r\\nHost: ${host}\\r\\nConnection: close\\r\\n\\r\\n`)); \
+        let seen = ''; secure.on('data', (data) => seen += data).on('end', () => console.log(seen.split('\\r\\n\\r\\n')[1])); }).end();";
+    let output = Command::new("node")
+        .args(["-e", node, &site.platform.ready.proxy, crate::support::HOST])
+        .env("NODE_EXTRA_CA_CERTS", &authority)
+        .output()
+        .unwrap();
+    assert!(text(&output).contains("HTTP/1.1"), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn git_clones_over_https() {
+    let repository = tempfile::tempdir().unwrap();
+    let git = |arguments: &[&str], directory: &std::path::Path| {
+        let output = Command::new("git")
+            .args(["-c", "user.name=Test", "-c", "user.email=test@example.test", "-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(directory)
+            .output()
+            .unwrap();
+        text(&output)
+    };
+    let bare = repository.path().join("project.git");
+    let work = repository.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    git(&["init"], &work);
+    std::fs::write(work.join("README"), "over the gateway").unwrap();
+    git(&["add", "README"], &work);
+    git(&["commit", "-m", "First"], &work);
+    git(&["clone", "--bare", work.to_str().unwrap(), bare.to_str().unwrap()], repository.path());
+    git(&["update-server-info"], &bare);
+    let root = repository.path().to_owned();
+    let router = Router::new().fallback(move |uri: axum::http::Uri| {
+        let file = root.join(uri.path().trim_start_matches('/'));
+        async move {
+            match std::fs::read(file) {
+                Ok(content) => content.into_response(),
+                Err(_) => axum::http::StatusCode::NOT_FOUND.into_response(),
+            }
+        }
+    });
+    let site = Site::start(router).await;
+    let output = Command::new("git")
+        .args(["clone", &site.url("/project.git"), "copy"])
+        .current_dir(repository.path())
+        .env("https_proxy", &site.platform.ready.proxy)
+        .env("GIT_SSL_CAINFO", &site.platform.ready.ca_certificate)
+        .output()
+        .unwrap();
+    text(&output);
+    assert_eq!(std::fs::read_to_string(repository.path().join("copy/README")).unwrap(), "over the gateway");
+}
+
+#[tokio::test]
+async fn a_websocket_opens_through_interception_and_carries_both_ways() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+    let site = Site::start(router()).await;
+    let stream = crate::support::tls_through_proxy(&site.platform).await;
+    let url = format!("wss://{}/socket", crate::support::HOST);
+    let (mut socket, response) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    assert_eq!(response.status(), 101);
+    for text in ["one", "two"] {
+        socket.send(Message::text(text)).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+    }
+    socket.close(None).await.unwrap();
+}

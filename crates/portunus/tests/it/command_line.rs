@@ -1,0 +1,105 @@
+//! The command line contract: what scripts rely on.
+
+use serde_json::Value;
+use testkit::Platform;
+
+use crate::support::{binary, portunus, text};
+
+#[test]
+fn check_prints_the_canonical_form_and_the_fields() {
+    let output =
+        portunus(&["check", "--json", "http.request.host  ==  \"a.test\"  &&  http.request.method in {\"GET\"}"]);
+    let result: Value = serde_json::from_str(&text(&output)).unwrap();
+    assert_eq!(result["valid"], true);
+    assert_eq!(result["canonical"], "http.request.host == \"a.test\" and http.request.method in {\"GET\"}");
+    assert_eq!(result["fields"], serde_json::json!(["http.request.host", "http.request.method"]));
+}
+
+#[test]
+fn check_points_at_the_mistake_and_fails() {
+    let output = portunus(&["check", "http.request.hots == \"a.test\""]);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(shown.contains("(1:1)") && shown.contains('^') && shown.contains("http.request.host"), "{shown}");
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_every_command_has_an_example() {
+    assert_eq!(portunus(&["up", "--nonsense"]).status.code(), Some(2));
+    for command in [
+        vec!["up"],
+        vec!["check"],
+        vec!["explain"],
+        vec!["token", "create"],
+        vec!["token", "list"],
+        vec!["token", "revoke"],
+        vec!["user", "add"],
+        vec!["user", "list"],
+        vec!["logs", "tail"],
+        vec!["worker", "test"],
+        vec!["ca", "export"],
+    ] {
+        let mut arguments = command.clone();
+        arguments.push("--help");
+        let help = text(&portunus(&arguments));
+        assert!(help.contains("Example"), "{command:?} has no example:\n{help}");
+    }
+}
+
+#[test]
+fn explain_names_the_deciding_rule() {
+    let directory = tempfile::tempdir().unwrap();
+    let (rules, facts) = (directory.path().join("rules.json"), directory.path().join("facts.json"));
+    std::fs::write(&rules, r#"[
+        {"name": "Casinos", "action": "block", "enabled": true, "filters": ["http"], "precedence": 1, "traffic": "any(http.request.domains[*] == \"casino.test\")"},
+        {"name": "Rest", "action": "allow", "enabled": true, "filters": ["http"], "precedence": 2, "traffic": ""}
+    ]"#).unwrap();
+    std::fs::write(&facts, r#"{"http.request.host": "www.casino.test", "http.request.domains": ["www.casino.test", "casino.test"], "http.request.method": "GET"}"#).unwrap();
+    let arguments = ["explain", "--json", "--rules", rules.to_str().unwrap(), "--facts", facts.to_str().unwrap()];
+    let explained = text(&portunus(&arguments));
+    assert!(explained.contains("Casinos") && explained.contains("block"), "{explained}");
+}
+
+#[tokio::test]
+async fn tokens_and_people_are_managed_beside_a_running_platform() {
+    let platform = Platform::start(binary(), &[]).unwrap();
+    let data = platform.data().to_str().unwrap().to_owned();
+    let created =
+        text(&portunus(&["token", "create", "ci", "--permission", "gateway:read", "--json", "--data", &data]));
+    let created: Value = serde_json::from_str(&created).unwrap();
+    let (id, token) = (created["id"].as_str().unwrap(), created["value"].as_str().unwrap());
+    let status = |method: &'static str| {
+        let url = platform.account_url("/gateway/rules");
+        let token = token.to_owned();
+        async move {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let request = client.request(method.parse().unwrap(), url).bearer_auth(token);
+            request.json(&serde_json::json!({"name": "x", "action": "block"})).send().await.unwrap().status().as_u16()
+        }
+    };
+    assert_eq!(status("GET").await, 200);
+    assert_eq!(status("POST").await, 403);
+    assert!(text(&portunus(&["token", "list", "--data", &data])).contains("gateway:read"));
+    text(&portunus(&["token", "revoke", id, "--data", &data]));
+    assert_eq!(status("GET").await, 401);
+
+    text(&portunus(&["user", "add", "eve@example.test", "--group", "Staff", "--data", &data]));
+    assert!(text(&portunus(&["user", "list", "--data", &data])).contains("eve@example.test"));
+    let exported = text(&portunus(&["ca", "export", "--data", &data]));
+    assert_eq!(exported, std::fs::read_to_string(&platform.ready.ca_certificate).unwrap());
+}
+
+#[test]
+fn worker_test_runs_a_script_in_the_sandbox() {
+    let directory = tempfile::tempdir().unwrap();
+    let (script, request) = (directory.path().join("hello.ts"), directory.path().join("request.json"));
+    std::fs::write(&script, "export default { fetch(request: Request): Response { console.log('seen'); return new Response(`hello ${new URL(request.url).pathname}`, { status: 418 }); } };").unwrap();
+    std::fs::write(&request, r#"{"method": "GET", "url": "https://a.test/there", "headers": {"accept": "*/*"}}"#)
+        .unwrap();
+    let arguments = ["worker", "test", script.to_str().unwrap(), "--request", request.to_str().unwrap(), "--json"];
+    let result: Value = serde_json::from_str(&text(&portunus(&arguments))).unwrap();
+    assert_eq!(result["outcome"], "response");
+    assert_eq!(result["response"]["status"], 418);
+    assert_eq!(result["response"]["body"], "hello /there");
+    assert_eq!(result["logs"][0]["message"], "seen");
+}

@@ -1,0 +1,41 @@
+//! The demo, as a newcomer sees it: the commands it prints, run as printed.
+
+use std::process::Command;
+
+use testkit::Platform;
+
+use crate::support::{binary, text};
+
+fn run(command: &str) -> String {
+    text(&Command::new("sh").args(["-c", command]).output().unwrap())
+}
+
+#[tokio::test]
+async fn the_printed_commands_show_what_they_promise() {
+    let platform = Platform::start(binary(), &["--demo"]).unwrap();
+    let commands: Vec<&str> =
+        platform.printed.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
+    assert_eq!(commands.len(), 4, "{}", platform.printed.join("\n"));
+
+    let expired = run(commands[0]);
+    assert!(
+        expired.contains(" 302") && expired.contains("location: https://learning.acme.test/compliance"),
+        "{expired}"
+    );
+    let trained = run(commands[1]);
+    assert!(trained.contains("x-training-valid-until: 2027-06-30"), "{trained}");
+    let blocked = run(commands[2]);
+    assert!(blocked.contains(" 403") && blocked.contains("has not been reviewed"), "{blocked}");
+    let moved = run(commands[3]);
+    assert!(moved.contains("location: https://finance.acme.test/archive/reports-2019/q3"), "{moved}");
+
+    let records = platform.api("GET", "/portunus/logs/gateway_http?limit=50", None).await.unwrap();
+    let records = records.as_array().unwrap();
+    for (host, rule) in [
+        ("chat.openmind.test", "Unapproved AI sites are blocked"),
+        ("finance.acme.test", "Finance needs compliance training"),
+    ] {
+        let found = records.iter().any(|record| record["HTTPHost"] == host && record["PolicyName"] == rule);
+        assert!(found, "no record of {host} names {rule}: {records:?}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Portunus through its front door: the real binary, real clients, real origins.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod clients;
+mod command_line;
+mod crash;
+mod demo;
+mod lifecycle;
+mod rules;
+mod support;
+mod workers;

@@ -1,0 +1,210 @@
+//! What happens without a request: cron triggers, security events to `queue` handlers, and tidying up.
+//!
+//! Each loop is one task that ends with the platform. Invariant: a slow Worker delays its own events and nobody else's
+//! traffic; events waiting are bounded where they are made.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use croner::Cron;
+use gateway::{SecurityEvent, Snapshot};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use logs::Logs;
+use store::{Operate, Principal, ReadScripts, Store};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use types::{AccountId, ScriptName};
+use worker::protocol::QueueMessage;
+use worker::{Call, CallError, Finished, Host, Runtime, Script};
+
+use crate::records::{Ended, worker_event};
+use crate::services::{EventHost, Services};
+
+/// Cron expressions have minutes as their finest step.
+const CRON_STEP: Duration = Duration::from_secs(60);
+/// Wall-clock bound of one scheduled or queue call.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A batch is delivered when it has this many events or is this old.
+const BATCH: usize = 100;
+const BATCH_AGE: Duration = Duration::from_secs(1);
+/// The name queue handlers see.
+const QUEUE: &str = "security-events";
+/// How often values that have expired are removed.
+const TIDY: Duration = Duration::from_secs(600);
+
+/// What the loops work with.
+#[derive(Clone)]
+pub struct Background {
+    pub store: Store,
+    pub account: AccountId,
+    pub runtime: Arc<Runtime>,
+    pub services: Arc<Services>,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub logs: Logs,
+    pub clock: net::Clock,
+}
+
+impl Background {
+    fn call(&self) -> Call {
+        let host: Arc<dyn Host> = Arc::new(EventHost::new(Arc::clone(&self.services)));
+        Call { host, cf: Arc::from("{}"), timeout: EVENT_TIMEOUT }
+    }
+
+    /// Fires cron triggers at the start of each minute.
+    pub async fn run_schedules(self, stop: CancellationToken) {
+        loop {
+            let now = (self.clock)();
+            let into = u64::try_from(now.as_millisecond().rem_euclid(60_000)).unwrap_or(0);
+            let wait = CRON_STEP.saturating_sub(Duration::from_millis(into));
+            if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
+            let minute = (self.clock)();
+            for (name, cron) in self.due(minute).await {
+                let Some(script) = self.snapshot.load().scripts.get(&name).cloned() else { continue };
+                let at = minute.as_millisecond() as f64;
+                let result = self.runtime.scheduled(&script, cron.clone(), at, self.call()).await;
+                self.record(&script, "scheduled", &cron, result).await;
+            }
+        }
+    }
+
+    async fn due(&self, minute: Timestamp) -> Vec<(ScriptName, String)> {
+        let Ok(grant) = Principal::system("cron triggers").authorize::<ReadScripts>(self.account) else {
+            return Vec::new();
+        };
+        match self.store.schedules().list(&grant).await {
+            Ok(schedules) => schedules
+                .into_iter()
+                .flat_map(|schedule| {
+                    let name = schedule.id;
+                    let crons = schedule.document.crons.into_iter();
+                    crons.filter(|cron| is_due(&cron.cron, minute)).map(move |cron| (name.clone(), cron.cron))
+                })
+                .collect(),
+            Err(error) => {
+                tracing::warn!(%error, "cron triggers of this minute are lost, the store did not answer");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Hands security events to every Worker that asked for them, in batches.
+    pub async fn run_events(self, mut events: mpsc::Receiver<SecurityEvent>, stop: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let Some(Some(first)) = stop.run_until_cancelled(events.recv()).await else { return };
+            batch.push(first);
+            let deadline = tokio::time::sleep(BATCH_AGE);
+            tokio::pin!(deadline);
+            while batch.len() < BATCH {
+                tokio::select! {
+                    () = &mut deadline => break,
+                    () = stop.cancelled() => break,
+                    event = events.recv() => match event {
+                        Some(event) => batch.push(event),
+                        None => break,
+                    },
+                }
+            }
+            self.deliver(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    async fn deliver(&self, batch: Vec<SecurityEvent>) {
+        let now = (self.clock)().as_millisecond() as f64;
+        let messages: Vec<QueueMessage> = batch
+            .into_iter()
+            .filter_map(|event| {
+                let id = event.request_id.clone();
+                let body = serde_json::to_string(&event).ok()?;
+                Some(QueueMessage { id, timestamp_ms: now, attempts: 1, body })
+            })
+            .collect();
+        for name in self.consumers().await {
+            let Some(script) = self.snapshot.load().scripts.get(&name).cloned() else { continue };
+            let result = self.runtime.queue(&script, QUEUE.into(), messages.clone(), self.call()).await;
+            let retry: Vec<_> = match &result {
+                Ok(finished) => {
+                    messages.iter().filter(|message| finished.retry.contains(&message.id)).cloned().collect()
+                }
+                Err(_) => messages.clone(),
+            };
+            self.record(&script, "queue", QUEUE, result).await;
+            if !retry.is_empty() {
+                let again = retry.into_iter().map(|message| QueueMessage { attempts: 2, ..message }).collect();
+                let result = self.runtime.queue(&script, QUEUE.into(), again, self.call()).await;
+                self.record(&script, "queue", QUEUE, result).await;
+            }
+        }
+    }
+
+    /// The Workers whose active version asked for security events.
+    async fn consumers(&self) -> Vec<ScriptName> {
+        let Ok(grant) = Principal::system("security events").authorize::<ReadScripts>(self.account) else {
+            return Vec::new();
+        };
+        let Ok(scripts) = self.store.scripts().list(&grant).await else { return Vec::new() };
+        let mut consumers = Vec::new();
+        for script in scripts {
+            if let Ok(Some(version)) = self.store.script_versions().get(&grant, &script.document.active).await
+                && version.document.queues.iter().any(|queue| queue == QUEUE)
+            {
+                consumers.push(script.id);
+            }
+        }
+        consumers
+    }
+
+    /// Removes expired values until `stop`.
+    pub async fn run_tidying(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
+            let Ok(grant) = Principal::system("tidying").authorize::<Operate>(self.account) else { continue };
+            if let Err(error) = self.store.kv().expire(&grant).await {
+                tracing::warn!(%error, "expired values stay until the next round");
+            }
+        }
+    }
+
+    async fn record(&self, script: &Script, event: &'static str, trigger: &str, result: Result<Finished, CallError>) {
+        let (outcome, error, report) = match result {
+            Ok(finished) => ("ok".to_owned(), String::new(), finished.report),
+            Err(error) => (error.kind.to_string(), error.message.clone(), error.report),
+        };
+        let ended = Ended { event, trigger, outcome: &outcome, error: &error, report: &report };
+        let record = worker_event(self.account, script, &ended, (self.clock)());
+        if let Err(error) = self.logs.append(record).await {
+            tracing::error!(%error, script = %script.key, "the record of a Worker call is lost");
+        }
+    }
+}
+
+/// Whether a trigger fires in the minute that `now` is in, in UTC.
+fn is_due(cron: &str, now: Timestamp) -> bool {
+    let Ok(cron) = Cron::from_str(cron) else { return false };
+    let minute = now.as_second() - now.as_second().rem_euclid(60);
+    Timestamp::from_second(minute)
+        .map(|minute| minute.to_zoned(TimeZone::UTC))
+        .is_ok_and(|minute| cron.is_time_matching(&minute).unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_due;
+
+    #[test]
+    fn triggers_fire_in_their_minute_and_no_other() {
+        let at = |text: &str| text.parse().unwrap();
+        for (cron, now, due) in [
+            ("*/5 * * * *", "2026-11-21T03:20:31Z", true),
+            ("*/5 * * * *", "2026-11-21T03:21:00Z", false),
+            ("0 0 * * *", "2026-11-21T00:00:59Z", true),
+            ("not a cron", "2026-11-21T00:00:00Z", false),
+        ] {
+            assert_eq!(is_due(cron, at(now)), due, "{cron} at {now}");
+        }
+    }
+}

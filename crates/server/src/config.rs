@@ -1,0 +1,192 @@
+//! What `portunus.toml` and the flags of `portunus up` say, as one checked value.
+//!
+//! It names the store, the listeners, the roles and the places on disk; everything else lives in the store. Flags win
+//! over the file, the file over the defaults. Invariant: a [`Config`] can be started without further checks of its text.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The version of the file format this build writes and reads.
+pub const CONFIG_VERSION: u32 = 1;
+
+const CONSOLE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9080);
+const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9081);
+
+/// How to start the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Directory of everything the process writes.
+    pub data: PathBuf,
+    pub store: StoreLocation,
+    pub console: SocketAddr,
+    pub proxy: SocketAddr,
+    pub roles: BTreeSet<Role>,
+    pub logs: PathBuf,
+}
+
+/// Where durable state lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreLocation {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A `postgres://` URL.
+    Postgres(String),
+}
+
+/// A part of the platform a process can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Gateway,
+    Console,
+}
+
+/// What the flags say; absent means "as the file or the default says".
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    pub data: Option<PathBuf>,
+    pub console: Option<SocketAddr>,
+    pub proxy: Option<SocketAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path} is not a valid configuration: {message}")]
+    Parse { path: PathBuf, message: String },
+    #[error("{path}: version {found} is not supported, this build reads version {CONFIG_VERSION}")]
+    Version { path: PathBuf, found: u32 },
+    #[error("{path}: store.url {url:?} must start with sqlite: or postgres://")]
+    StoreUrl { path: PathBuf, url: String },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: Option<u32>,
+    data: Option<PathBuf>,
+    roles: Option<BTreeSet<Role>>,
+    #[serde(default)]
+    store: StoreSection,
+    #[serde(default)]
+    listen: ListenSection,
+    #[serde(default)]
+    logs: LogsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreSection {
+    url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenSection {
+    console: Option<SocketAddr>,
+    proxy: Option<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogsSection {
+    directory: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the file, if one is named, and lays the flags over it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, does not parse, has an unknown key or names an unknown kind of store.
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        let (path, parsed) = match file {
+            None => (PathBuf::new(), File::default()),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+                let parsed = toml::from_str(&text)
+                    .map_err(|error| ConfigError::Parse { path: path.to_path_buf(), message: error.to_string() })?;
+                (path.to_path_buf(), parsed)
+            }
+        };
+        Self::combine(path, parsed, overrides)
+    }
+
+    fn combine(path: PathBuf, file: File, overrides: Overrides) -> Result<Self, ConfigError> {
+        if let Some(found) = file.version
+            && found != CONFIG_VERSION
+        {
+            return Err(ConfigError::Version { path, found });
+        }
+        let data = overrides.data.or(file.data).unwrap_or_else(|| PathBuf::from("portunus-data"));
+        let store = match file.store.url {
+            None => StoreLocation::Sqlite(data.join("portunus.db")),
+            Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                StoreLocation::Postgres(url)
+            }
+            Some(url) => match url.strip_prefix("sqlite:") {
+                Some(path) => StoreLocation::Sqlite(PathBuf::from(path)),
+                None => return Err(ConfigError::StoreUrl { path, url }),
+            },
+        };
+        Ok(Self {
+            store,
+            console: overrides.console.or(file.listen.console).unwrap_or(CONSOLE),
+            proxy: overrides.proxy.or(file.listen.proxy).unwrap_or(PROXY),
+            roles: file.roles.unwrap_or_else(|| BTreeSet::from([Role::Gateway, Role::Console])),
+            logs: file.logs.directory.unwrap_or_else(|| data.join("logs")),
+            data,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Overrides, Role, StoreLocation};
+    use std::path::PathBuf;
+
+    fn load(text: &str, overrides: Overrides) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("portunus.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path), overrides).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_a_file_everything_has_a_loopback_default() {
+        let config = Config::load(None, Overrides::default()).unwrap();
+        assert_eq!(config.console.to_string(), "127.0.0.1:9080");
+        assert_eq!(config.proxy.to_string(), "127.0.0.1:9081");
+        assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("portunus-data/portunus.db")));
+        assert_eq!(config.roles.len(), 2);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let text = "version = 1\ndata = \"d\"\nroles = [\"gateway\"]\n[listen]\nproxy = \"127.0.0.1:1\"\nconsole = \"127.0.0.1:2\"\n[store]\nurl = \"postgres://db/portunus\"\n";
+        let overrides = Overrides { proxy: Some("127.0.0.1:0".parse().unwrap()), ..Overrides::default() };
+        let config = load(text, overrides).unwrap();
+        assert_eq!(config.proxy.port(), 0);
+        assert_eq!(config.console.port(), 2);
+        assert_eq!(config.store, StoreLocation::Postgres("postgres://db/portunus".into()));
+        assert_eq!(config.logs, PathBuf::from("d/logs"));
+        assert!(!config.roles.contains(&Role::Console));
+    }
+
+    #[test]
+    fn a_file_that_means_something_else_is_refused_with_its_reason() {
+        for (text, reason) in [
+            ("version = 2", "version 2 is not supported"),
+            ("listner = 1", "unknown field `listner`"),
+            ("[store]\nurl = \"mysql://x\"", "must start with sqlite: or postgres://"),
+            ("[listen]\nproxy = \"nowhere\"", "invalid socket address"),
+        ] {
+            let error = load(text, Overrides::default()).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

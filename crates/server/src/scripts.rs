@@ -1,0 +1,227 @@
+//! Turns stored Workers into scripts that can run: types stripped, bindings resolved, secrets opened, limits capped.
+//!
+//! It runs nothing. Invariant: the version in a script's key changes whenever its code, bindings or a secret change, so
+//! processes of an older one are never asked to serve a newer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use store::{Denied, ModuleKind, Operate, Principal, ReadScripts, ScriptVersion, Store, StoreError};
+use types::{AccountId, ScriptName, Secret, VersionId};
+use uuid::Uuid;
+use worker::protocol::{self, Isolation, Limits};
+use worker::typescript::TypeScriptError;
+use worker::{Binding, EgressError, EgressList, RateSpec, Script, ScriptKey};
+
+use crate::services::{API_SERVICE, WORKER_SERVICE};
+
+/// Upper bounds of what an author may ask for.
+const MOST_CPU_MS: u32 = 1_000;
+const MOST_MEMORY_MB: u32 = 256;
+const MOST_SUBREQUESTS: u32 = 1_000;
+
+/// Compiled modules kept between snapshots; a version never changes, so neither does its JavaScript.
+const KEPT_VERSIONS: usize = 2_048;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("module {module}: {source}")]
+    TypeScript { module: String, source: TypeScriptError },
+    #[error("module {0} is not UTF-8 text")]
+    NotText(String),
+    #[error("modules of this kind cannot be imported yet: {0}")]
+    ModuleKind(String),
+    #[error("main module {0} is not among the modules")]
+    NoMain(String),
+    #[error("egress")]
+    Egress(#[from] EgressError),
+}
+
+/// Prepares scripts, remembering what does not change.
+#[derive(Default)]
+pub struct Scripts {
+    compiled: Mutex<HashMap<VersionId, Arc<Vec<protocol::Module>>>>,
+}
+
+impl Scripts {
+    /// Prepares the active version of every Worker. One that cannot be prepared is left out and reported, so that the
+    /// others go on.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn prepare_all(
+        &self,
+        store: &Store,
+        principal: &Principal,
+        account: AccountId,
+    ) -> Result<(HashMap<ScriptName, Arc<Script>>, Vec<(ScriptName, ScriptError)>), ScriptError> {
+        let grant = principal.authorize::<ReadScripts>(account)?;
+        let (mut ready, mut failed) = (HashMap::new(), Vec::new());
+        for script in store.scripts().list(&grant).await? {
+            let prepared = self.prepare(store, principal, account, &script.id, script.document.active).await;
+            match prepared {
+                Ok(prepared) => drop(ready.insert(script.id, prepared)),
+                Err(ScriptError::Store(error)) => return Err(error.into()),
+                Err(error) => failed.push((script.id, error)),
+            }
+        }
+        Ok((ready, failed))
+    }
+
+    /// Prepares one version.
+    ///
+    /// # Errors
+    /// It is not in the store, or its modules or egress list do not compile.
+    pub async fn prepare(
+        &self,
+        store: &Store,
+        principal: &Principal,
+        account: AccountId,
+        name: &ScriptName,
+        version: VersionId,
+    ) -> Result<Arc<Script>, ScriptError> {
+        let read = principal.authorize::<ReadScripts>(account)?;
+        let operate = principal.authorize::<Operate>(account)?;
+        let missing = || StoreError::NotFound(store::Kind::ScriptVersion);
+        let head = store.script_versions().get(&read, &version).await?.ok_or_else(missing)?;
+        let modules = match self.remembered(version) {
+            Some(modules) => modules,
+            None => {
+                let content = store.scripts().content(&read, version).await?.ok_or_else(missing)?;
+                self.remember(version, compile(&head.document.main_module, &content.document.modules)?)
+            }
+        };
+        let secrets = store.script_secrets().open(&operate, name).await?;
+        let generation: i64 =
+            store.script_secrets().list_of(&read, name).await?.iter().map(|secret| secret.revision.0).sum();
+        let version = format!("{}-{}-{}-{generation}", head.id, head.revision.0, secrets.len());
+        let key = ScriptKey { account, name: name.to_string(), version };
+        assemble(key, &head.document, &modules, secrets)
+    }
+
+    /// Prepares a draft that is not stored, with the secrets of the Worker it belongs to.
+    ///
+    /// # Errors
+    /// Its modules or egress list do not compile.
+    pub async fn prepare_draft(
+        &self,
+        store: &Store,
+        principal: &Principal,
+        account: AccountId,
+        version: &ScriptVersion,
+        modules: &[store::Module],
+    ) -> Result<Arc<Script>, ScriptError> {
+        let operate = principal.authorize::<Operate>(account)?;
+        let secrets = store.script_secrets().open(&operate, &version.script).await?;
+        // A draft never shares a process with anything, not even with itself a moment ago.
+        let key = ScriptKey { account, name: version.script.to_string(), version: format!("draft-{}", Uuid::now_v7()) };
+        assemble(key, version, &compile(&version.main_module, modules)?, secrets)
+    }
+
+    fn remembered(&self, version: VersionId) -> Option<Arc<Vec<protocol::Module>>> {
+        self.compiled.lock().get(&version).cloned()
+    }
+
+    fn remember(&self, version: VersionId, modules: Vec<protocol::Module>) -> Arc<Vec<protocol::Module>> {
+        let modules = Arc::new(modules);
+        let mut compiled = self.compiled.lock();
+        if compiled.len() >= KEPT_VERSIONS {
+            compiled.clear();
+        }
+        compiled.insert(version, Arc::clone(&modules));
+        modules
+    }
+}
+
+fn assemble(
+    key: ScriptKey,
+    version: &ScriptVersion,
+    modules: &[protocol::Module],
+    secrets: Vec<(String, Secret<String>)>,
+) -> Result<Arc<Script>, ScriptError> {
+    let mut bindings = BTreeMap::new();
+    for binding in &version.bindings {
+        if let Some(binding) = self::binding(binding) {
+            bindings.insert(binding.0, binding.1);
+        }
+    }
+    for (name, value) in secrets {
+        bindings.insert(name, Binding::Secret(value));
+    }
+    Ok(Arc::new(Script {
+        key,
+        modules: modules.to_vec(),
+        bindings,
+        egress: EgressList::parse(&version.egress)?,
+        limits: limits(version.limits),
+        isolation: match version.isolation {
+            store::Isolation::Shared => Isolation::Shared,
+            store::Isolation::Request => Isolation::Request,
+        },
+    }))
+}
+
+/// Caps what an author asked for.
+fn limits(asked: store::ScriptLimits) -> Limits {
+    let default = Limits::default();
+    let memory = asked.memory_mb.map(|mb| u64::from(mb.clamp(8, MOST_MEMORY_MB)) << 20);
+    Limits {
+        cpu_ms: asked.cpu_ms.map_or(default.cpu_ms, |ms| ms.clamp(1, MOST_CPU_MS)),
+        memory_bytes: memory.unwrap_or(default.memory_bytes),
+        subrequests: asked.subrequests.map_or(default.subrequests, |count| count.min(MOST_SUBREQUESTS)),
+        ..default
+    }
+}
+
+/// The host's form of a stored binding; a secret's value comes from its own document.
+fn binding(stored: &store::Binding) -> Option<(String, Binding)> {
+    let target = match stored {
+        store::Binding::PlainText { text, .. } => Binding::Text(text.clone()),
+        store::Binding::Json { json, .. } => Binding::Json(json.to_string()),
+        store::Binding::SecretText { .. } => return None,
+        store::Binding::KvNamespace { namespace_id, .. } => Binding::Kv(namespace_id.to_string()),
+        store::Binding::Service { service, .. } => Binding::Service(format!("{WORKER_SERVICE}{service}")),
+        store::Binding::Ratelimit { simple, .. } => {
+            Binding::RateLimit(RateSpec { limit: simple.limit, period: Duration::from_secs(simple.period.into()) })
+        }
+        store::Binding::AdminApi { permissions, .. } => {
+            let names: Vec<_> = permissions.iter().map(store::Permission::as_str).collect();
+            Binding::Service(format!("{API_SERVICE}{}", names.join(",")))
+        }
+    };
+    Some((stored.name().to_owned(), target))
+}
+
+/// Turns source modules into JavaScript, the entry point first.
+///
+/// # Errors
+/// A module that does not compile, or no entry point.
+pub fn compile(main: &str, modules: &[store::Module]) -> Result<Vec<protocol::Module>, ScriptError> {
+    let mut compiled = Vec::with_capacity(modules.len());
+    for module in modules {
+        let text =
+            || std::str::from_utf8(module.source.as_bytes()).map_err(|_| ScriptError::NotText(module.name.clone()));
+        let code = match module.kind {
+            ModuleKind::SourceMap => continue,
+            ModuleKind::EsModule | ModuleKind::TypeScript => {
+                worker::typescript::to_javascript(&module.name, text()?)
+                    .map_err(|source| ScriptError::TypeScript { module: module.name.clone(), source })?
+            }
+            ModuleKind::Text => format!("export default {};", serde_json::Value::from(text()?)),
+            ModuleKind::Json => format!("export default {};", text()?),
+            ModuleKind::Data => return Err(ScriptError::ModuleKind(module.name.clone())),
+        };
+        let module = protocol::Module { name: module.name.clone(), code };
+        if module.name == main { compiled.insert(0, module) } else { compiled.push(module) }
+    }
+    if compiled.first().is_none_or(|first| first.name != main) {
+        return Err(ScriptError::NoMain(main.to_owned()));
+    }
+    Ok(compiled)
+}

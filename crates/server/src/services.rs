@@ -1,0 +1,336 @@
+//! What Workers reach: KV, rate limits, their cache, other Workers, the admin API, and origins when no person's request
+//! is being handled.
+//!
+//! It performs; what a script may ask for was checked by `worker` against its bindings and egress list. Invariant: every
+//! store access carries a grant for the script's own account and no more rights than the binding names.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use net::upstream::{Pool, Route, SendError};
+use net::{Host as HostName, Offer, Origin, Scheme};
+use store::{Expiry, KvNamespace, Principal, ReadKv, Store, StoreError, WriteKv};
+use tower::ServiceExt;
+use types::{KvNamespaceId, ScriptName};
+use worker::protocol::{KvKey, KvValue, LogLevel};
+use worker::{
+    Answer, Body, BoxFuture, Call, CallContext, FetchTarget, Host, HostError, KvPage, KvWrite, RateLimiter, RateSpec,
+    ResponseCache, Runtime, Script,
+};
+
+/// How binding targets are written in a prepared script.
+pub(crate) const WORKER_SERVICE: &str = "worker:";
+pub(crate) const API_SERVICE: &str = "api:";
+
+/// Keys a rate limiter remembers, over all scripts.
+const RATE_LIMIT_KEYS: usize = 100_000;
+/// Bytes of `caches.default`, over all scripts.
+const CACHE_BYTES: u64 = 64 << 20;
+/// Wall-clock bound of one Worker called by another.
+const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Workers may call Workers this deep; a cycle ends here.
+const SERVICE_DEPTH: u32 = 4;
+
+/// The scripts that bindings name, replaced with every snapshot.
+pub type Scripts = std::collections::HashMap<ScriptName, Arc<Script>>;
+
+/// The shared part of every Worker's host.
+pub struct Services {
+    store: Store,
+    pool: Arc<Pool>,
+    runtime: Arc<Runtime>,
+    scripts: ArcSwap<Scripts>,
+    limiter: RateLimiter,
+    cache: ResponseCache,
+    /// The admin API; set once the console exists, which itself needs these services.
+    api: OnceLock<axum::Router>,
+    clock: net::Clock,
+}
+
+impl Services {
+    pub fn new(store: Store, pool: Arc<Pool>, runtime: Arc<Runtime>, clock: net::Clock) -> Self {
+        Self {
+            store,
+            pool,
+            runtime,
+            scripts: ArcSwap::default(),
+            limiter: RateLimiter::new(RATE_LIMIT_KEYS),
+            cache: ResponseCache::new(CACHE_BYTES),
+            api: OnceLock::new(),
+            clock,
+        }
+    }
+
+    pub fn replace_scripts(&self, scripts: Scripts) {
+        self.scripts.store(Arc::new(scripts));
+    }
+
+    pub fn set_api(&self, router: axum::Router) {
+        // A second router would be a second platform in this process, which nothing starts.
+        let _ = self.api.set(router);
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Body>, HostError> {
+        let route = route(request.uri())?;
+        let exchange = self.pool.send(&route, request).await.map_err(unreachable)?;
+        Ok(exchange.response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
+    async fn call_worker(
+        &self,
+        cx: &CallContext,
+        name: &str,
+        request: http::Request<Body>,
+        host: Arc<dyn Host>,
+    ) -> Result<http::Response<Body>, HostError> {
+        let script = name.parse::<ScriptName>().ok().and_then(|name| self.scripts.load().get(&name).cloned());
+        let script = script.ok_or_else(|| HostError::type_error(format!("there is no Worker {name:?}")))?;
+        let call = Call { host, cf: Arc::clone(&cx.cf), timeout: SERVICE_TIMEOUT };
+        let reply = self.runtime.fetch(&script, request, call).await;
+        match reply.map_err(|error| HostError::type_error(format!("Worker {name:?} failed: {error}")))?.answer {
+            Answer::Response(response) => Ok(response),
+            Answer::Request(_) | Answer::NoOpinion => {
+                Err(HostError::type_error(format!("Worker {name:?} answered with no response")))
+            }
+        }
+    }
+
+    async fn call_api(
+        &self,
+        cx: &CallContext,
+        permissions: &str,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, HostError> {
+        let router = self.api.get().ok_or_else(|| HostError::unavailable("the admin API"))?;
+        let permissions = permissions
+            .split(',')
+            .filter(|text| !text.is_empty())
+            .map(str::parse)
+            .collect::<Result<store::Permissions, store::UnknownPermission>>()
+            .map_err(|error| HostError::type_error(error.to_string()))?;
+        let principal = Principal::system("Worker").restrict(cx.script.key.account, permissions);
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(principal);
+        match router.clone().oneshot(request).await {
+            Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// A host for events that no person's request caused: cron triggers, queues, previews, and Workers called by those.
+#[derive(Clone)]
+pub struct EventHost {
+    services: Arc<Services>,
+    depth: u32,
+}
+
+impl EventHost {
+    pub fn new(services: Arc<Services>) -> Self {
+        Self { services, depth: 0 }
+    }
+}
+
+impl Host for EventHost {
+    fn fetch<'a>(
+        &'a self,
+        _cx: &'a CallContext,
+        _target: FetchTarget,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
+        Box::pin(self.services.send(request))
+    }
+
+    fn service<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        service: &'a str,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
+        Box::pin(async move {
+            if let Some(permissions) = service.strip_prefix(API_SERVICE) {
+                return self.services.call_api(cx, permissions, request).await;
+            }
+            let name = service.strip_prefix(WORKER_SERVICE).unwrap_or(service);
+            if self.depth >= SERVICE_DEPTH {
+                return Err(HostError::type_error(format!("Workers call each other more than {SERVICE_DEPTH} deep")));
+            }
+            let host = Self { services: Arc::clone(&self.services), depth: self.depth + 1 };
+            self.services.call_worker(cx, name, request, Arc::new(host)).await
+        })
+    }
+
+    fn kv_get<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        namespace: &'a str,
+        key: String,
+    ) -> BoxFuture<'a, Result<Option<KvValue>, HostError>> {
+        Box::pin(async move {
+            let namespace = namespace_id(namespace)?;
+            let store = &self.services.store;
+            let grant = system().authorize::<ReadKv>(cx.script.key.account).map_err(refused)?;
+            let value = store.kv().value(&grant, namespace, &key).await.map_err(|error| failed(&error))?;
+            Ok(value.map(|value| KvValue {
+                value: value.value,
+                metadata: value.metadata.map(|metadata| metadata.to_string()),
+            }))
+        })
+    }
+
+    fn kv_put<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        namespace: &'a str,
+        write: KvWrite,
+    ) -> BoxFuture<'a, Result<(), HostError>> {
+        Box::pin(async move {
+            let namespace = namespace_id(namespace)?;
+            let grant = system().authorize::<WriteKv>(cx.script.key.account).map_err(refused)?;
+            let metadata = write.metadata.map(|text| serde_json::from_str(&text)).transpose();
+            let metadata: Option<serde_json::Value> =
+                metadata.map_err(|_| HostError::type_error("metadata is not JSON"))?;
+            let expiry = expiry(write.expiration_ttl_s, write.expiration_s)?;
+            let kv = self.services.store.kv();
+            kv.put_value(&grant, namespace, &write.key, write.value, metadata.as_ref(), expiry)
+                .await
+                .map_err(|error| failed(&error))
+        })
+    }
+
+    fn kv_delete<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        namespace: &'a str,
+        key: String,
+    ) -> BoxFuture<'a, Result<(), HostError>> {
+        Box::pin(async move {
+            let namespace = namespace_id(namespace)?;
+            let grant = system().authorize::<WriteKv>(cx.script.key.account).map_err(refused)?;
+            let deleted = self.services.store.kv().delete_value(&grant, namespace, &key).await;
+            deleted.map_err(|error| failed(&error))
+        })
+    }
+
+    fn kv_list<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        namespace: &'a str,
+        prefix: String,
+        limit: u32,
+        cursor: Option<String>,
+    ) -> BoxFuture<'a, Result<KvPage, HostError>> {
+        Box::pin(async move {
+            let namespace = namespace_id(namespace)?;
+            let grant = system().authorize::<ReadKv>(cx.script.key.account).map_err(refused)?;
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let page = self.services.store.kv().keys(&grant, namespace, &prefix, cursor.as_deref(), limit).await;
+            let page = page.map_err(|error| failed(&error))?;
+            let keys = page.keys.into_iter().map(|key| KvKey {
+                name: key.name,
+                expiration_s: key.expires_at.and_then(|at| u64::try_from(at.as_second()).ok()),
+                metadata: key.metadata.map(|metadata| metadata.to_string()),
+            });
+            Ok(KvPage { keys: keys.collect(), cursor: page.cursor })
+        })
+    }
+
+    fn rate_limit<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        binding: &'a str,
+        spec: RateSpec,
+        key: String,
+    ) -> BoxFuture<'a, Result<bool, HostError>> {
+        let scope = format!("{}/{}/{binding}", cx.script.key.account, cx.script.key.name);
+        let now = u64::try_from(self.services.now().as_millisecond()).unwrap_or(0);
+        let allowed = self.services.limiter.allow(&scope, &key, spec, now);
+        Box::pin(std::future::ready(Ok(allowed)))
+    }
+
+    fn cache_match<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        key: String,
+    ) -> BoxFuture<'a, Result<Option<http::Response<Body>>, HostError>> {
+        let found = self.services.cache.find(&cache_scope(cx), &key);
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn cache_put<'a>(
+        &'a self,
+        cx: &'a CallContext,
+        key: String,
+        response: http::Response<Body>,
+    ) -> BoxFuture<'a, Result<(), HostError>> {
+        Box::pin(async move { self.services.cache.put(&cache_scope(cx), &key, response).await })
+    }
+
+    fn cache_delete<'a>(&'a self, cx: &'a CallContext, key: String) -> BoxFuture<'a, Result<bool, HostError>> {
+        let deleted = self.services.cache.delete(&cache_scope(cx), &key);
+        Box::pin(std::future::ready(Ok(deleted)))
+    }
+
+    fn log(&self, cx: &CallContext, level: LogLevel, message: &str) {
+        tracing::debug!(script = %cx.script.key, ?level, message, "console");
+    }
+}
+
+fn cache_scope(cx: &CallContext) -> String {
+    format!("{}/{}", cx.script.key.account, cx.script.key.name)
+}
+
+fn system() -> Principal {
+    Principal::system("Worker binding")
+}
+
+fn namespace_id(text: &str) -> Result<KvNamespaceId, HostError> {
+    text.parse().map_err(|_| HostError::unavailable("this KV namespace"))
+}
+
+fn expiry(ttl_s: Option<u64>, at_s: Option<u64>) -> Result<Expiry, HostError> {
+    if let Some(ttl) = ttl_s {
+        return Ok(Expiry::After(Duration::from_secs(ttl)));
+    }
+    let Some(at) = at_s else { return Ok(Expiry::Never) };
+    let at = i64::try_from(at).ok().and_then(|at| Timestamp::from_second(at).ok());
+    at.map(Expiry::At).ok_or_else(|| HostError::type_error("expiration is out of range"))
+}
+
+/// The route of an absolute URL.
+fn route(uri: &http::Uri) -> Result<Route, HostError> {
+    let scheme = match uri.scheme_str() {
+        Some("https") => Scheme::Https,
+        Some("http") => Scheme::Http,
+        _ => return Err(HostError::type_error("only http and https can be fetched")),
+    };
+    let host = uri.host().ok_or_else(|| HostError::type_error("the URL names no host"))?;
+    let host = HostName::parse(host).map_err(|error| HostError::type_error(error.to_string()))?;
+    let port = uri.port_u16().unwrap_or(scheme.default_port());
+    Ok(Route::new(Origin::new(scheme, host, port), Offer::Both))
+}
+
+fn unreachable(error: SendError) -> HostError {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    HostError::type_error(format!("fetch failed: {message}"))
+}
+
+fn refused(error: store::Denied) -> HostError {
+    HostError::type_error(error.to_string())
+}
+
+fn failed(error: &StoreError) -> HostError {
+    HostError { name: "Error", message: error.to_string() }
+}

@@ -1,0 +1,380 @@
+//! Stored documents to the one immutable value the data plane runs on.
+//!
+//! It reads, compiles and assembles, off the hot path; it never changes the store. Invariant: a snapshot is whole or is
+//! not built, and a rule that does not compile never silently drops out: it keeps the last good snapshot in force or,
+//! when there is none yet, blocks in its place.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gateway::{
+    BlockPage, BlockRedirect, BypassEntry, BypassList, Directory, Endpoint, EndpointKind, LogSwitches, Logging, Look,
+    Person, Settings, Snapshot,
+};
+use net::Minter;
+use parking_lot::Mutex;
+use policy::lists::{ListSet, ListType};
+use policy::{Action, CompileOptions, RuleSpec, StoredRule};
+use serde_json::{Map, Value, json};
+use store::{
+    Denied, Only, Principal, ProxyEndpointKind, ReadGateway, ReadLists, ReadRules, ReadUsers, Revision, Store,
+    StoreError,
+};
+use types::{AccountId, CertificateId, ListId, RuleId};
+
+use crate::account::{AccountError, load_authority};
+use crate::managed::{Managed, ManagedError};
+use crate::scripts::{ScriptError, Scripts};
+use crate::upstream::{NetworkError, Upstream};
+
+/// Leaf certificates remembered per authority.
+const LEAVES: u64 = 10_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    #[error(transparent)]
+    Managed(#[from] ManagedError),
+    #[error("network settings")]
+    Network(#[from] NetworkError),
+    #[error("cannot prepare certificates")]
+    Mint(#[from] net::mint::MintError),
+    #[error("do-not-inspect list")]
+    Bypass(#[from] gateway::PatternError),
+    #[error("list {name:?}, item {index}: {value:?} {message}")]
+    List { name: String, index: usize, value: String, message: &'static str },
+    #[error("proxy endpoint {name:?}")]
+    Endpoint { name: String, source: gateway::NetworkError },
+    #[error("{} of the rules do not compile: {}", .0.len(), first(.0))]
+    Rules(Vec<(String, String)>),
+}
+
+fn first(errors: &[(String, String)]) -> String {
+    errors.first().map(|(rule, reason)| format!("rule {rule}: {reason}")).unwrap_or_default()
+}
+
+/// What to do with a rule that does not compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// Fail, so that the snapshot in force stays.
+    Refuse,
+    /// Block in its place, because there is no snapshot to keep.
+    Block,
+}
+
+/// A snapshot and what was learnt while building it.
+pub struct Built {
+    pub snapshot: Snapshot,
+    /// Rules that do not compile, by id.
+    pub rule_errors: Vec<(String, String)>,
+    /// Workers that cannot be prepared; rules that call them follow their `on_error`.
+    pub script_errors: Vec<(String, String)>,
+}
+
+/// Builds snapshots, reusing what did not change.
+pub struct Builder {
+    pub store: Store,
+    pub account: AccountId,
+    pub principal: Principal,
+    pub scripts: Arc<Scripts>,
+    pub managed: Managed,
+    pub upstream: Arc<Upstream>,
+    minter: Mutex<Option<(CertificateId, Arc<Minter>)>>,
+    lists: Mutex<HashMap<ListId, (Revision, Arc<expr::List>)>>,
+    network: Mutex<Option<Revision>>,
+}
+
+impl Builder {
+    pub fn new(
+        store: Store,
+        account: AccountId,
+        scripts: Arc<Scripts>,
+        managed: Managed,
+        upstream: Arc<Upstream>,
+    ) -> Self {
+        Self {
+            store,
+            account,
+            principal: Principal::system("snapshot"),
+            scripts,
+            managed,
+            upstream,
+            minter: Mutex::default(),
+            lists: Mutex::default(),
+            network: Mutex::default(),
+        }
+    }
+
+    /// Reads everything and assembles the snapshot with this revision.
+    ///
+    /// # Errors
+    /// The store does not answer, or something in it does not compile.
+    pub async fn build(&self, revision: u64, broken: Broken) -> Result<Built, BuildError> {
+        let read = self.principal.authorize::<ReadGateway>(self.account)?;
+        let configuration = self
+            .store
+            .configuration()
+            .get(&read, &Only)
+            .await?
+            .map(|stored| stored.document.settings)
+            .unwrap_or_default();
+        let logging =
+            self.store.logging().get(&read, &Only).await?.map(|stored| stored.document.settings).unwrap_or_default();
+        let options =
+            CompileOptions { extended_email_matching: enabled(&configuration, "extended_email_matching", false) };
+        let stored = self.rules().await?;
+        let lists = self.lists().await?;
+        let mut report = policy::compile(&stored, &lists, options);
+        let rule_errors: Vec<_> = report
+            .errors
+            .iter()
+            .map(|error| (error.id.to_string(), error.errors.first().map(ToString::to_string).unwrap_or_default()))
+            .collect();
+        if !rule_errors.is_empty() {
+            if broken == Broken::Refuse {
+                return Err(BuildError::Rules(rule_errors));
+            }
+            let failed: Vec<RuleId> = report.errors.iter().map(|error| error.id).collect();
+            let replaced =
+                stored.iter().map(|rule| if failed.contains(&rule.id) { blocking(rule) } else { rule.clone() });
+            report = policy::compile(&replaced.collect::<Vec<_>>(), &lists, options);
+        }
+        let (scripts, failed) = self.scripts.prepare_all(&self.store, &self.principal, self.account).await?;
+        let managed = self.managed.prepare(self.account, &stored)?;
+        let bypass = self.apply_network().await?;
+        let snapshot = Snapshot {
+            account: self.account,
+            revision,
+            http: report.http,
+            l4: report.l4,
+            scripts,
+            managed,
+            people: self.people().await?,
+            proxy_endpoints: self.endpoints().await?,
+            settings: settings(&configuration, &logging),
+            bypass,
+            minter: self.minter(&configuration).await?,
+            upstream: Arc::clone(&self.upstream.pool),
+        };
+        let script_errors = failed.into_iter().map(|(name, error)| (name.to_string(), error.to_string())).collect();
+        Ok(Built { snapshot, rule_errors, script_errors })
+    }
+
+    async fn rules(&self) -> Result<Vec<StoredRule>, BuildError> {
+        let grant = self.principal.authorize::<ReadRules>(self.account)?;
+        let mut rules = Vec::new();
+        for stored in self.store.rules().list(&grant).await? {
+            let body: Value = serde_json::from_str(stored.document.body.get()).unwrap_or(Value::Null);
+            let spec = RuleSpec::parse(&body).map_err(|errors| {
+                let reason = errors.first().map(ToString::to_string).unwrap_or_default();
+                BuildError::Rules(vec![(stored.id.to_string(), reason)])
+            })?;
+            rules.push(StoredRule { id: stored.id, precedence: stored.document.precedence, spec });
+        }
+        Ok(rules)
+    }
+
+    async fn lists(&self) -> Result<ListSet, BuildError> {
+        let grant = self.principal.authorize::<ReadLists>(self.account)?;
+        let mut set = ListSet::default();
+        let mut kept = HashMap::new();
+        for list in self.store.lists().list(&grant).await? {
+            let known = self.lists.lock().get(&list.id).filter(|(revision, _)| *revision == list.revision).cloned();
+            let compiled = match known {
+                Some((_, compiled)) => compiled,
+                None => {
+                    let items = self.store.lists().all_items(&grant, list.id).await?;
+                    let values: Vec<&str> = items.iter().map(|item| item.value.as_str()).collect();
+                    let compiled = policy::lists::compile(list_type(list.document.item_type), &values);
+                    Arc::new(compiled.map_err(|errors| {
+                        let error = errors.into_iter().next();
+                        let (index, value, message) =
+                            error.map_or((0, String::new(), "is not valid"), |e| (e.index, e.value, e.message));
+                        BuildError::List { name: list.document.name.clone(), index, value, message }
+                    })?)
+                }
+            };
+            set.insert(list.id, Arc::clone(&compiled));
+            kept.insert(list.id, (list.revision, compiled));
+        }
+        *self.lists.lock() = kept;
+        Ok(set)
+    }
+
+    async fn people(&self) -> Result<Directory, BuildError> {
+        let grant = self.principal.authorize::<ReadUsers>(self.account)?;
+        let people: HashMap<_, _> = self
+            .store
+            .users()
+            .list(&grant)
+            .await?
+            .into_iter()
+            .filter(|user| !user.document.disabled)
+            .map(|user| (user.id, Arc::new(person(user))))
+            .collect();
+        let now = self.store.now();
+        let tokens = self.store.proxy_tokens().list(&grant).await?;
+        Ok(Directory::new(tokens.into_iter().filter_map(|token| {
+            let alive = token.document.expires_at.is_none_or(|end| now < end);
+            let hash = token_hash(&token.document.secret_hash)?;
+            people.get(&token.document.user).filter(|_| alive).map(|person| (hash, Arc::clone(person)))
+        })))
+    }
+
+    async fn endpoints(&self) -> Result<Vec<Endpoint>, BuildError> {
+        let grant = self.principal.authorize::<ReadGateway>(self.account)?;
+        let mut endpoints = Vec::new();
+        for stored in self.store.proxy_endpoints().list(&grant).await? {
+            let endpoint = stored.document;
+            let ips = endpoint.ips.iter().map(|range| range.parse()).collect::<Result<Vec<_>, _>>();
+            let ips = ips.map_err(|source| BuildError::Endpoint { name: endpoint.name.clone(), source })?;
+            let kind = match endpoint.kind {
+                ProxyEndpointKind::Ip => EndpointKind::Ip,
+                ProxyEndpointKind::Identity => EndpointKind::Identity,
+            };
+            endpoints.push(Endpoint { id: stored.id, subdomain: endpoint.subdomain, kind, ips });
+        }
+        Ok(endpoints)
+    }
+
+    /// Puts changed network settings in force and returns the do-not-inspect list.
+    async fn apply_network(&self) -> Result<BypassList, BuildError> {
+        let grant = self.principal.authorize::<ReadGateway>(self.account)?;
+        let stored = self.store.network().get(&grant, &Only).await?;
+        let revision = stored.as_ref().map(|stored| stored.revision);
+        let network = stored.map(|stored| stored.document).unwrap_or_default();
+        if *self.network.lock() != revision {
+            self.upstream.apply(&network)?;
+            *self.network.lock() = revision;
+        }
+        let entries = network.bypass.map_or_else(gateway::default_entries, |hosts| {
+            hosts.into_iter().map(|host| BypassEntry { pattern: host.pattern, reason: host.reason }).collect()
+        });
+        Ok(BypassList::compile(&entries)?)
+    }
+
+    async fn minter(&self, configuration: &Map<String, Value>) -> Result<Arc<Minter>, BuildError> {
+        let id = configuration.get("certificate").and_then(|value| value["id"].as_str());
+        let id = id.and_then(|id| id.parse::<CertificateId>().ok());
+        if let Some((known, minter)) = &*self.minter.lock()
+            && Some(*known) == id
+        {
+            return Ok(Arc::clone(minter));
+        }
+        let authority = load_authority(&self.store, &self.principal, self.account).await?;
+        let minter = Arc::new(Minter::new(Arc::new(authority), LEAVES)?);
+        if let Some(id) = id {
+            *self.minter.lock() = Some((id, Arc::clone(&minter)));
+        }
+        Ok(minter)
+    }
+}
+
+/// A rule that blocks all of its hook's traffic, in place of one whose condition is not known.
+fn blocking(rule: &StoredRule) -> StoredRule {
+    let body = json!({
+        "name": rule.spec.name, "action": "block", "enabled": true, "filters": [rule.spec.hook.as_str()],
+        "rule_settings": { "block_reason": "A rule at this place cannot be evaluated. The administrator sees why in the console." },
+    });
+    // The document above is ours and always parses; were it not to, the broken rule stays and compiling reports it.
+    let spec = RuleSpec::parse(&body).unwrap_or_else(|_| rule.spec.clone());
+    StoredRule { id: rule.id, precedence: rule.precedence, spec }
+}
+
+fn person(user: store::Stored<store::User>) -> Person {
+    let groups = user.document.groups.into_iter().map(|group| gateway::Group {
+        id: group.id,
+        name: group.name,
+        email: group.email.unwrap_or_default(),
+    });
+    Person { id: user.id, email: user.document.email.to_string(), name: user.document.name, groups: groups.collect() }
+}
+
+/// The 32 bytes behind the stored hexadecimal form.
+fn token_hash(text: &str) -> Option<gateway::TokenHash> {
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+const fn list_type(stored: store::ListType) -> ListType {
+    match stored {
+        store::ListType::Serial => ListType::Serial,
+        store::ListType::Url => ListType::Url,
+        store::ListType::Domain => ListType::Domain,
+        store::ListType::Email => ListType::Email,
+        store::ListType::Ip => ListType::Ip,
+        store::ListType::Category => ListType::Category,
+        store::ListType::Location => ListType::Location,
+        store::ListType::Device => ListType::Device,
+        store::ListType::Aaguid => ListType::Aaguid,
+    }
+}
+
+fn enabled(settings: &Map<String, Value>, name: &str, default: bool) -> bool {
+    settings.get(name).and_then(|block| block["enabled"].as_bool()).unwrap_or(default)
+}
+
+fn settings(configuration: &Map<String, Value>, logging: &Map<String, Value>) -> Settings {
+    Settings {
+        tls_decrypt: enabled(configuration, "tls_decrypt", true),
+        block_page: block_page(configuration.get("block_page").unwrap_or(&Value::Null)),
+        logging: self::logging(logging),
+        ..Settings::default()
+    }
+}
+
+fn block_page(block: &Value) -> BlockPage {
+    let text = |name: &str| block[name].as_str().unwrap_or_default().to_owned();
+    if block["mode"] == "redirect_uri" {
+        let include_context = block["include_context"].as_bool().unwrap_or(false);
+        let redirect = BlockRedirect { target_uri: text("target_uri"), include_context };
+        return BlockPage { redirect: Some(redirect), ..BlockPage::default() };
+    }
+    if block["mode"] != "customized_block_page" {
+        return BlockPage::default();
+    }
+    let look = Look {
+        name: text("name"),
+        header_text: text("header_text"),
+        footer_text: text("footer_text"),
+        background_color: text("background_color"),
+        logo: text("logo_path"),
+        mailto_address: text("mailto_address"),
+        mailto_subject: text("mailto_subject"),
+        suppress_footer: block["suppress_footer"].as_bool().unwrap_or(false),
+    };
+    BlockPage { redirect: None, look }
+}
+
+fn logging(settings: &Map<String, Value>) -> Logging {
+    let default = Logging::default();
+    let switches = |hook: &str, default: LogSwitches| {
+        let block = settings.get("settings_by_rule_type").map(|block| &block[hook]);
+        let flag = |name: &str, default| block.and_then(|block| block[name].as_bool()).unwrap_or(default);
+        LogSwitches { log_all: flag("log_all", default.log_all), log_blocks: flag("log_blocks", default.log_blocks) }
+    };
+    Logging {
+        redact_pii: settings.get("redact_pii").and_then(Value::as_bool).unwrap_or(default.redact_pii),
+        http: switches("http", default.http),
+        l4: switches("l4", default.l4),
+    }
+}
+
+/// Whether any rule of the set runs a template.
+#[must_use]
+pub fn is_managed(rule: &StoredRule) -> bool {
+    rule.spec.action == Action::Managed
+}

@@ -1,0 +1,155 @@
+//! The way to origins: one connector and pool for the process, whose names, guard and roots follow the network settings.
+//!
+//! Settings are texts in the store; here they become the values `net` works with. Invariant: settings that do not parse
+//! leave the ones in force untouched and say which entry is wrong.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use net::guard::{Allow, AllowError, GuardParams};
+use net::resolve::{Cached, Overridden, Override, OverrideTable, SystemResolver};
+use net::upstream::{Connector, ConnectorParams, DialTimeouts, Pool, PoolLimits, TrustError, TrustParams, TrustStore};
+use net::{Clock, Guard};
+
+/// What the gateway adds to the stored settings: the platform's own addresses and, in a demo, its sites.
+#[derive(Debug, Clone, Default)]
+pub struct Fixed {
+    /// Every address this process listens on.
+    pub listeners: Vec<SocketAddr>,
+    pub hosts: BTreeMap<String, String>,
+    pub allow: Vec<String>,
+    pub roots: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error(
+        "hosts: {name:?} must be a host name, optionally with :port, and {target:?} an address, optionally with :port"
+    )]
+    Host { name: String, target: String },
+    #[error("allow: {entry:?} is not an address, network or host")]
+    Allow { entry: String, source: AllowError },
+    #[error("roots")]
+    Roots(#[from] TrustError),
+    #[error("cannot set up TLS towards origins")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The process's way to origins.
+pub struct Upstream {
+    pub pool: Arc<Pool>,
+    connector: Arc<Connector>,
+    overrides: Arc<Overridden>,
+    fixed: Fixed,
+}
+
+impl Upstream {
+    /// Builds the pool with the settings in `stored`.
+    ///
+    /// # Errors
+    /// An entry of the settings that does not parse.
+    pub fn new(fixed: Fixed, stored: &store::Network, clock: Clock) -> Result<Self, NetworkError> {
+        let parsed = Parsed::read(&fixed, stored)?;
+        let system = Arc::new(Cached::new(Arc::new(SystemResolver::new())));
+        let overrides = Arc::new(Overridden::new(parsed.hosts, system));
+        let connector = Arc::new(Connector::new(ConnectorParams {
+            resolver: Arc::clone(&overrides) as Arc<dyn net::resolve::Resolve>,
+            guard: parsed.guard,
+            trust: TrustStore::new(&parsed.trust)?,
+            clock,
+            timeouts: DialTimeouts::default(),
+        })?);
+        let pool = Arc::new(Pool::new(Arc::clone(&connector), PoolLimits::default()));
+        Ok(Self { pool, connector, overrides, fixed })
+    }
+
+    /// Puts other settings in force. Connections made under the old ones are closed as they fall idle.
+    ///
+    /// # Errors
+    /// An entry that does not parse; nothing changes then.
+    pub fn apply(&self, stored: &store::Network) -> Result<(), NetworkError> {
+        let parsed = Parsed::read(&self.fixed, stored)?;
+        let trust = TrustStore::new(&parsed.trust)?;
+        self.overrides.replace(parsed.hosts);
+        self.connector.replace_guard(parsed.guard);
+        self.connector.replace_trust(trust);
+        self.pool.forget();
+        Ok(())
+    }
+}
+
+struct Parsed {
+    hosts: OverrideTable,
+    guard: Guard,
+    trust: TrustParams,
+}
+
+impl Parsed {
+    fn read(fixed: &Fixed, stored: &store::Network) -> Result<Self, NetworkError> {
+        let mut hosts = OverrideTable::default();
+        for (name, target) in fixed.hosts.iter().chain(&stored.hosts) {
+            insert(&mut hosts, name, target)
+                .ok_or_else(|| NetworkError::Host { name: name.clone(), target: target.clone() })?;
+        }
+        let allow = fixed
+            .allow
+            .iter()
+            .chain(&stored.allow)
+            .map(|entry| entry.parse::<Allow>().map_err(|source| NetworkError::Allow { entry: entry.clone(), source }))
+            .collect::<Result<Vec<_>, _>>()?;
+        let guard = Guard::new(GuardParams { own_listeners: fixed.listeners.clone(), allow, refuse_private: false });
+        let extra_pem = fixed.roots.iter().chain(&stored.roots).cloned().collect();
+        Ok(Self { hosts, guard, trust: TrustParams { extra_pem, ..TrustParams::default() } })
+    }
+}
+
+/// Checks network settings as the API takes them.
+///
+/// # Errors
+/// The first entry that does not parse.
+pub fn check(network: &store::Network) -> Result<(), NetworkError> {
+    let parsed = Parsed::read(&Fixed::default(), network)?;
+    TrustStore::new(&TrustParams { bundled_roots: false, native_roots: false, ..parsed.trust })?;
+    Ok(())
+}
+
+fn insert(table: &mut OverrideTable, name: &str, target: &str) -> Option<()> {
+    let (host, port) = match name.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port.parse().ok()?)),
+        None => (name, None),
+    };
+    net::Host::parse(host).ok()?;
+    let target = match target.parse::<SocketAddr>() {
+        Ok(socket) => Override::Socket(socket),
+        Err(_) => Override::Address(target.parse::<IpAddr>().ok()?),
+    };
+    table.insert(host, port, target);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use store::Network;
+
+    #[test]
+    fn settings_that_do_not_parse_name_the_entry() {
+        let host = Network { hosts: [("a.test".into(), "nowhere".into())].into(), ..Network::default() };
+        let allow = Network { allow: vec!["10.0.0.0/99".into()], ..Network::default() };
+        let root = Network { roots: vec!["not PEM".into()], ..Network::default() };
+        for (network, part) in [(host, "a.test"), (allow, "10.0.0.0/99"), (root, "roots")] {
+            let error = super::check(&network).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn hosts_take_an_address_with_and_without_a_port() {
+        let network = Network {
+            hosts: [("a.test".into(), "127.0.0.1".into()), ("b.test:443".into(), "[::1]:8443".into())].into(),
+            allow: vec!["127.0.0.1/32:8443".into(), "b.test".into()],
+            ..Network::default()
+        };
+        super::check(&network).unwrap();
+    }
+}
