@@ -1,0 +1,4 @@
+//! Runs the script engine in this process, with the test as its host.
+
+mod api;
+mod harness;
