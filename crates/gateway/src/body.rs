@@ -13,7 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
-pub use worker::{Body, BoxError, empty_body, full_body};
+use parking_lot::Mutex;
+pub(crate) use worker::{Body, BoxError, empty_body, full_body};
 
 /// Boxes any body.
 pub(crate) fn boxed<B>(body: B) -> Body
@@ -102,10 +103,7 @@ impl http_body::Body for Replayed {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(frame) = self.frames.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -125,6 +123,84 @@ impl http_body::Body for Replayed {
             hint.set_upper(held + upper);
         }
         hint
+    }
+}
+
+/// Lends `body` to a Worker: what it reads is kept up to `bound`, so that the body can be taken back whole.
+pub(crate) fn lend(body: Body, bound: usize) -> (Body, Lender) {
+    let loan = Loan { body: Some(body), kept: VecDeque::new(), size: 0, bound, lost: false };
+    let loan = Arc::new(Mutex::new(loan));
+    (boxed(Lent(Arc::clone(&loan))), Lender(loan))
+}
+
+struct Loan {
+    body: Option<Body>,
+    kept: VecDeque<Frame<Bytes>>,
+    size: usize,
+    bound: usize,
+    /// More was read than is kept, or the body failed.
+    lost: bool,
+}
+
+impl Loan {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let copy = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(bytes), _) => {
+                self.size += bytes.len();
+                Frame::data(bytes.clone())
+            }
+            (None, Some(trailers)) => Frame::trailers(trailers.clone()),
+            (None, None) => return,
+        };
+        if self.size > self.bound {
+            self.lost = true;
+            self.kept.clear();
+        } else {
+            self.kept.push_back(copy);
+        }
+    }
+}
+
+/// The lender's half of a lent body.
+pub(crate) struct Lender(Arc<Mutex<Loan>>);
+
+impl Lender {
+    /// Takes the body back as it was; nothing when more was read than was kept.
+    pub(crate) fn reclaim(self) -> Option<Body> {
+        let mut loan = self.0.lock();
+        let rest = loan.body.take()?;
+        let frames = std::mem::take(&mut loan.kept);
+        if loan.lost {
+            return None;
+        }
+        Some(if frames.is_empty() { rest } else { boxed(Replayed { frames, rest }) })
+    }
+}
+
+struct Lent(Arc<Mutex<Loan>>);
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut loan = self.0.lock();
+        let Some(body) = loan.body.as_mut() else { return Poll::Ready(None) };
+        let next = Pin::new(body).poll_frame(context);
+        match &next {
+            Poll::Ready(Some(Ok(frame))) if !loan.lost => loan.keep(frame),
+            Poll::Ready(Some(Err(_))) => loan.lost = true,
+            Poll::Ready(_) | Poll::Pending => {}
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().body.as_ref().map_or_else(SizeHint::default, http_body::Body::size_hint)
     }
 }
 
@@ -150,10 +226,7 @@ impl<H: Unpin> http_body::Body for Metered<H> {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let next = Pin::new(&mut self.body).poll_frame(context);
         match &next {
             Poll::Ready(Some(Ok(frame))) => {
@@ -191,8 +264,7 @@ mod tests {
 
     use super::{BoxError, Patience, boxed, read_ahead};
 
-    const PATIENCE: Patience =
-        Patience { pause: Duration::from_secs(1), minimum: 4, limit: Duration::from_secs(30) };
+    const PATIENCE: Patience = Patience { pause: Duration::from_secs(1), minimum: 4, limit: Duration::from_secs(30) };
 
     fn streamed(frames: Vec<Frame<Bytes>>) -> super::Body {
         boxed(StreamBody::new(stream::iter(frames.into_iter().map(Ok::<_, BoxError>))))
@@ -216,6 +288,22 @@ mod tests {
             let collected = body.collect().await.unwrap();
             assert_eq!(collected.trailers().unwrap()["x-sum"], "1");
             assert_eq!(collected.to_bytes(), "abcdefghi");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lent_body_comes_back_whole_unless_too_much_was_read() {
+        for (reads, expected) in [(0, Some("abcdef")), (1, Some("abcdef")), (2, None)] {
+            let (mut lent, lender) = super::lend(streamed(vec![data("abc"), data("def")]), 3);
+            for _ in 0..reads {
+                lent.frame().await.unwrap().unwrap();
+            }
+            let whole = match lender.reclaim() {
+                Some(body) => Some(body.collect().await.unwrap().to_bytes()),
+                None => None,
+            };
+            assert_eq!(whole.as_deref(), expected.map(str::as_bytes), "{reads}");
+            assert!(lent.frame().await.is_none());
         }
     }
 

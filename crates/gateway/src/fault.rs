@@ -17,17 +17,42 @@ pub(crate) enum Fault {
     Target(String),
     Refused(Refusal),
     /// The tunnel was opened for one host and the request inside names another.
-    Fronting { tunnel: String, host: String },
+    Fronting {
+        tunnel: String,
+        host: String,
+    },
     Loop,
-    Guard { host: String, why: String },
-    Resolve { host: String, why: String },
-    Connect { host: String, why: String },
-    ConnectTimeout { host: String },
-    Tls { host: String, why: String },
-    Untrusted { host: String, why: String },
+    Guard {
+        host: String,
+        why: String,
+    },
+    Resolve {
+        host: String,
+        why: String,
+    },
+    Connect {
+        host: String,
+        why: String,
+    },
+    ConnectTimeout {
+        host: String,
+    },
+    Tls {
+        host: String,
+        why: String,
+    },
+    Untrusted {
+        host: String,
+        why: String,
+    },
     /// The connection broke after the request was sent.
-    Broken { host: String, why: String },
-    ResponseTimeout { host: String },
+    Broken {
+        host: String,
+        why: String,
+    },
+    ResponseTimeout {
+        host: String,
+    },
     /// The client's own body broke off while a rule waited for it.
     RequestBody,
     /// Too many connections.
@@ -147,9 +172,11 @@ impl Fault {
                 Side::Origin,
                 "Check the spelling of the address. If it is right, try again later: the name service may be down.",
             ),
-            Self::Connect { .. } => {
-                ("Site not reachable", Side::Origin, "Try again later. If others can reach it, tell your administrator.")
-            }
+            Self::Connect { .. } => (
+                "Site not reachable",
+                Side::Origin,
+                "Try again later. If others can reach it, tell your administrator.",
+            ),
             Self::ConnectTimeout { .. } | Self::ResponseTimeout { .. } => {
                 ("The site takes too long", Side::Origin, "Try again later.")
             }

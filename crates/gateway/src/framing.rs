@@ -55,6 +55,12 @@ impl<T> Framed<T> {
         }
     }
 
+    /// Returns the bytes not yet delivered and the stream behind them, after an upgrade.
+    pub(crate) fn into_parts(mut self) -> (Vec<u8>, T) {
+        self.held.drain(..self.start);
+        (self.held, self.io)
+    }
+
     /// Copies released bytes out; true when there were some.
     fn drain(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let count = self.released.min(buf.remaining());
@@ -77,7 +83,8 @@ impl<T> Framed<T> {
         self.ended = true;
         let kept = self.start + self.released;
         self.held.truncate(kept);
-        let request = format!("{FAULT_METHOD} /{} HTTP/1.1\r\nhost: fault\r\nconnection: close\r\n\r\n", fault.number());
+        let request =
+            format!("{FAULT_METHOD} /{} HTTP/1.1\r\nhost: fault\r\nconnection: close\r\n\r\n", fault.number());
         self.released += request.len();
         self.held.extend_from_slice(request.as_bytes());
         self.deadline = None;
@@ -207,7 +214,9 @@ enum Broken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// In a head of which `scanned` bytes hold no end.
-    Head { scanned: usize },
+    Head {
+        scanned: usize,
+    },
     Length(u64),
     Chunk(Chunk),
     /// Granted or refused as a tunnel: the service closes the connection when it refuses.
@@ -280,8 +289,7 @@ impl Tracker {
                 State::Length(left) => {
                     let step = (rest.len() as u64).min(left);
                     at += usize::try_from(step).unwrap_or(rest.len());
-                    self.state =
-                        if step == left { State::Head { scanned: 0 } } else { State::Length(left - step) };
+                    self.state = if step == left { State::Head { scanned: 0 } } else { State::Length(left - step) };
                 }
                 State::Chunk(chunk) => at += self.chunk(chunk, rest)?,
                 State::Raw | State::Ended => return Ok(bytes.len()),

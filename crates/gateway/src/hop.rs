@@ -73,7 +73,8 @@ pub(crate) fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 pub(crate) fn is_loop(headers: &HeaderMap, pseudonym: &str) -> bool {
     headers.get_all(header::VIA).iter().any(|value| {
         value.to_str().is_ok_and(|text| {
-            text.split(',').any(|hop| hop.split_whitespace().nth(1).is_some_and(|by| by.eq_ignore_ascii_case(pseudonym)))
+            text.split(',')
+                .any(|hop| hop.split_whitespace().nth(1).is_some_and(|by| by.eq_ignore_ascii_case(pseudonym)))
         })
     })
 }

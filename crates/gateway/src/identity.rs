@@ -12,24 +12,23 @@ use std::time::Duration;
 use base64::Engine;
 use http::HeaderValue;
 use moka::sync::Cache;
-use types::{ProxyEndpointId, UserId};
+use types::ProxyEndpointId;
 
 /// A person as rules see them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Person {
-    pub id: UserId,
+    /// The user id, as text.
+    pub id: String,
     /// Lower case.
     pub email: String,
     pub name: String,
-    pub groups: Vec<Group>,
-}
-
-/// A group a person is in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    pub id: String,
-    pub name: String,
-    pub email: String,
+    pub group_ids: Vec<String>,
+    pub group_names: Vec<String>,
+    pub group_emails: Vec<String>,
+    /// Attribute name to an array of byte strings.
+    pub saml_attributes: Vec<(Vec<u8>, expr::Value)>,
+    /// Each as `name=value`.
+    pub oidc_claims: Vec<String>,
 }
 
 /// The SHA-256 of a proxy token; the token itself is known to its owner alone.
@@ -244,18 +243,13 @@ mod tests {
     use std::sync::Arc;
 
     use base64::Engine;
-    use types::{ProxyEndpointId, UserId};
+    use types::ProxyEndpointId;
     use uuid::Uuid;
 
     use super::{Directory, Endpoint, EndpointKind, Failures, Network, Person, Refusal, Requirements, identify};
 
     fn directory() -> Directory {
-        let person = Person {
-            id: UserId(Uuid::from_u128(1)),
-            email: "ada@example.com".to_owned(),
-            name: "Ada".to_owned(),
-            groups: Vec::new(),
-        };
+        let person = Person { email: "ada@example.com".to_owned(), ..Person::default() };
         Directory::new([(Directory::hash("ptn_secret"), Arc::new(person))])
     }
 

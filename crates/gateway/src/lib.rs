@@ -5,22 +5,41 @@
 //! (`net`), script processes (`worker`), records on disk (`logs`) or configuration: all of that arrives in a
 //! [`Snapshot`]. Invariant: every request ends in one record, and nothing reaches an origin that no verdict let through.
 
+mod answer;
 mod body;
 mod bypass;
 mod config;
+mod connect;
+mod connection;
 mod events;
+mod exchange;
 mod fault;
 mod framing;
+mod gateway;
 pub mod head;
 mod hop;
 mod identity;
 mod page;
+mod peek;
+mod record;
+mod relay;
+mod ruling;
 mod services;
+mod snapshot;
 mod sniff;
+mod sources;
+mod stages;
+mod tunnel;
+mod upstream;
+mod verdict_cache;
+mod worker_action;
+mod worker_host;
 
 pub use bypass::{BypassEntry, BypassList, PatternError, default_entries};
 pub use config::GatewayConfig;
 pub use events::{SecurityEvent, SecurityEventKind};
-pub use identity::{Directory, Endpoint, EndpointKind, Group, Network, NetworkError, Person, TokenHash};
+pub use gateway::{Gateway, GatewayStats, Parts};
+pub use identity::{Directory, Endpoint, EndpointKind, Network, NetworkError, Person, TokenHash};
 pub use page::Look;
 pub use services::Services;
+pub use snapshot::{BlockPage, BlockRedirect, LogSwitches, Logging, Settings, Snapshot};

@@ -314,7 +314,8 @@ mod tests {
 
     #[tokio::test]
     async fn text_from_outside_is_escaped_in_every_form() {
-        let look = Look { background_color: "#fff} body{x:y".to_owned(), logo: "https://x/".to_owned(), ..Look::default() };
+        let look =
+            Look { background_color: "#fff} body{x:y".to_owned(), logo: "https://x/".to_owned(), ..Look::default() };
         let html = respond(&page(), &look, &Method::GET, &accepting("text/html"));
         assert_eq!(html.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
         let html = String::from_utf8(html.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();

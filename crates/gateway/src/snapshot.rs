@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use types::{AccountId, RuleId, ScriptName};
+use types::{AccountId, RuleId};
 
 use crate::bypass::BypassList;
 use crate::identity::{Directory, Endpoint};
@@ -16,11 +16,12 @@ use crate::page::Look;
 pub struct Snapshot {
     pub account: AccountId,
     pub revision: u64,
-    pub http: policy::HttpRuleset,
-    /// The scripts that `worker` actions name.
-    pub scripts: HashMap<ScriptName, Arc<worker::Script>>,
-    /// The script of each rule with a `managed` action: the template's modules, `env.parameters` bound to the rule's own.
-    pub managed: HashMap<RuleId, Arc<worker::Script>>,
+    pub http: policy::ruleset::HttpRuleset,
+    pub l4: policy::ruleset::L4Ruleset,
+    /// The script of each rule whose action is `worker` or `managed`, with the rule's own CPU and memory limits; for a
+    /// managed rule the template's modules, with `env.parameters` bound to the rule's parameters. Rules that ask for the
+    /// same script and limits share one value; limits that differ need a key version that differs.
+    pub workers: HashMap<RuleId, Arc<worker::Script>>,
     pub people: Directory,
     pub proxy_endpoints: Vec<Endpoint>,
     pub settings: Settings,
@@ -30,7 +31,9 @@ pub struct Snapshot {
     pub minter: Arc<net::Minter>,
     /// Resolves, guards, dials and pools; its guard carries the allow list, its trust the extra roots. Reuse the same
     /// value in the next snapshot unless these changed, so that connections survive.
-    pub upstream: Arc<net::upstream::Pool>,
+    pub upstream: net::upstream::Pool,
+    /// The resolver inside `upstream`, for rules that read the destination address before the origin is dialled.
+    pub resolver: Arc<dyn net::resolve::Resolve>,
 }
 
 /// The account settings that bear on web traffic (reference section 5.6).
@@ -39,7 +42,6 @@ pub struct Settings {
     /// `tls_decrypt.enabled`; off means that TLS is passed through and recorded.
     pub tls_decrypt: bool,
     pub block_page: BlockPage,
-    /// A name rules and pages show for the account.
     pub logging: Logging,
     /// Every request needs a credential or a proxy endpoint, loopback included.
     pub require_identity: bool,
@@ -67,7 +69,7 @@ pub struct BlockPage {
 /// Where blocked people are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockRedirect {
-    pub target_uri: String,
+    pub target: policy::redirect::Target,
     pub include_context: bool,
 }
 

@@ -1,0 +1,445 @@
+//! What a verdict leads to: reading ahead what a rule waits for, asking Workers, answering.
+//!
+//! Policy decides; this carries it out and asks again with more facts. Invariant: whatever cannot be carried out is
+//! refused: there is no way from a failure here to the origin except a rule's own `on_error`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use net::upstream::CertificatePolicy;
+use net::{Host, Offer};
+use policy::action::{ActionPlan, AllowPlan, BlockPlan, CachePlan, OnError, QuarantinePlan, UntrustedCertificate};
+use policy::hook::Phase;
+use policy::ruleset::{Cursor, Needs, RuleRef, Step, Verdict};
+use policy::trace::Scratch;
+use tokio::time::Instant;
+use worker::{CallError, Script};
+
+use crate::answer;
+use crate::body::{self, Body, Patience};
+use crate::events::SecurityEventKind;
+use crate::exchange::Seen;
+use crate::fault::Fault;
+use crate::record::{self, BLOCK, WorkerCall};
+use crate::sniff;
+use crate::stages::Flow;
+use crate::upstream::Leg;
+use crate::worker_action::{self, Opinion, Question};
+
+/// How long a managed Worker has; its rule has no setting for it.
+const MANAGED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Below this many bytes no signature can be told.
+const SIGNATURE: usize = 64;
+
+/// The state of a decision.
+#[derive(Default)]
+pub(crate) struct Ruling {
+    cursor: Cursor,
+    scratch: Scratch,
+    /// A quarantine rule covers the response.
+    pub(crate) quarantine: Option<(Arc<RuleRef>, Arc<QuarantinePlan>)>,
+    /// A rule waits for the signature of the response body.
+    pub(crate) reads_download: bool,
+}
+
+/// What a round of deciding came to.
+pub(crate) enum Ruled {
+    Answer(Response<Body>),
+    Forward(Arc<AllowPlan>),
+    /// The request may go under this plan; a rule waits for what comes back.
+    AwaitResponse(Arc<AllowPlan>),
+}
+
+/// The terms under which a Worker is asked.
+struct Terms<'a> {
+    timeout: Duration,
+    on_error: OnError,
+    cache: Option<&'a CachePlan>,
+}
+
+/// What to do after one verdict.
+enum Turn {
+    Done(Ruled),
+    /// Evaluation resumes after the rule.
+    Again,
+}
+
+impl Flow {
+    /// Decides as far as the facts allow, supplying those that can be had.
+    pub(crate) async fn rule(&mut self) -> Result<Ruled, Fault> {
+        loop {
+            match self.step() {
+                Step::Needs(needs) => {
+                    self.ruling.cursor = needs.cursor;
+                    if needs.phase.is_response() && self.exchange.arrived.is_none() {
+                        return Ok(Ruled::AwaitResponse(self.provisional(&needs)));
+                    }
+                    self.supply(&needs).await?;
+                }
+                Step::Verdict(verdict) => {
+                    self.ruling.cursor = verdict.cursor;
+                    match self.carry_out(verdict).await? {
+                        Turn::Done(ruled) => return Ok(ruled),
+                        Turn::Again => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&mut self) -> Step {
+        let started = Instant::now();
+        let (exchange, ruling) = (&self.exchange, &mut self.ruling);
+        let step = exchange
+            .with_facts(|facts| exchange.snapshot.http.decide(facts, exchange.at, ruling.cursor, &mut ruling.scratch));
+        self.record.decision += started.elapsed();
+        step
+    }
+
+    /// The plan under which a request goes out while `needs` waits for its response.
+    fn provisional(&mut self, needs: &Needs) -> Arc<AllowPlan> {
+        let (exchange, ruling) = (&self.exchange, &mut self.ruling);
+        ruling.reads_download |= needs.fields.contains(policy::hook::http::id::DOWNLOAD_TYPES);
+        let mut scratch = Scratch::new();
+        let verdict =
+            exchange.with_facts(|facts| exchange.snapshot.http.finish(facts, exchange.at, ruling.cursor, &mut scratch));
+        match verdict.action {
+            ActionPlan::Allow(plan) => plan,
+            // Whether that rule applies is not decided yet; until it is, nothing is relaxed.
+            _ => Arc::default(),
+        }
+    }
+
+    /// Gets the facts that a rule waits for.
+    async fn supply(&mut self, needs: &Needs) -> Result<(), Fault> {
+        match needs.phase {
+            Phase::Connection => self.resolve().await,
+            Phase::RequestBodyHead => self.read_upload(false).await?,
+            Phase::RequestBodyComplete => self.read_upload(true).await?,
+            Phase::ResponseBodyHead => self.read_download(false).await?,
+            Phase::ResponseBodyComplete => self.read_download(true).await?,
+            // Known from the start, or once the response is there: waiting for them again would never end.
+            Phase::RequestHead | Phase::ResponseHead => {
+                return Err(Fault::Configuration(format!(
+                    "rule \"{}\" waits for a fact that is not supplied",
+                    needs.rule.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn resolve(&mut self) {
+        let exchange = &mut self.exchange;
+        let addresses = match &exchange.target.origin.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => {
+                let port = exchange.target.origin.port;
+                let found = exchange.snapshot.resolver.resolve(name, port).await;
+                // No address: rules see an empty list, and connecting says what is wrong.
+                found.map(|found| found.addresses.iter().map(std::net::SocketAddr::ip).collect()).unwrap_or_default()
+            }
+        };
+        exchange.addresses = Some(addresses);
+    }
+
+    async fn read_upload(&mut self, whole: bool) -> Result<(), Fault> {
+        let config = &self.exchange.client.gateway.config;
+        let bound = if whole { config.body_count_bytes } else { config.body_head_bytes };
+        let patience = patience(config);
+        let encoding = self.exchange.headers.get(http::header::CONTENT_ENCODING).cloned();
+        let body = self.exchange.take_body();
+        let (head, body) = body::read_ahead(body, bound, patience).await.map_err(|_| Fault::RequestBody)?;
+        self.exchange.body = body;
+        note(&mut self.exchange.upload, &head, encoding.as_ref(), whole);
+        Ok(())
+    }
+
+    async fn read_download(&mut self, whole: bool) -> Result<(), Fault> {
+        let config = &self.exchange.client.gateway.config;
+        let bound = if whole { config.body_count_bytes } else { config.body_head_bytes };
+        let patience = patience(config);
+        let host = self.exchange.target.host.clone();
+        let Some(arrived) = self.exchange.arrived.as_mut() else {
+            return Err(Fault::Configuration("a rule reads a response that has not come".to_owned()));
+        };
+        let encoding = arrived.headers.get(http::header::CONTENT_ENCODING).cloned();
+        // An event stream speaks when it has something to say; it is judged by what it has said.
+        let streams = arrived.mime.as_deref() == Some("text/event-stream");
+        let patience = if streams { Patience { minimum: 0, ..patience } } else { patience };
+        let body = std::mem::replace(&mut arrived.body, body::empty_body());
+        let (head, body) = body::read_ahead(body, bound, patience)
+            .await
+            .map_err(|error| Fault::Broken { host, why: error.to_string() })?;
+        arrived.body = body;
+        note(&mut self.exchange.download, &head, encoding.as_ref(), whole);
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, verdict: Verdict) -> Result<Turn, Fault> {
+        let rule = verdict.rule.as_deref();
+        if let Some(rule) = rule {
+            self.record.rule(rule);
+        }
+        let named = || rule.map_or_else(String::new, |rule| format!("rule \"{}\"", rule.name));
+        let turn = match &verdict.action {
+            ActionPlan::Allow(plan) => {
+                let why = if rule.is_some() { format!("{} allows it", named()) } else { "no rule matched".to_owned() };
+                self.record.decided("allow", why);
+                self.warn_if_late(plan);
+                Turn::Done(Ruled::Forward(Arc::clone(plan)))
+            }
+            ActionPlan::Block(plan) => {
+                Turn::Done(Ruled::Answer(self.block(rule, plan, format!("{} blocks it", named()))))
+            }
+            ActionPlan::Redirect(plan) => {
+                let (response, location) = answer::redirect(&self.exchange, rule, plan);
+                self.record.fields.redirect_target_uri = location;
+                self.record.decided("redirect", format!("{} redirects it", named()));
+                Turn::Done(Ruled::Answer(response))
+            }
+            ActionPlan::Isolate(_) => {
+                let what = "This site is to be opened in an isolated browser, and this installation has none.";
+                self.refuse(rule, "isolate", "isolation_unavailable", "Isolation is not available", what.to_owned())
+            }
+            ActionPlan::Quarantine(plan) => {
+                if let Some(rule) = verdict.rule.clone().filter(|_| !verdict.marks.no_scan) {
+                    self.ruling.quarantine = Some((rule, Arc::clone(plan)));
+                    self.ruling.reads_download = true;
+                }
+                self.record.decided("allow", format!("{} holds back files of some types", named()));
+                Turn::Done(Ruled::Forward(Arc::default()))
+            }
+            ActionPlan::Worker(plan) => {
+                let terms = Terms { timeout: plan.timeout, on_error: plan.on_error, cache: plan.cache.as_ref() };
+                self.ask(verdict.rule.as_ref(), terms).await?
+            }
+            ActionPlan::Managed(_) => {
+                let terms = Terms { timeout: MANAGED_TIMEOUT, on_error: OnError::Block, cache: None };
+                self.ask(verdict.rule.as_ref(), terms).await?
+            }
+            // These leave marks or belong to connections; policy goes on by itself.
+            ActionPlan::Off | ActionPlan::NoScan | ActionPlan::NoIsolate => Turn::Again,
+            ActionPlan::Unevaluable(why) => {
+                let what = "A rule could not be evaluated, so the request was stopped.".to_owned();
+                self.record.fields.error = why.to_string();
+                self.refuse(rule, BLOCK, "unevaluable", "This request could not be checked", what)
+            }
+        };
+        Ok(turn)
+    }
+
+    /// Header changes and certificate settings of a rule that waited for the response come too late for the request.
+    fn warn_if_late(&mut self, plan: &AllowPlan) {
+        if self.exchange.arrived.is_some() && !plan.headers.is_empty() {
+            self.record.warn("request headers were not changed: the rule was decided after the request had been sent");
+        }
+    }
+
+    /// Answers with the block page.
+    pub(crate) fn block(&mut self, rule: Option<&RuleRef>, plan: &BlockPlan, why: String) -> Response<Body> {
+        let (response, location) = answer::block(&self.exchange, rule, plan);
+        if let Some(location) = location {
+            self.record.fields.redirect_target_uri = location;
+        }
+        self.record.decided(BLOCK, why.clone());
+        self.report(SecurityEventKind::Blocked, why);
+        response
+    }
+
+    fn refuse(&mut self, rule: Option<&RuleRef>, action: &str, code: &'static str, title: &str, what: String) -> Turn {
+        self.record.decided(action, what.clone());
+        self.report(SecurityEventKind::Blocked, what.clone());
+        Turn::Done(Ruled::Answer(answer::refuse(&self.exchange, rule, code, title, what)))
+    }
+
+    /// Asks the Worker of `rule` and carries out its answer.
+    async fn ask(&mut self, rule: Option<&Arc<RuleRef>>, terms: Terms<'_>) -> Result<Turn, Fault> {
+        let Some(rule) = rule else {
+            return Err(Fault::Configuration("a verdict asks a Worker and names no rule".to_owned()));
+        };
+        let Some(script) = self.exchange.snapshot.workers.get(&rule.id).map(Arc::clone) else {
+            self.record.fields.error = format!("the Worker of rule \"{}\" is not deployed", rule.name);
+            return Ok(self.worker_failed(rule, terms.on_error, false));
+        };
+        self.record.fields.worker_script.clone_from(&script.key.name);
+        let leg = self.leg(UntrustedCertificate::Error);
+        let question = Question { rule, script: &script, timeout: terms.timeout, cache: terms.cache, leg };
+        let consulted = worker_action::consult(&mut self.exchange, question).await;
+        let consulted = match consulted {
+            Ok(consulted) => consulted,
+            Err(fault) => {
+                self.report(SecurityEventKind::WorkerFailed, fault.what());
+                return Err(fault);
+            }
+        };
+        self.record.waited += consulted.wall;
+        let (decision, error) = match &consulted.opinion {
+            Opinion::Respond(_) => ("response", None),
+            Opinion::Changed => ("request", None),
+            Opinion::None => ("none", None),
+            Opinion::Failed(error) => (on_error_word(terms.on_error), Some(error)),
+        };
+        if let Some(report) = &consulted.report {
+            let call = WorkerCall {
+                script: &script.key,
+                report,
+                error,
+                decision,
+                request_id: self.exchange.id.0,
+                url: &self.exchange.target.url,
+                method: self.exchange.method.as_str(),
+            };
+            let id = record::worker_call(&self.exchange.client.gateway, &self.exchange.snapshot, call).await;
+            self.record.fields.worker_invocation_id = id.to_string();
+        }
+        let remembered = consulted.report.is_none();
+        Ok(self.opinion(rule, &script, terms.on_error, consulted.opinion, remembered))
+    }
+
+    fn opinion(
+        &mut self,
+        rule: &RuleRef,
+        script: &Script,
+        on_error: OnError,
+        opinion: Opinion,
+        remembered: bool,
+    ) -> Turn {
+        let note = if remembered { " (remembered)" } else { "" };
+        let name = &script.key.name;
+        match opinion {
+            Opinion::Respond(response) => {
+                "response".clone_into(&mut self.record.fields.worker_outcome);
+                self.record.decided("worker", format!("Worker {name} answered for rule \"{}\"{note}", rule.name));
+                self.exchange.arrived = None;
+                Turn::Done(Ruled::Answer(response))
+            }
+            Opinion::Changed => {
+                "request".clone_into(&mut self.record.fields.worker_outcome);
+                if self.exchange.arrived.is_some() {
+                    self.record.warn("the Worker's changes came too late: the request had been sent");
+                }
+                Turn::Again
+            }
+            Opinion::None => {
+                "none".clone_into(&mut self.record.fields.worker_outcome);
+                Turn::Again
+            }
+            Opinion::Failed(error) => {
+                self.record.fields.worker_outcome = error.kind.to_string();
+                self.record.fields.error = format!("Worker {name}: {error}");
+                self.worker_failed(rule, on_error, passes_through(&error))
+            }
+        }
+    }
+
+    /// Does what the rule says about failures. A script that called `passThroughOnException` continues.
+    fn worker_failed(&mut self, rule: &RuleRef, on_error: OnError, pass_through: bool) -> Turn {
+        let detail = self.record.fields.error.clone();
+        self.report(SecurityEventKind::WorkerFailed, detail);
+        match on_error {
+            OnError::Continue => Turn::Again,
+            OnError::Block if pass_through => Turn::Again,
+            OnError::Allow => {
+                self.record
+                    .decided("allow", format!("the Worker of rule \"{}\" failed, and its rule allows then", rule.name));
+                Turn::Done(Ruled::Forward(Arc::default()))
+            }
+            OnError::Block => {
+                let what = "A check that your organisation requires could not be completed.".to_owned();
+                self.refuse(Some(rule), BLOCK, "check_failed", "This request could not be checked", what)
+            }
+        }
+    }
+
+    /// How the origin is connected to for this request.
+    pub(crate) fn leg(&self, untrusted: UntrustedCertificate) -> Leg {
+        let exchange = &self.exchange;
+        let offer = match &exchange.tunnel {
+            // What the client offered when its tunnel was opened, so that both legs speak the same where they can.
+            Some(tunnel) => match &tunnel.hello {
+                Some(hello) => Offer::mirror(&hello.alpn),
+                None if exchange.version == http::Version::HTTP_2 => Offer::Http2,
+                None => Offer::Http1,
+            },
+            None if exchange.target.origin.scheme == net::Scheme::Https => Offer::Both,
+            None => Offer::Http1,
+        };
+        let certificates = match untrusted {
+            UntrustedCertificate::PassThrough => CertificatePolicy::AcceptUntrusted,
+            UntrustedCertificate::Block | UntrustedCertificate::Error => CertificatePolicy::RequireValid,
+        };
+        Leg {
+            offer,
+            certificates,
+            client: exchange.client.number,
+            within: exchange.client.gateway.config.response_timeout,
+        }
+    }
+
+    /// Holds back a file of a type that a quarantine rule covers: there is no sandbox to examine it in.
+    pub(crate) async fn quarantine(&mut self) -> Result<Option<Response<Body>>, Fault> {
+        let Some((rule, plan)) = self.ruling.quarantine.take() else { return Ok(None) };
+        if !self.exchange.arrived.as_ref().is_some_and(|arrived| arrived.has_body) {
+            return Ok(None);
+        }
+        if self.exchange.download.types.is_none() {
+            self.read_download(false).await?;
+        }
+        let types = self.exchange.download.types.unwrap_or_default();
+        let Some(held) = types.iter().find(|kind| plan.file_types.iter().any(|listed| listed == *kind)) else {
+            return Ok(None);
+        };
+        self.exchange.arrived = None;
+        self.record.rule(&rule);
+        self.record.fields.quarantined = true;
+        (*held).clone_into(&mut self.record.fields.blocked_file_type);
+        let what = format!("Files of type {held} are to be examined first, and this installation has no sandbox.");
+        self.record.decided("quarantine", what.clone());
+        self.report(SecurityEventKind::Blocked, what.clone());
+        Ok(Some(answer::refuse(&self.exchange, Some(&rule), "quarantine_unavailable", "This file is held back", what)))
+    }
+
+    /// Writes the history of the decision to the record.
+    pub(crate) fn trace(&mut self) {
+        if self.ruling.scratch.considered() == 0 {
+            return;
+        }
+        let (exchange, ruling) = (&self.exchange, &self.ruling);
+        let mut trace = exchange.with_facts(|facts| exchange.snapshot.http.trace(&ruling.scratch, facts));
+        trace.microseconds = Some(record::micros(self.record.decision));
+        self.record.fields.rule_trace = serde_json::to_value(trace).ok();
+    }
+}
+
+fn patience(config: &crate::GatewayConfig) -> Patience {
+    Patience { pause: config.body_head_timeout, minimum: SIGNATURE, limit: config.response_timeout }
+}
+
+/// Notes what the head of a body shows.
+fn note(seen: &mut Seen, head: &body::Head, encoding: Option<&http::HeaderValue>, whole: bool) {
+    seen.types = Some(sniff::file_types(&head.bytes, encoding.map(http::HeaderValue::as_bytes)));
+    if seen.size.is_none() {
+        if head.complete {
+            seen.size = Some(head.bytes.len() as u64);
+        } else if whole {
+            // It does not declare its length and is longer than is counted: larger than any limit a rule can set, so
+            // that leaving the length out is no way around one.
+            seen.size = Some(u64::MAX);
+        }
+    }
+}
+
+const fn on_error_word(on_error: OnError) -> &'static str {
+    match on_error {
+        OnError::Block => "block",
+        OnError::Continue => "continue",
+        OnError::Allow => "allow",
+    }
+}
+
+const fn passes_through(error: &CallError) -> bool {
+    error.pass_through
+}
