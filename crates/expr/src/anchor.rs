@@ -60,11 +60,11 @@ fn indexable(path: &Path, scheme: &Scheme) -> bool {
     let field = scheme.field(path.field);
     // A URL equals more than one text here, so it cannot be looked up by its text.
     !field.ignores_trailing_slash
-        && match (path.steps.as_slice(), field.kind) {
-            ([], Type::Int | Type::Bytes | Type::Ip) => true,
-            ([Step::Each | Step::Index(_)], Type::Array(Type::Int | Type::Bytes | Type::Ip)) => true,
-            _ => false,
-        }
+        && matches!(
+            (path.steps.as_slice(), field.kind),
+            ([], Type::Int | Type::Bytes | Type::Ip)
+                | ([Step::Each | Step::Index(_)], Type::Array(Type::Int | Type::Bytes | Type::Ip))
+        )
 }
 
 fn comparison(field: FieldId, test: &Test, lists: &[(String, Arc<List>)]) -> Option<Anchor> {

@@ -84,13 +84,18 @@ impl Checker<'_> {
         match tree {
             Tree::Not(inner) => Ok(Ast::Not(Box::new(self.condition(inner, scope)?))),
             Tree::Logic(connective, parts) => self.logic(*connective, parts, scope),
-            Tree::Quantified { all, inner, span } => self.quantified(*all, inner, span, scope),
-            Tree::Leaf { operand, test } => {
+            Tree::Quantified { all, inner, span } => self.quantified(*all, inner, span),
+            Tree::Leaf { operand, test, deepest } => {
                 let typed = self.operand(operand)?;
-                match test {
+                let condition = match test {
                     None => self.truth(typed, scope),
                     Some(test) => self.comparison(typed, test, scope),
+                }?;
+                if *deepest && matches!(condition, Ast::Not(_)) {
+                    let message = "the expression is nested too deep for a negation here";
+                    return Err(Complaint::new(operand.span.clone(), message));
                 }
+                Ok(condition)
             }
         }
     }
@@ -113,11 +118,8 @@ impl Checker<'_> {
         })
     }
 
-    fn quantified(&mut self, all: bool, inner: &Tree, span: &Span, scope: Scope) -> Result<Ast, Complaint> {
+    fn quantified(&mut self, all: bool, inner: &Tree, span: &Span) -> Result<Ast, Complaint> {
         let name = if all { "all" } else { "any" };
-        if scope == Scope::Elements {
-            return Err(Complaint::new(span.clone(), format!("`{name}` cannot stand within `any` or `all`")));
-        }
         let body = self.condition(inner, Scope::Elements)?;
         let mut source: Option<&Path> = None;
         let mut other: Option<&Path> = None;
@@ -259,7 +261,9 @@ impl Checker<'_> {
         let test = match operator {
             Operator::Wildcard => Test::Wildcard { pattern, strict: false },
             Operator::StrictWildcard => Test::Wildcard { pattern, strict: true },
-            _ => Test::Matches(pattern),
+            Operator::Matches | Operator::Order(_) | Operator::In | Operator::Contains | Operator::Bits => {
+                Test::Matches(pattern)
+            }
         };
         match self.patterns.add(&test, self.limits) {
             Ok(()) => Ok(test),

@@ -158,7 +158,7 @@ impl<'s> Cursor<'s> {
         match rest.find(&close) {
             Some(length) => {
                 self.at += length + close.len();
-                Ok(rest[..length].as_bytes().to_vec())
+                Ok(rest.as_bytes()[..length].to_vec())
             }
             None => Err(Complaint::new(start..start + 1, format!("the raw string is not closed by `{close}`"))),
         }

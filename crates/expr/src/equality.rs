@@ -59,25 +59,21 @@ fn joined(word: &str, parts: &[Ast], idempotent: bool) -> String {
 }
 
 fn normal_test(test: &Test) -> String {
-    let mut text = String::new();
-    match test {
-        Test::In(items) => {
-            let mut texts: Vec<String> = items
-                .iter()
-                .map(|item| {
-                    let mut text = String::new();
-                    print::item(&mut text, item);
-                    text
-                })
-                .collect();
-            texts.sort_unstable();
-            texts.dedup();
-            match (texts.as_slice(), items.first()) {
-                ([only], Some(Item::One(_))) => text = format!("== {only}"),
-                (texts, _) => text = format!("in {{{}}}", texts.join(" ")),
-            }
-        }
-        other => print::test(&mut text, other),
+    let Test::In(items) = test else {
+        let mut text = String::new();
+        print::test(&mut text, test);
+        return text;
+    };
+    let mut texts: Vec<String> = Vec::with_capacity(items.len());
+    for item in items {
+        let mut text = String::new();
+        print::item(&mut text, item);
+        texts.push(text);
     }
-    text
+    texts.sort_unstable();
+    texts.dedup();
+    match (texts.as_slice(), items.first()) {
+        ([only], Some(Item::One(_))) => format!("== {only}"),
+        (texts, _) => format!("in {{{}}}", texts.join(" ")),
+    }
 }

@@ -20,8 +20,8 @@ pub struct Error {
     pub column: usize,
     /// What was probably meant, to put in place of the span or to read as advice.
     pub suggestion: Option<String>,
+    /// The line, and below it the caret.
     excerpt: String,
-    caret: String,
 }
 
 impl Error {
@@ -45,8 +45,7 @@ impl Error {
             line: source[..start].matches('\n').count() + 1,
             column,
             suggestion: complaint.suggestion,
-            excerpt,
-            caret: lead + &"^".repeat(width),
+            excerpt: format!("{excerpt}\n{lead}{}", "^".repeat(width)),
         }
     }
 }
@@ -54,8 +53,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Filter parsing error ({}:{}):", self.line, self.column)?;
-        writeln!(f, "{}", self.excerpt)?;
-        write!(f, "{} {}", self.caret, self.message)?;
+        write!(f, "{} {}", self.excerpt, self.message)?;
         match &self.suggestion {
             Some(suggestion) => write!(f, "; did you mean `{suggestion}`?"),
             None => Ok(()),

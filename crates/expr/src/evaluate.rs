@@ -12,7 +12,7 @@ use crate::list::without_slash;
 use crate::outcome::Outcome;
 use crate::program::{Kind, Load, Matcher, Node, Over, Source};
 use crate::scheme::{FieldId, FieldSet};
-use crate::value::{Fact, Facts, MapRef, ValueRef};
+use crate::value::{ArrayRef, Fact, Facts, MapRef, Type, ValueRef};
 
 /// What a condition is evaluated against.
 #[derive(Clone, Copy)]
@@ -187,16 +187,9 @@ fn visit_entries(map: MapRef<'_>, each: &mut dyn FnMut(ValueRef<'_>) -> bool) ->
         each(ValueRef::Bytes(&text))
     };
     for (key, value) in map.iter() {
-        let one = [value];
-        let array;
-        let values: &mut dyn Iterator<Item = ValueRef<'_>> = match value {
-            ValueRef::Array(items) => {
-                array = items;
-                &mut array.iter()
-            }
-            _ => &mut one.into_iter(),
-        };
-        for value in values {
+        let array = if let ValueRef::Array(array) = value { Some(array) } else { None };
+        let one = if array.is_none() { Some(value) } else { None };
+        for value in array.into_iter().flat_map(ArrayRef::iter).chain(one) {
             let ValueRef::Bytes(value) = value else { return Visit::Unusable };
             if !entry(key, value) {
                 return Visit::Stopped;
@@ -294,7 +287,9 @@ impl Matcher {
             (Self::Bytes(order, constant), ValueRef::Bytes(value)) => match order {
                 Order::Equal => *value == **constant,
                 Order::NotEqual => *value != **constant,
-                _ => order.accepts(value.cmp(constant)),
+                Order::Less | Order::LessEqual | Order::Greater | Order::GreaterEqual => {
+                    order.accepts(value.cmp(constant))
+                }
             },
             (Self::Strings(set), ValueRef::Bytes(value)) => set.contains(value),
             (Self::Slashless(inner), ValueRef::Bytes(value)) => {
@@ -315,21 +310,18 @@ impl Matcher {
             (Self::Versions(set), ValueRef::Version(value)) => {
                 set.iter().any(|constant| value.compare(constant) == Some(Ordering::Equal))
             }
-            (Self::List(list), ValueRef::Bytes(_) | ValueRef::Ip(_) | ValueRef::Int(_))
-                if list.element() == kind(value) =>
-            {
-                list.contains(value)
-            }
+            (Self::List(list), _) if kind(value) == Some(list.element()) => list.contains(value),
             _ => return None,
         })
     }
 }
 
-/// Returns the type of a scalar that a list can hold.
-fn kind(value: ValueRef<'_>) -> crate::value::Type {
+/// Returns the type of a value that a list can hold.
+fn kind(value: ValueRef<'_>) -> Option<Type> {
     match value {
-        ValueRef::Ip(_) => crate::value::Type::Ip,
-        ValueRef::Int(_) => crate::value::Type::Int,
-        _ => crate::value::Type::Bytes,
+        ValueRef::Bytes(_) => Some(Type::Bytes),
+        ValueRef::Ip(_) => Some(Type::Ip),
+        ValueRef::Int(_) => Some(Type::Int),
+        ValueRef::Bool(_) | ValueRef::Version(_) | ValueRef::Array(_) | ValueRef::Map(_) => None,
     }
 }

@@ -78,11 +78,10 @@ fn load<'a>(source: &'a Source, context: Context<'a>) -> Loaded<'a> {
 }
 
 fn text<'v>(value: &'v Loaded<'_>) -> Option<&'v [u8]> {
-    match value {
-        Loaded::Value(ValueRef::Bytes(bytes)) => Some(bytes),
-        Loaded::Computed(bytes) => Some(bytes),
-        _ => None,
+    if let Loaded::Computed(bytes) = value {
+        return Some(bytes);
     }
+    if let Loaded::Value(ValueRef::Bytes(bytes)) = value { Some(bytes) } else { None }
 }
 
 /// Applies a function of one value; `None` if the value or the result cannot be used.
@@ -92,23 +91,36 @@ fn apply<'a>(function: Function, value: &Loaded<'_>, limit: usize) -> Option<Loa
         Function::Lower => bounded()?.to_ascii_lowercase(),
         Function::Upper => bounded()?.to_ascii_uppercase(),
         Function::UrlDecode => url_decode(bounded()?),
-        Function::Len => {
-            let length = match value {
-                Loaded::Value(ValueRef::Array(array)) => array.len(),
-                Loaded::Value(ValueRef::Map(map)) => map.len(),
-                _ => text(value)?.len(),
-            };
-            return i64::try_from(length).ok().map(|length| Loaded::Value(ValueRef::Int(length)));
-        }
-        Function::ToString => match value {
-            Loaded::Value(ValueRef::Int(value)) => written(format_args!("{value}")),
-            Loaded::Value(ValueRef::Bool(value)) => written(format_args!("{value}")),
-            Loaded::Value(ValueRef::Ip(value)) => written(format_args!("{}", value.to_canonical())),
-            Loaded::Value(ValueRef::Version(value)) if value.text.len() <= limit => value.text.as_bytes().to_vec(),
-            _ => bounded()?.to_vec(),
+        Function::ToString => match printed(value) {
+            Some(text) => text,
+            None => bounded()?.to_vec(),
         },
+        Function::Len => return length(value).map(|length| Loaded::Value(ValueRef::Int(length))),
         Function::Concat | Function::StartsWith | Function::EndsWith => return None,
     }))
+}
+
+fn length(value: &Loaded<'_>) -> Option<i64> {
+    let length = if let Loaded::Value(ValueRef::Array(array)) = value {
+        array.len()
+    } else if let Loaded::Value(ValueRef::Map(map)) = value {
+        map.len()
+    } else {
+        text(value)?.len()
+    };
+    i64::try_from(length).ok()
+}
+
+/// Prints a value that is not a string already.
+fn printed(value: &Loaded<'_>) -> Option<Vec<u8>> {
+    let Loaded::Value(value) = value else { return None };
+    match value {
+        ValueRef::Int(value) => Some(written(format_args!("{value}"))),
+        ValueRef::Bool(value) => Some(written(format_args!("{value}"))),
+        ValueRef::Ip(value) => Some(written(format_args!("{}", value.to_canonical()))),
+        ValueRef::Version(value) => Some(value.text.as_bytes().to_vec()),
+        ValueRef::Bytes(_) | ValueRef::Array(_) | ValueRef::Map(_) => None,
+    }
 }
 
 fn written(arguments: std::fmt::Arguments<'_>) -> Vec<u8> {
@@ -143,10 +155,7 @@ fn affix<'a>(function: Function, arguments: &'a [Source], context: Context<'a>) 
     missing.or(arguments, context, || {
         let (whole, part) = (whole?, part?);
         let (whole, part) = (text(&whole)?, text(&part)?);
-        let holds = match function {
-            Function::StartsWith => whole.starts_with(part),
-            _ => whole.ends_with(part),
-        };
+        let holds = if function == Function::StartsWith { whole.starts_with(part) } else { whole.ends_with(part) };
         Some(Loaded::Value(ValueRef::Bool(holds)))
     })
 }

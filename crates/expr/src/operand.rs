@@ -108,16 +108,18 @@ impl Checker<'_> {
                 Complaint::new(span.clone(), format!("unknown function `{name}`")).suggest_some(nearest(name, known))
             );
         };
-        let counts = match function {
-            Function::Concat => 2..=usize::MAX,
-            Function::StartsWith | Function::EndsWith => 2..=2,
-            _ => 1..=1,
+        let (least, most) = match function {
+            Function::Concat => (2, usize::MAX),
+            Function::StartsWith | Function::EndsWith => (2, 2),
+            Function::Lower | Function::Upper | Function::Len | Function::UrlDecode | Function::ToString => (1, 1),
         };
-        if !counts.contains(&arguments.len()) {
-            let message = match function {
-                Function::Concat => "`concat` takes two or more values".to_owned(),
-                _ => format!("`{name}` takes {} value(s), not {}", counts.start(), arguments.len()),
+        if !(least..=most).contains(&arguments.len()) {
+            let count = match (least, most) {
+                (1, _) => "one value",
+                (_, 2) => "two values",
+                (_, _) => "two or more values",
             };
+            let message = format!("`{name}` takes {count}, not {}", arguments.len());
             return Err(Complaint::new(span.clone(), message));
         }
         let mut checked = Vec::with_capacity(arguments.len());

@@ -16,7 +16,7 @@ pub(crate) fn parse(source: &str, limits: &Limits) -> Result<Option<Tree>, Compl
         let message = format!("the expression has more than {} characters", limits.length);
         return Err(Complaint::new(0..0, message));
     }
-    let mut parser = Parser { cursor: Cursor::new(source), limits, depth: 0 };
+    let mut parser = Parser { cursor: Cursor::new(source), limits, depth: 0, quantified: false };
     parser.cursor.skip_space();
     if parser.cursor.at_end() {
         return Ok(None);
@@ -30,6 +30,8 @@ struct Parser<'s, 'l> {
     cursor: Cursor<'s>,
     limits: &'l Limits,
     depth: usize,
+    /// Whether this is within `any` or `all`.
+    quantified: bool,
 }
 
 /// The words and symbols of each connective.
@@ -111,19 +113,22 @@ impl Parser<'_, '_> {
     fn unary(&mut self) -> Result<Tree, Complaint> {
         self.cursor.skip_space();
         if self.cursor.take_word("not") || (!self.cursor.rest().starts_with("!=") && self.cursor.take("!")) {
-            let inner = self.nested(Self::unary)?;
+            let inner = self.nested(|parser| {
+                parser.cursor.skip_space();
+                // The canonical form writes `not(…)` for `not …`, so both have to cost the same depth.
+                if parser.cursor.rest().starts_with('(') { parser.parenthesised() } else { parser.unary() }
+            })?;
             return Ok(Tree::Not(Box::new(inner)));
         }
         if self.cursor.rest().starts_with('(') {
-            return self.parenthesised();
+            return self.nested(Self::parenthesised);
         }
         let start = self.cursor.at;
         for (word, all) in [("any", false), ("all", true)] {
             if self.cursor.take_word(word) {
                 self.cursor.skip_space();
                 if self.cursor.rest().starts_with('(') {
-                    let inner = Box::new(self.parenthesised()?);
-                    return Ok(Tree::Quantified { all, inner, span: start..start + word.len() });
+                    return self.quantified(all, start..start + word.len());
                 }
                 self.cursor.at = start;
             }
@@ -131,10 +136,23 @@ impl Parser<'_, '_> {
         self.leaf()
     }
 
+    /// Parses what stands in `any(…)`. There is at most one on the way to any place, so it costs no depth, which lets
+    /// the canonical form spell out the `any` that a shorthand implies.
+    fn quantified(&mut self, all: bool, span: Span) -> Result<Tree, Complaint> {
+        if self.quantified {
+            let word = if all { "all" } else { "any" };
+            return Err(Complaint::new(span, format!("`{word}` cannot stand within `any` or `all`")));
+        }
+        self.quantified = true;
+        let inner = Box::new(self.parenthesised()?);
+        self.quantified = false;
+        Ok(Tree::Quantified { all, inner, span })
+    }
+
     fn parenthesised(&mut self) -> Result<Tree, Complaint> {
         let open = self.cursor.here();
         self.cursor.at += 1;
-        let inner = self.nested(|parser| parser.joined(Connective::Or))?;
+        let inner = self.joined(Connective::Or)?;
         self.close(')', open)?;
         Ok(inner)
     }
@@ -149,16 +167,18 @@ impl Parser<'_, '_> {
     }
 
     fn leaf(&mut self) -> Result<Tree, Complaint> {
+        let deepest = self.depth == self.limits.depth;
         let operand = self.operand()?;
         self.cursor.skip_space();
         let start = self.cursor.at;
         let Some(operator) = self.operator() else {
-            return Ok(Tree::Leaf { operand, test: None });
+            return Ok(Tree::Leaf { operand, test: None, deepest });
         };
         let operator_span = start..self.cursor.at;
         self.cursor.skip_space();
         let right = self.right(operator)?;
-        Ok(Tree::Leaf { operand, test: Some(RawTest { operator, operator_span, right }) })
+        let test = Some(RawTest { operator, operator_span, right });
+        Ok(Tree::Leaf { operand, test, deepest })
     }
 
     fn operator(&mut self) -> Option<Operator> {

@@ -79,15 +79,13 @@ fn wildcard(pattern: &str) -> Result<String, String> {
 
 /// Puts the engine's complaint on one line.
 fn complaint(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(limit) => format!("the pattern takes more than {limit} bytes once compiled"),
-        other => {
-            let text = other.to_string();
-            let reason = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            let reason = reason.trim().trim_start_matches("error: ");
-            format!("this is not a regular expression: {reason}")
-        }
+    if let regex::Error::CompiledTooBig(limit) = error {
+        return format!("the pattern takes more than {limit} bytes once compiled");
     }
+    let text = error.to_string();
+    let reason = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let reason = reason.trim().trim_start_matches("error: ");
+    format!("this is not a regular expression: {reason}")
 }
 
 #[cfg(test)]

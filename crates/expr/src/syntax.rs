@@ -11,8 +11,17 @@ pub(crate) type Span = Range<usize>;
 pub(crate) enum Tree {
     Not(Box<Tree>),
     Logic(Connective, Vec<Tree>),
-    Quantified { all: bool, inner: Box<Tree>, span: Span },
-    Leaf { operand: RawOperand, test: Option<RawTest> },
+    Quantified {
+        all: bool,
+        inner: Box<Tree>,
+        span: Span,
+    },
+    Leaf {
+        operand: RawOperand,
+        test: Option<RawTest>,
+        /// There is no depth left for a negation that the canonical form spells out.
+        deepest: bool,
+    },
 }
 
 /// What joins conditions, from the loosest to the tightest.
