@@ -26,6 +26,7 @@ pub use facts::{
     BodyFacts, ConnectionFacts, FactsDocument, Host, HttpFacts, L4Facts, Person, RequestFacts, ResponseFacts,
 };
 pub use hook::{Hook, Phase};
+pub use ruleset::evaluation::Evaluation;
 pub use ruleset::{
     CompileOptions, CompileReport, Cursor, HttpRuleset, L4Ruleset, Marks, Needs, RuleErrors, RuleRef, Step, StoredRule,
     Verdict, check, compile,

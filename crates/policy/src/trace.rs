@@ -40,7 +40,6 @@ pub struct Scratch {
     decided: Option<u32>,
     waited: FieldSet,
     unknowable: FieldSet,
-    rounds: u32,
 }
 
 impl Default for Scratch {
@@ -53,7 +52,6 @@ impl Default for Scratch {
             decided: None,
             waited: FieldSet::EMPTY,
             unknowable: FieldSet::EMPTY,
-            rounds: 0,
         }
     }
 }
@@ -76,13 +74,11 @@ impl Scratch {
         self.considered = 0;
         self.waited = FieldSet::EMPTY;
         self.unknowable = FieldSet::EMPTY;
-        self.rounds = 0;
     }
 
-    /// Begins a round: what an earlier one decided (a Worker without an opinion) does not decide this one.
-    pub(crate) fn now_waiting_for_nothing(&mut self) {
+    /// Begins a round: a Worker that an earlier one chose and that had no opinion does not decide this one.
+    pub(crate) const fn begin_round(&mut self) {
         self.decided = None;
-        self.rounds = self.rounds.saturating_add(1);
     }
 
     pub(crate) fn take_candidates(&mut self) -> Vec<u32> {

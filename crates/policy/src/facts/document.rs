@@ -13,7 +13,7 @@ use crate::hook::{Hook, http::id as http};
 use crate::spec::{SpecError, closest};
 
 /// Longest value shown in a trace, in characters.
-pub const MAX_SHOWN: usize = 200;
+const MAX_SHOWN: usize = 200;
 /// Most elements of one array shown in a trace.
 const MAX_ELEMENTS: usize = 20;
 
@@ -87,6 +87,13 @@ impl FactsDocument {
     pub fn withhold(&mut self, field: FieldId) {
         self.known = self.known.difference(FieldSet::of(field));
         self.table.forget(field);
+    }
+
+    /// Returns the text of a field that has one.
+    #[must_use]
+    pub fn text(&self, field: FieldId) -> Option<&str> {
+        let Fact::Known(ValueRef::Bytes(bytes)) = self.table.fact(field) else { return None };
+        std::str::from_utf8(bytes).ok()
     }
 
     fn set(&mut self, field: FieldId, value: Value) {
@@ -208,6 +215,17 @@ pub fn show_map(hook: Hook, fields: FieldSet, facts: &dyn Facts) -> Map<String, 
         .filter(|(_, fact)| !matches!(fact, Fact::Unknown))
         .map(|(name, fact)| (name.to_owned(), show(name, fact)))
         .collect()
+}
+
+/// Masks a value shown beside the condition that looked at it.
+pub(crate) fn mask(condition: &str, value: String) -> String {
+    if condition.contains("headers[") && is_secret(condition) {
+        "(masked)".to_owned()
+    } else if condition.contains("http.request.uri") {
+        mask_query(&value, if condition.contains("uri.query") { "http.request.uri.query" } else { "http.request.uri" })
+    } else {
+        value
+    }
 }
 
 fn show_value(name: &str, value: ValueRef<'_>) -> Json {

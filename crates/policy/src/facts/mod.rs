@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use expr::{Array, ArrayRef, Fact, Facts, FieldId, Map, MapRef, Value, ValueRef};
 
+pub(crate) use document::mask;
 pub use document::{FactsDocument, show, show_map};
 
 use crate::hook::{http::id as http, l4::id as l4};

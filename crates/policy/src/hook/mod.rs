@@ -3,6 +3,7 @@
 //!
 //! Invariant: every field of a hook's scheme has exactly one row here, and its index is the row's index.
 
+mod documentation;
 pub mod http;
 pub mod l4;
 
@@ -11,6 +12,7 @@ use std::sync::OnceLock;
 use expr::{Field, FieldId, FieldSet, Scheme, Type};
 
 use crate::action::Action;
+pub use documentation::fields_page;
 
 /// The engine a rule belongs to: its one `filters` value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -295,7 +297,20 @@ pub fn permits(hook: Hook, action: Action, field: &FieldInfo) -> Result<(), &'st
             Err("a Worker runs before the request is sent, so the response cannot select it")
         }
         Action::Worker | Action::Managed => Ok(()),
-        _ => Err("the action is decided on host, method, URL, source and identity alone"),
+        Action::Isolate | Action::NoIsolate | Action::Redirect | Action::NoScan | Action::Quarantine => {
+            Err("the action is decided on host, method, URL, source and identity alone")
+        }
+        Action::On
+        | Action::Allow
+        | Action::Block
+        | Action::Scan
+        | Action::SafeSearch
+        | Action::YtRestricted
+        | Action::Override
+        | Action::L4Override
+        | Action::Egress
+        | Action::Resolve
+        | Action::AuditSsh => Err("the action does not belong to this kind of rule"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hash as _, Hasher};
 use std::sync::Arc;
 
-use expr::{Anchor, Expression, Fact, Facts, FieldId, Key, List, ListKind, ValueRef};
+use expr::{Anchor, Expression, Fact, Facts, FieldId, Key, List, ListKind, Type, ValueRef};
 
 use super::compiled::Rule;
 use crate::facts::email::Canonical;
@@ -40,6 +40,8 @@ enum Spelling {
 #[derive(Debug)]
 struct Shelf {
     field: FieldId,
+    /// The type of the field or of its elements.
+    element: Type,
     spelling: Spelling,
     /// By a hash of the value: a collision only adds a candidate.
     places: HashMap<u64, Units, BuildHasherDefault<Prehashed>>,
@@ -71,7 +73,11 @@ impl Index {
         let mut this = Self { shelves: Vec::new(), always };
         let mut room = MAX_FILED_MEMBERS;
         for ((field, spelling), draft) in plan.shelves {
-            let shelf = draft.finish(field, spelling, &mut room, &mut this.always);
+            let element = match hook.scheme().field(field).kind {
+                Type::Array(element) => *element,
+                kind => kind,
+            };
+            let shelf = draft.finish(Shelf::empty(field, element, spelling), &mut room, &mut this.always);
             this.shelves.push(shelf);
         }
         this.always.sort_unstable();
@@ -108,6 +114,18 @@ impl Index {
 }
 
 impl Shelf {
+    fn empty(field: FieldId, element: Type, spelling: Spelling) -> Self {
+        Self {
+            field,
+            element,
+            spelling,
+            places: HashMap::default(),
+            groups: Vec::new(),
+            lists: Vec::new(),
+            all: Vec::new(),
+        }
+    }
+
     fn look_up(&self, value: ValueRef<'_>, canonical: Option<&Canonical>, found: &mut Vec<u32>) {
         for (list, rules) in &self.lists {
             if list.contains(value) {
@@ -115,7 +133,7 @@ impl Shelf {
             }
         }
         match value {
-            ValueRef::Bytes(bytes) => match self.spelling {
+            ValueRef::Bytes(bytes) if self.element == Type::Bytes => match self.spelling {
                 Spelling::Exact => self.take(hash_bytes(bytes), found),
                 Spelling::Slashless => self.take(hash_bytes(slashless(bytes)), found),
                 // Without a canonical spelling the value itself is compared.
@@ -131,11 +149,17 @@ impl Shelf {
                     }
                 }
             },
-            ValueRef::Int(number) => self.take(hash_int(number), found),
-            // No rule is filed under a value of another type; one that holds such a value cannot be decided here.
-            ValueRef::Bool(_) | ValueRef::Ip(_) | ValueRef::Version(_) | ValueRef::Array(_) | ValueRef::Map(_) => {
-                found.extend_from_slice(&self.all);
-            }
+            ValueRef::Int(number) if self.element == Type::Int => self.take(hash_int(number), found),
+            // An address is held against whole lists alone.
+            ValueRef::Ip(_) if self.element == Type::Ip => {}
+            // A value of another type than its field's is an evaluation error, which must be noticed and must block.
+            ValueRef::Bytes(_)
+            | ValueRef::Int(_)
+            | ValueRef::Bool(_)
+            | ValueRef::Ip(_)
+            | ValueRef::Version(_)
+            | ValueRef::Array(_)
+            | ValueRef::Map(_) => found.extend_from_slice(&self.all),
         }
     }
 
@@ -197,10 +221,10 @@ impl Plan {
 }
 
 impl Draft {
-    fn finish(mut self, field: FieldId, spelling: Spelling, room: &mut usize, always: &mut Vec<u32>) -> Shelf {
-        self.all.dedup();
-        let mut shelf =
-            Shelf { field, spelling, places: HashMap::default(), groups: Vec::new(), lists: Vec::new(), all: self.all };
+    fn finish(self, mut shelf: Shelf, room: &mut usize, always: &mut Vec<u32>) -> Shelf {
+        let spelling = shelf.spelling;
+        shelf.all = self.all;
+        shelf.all.dedup();
         for (hash, position) in self.keys {
             shelf.places.entry(hash).or_default().rules.push(position);
         }

@@ -8,6 +8,7 @@
 //! A rule that cannot be evaluated blocks: an evaluation error never widens access.
 
 mod compiled;
+pub mod evaluation;
 mod index;
 mod variables;
 
@@ -86,6 +87,8 @@ pub fn compile(rules: &[StoredRule], lists: &dyn Lists, options: CompileOptions)
 /// Where evaluation stands. Facts only ever become known, so what was passed need not be looked at again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor {
+    /// Some rule was already looked at, though it may be the first.
+    resumed: bool,
     position: u32,
     marks: Marks,
 }
@@ -94,7 +97,7 @@ impl Cursor {
     /// The beginning.
     #[must_use]
     pub const fn start() -> Self {
-        Self { position: 0, marks: Marks { no_isolate: false, no_scan: false } }
+        Self { resumed: false, position: 0, marks: Marks { no_isolate: false, no_scan: false } }
     }
 
     /// Returns the marks left so far.
@@ -293,10 +296,6 @@ impl Table {
         self.hook
     }
 
-    pub(crate) fn rules(&self) -> &[Rule] {
-        &self.rules
-    }
-
     pub(crate) fn rule_ref(&self, position: u32) -> Option<&Arc<RuleRef>> {
         self.rules.get(position as usize).map(|rule| &rule.reference)
     }
@@ -319,10 +318,10 @@ impl Table {
     }
 
     fn run(&self, facts: &dyn Facts, now: Timestamp, from: Cursor, scratch: &mut Scratch, finish: bool) -> Step {
-        if from.position == 0 {
+        if !from.resumed {
             scratch.restart();
         }
-        scratch.now_waiting_for_nothing();
+        scratch.begin_round();
         let canonical = self.canonical(facts);
         let mut candidates = scratch.take_candidates();
         self.index.candidates(facts, canonical.as_ref(), &mut candidates);
@@ -373,7 +372,7 @@ impl Table {
             rule: None,
             action: ActionPlan::Allow(self.unmatched.clone()),
             marks,
-            cursor: Cursor { position: end, marks },
+            cursor: Cursor { resumed: true, position: end, marks },
         })
     }
 
@@ -386,7 +385,7 @@ impl Table {
         scratch: &mut Scratch,
         finish: bool,
     ) -> Turn {
-        let after = |marks: Marks| Cursor { position: position + 1, marks };
+        let after = |marks: Marks| Cursor { resumed: true, position: position + 1, marks };
         match outcome {
             Outcome::False => {
                 scratch.note(position, Conclusion::NoMatch);
@@ -394,28 +393,26 @@ impl Table {
             }
             Outcome::True => {
                 scratch.note(position, Conclusion::Match);
-                match rule.action {
-                    Action::NoScan => marks.no_scan = true,
-                    Action::NoIsolate => {
-                        marks.no_isolate = true;
-                        return Turn::Jump(self.main_start);
-                    }
-                    _ => {
-                        scratch.decide(position);
-                        return Turn::End(Step::Verdict(Verdict {
-                            rule: Some(rule.reference.clone()),
-                            action: rule.reference.action.clone(),
-                            marks: *marks,
-                            cursor: after(*marks),
-                        }));
-                    }
+                if rule.action == Action::NoScan {
+                    marks.no_scan = true;
+                    return Turn::Next;
                 }
-                Turn::Next
+                if rule.action == Action::NoIsolate {
+                    marks.no_isolate = true;
+                    return Turn::Jump(self.main_start);
+                }
+                scratch.decide(position);
+                Turn::End(Step::Verdict(Verdict {
+                    rule: Some(rule.reference.clone()),
+                    action: rule.reference.action.clone(),
+                    marks: *marks,
+                    cursor: after(*marks),
+                }))
             }
             Outcome::Needs(fields) => match awaited(self.hook, fields).filter(|_| !finish) {
                 Some((fields, phase)) => {
                     scratch.wait(position, fields);
-                    let cursor = Cursor { position, marks: *marks };
+                    let cursor = Cursor { resumed: true, position, marks: *marks };
                     Turn::End(Step::Needs(Needs { fields, phase, rule: rule.reference.clone(), cursor }))
                 }
                 None => {
@@ -455,14 +452,12 @@ impl Table {
         if !self.wants_address {
             return None;
         }
-        match facts.fact(email_field(self.hook)) {
-            Fact::Known(ValueRef::Bytes(address)) => Canonical::of(address),
-            _ => None,
-        }
+        let Fact::Known(ValueRef::Bytes(address)) = facts.fact(email_field(self.hook)) else { return None };
+        Canonical::of(address)
     }
 
     /// Decides one rule on its own, as evaluation would.
-    pub(crate) fn judge(&self, rule: &Rule, facts: &dyn Facts, now: Timestamp) -> Judgement {
+    fn judge(&self, rule: &Rule, facts: &dyn Facts, now: Timestamp) -> Judgement {
         if !rule.is_in_force(now) {
             return Judgement { conclusion: Conclusion::NotInForce, waits_for: FieldSet::EMPTY };
         }
@@ -481,9 +476,9 @@ impl Table {
 }
 
 /// What one rule alone comes to.
-pub(crate) struct Judgement {
-    pub(crate) conclusion: Conclusion,
-    pub(crate) waits_for: FieldSet,
+struct Judgement {
+    conclusion: Conclusion,
+    waits_for: FieldSet,
 }
 
 const fn is_isolation(action: Action) -> bool {
@@ -491,9 +486,9 @@ const fn is_isolation(action: Action) -> bool {
 }
 
 fn wants_page(accept: ValueRef<'_>) -> bool {
-    match accept {
-        ValueRef::Array(values) => values.get(0).is_some_and(wants_page),
-        ValueRef::Bytes(text) => text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html")),
-        _ => false,
+    if let ValueRef::Array(values) = accept {
+        return values.get(0).is_some_and(wants_page);
     }
+    let ValueRef::Bytes(text) = accept else { return false };
+    text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html"))
 }

@@ -49,12 +49,10 @@ impl Variables for FactVariables<'_> {
         }
         let claim = name.strip_prefix(OIDC)?;
         let Fact::Known(ValueRef::Array(claims)) = self.0.fact(http::IDENTITY_OIDC) else { return None };
-        let values = claims.iter().filter_map(|entry| match entry {
-            ValueRef::Bytes(entry) => {
-                let entry = String::from_utf8_lossy(entry).into_owned();
-                entry.strip_prefix(claim)?.strip_prefix('=').map(|value| Cow::Owned(value.to_owned()))
-            }
-            _ => None,
+        let values = claims.iter().filter_map(|entry| {
+            let ValueRef::Bytes(entry) = entry else { return None };
+            let entry = String::from_utf8_lossy(entry).into_owned();
+            entry.strip_prefix(claim)?.strip_prefix('=').map(|value| Cow::Owned(value.to_owned()))
         });
         Some(comma_joined(values)).filter(|joined| !joined.is_empty())
     }

@@ -97,13 +97,11 @@ impl<'v, 'p> Reader<'v, 'p> {
     }
 
     pub(crate) fn string(&mut self, name: &str) -> Option<&'v str> {
-        match self.get(name)? {
-            Value::String(text) => Some(text),
-            other => {
-                self.fault(name, format!("must be a string, not {}", describe(other)));
-                None
-            }
+        let value = self.get(name)?;
+        if value.as_str().is_none() {
+            self.fault(name, format!("must be a string, not {}", describe(value)));
         }
+        value.as_str()
     }
 
     /// Reads a string of at most `limit` characters.
@@ -117,13 +115,11 @@ impl<'v, 'p> Reader<'v, 'p> {
     }
 
     pub(crate) fn boolean(&mut self, name: &str) -> Option<bool> {
-        match self.get(name)? {
-            Value::Bool(value) => Some(*value),
-            other => {
-                self.fault(name, format!("must be true or false, not {}", describe(other)));
-                None
-            }
+        let value = self.get(name)?;
+        if value.as_bool().is_none() {
+            self.fault(name, format!("must be true or false, not {}", describe(value)));
         }
+        value.as_bool()
     }
 
     pub(crate) fn integer(&mut self, name: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {

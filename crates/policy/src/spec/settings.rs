@@ -220,7 +220,21 @@ fn require(rule: &mut Reader<'_, '_>, action: Action, settings: &RuleSettings) {
         Action::Quarantine => ("quarantine", settings.quarantine.is_some(), r#"{"file_types": ["exe"]}"#),
         Action::Worker => ("worker", settings.worker.is_some(), r#"{"script": "name"}"#),
         Action::Managed => ("managed", settings.managed.is_some(), r#"{"template": "name", "parameters": {}}"#),
-        _ => return,
+        Action::On
+        | Action::Off
+        | Action::Allow
+        | Action::Block
+        | Action::Scan
+        | Action::NoScan
+        | Action::SafeSearch
+        | Action::YtRestricted
+        | Action::Isolate
+        | Action::NoIsolate
+        | Action::Override
+        | Action::L4Override
+        | Action::Egress
+        | Action::Resolve
+        | Action::AuditSsh => return,
     };
     let given =
         rule.get("rule_settings").and_then(|settings| settings.get(member)).is_some_and(|value| !value.is_null());
