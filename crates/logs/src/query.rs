@@ -95,10 +95,7 @@ impl Filter {
 
     /// What an absent field counts as, in the type it is compared with.
     fn empty(&self) -> Value {
-        let like = match &self.value {
-            Value::Array(values) => values.first().unwrap_or(&Value::Null),
-            other => other,
-        };
+        let like = self.value.as_array().map_or(&self.value, |values| values.first().unwrap_or(&Value::Null));
         match like {
             Value::Number(_) => Value::from(0),
             Value::Bool(_) => Value::Bool(false),

@@ -376,7 +376,12 @@ macro_rules! record {
                 match self { $(Self::$variant(record) => if record.id.is_nil() { record.id = Uuid::now_v7() },)* }
             }
 
-            pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+            /// Returns its JSON; empty fields are absent.
+            ///
+            /// # Errors
+            ///
+            /// Never for records of these types.
+            pub fn to_json(&self) -> serde_json::Result<String> {
                 match self { $(Self::$variant(record) => serde_json::to_string(record),)* }
             }
         }

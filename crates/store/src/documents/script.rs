@@ -59,6 +59,9 @@ pub struct ScriptVersion {
     /// Whether state may outlive a request.
     #[serde(default)]
     pub isolation: Isolation,
+    /// The queues whose batches its `queue` handler takes, such as `security-events`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<String>,
     /// Free words stored with the upload, such as its author or message.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,

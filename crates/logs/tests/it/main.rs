@@ -1,0 +1,12 @@
+//! The journal's promises: what is accepted is found, in order, after kills, on a full disk, within its bounds.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+// The name every other crate knows it by.
+extern crate portunus_logs as logs;
+
+mod append;
+mod crash;
+mod fixture;
+mod golden;
+mod queries;
+mod retention;

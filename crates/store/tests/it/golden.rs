@@ -1,0 +1,63 @@
+//! Every stored shape of every version stays readable. A file is named `kind.version.json`; a new version adds a file and
+//! leaves the old ones.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use store::{
+    Account, Administrator, Certificate, Configuration, Document, Kind, KvNamespace, List, Logging, Network,
+    ProxyEndpoint, ProxyToken, Rule, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, Session, SetupLink,
+    Token, User,
+};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// Reads the file as the type and writes it again: nothing may be lost.
+fn check<D: Document>(seen: &mut BTreeSet<Kind>) {
+    for version in 1..=D::SCHEMA_VERSION {
+        let path = folder().join(format!("{}.{version}.json", D::KIND.as_str()));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let document: D = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        if version == D::SCHEMA_VERSION {
+            let written: Value = serde_json::from_str(&serde_json::to_string(&document).unwrap()).unwrap();
+            assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap(), "{}", path.display());
+        }
+    }
+    seen.insert(D::KIND);
+}
+
+#[test]
+fn every_kind_reads_its_golden_files() {
+    let mut seen = BTreeSet::new();
+    check::<Account>(&mut seen);
+    check::<Rule>(&mut seen);
+    check::<List>(&mut seen);
+    check::<Configuration>(&mut seen);
+    check::<Logging>(&mut seen);
+    check::<Network>(&mut seen);
+    check::<Certificate>(&mut seen);
+    check::<ProxyEndpoint>(&mut seen);
+    check::<Script>(&mut seen);
+    check::<ScriptVersion>(&mut seen);
+    check::<ScriptContent>(&mut seen);
+    check::<ScriptSecret>(&mut seen);
+    check::<Schedule>(&mut seen);
+    check::<KvNamespace>(&mut seen);
+    check::<Token>(&mut seen);
+    check::<User>(&mut seen);
+    check::<ProxyToken>(&mut seen);
+    check::<Administrator>(&mut seen);
+    check::<Session>(&mut seen);
+    check::<SetupLink>(&mut seen);
+    assert_eq!(seen, Kind::ALL.iter().copied().collect());
+}
+
+#[test]
+fn a_field_of_a_later_version_is_ignored() {
+    let text = r#"{"title":"n","colour":"blue"}"#;
+    assert_eq!(serde_json::from_str::<KvNamespace>(text).unwrap().title, "n");
+}

@@ -1,0 +1,13 @@
+//! The store's promises, proven on every backend by one suite, and what concerns files, servers and kills apart.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+// The name every other crate knows it by.
+extern crate portunus_store as store;
+
+mod crash;
+mod files;
+mod fixture;
+mod golden;
+mod postgres;
+mod server;
+mod suite;
