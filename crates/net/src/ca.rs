@@ -108,14 +108,15 @@ impl CertificateAuthority {
             return Err(CaError::Validity);
         }
         let validity = SignedDuration::from_hours(24 * i64::from(params.validity_days));
+        let serial = random_serial().ok_or(CaError::Random)?;
         let mut subject = DistinguishedName::new();
         subject.push(DnType::OrganizationName, organisation);
-        subject.push(DnType::CommonName, common_name(organisation));
+        subject.push(DnType::CommonName, common_name(organisation, &serial));
         let mut certificate = CertificateParams::default();
         certificate.distinguished_name = subject;
         certificate.not_before = offset(params.now - BACKDATE).ok_or(CaError::Validity)?;
         certificate.not_after = offset(params.now + validity).ok_or(CaError::Validity)?;
-        certificate.serial_number = Some(random_serial().ok_or(CaError::Random)?);
+        certificate.serial_number = Some(serial);
         // A path length of zero: this key signs leaves, never another authority.
         certificate.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         certificate.key_usages =
@@ -184,9 +185,11 @@ impl CertificateAuthority {
     }
 }
 
-fn common_name(organisation: &str) -> String {
-    let full = format!("{organisation} Gateway CA");
-    if full.chars().count() <= MAX_NAME { full } else { organisation.to_owned() }
+/// Ends in a part of the serial: clients that know two authorities by one name try the wrong key.
+fn common_name(organisation: &str, serial: &SerialNumber) -> String {
+    let mark: String = serial.to_bytes().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let full = format!("{organisation} Gateway CA {mark}");
+    if full.chars().count() <= MAX_NAME { full } else { format!("Gateway CA {mark}") }
 }
 
 fn may_sign_others(certificate: &X509Certificate<'_>) -> bool {

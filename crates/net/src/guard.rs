@@ -212,11 +212,12 @@ fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
         [0x0064, 0xff9b, 0, 0, 0, 0, ..] => [Some(last), None, None],
         // NAT64, local-use prefix 64:ff9b:1::/48: RFC 6052 places the address by prefix length, with octet 8 skipped.
         [0x0064, 0xff9b, 1, ..] => [
-            Some(last),
-            // Zero padding read as an address is not one.
-            Some(Ipv4Addr::new(octets[6], octets[7], octets[9], octets[10])).filter(|ip| ip.octets()[0] != 0),
-            Some(Ipv4Addr::new(octets[9], octets[10], octets[11], octets[12])).filter(|ip| ip.octets()[0] != 0),
-        ],
+            last,
+            Ipv4Addr::new(octets[6], octets[7], octets[9], octets[10]),
+            Ipv4Addr::new(octets[9], octets[10], octets[11], octets[12]),
+        ]
+        // Only one reading is meant; zero padding read as an address is not one.
+        .map(|ip| Some(ip).filter(|ip| ip.octets()[0] != 0)),
         // ISATAP interface identifiers.
         [_, _, _, _, 0 | 0x0200, 0x5efe, ..] => [Some(last), None, None],
         _ => [None, None, None],

@@ -135,7 +135,9 @@ fn accept_error(error: io::Error) -> AcceptError {
             | Alert::BadCertificate
             | Alert::CertificateUnknown
             | Alert::UnsupportedCertificate
-            | Alert::AccessDenied,
+            | Alert::AccessDenied
+            // What some say when they know an authority of the same name with another key.
+            | Alert::DecryptError,
         ) => AcceptError::Distrusted(error),
         _ => AcceptError::Handshake(error),
     }

@@ -35,7 +35,7 @@ use super::trust::OriginCertificate;
 use crate::BoxError;
 use crate::host::Scheme;
 use crate::tls::{Offer, Protocol, TlsInfo};
-use crate::transport::Counters;
+use crate::transport::{BoxStream, Counters};
 
 /// The one type request bodies are erased to.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -176,18 +176,29 @@ struct Idle {
     since: Instant,
 }
 
+type Http2Driver = http2::Connection<TokioIo<BoxStream>, Body, Executor>;
+
 /// An HTTP/2 connection.
 struct Shared {
     sender: http2::SendRequest<Body>,
     info: Arc<ConnectionInfo>,
     in_flight: AtomicUsize,
-    /// What the origin allows; kept up to date by the connection's task.
-    max_streams: Arc<AtomicUsize>,
+    /// Polled by the connection's task, and asked here what the origin allows at this moment.
+    driver: Arc<Mutex<Http2Driver>>,
+    /// What it last said, for when the task is just polling it.
+    max_streams: AtomicUsize,
     last_used: Mutex<Instant>,
 }
 
 impl Shared {
+    fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
     fn has_room(&self) -> bool {
+        if let Some(driver) = self.driver.try_lock() {
+            self.max_streams.store(driver.current_max_send_streams(), Ordering::Relaxed);
+        }
         !self.sender.is_closed() && self.in_flight.load(Ordering::Relaxed) < self.max_streams.load(Ordering::Relaxed)
     }
 }
@@ -306,13 +317,12 @@ impl Pool {
         if let Some(known) = self.profile(route) {
             return Ok(known);
         }
-        Box::pin(Arc::clone(&self.inner).prepare(route.clone())).await
+        Box::pin(self.inner.prepare(route.clone())).await
     }
 
     /// Returns what is known about the origin of `route` without dialling.
     pub fn profile(&self, route: &Route) -> Option<Arc<OriginProfile>> {
-        let known = self.inner.profiles.find(&route.origin, route.offer)?;
-        (route.origin.scheme == Scheme::Http || known.certificate.is_some()).then_some(known)
+        self.inner.profile(route)
     }
 
     /// Forgets every profile and closes every idle connection, as after a change of roots or of the guard.
@@ -348,8 +358,8 @@ impl Inner {
             route.offer = Offer::Http1;
         }
         let keep = route.partition.is_some() || !shape::authenticates_connection(request.headers());
-        let mut fresh_only = false;
-        for attempt in 1.. {
+        let (mut attempt, mut fresh_only) = (1, false);
+        loop {
             if self.known_http1_only(&route) {
                 route.offer = Offer::Http1;
             }
@@ -376,9 +386,15 @@ impl Inner {
                 _ if unusable => return Err(SendError::Http2Unusable(failure.error)),
                 _ => return Err(SendError::Exchange(failure.error)),
             }
-            fresh_only = attempt + 1 == MAX_ATTEMPTS;
+            attempt += 1;
+            fresh_only = attempt == MAX_ATTEMPTS;
         }
-        Err(SendError::ShutDown)
+    }
+
+    fn profile(&self, route: &Route) -> Option<Arc<OriginProfile>> {
+        let known = self.profiles.find(&route.origin, route.offer)?;
+        // Knowing only that HTTP/2 does not work is not knowing the certificate.
+        (route.origin.scheme == Scheme::Http || known.certificate.is_some()).then_some(known)
     }
 
     fn known_http1_only(&self, route: &Route) -> bool {
@@ -415,13 +431,20 @@ impl Inner {
         if !self.may_become_shared(route) {
             return self.open(route).await.map(|lease| (lease, false));
         }
-        let gate = Arc::clone(&self.state.lock().slots.entry(route.clone()).or_default().gate);
-        // Whoever waits too long dials for itself: one silent origin must not make a queue.
-        let _turn = timeout(WAIT_FOR_DIAL, gate.lock()).await.ok();
+        let _turn = self.turn(route).await;
         if !fresh_only && let Some(lease) = self.take(route) {
             return Ok((lease, true));
         }
         self.open(route).await.map(|lease| (lease, false))
+    }
+
+    /// Waits until no one else is making a connection that this route could share.
+    async fn turn(&self, route: &Route) -> Turn<'_> {
+        let gate = Arc::clone(&self.state.lock().slots.entry(route.clone()).or_default().gate);
+        let mut turn = Turn { pool: self, route: route.clone(), held: None };
+        // Whoever waits too long dials for itself: one silent origin must not make a queue.
+        turn.held = timeout(WAIT_FOR_DIAL, gate.lock_owned()).await.ok();
+        turn
     }
 
     fn may_become_shared(&self, route: &Route) -> bool {
@@ -450,7 +473,11 @@ impl Inner {
         self.speak(route, connection).await
     }
 
-    async fn prepare(self: Arc<Self>, route: Route) -> Result<Arc<OriginProfile>, ConnectError> {
+    async fn prepare(&self, route: Route) -> Result<Arc<OriginProfile>, ConnectError> {
+        let _turn = self.turn(&route).await;
+        if let Some(known) = self.profile(&route) {
+            return Ok(known);
+        }
         let untrusted = route.clone().with_certificates(CertificatePolicy::AcceptUntrusted);
         let connection = self.connector.connect(&untrusted).await?;
         let profile = OriginProfile::new(connection.tls.clone(), connection.certificate.clone());
@@ -459,7 +486,12 @@ impl Inner {
         // An untrusted connection waits where only a request that accepts it will look.
         let route = if valid { route } else { untrusted };
         match self.speak(&route, connection).await {
-            Ok(Lease::Http1 { sender, info }) => self.park(route, sender, info),
+            Ok(Lease::Http1 { mut sender, info }) => {
+                // A connection is ready once its task has run for the first time.
+                if sender.ready().await.is_ok() {
+                    self.park(route, sender, info);
+                }
+            }
             Ok(Lease::Http2(_)) => {}
             Err(error) => tracing::debug!(%error, %route.origin, "origin's connection was not kept"),
         }
@@ -491,21 +523,17 @@ impl Inner {
             }
             Protocol::Http2 => {
                 let executor = Executor { tasks: self.tasks.clone(), stop: self.stop.clone() };
-                let (sender, mut driver) = http2::Builder::new(executor)
+                let (sender, driver) = http2::Builder::new(executor)
                     .timer(TokioTimer::new())
                     .adaptive_window(true)
                     .max_header_list_size(256 * 1024)
                     .handshake::<_, Body>(io)
                     .await
                     .map_err(|error| ConnectError::Http(error.into()))?;
-                let max_streams = Arc::new(AtomicUsize::new(driver.current_max_send_streams()));
-                let announced = Arc::clone(&max_streams);
-                self.drive(std::future::poll_fn(move |cx| {
-                    let outcome = Pin::new(&mut driver).poll(cx);
-                    announced.store(driver.current_max_send_streams(), Ordering::Relaxed);
-                    outcome
-                }));
-                Ok(Lease::Http2(self.enter(route, sender, info, max_streams)))
+                let driver = Arc::new(Mutex::new(driver));
+                let driven = Arc::clone(&driver);
+                self.drive(std::future::poll_fn(move |cx| Pin::new(&mut *driven.lock()).poll(cx)));
+                Ok(Lease::Http2(self.enter(route, sender, info, driver)))
             }
         }
     }
@@ -524,10 +552,12 @@ impl Inner {
         route: &Route,
         sender: http2::SendRequest<Body>,
         info: Arc<ConnectionInfo>,
-        max_streams: Arc<AtomicUsize>,
+        driver: Arc<Mutex<Http2Driver>>,
     ) -> StreamLease {
         let last_used = Mutex::new(Instant::now());
-        let shared = Arc::new(Shared { sender, info, in_flight: AtomicUsize::new(0), max_streams, last_used });
+        let max_streams = AtomicUsize::new(driver.lock().current_max_send_streams());
+        let in_flight = AtomicUsize::new(0);
+        let shared = Arc::new(Shared { sender, info, in_flight, driver, max_streams, last_used });
         let mut state = self.state.lock();
         let lease = StreamLease::take(&shared);
         if state.make_room(self.limits.connections_total) {
@@ -573,11 +603,27 @@ impl Slot {
     fn sweep(&mut self, oldest: Instant) -> usize {
         let before = self.idle.len() + self.shared.len();
         self.idle.retain(|idle| !idle.sender.is_closed() && idle.since > oldest);
-        self.shared.retain(|shared| {
-            let busy = shared.in_flight.load(Ordering::Relaxed) > 0;
-            !shared.sender.is_closed() && (busy || *shared.last_used.lock() > oldest)
-        });
+        self.shared
+            .retain(|shared| !shared.sender.is_closed() && (!shared.is_idle() || *shared.last_used.lock() > oldest));
         before - self.idle.len() - self.shared.len()
+    }
+
+    /// Returns since when the connection that has been idle longest is, if one is idle.
+    fn idle_longest(&self) -> Option<Instant> {
+        let shared = self.shared.iter().filter(|shared| shared.is_idle()).map(|shared| *shared.last_used.lock());
+        self.idle.first().map(|idle| idle.since).into_iter().chain(shared).min()
+    }
+
+    /// Drops that connection; returns how many went.
+    fn drop_idle_longest(&mut self) -> usize {
+        let Some(since) = self.idle_longest() else { return 0 };
+        if self.idle.first().is_some_and(|idle| idle.since == since) {
+            self.idle.remove(0);
+            return 1;
+        }
+        let before = self.shared.len();
+        self.shared.retain(|shared| !shared.is_idle() || *shared.last_used.lock() != since);
+        before - self.shared.len()
     }
 
     fn is_unused(&self) -> bool {
@@ -600,16 +646,31 @@ impl State {
         if self.total < bound {
             return true;
         }
-        let oldest = self
-            .slots
-            .iter()
-            .filter_map(|(route, slot)| slot.idle.first().map(|idle| (idle.since, route)))
-            .min_by_key(|(since, _)| *since)
-            .map(|(_, route)| route.clone());
-        let Some(slot) = oldest.and_then(|route| self.slots.get_mut(&route)) else { return false };
-        slot.idle.remove(0);
-        self.total -= 1;
+        let oldest = self.slots.iter().filter_map(|(route, slot)| slot.idle_longest().map(|since| (since, route)));
+        let Some(route) = oldest.min_by_key(|(since, _)| *since).map(|(_, route)| route.clone()) else { return false };
+        let Some(slot) = self.slots.get_mut(&route) else { return false };
+        self.total -= slot.drop_idle_longest();
+        if slot.is_unused() {
+            self.slots.remove(&route);
+        }
         true
+    }
+}
+
+/// The turn to make a connection for a route; giving it up also removes what was only entered for it.
+struct Turn<'a> {
+    pool: &'a Inner,
+    route: Route,
+    held: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut state = self.pool.state.lock();
+        if state.slots.get(&self.route).is_some_and(Slot::is_unused) {
+            state.slots.remove(&self.route);
+        }
     }
 }
 

@@ -143,3 +143,110 @@ fn is_connection_scheme(value: &HeaderValue) -> bool {
     let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
     scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, Method, Request};
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::super::pool::Body;
+    use super::{authenticates_connection, replayable, request};
+    use crate::host::{Host, Origin, Scheme};
+    use crate::tls::Protocol;
+
+    fn body(text: &'static str) -> Body {
+        Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync()
+    }
+
+    fn origin() -> Origin {
+        Origin::new(Scheme::Https, Host::parse("origin.test").unwrap(), 8443)
+    }
+
+    #[test]
+    fn a_request_names_its_host_once_in_either_version() {
+        for (uri, host, as_http1, as_http2) in [
+            ("/a?b", Some("site.test"), "/a?b site.test", "https://site.test/a?b"),
+            ("https://site.test:99/a", None, "/a site.test:99", "https://site.test:99/a"),
+            ("https://site.test/a", Some("other.test"), "/a site.test", "https://site.test/a"),
+            ("/a", None, "/a origin.test:8443", "https://origin.test:8443/a"),
+            ("http://site.test", None, "/ site.test", "https://site.test/"),
+        ] {
+            let make = || {
+                let mut made = Request::builder().uri(uri);
+                made = host.into_iter().fold(made, |made, host| made.header("host", host));
+                made.body(body("")).unwrap()
+            };
+            let http1 = request(make(), &origin(), Protocol::Http1).unwrap();
+            let seen = format!("{} {}", http1.uri(), http1.headers()["host"].to_str().unwrap());
+            assert_eq!(seen, as_http1);
+            let http2 = request(make(), &origin(), Protocol::Http2).unwrap();
+            assert_eq!((http2.uri().to_string().as_str(), http2.headers().get("host")), (as_http2, None));
+            // There and back: a request refused in one version can be sent in the other.
+            let back = request(http2, &origin(), Protocol::Http1).unwrap();
+            assert_eq!(format!("{} {}", back.uri(), back.headers()["host"].to_str().unwrap()), as_http1);
+        }
+    }
+
+    #[test]
+    fn asterisk_form_survives() {
+        let made = Request::options("*").header("host", "site.test").body(body("")).unwrap();
+        assert_eq!(request(made, &origin(), Protocol::Http1).unwrap().uri(), "*");
+    }
+
+    #[test]
+    fn http2_carries_no_header_of_the_clients_connection() {
+        let made = Request::get("/")
+            .header("host", "site.test")
+            .header("connection", "close, X-Private, TE")
+            .header("x-private", "1")
+            .header("keep-alive", "5")
+            .header("proxy-connection", "keep-alive")
+            .header("transfer-encoding", "chunked")
+            .header("upgrade", "h2c")
+            .header("te", "gzip, trailers")
+            .header("accept", "*/*")
+            .body(body(""))
+            .unwrap();
+        let sent = request(made, &origin(), Protocol::Http2).unwrap();
+        let mut names: Vec<_> = sent.headers().iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+        names.sort();
+        assert_eq!(names, ["accept: \"*/*\"", "te: \"trailers\""]);
+    }
+
+    #[test]
+    fn only_safe_requests_without_a_body_may_be_sent_twice() {
+        for (method, text, expected) in [
+            (Method::GET, "", true),
+            (Method::HEAD, "", true),
+            (Method::OPTIONS, "", true),
+            (Method::GET, "body", false),
+            (Method::POST, "", false),
+            (Method::PUT, "", false),
+            (Method::DELETE, "", false),
+            (Method::PATCH, "", false),
+        ] {
+            let made = Request::builder().method(method.clone()).uri("/a").header("x", "1").body(body(text)).unwrap();
+            let copy = replayable(&made);
+            assert_eq!(copy.is_some(), expected, "{method} {text:?}");
+            if let Some(copy) = copy {
+                assert_eq!((copy.method(), copy.uri(), copy.headers()), (made.method(), made.uri(), made.headers()));
+            }
+        }
+    }
+
+    #[test]
+    fn connection_authentication_is_recognised_in_any_case() {
+        for (value, expected) in [
+            ("Negotiate abc", true),
+            ("NTLM", true),
+            ("ntlm TlRM", true),
+            ("Basic abc", false),
+            ("Bearer negotiate", false),
+            ("Negotiated", false),
+        ] {
+            let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, HeaderValue::from_static(value))]);
+            assert_eq!(authenticates_connection(&headers), expected, "{value}");
+        }
+    }
+}

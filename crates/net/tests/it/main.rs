@@ -1,0 +1,10 @@
+//! The crate over real sockets: rustls peers in this process, certificates made on the spot, recorded client hellos.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+extern crate portunus_net as net;
+
+mod connect;
+mod hello;
+mod intercept;
+mod pool;
+mod support;
