@@ -9,7 +9,7 @@ use expr::{Ecosystem, Fact, FactTable, Facts, FieldId, FieldSet, MapRef, Type, V
 use serde_json::{Map, Value as Json};
 
 use super::Host;
-use crate::hook::{Hook, http::id as http};
+use crate::hook::{Hook, http::id as http, l4::id as l4};
 use crate::spec::{SpecError, closest};
 
 /// Longest value shown in a trace, in characters.
@@ -59,7 +59,11 @@ impl FactsDocument {
         if hook == Hook::Http {
             this.derive(members);
         } else {
-            this.derive_domains(members, "net.sni.host", crate::hook::l4::id::SNI_DOMAINS);
+            this.derive_domains(members, "net.sni.host", l4::SNI_DOMAINS);
+            this.supply(l4::PROTOCOL, "tcp");
+            this.supply(l4::IS_ISOLATED, false);
+            this.supply(l4::ONRAMP, "proxy_endpoint");
+            this.supply(l4::OFFRAMP, "internet");
         }
         Ok(this)
     }

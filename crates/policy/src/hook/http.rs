@@ -666,7 +666,7 @@ static TABLE: &[FieldInfo] = &[
         title: "DLP Profile",
         documentation: "The data loss prevention profiles that matched.",
         example: "any(dlp.profiles[*] in {\"a0cabf16-0000-4000-8000-000000000001\"})",
-        aliases: &[],
+        aliases: &["http.request.body.scan.dlp.profiles"],
         ours: false,
     },
     FieldInfo {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hash as _, Hasher};
 use std::sync::Arc;
 
-use expr::{Anchor, Expression, Fact, Facts, FieldId, Key, List, ListKind, Type, ValueRef};
+use expr::{Anchor, ArrayRef, Expression, Fact, Facts, FieldId, Key, List, ListKind, Type, ValueRef};
 
 use super::compiled::Rule;
 use crate::facts::email::Canonical;
@@ -73,10 +73,8 @@ impl Index {
         let mut this = Self { shelves: Vec::new(), always };
         let mut room = MAX_FILED_MEMBERS;
         for ((field, spelling), draft) in plan.shelves {
-            let element = match hook.scheme().field(field).kind {
-                Type::Array(element) => *element,
-                kind => kind,
-            };
+            let kind = hook.scheme().field(field).kind;
+            let element = if let Type::Array(element) = kind { *element } else { kind };
             let shelf = draft.finish(Shelf::empty(field, element, spelling), &mut room, &mut this.always);
             this.shelves.push(shelf);
         }
@@ -96,9 +94,7 @@ impl Index {
         for shelf in &self.shelves {
             match facts.fact(shelf.field) {
                 Fact::Absent => {}
-                Fact::Known(ValueRef::Array(items)) => {
-                    items.iter().for_each(|item| shelf.look_up(item, canonical, found));
-                }
+                Fact::Known(ValueRef::Array(items)) => shelf.look_up_each(items, canonical, found),
                 Fact::Known(value) => shelf.look_up(value, canonical, found),
                 Fact::Unknown => found.extend_from_slice(&shelf.all),
             }
@@ -123,6 +119,22 @@ impl Shelf {
             groups: Vec::new(),
             lists: Vec::new(),
             all: Vec::new(),
+        }
+    }
+
+    fn look_up_each(&self, items: ArrayRef<'_>, canonical: Option<&Canonical>, found: &mut Vec<u32>) {
+        let mut walked: &[u8] = b"";
+        for item in items.iter() {
+            if self.spelling == Spelling::Suffixes
+                && let ValueRef::Bytes(bytes) = item
+            {
+                // The parents of a host were met as its suffixes.
+                if walked.strip_suffix(bytes).is_some_and(|rest| rest.ends_with(b".")) {
+                    continue;
+                }
+                walked = bytes;
+            }
+            self.look_up(item, canonical, found);
         }
     }
 

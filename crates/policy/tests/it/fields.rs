@@ -60,6 +60,31 @@ fn every_documented_http_selector_exists() {
 }
 
 #[test]
+fn expressions_from_the_field_compile_under_their_hook() {
+    let mut compiled = 0;
+    for line in include_str!("../data/expressions.jsonl").lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let source = row["expression"].as_str().unwrap();
+        let compile = |hook: Hook| expr::Expression::compile(hook.scheme(), source, &AnyList, &expr::Limits::default());
+        let (http, l4) = (compile(Hook::Http), compile(Hook::L4));
+        if let (Err(http), Err(l4)) = (&http, &l4) {
+            panic!("{source}\n{http}\n{l4}");
+        }
+        compiled += 1;
+    }
+    assert_eq!(compiled, 19);
+}
+
+/// Has every list, each of one host.
+struct AnyList;
+
+impl expr::Lists for AnyList {
+    fn list(&self, _: &str) -> Option<std::sync::Arc<expr::List>> {
+        expr::List::new(expr::ListKind::Domains, ["example.com"]).ok().map(std::sync::Arc::new)
+    }
+}
+
+#[test]
 fn phases_order_what_can_be_waited_for() {
     let fields = Hook::Http.fields();
     let set = [http::id::STATUS, http::id::UPLOAD_TYPES].into_iter().collect();

@@ -116,6 +116,84 @@ fn decide(report: &CompileReport, facts: &FactsDocument) -> String {
     described(&verdict(report.http.decide(facts, now(), Cursor::start(), &mut Scratch::new())))
 }
 
+/// Values under the names that rules have, mostly of the wrong shape.
+fn rule_document() -> impl Strategy<Value = Value> {
+    const NAMES: [&str; 30] = [
+        "name",
+        "action",
+        "filters",
+        "enabled",
+        "precedence",
+        "traffic",
+        "identity",
+        "description",
+        "rule_settings",
+        "schedule",
+        "expiration",
+        "worker",
+        "managed",
+        "redirect",
+        "target_uri",
+        "script",
+        "template",
+        "parameters",
+        "timeout_ms",
+        "cache",
+        "key",
+        "ttl_s",
+        "add_headers",
+        "block_page",
+        "biso_admin_controls",
+        "version",
+        "mon",
+        "time_zone",
+        "expires_at",
+        "quarantine",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-5i64..5_000).prop_map(Value::from),
+        prop::sample::select(vec![
+            "",
+            "r",
+            "block",
+            "worker",
+            "redirect",
+            "http",
+            "l4",
+            "v2",
+            "08:00-12:00",
+            "UTC",
+            "https://a.example/x?y#z",
+            "2026-01-01T00:00:00Z",
+            "http.request.host == \"a\"",
+            "identity.email",
+            "training",
+            "@{identity.email}",
+        ])
+        .prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(prop::sample::select(NAMES.to_vec()), inner, 0..6)
+                .prop_map(|members| members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+        ]
+    });
+    (prop::collection::btree_map(prop::sample::select(NAMES.to_vec()), value, 0..10), any::<bool>()).prop_map(
+        |(members, valid)| {
+            let mut document: serde_json::Map<String, Value> =
+                members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            if valid {
+                document.insert("name".to_owned(), json!("r"));
+                document.insert("action".to_owned(), json!("allow"));
+            }
+            Value::Object(document)
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -162,7 +240,23 @@ proptest! {
     }
 
     #[test]
-    fn parsing_any_json_never_panics(text in ".{0,200}") {
+    fn any_document_is_read_or_refused_and_an_accepted_one_is_echoed(document in rule_document()) {
+        match policy::RuleSpec::parse(&document) {
+            Ok(spec) => {
+                let mut echoed = document.clone();
+                // Read-only at the top of a rule.
+                echoed.as_object_mut().unwrap().remove("version");
+                prop_assert_eq!(serde_json::to_value(&spec).unwrap(), echoed);
+                let _ = policy::check(&spec, &());
+                let _ = spec.plan();
+            }
+            Err(errors) => prop_assert!(!errors.is_empty() && errors.len() <= 50),
+        }
+        let _ = FactsDocument::parse(Hook::Http, &document);
+    }
+
+    #[test]
+    fn parsing_any_text_never_panics(text in ".{0,200}") {
         let _ = policy::RuleSpec::parse_text(&text);
         let _ = policy::redirect::Target::parse(&text);
         let _ = policy::headers::Template::parse(&text);
