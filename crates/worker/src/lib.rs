@@ -9,17 +9,29 @@
 
 mod cache;
 mod call;
+mod child;
 mod clock;
+mod codec;
+mod control;
+mod convert;
+mod drive;
 mod egress;
 mod host;
+mod launcher;
 mod limiter;
+mod operations;
 mod pool;
+mod process;
 pub mod protocol;
 pub mod runtime;
 mod sandbox;
 mod script;
+mod shared;
+mod slots;
+mod streams;
 pub mod templates;
 pub mod typescript;
+mod watch;
 pub mod zygote;
 
 pub use cache::ResponseCache;

@@ -1,15 +1,35 @@
-//! The runtime: which process serves a call, when one is started, evicted or given up.
+//! The runtime: carries an event to a process of its Worker and the answer back.
+//!
+//! Which process that is, and when one is started, is decided in `slots`. Invariant: every call ends, by its answer, its
+//! failure, its deadline, the end of its process or the drop of its future, and none of these touches another Worker.
 
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::call::{Call, CallError, CallErrorKind, Finished, Reply};
-use crate::host::{Body, BoxFuture};
-use crate::protocol::QueueMessage;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::call::{Answer, Call, CallError, CallErrorKind, CallReport, Finished, Reply};
+use crate::convert::{self, Outgoing};
+use crate::drive::{Driver, Step};
+use crate::host::{Body, BoxFuture, CallContext, EventKind, HostError};
+use crate::launcher::Launcher;
+use crate::operations::body_from;
+use crate::protocol::{Event, Outcome, QueueMessage, ToWorker};
 use crate::sandbox::Landlock;
 use crate::script::{Script, ScriptKey};
+use crate::shared::CallShared;
+use crate::slots::{Slots, Tally};
+
+/// Times a call is offered to a process that leaves before it begins it.
+const ATTEMPTS: usize = 3;
+/// How long a shutdown waits for processes that have been told to end.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// How many processes there may be and how patient the host is.
 #[derive(Debug, Clone)]
@@ -69,7 +89,50 @@ pub struct RuntimeStats {
 }
 
 /// Runs scripts. Cheap to share behind an `Arc`; dropping it ends every process.
-pub struct Runtime {}
+pub struct Runtime {
+    slots: Slots,
+    launcher: Arc<Launcher>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    linger: Duration,
+    closed: AtomicBool,
+    active: Arc<Active>,
+    _stop_on_drop: DropGuard,
+}
+
+/// Calls under way, counted.
+#[derive(Default)]
+struct Active {
+    calls: AtomicUsize,
+    none: Notify,
+}
+
+/// Counts as one call under way for as long as it lives.
+pub(crate) struct ActiveGuard(Arc<Active>);
+
+impl ActiveGuard {
+    fn new(active: &Arc<Active>) -> Self {
+        active.calls.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(active))
+    }
+}
+
+impl Drop for ActiveGuard {
+    fn drop(&mut self) {
+        if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
+}
+
+/// A call that has been answered, and what is left of it.
+struct Answered {
+    outcome: Outcome,
+    driver: Driver,
+    shared: Arc<CallShared>,
+    report: CallReport,
+    started: Instant,
+}
 
 impl Runtime {
     /// Starts the zygote and waits until it is ready.
@@ -77,8 +140,23 @@ impl Runtime {
     /// # Errors
     /// When the zygote cannot be started or says that it cannot lock itself down.
     pub async fn start(config: RuntimeConfig) -> Result<Self, StartError> {
-        let _ = config;
-        Ok(Self {})
+        let tracker = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
+        let launcher = Launcher::start(config.executable.clone(), tracker.clone(), stop.clone()).await?;
+        let launcher = Arc::new(launcher);
+        let linger = config.linger;
+        let slots = Slots::start(config, Arc::clone(&launcher), tracker.clone(), stop.clone())?;
+        Ok(Self {
+            slots,
+            launcher,
+            tracker,
+            stop,
+            linger,
+            closed: AtomicBool::new(false),
+            active: Arc::default(),
+            _stop_on_drop: guard,
+        })
     }
 
     /// Invokes the script's `fetch` handler. The request's URI must be absolute. Dropping the future cancels the call.
@@ -91,8 +169,16 @@ impl Runtime {
         request: http::Request<Body>,
         call: Call,
     ) -> BoxFuture<'a, Result<Reply, CallError>> {
-        let _ = (script, request, call);
-        Box::pin(async { Err(CallError::new(CallErrorKind::Unavailable, "not started")) })
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let url = convert::parse_url(&parts.uri.to_string()).map_err(unusable)?;
+            let context = context(script, EventKind::Fetch, Some(url), &call);
+            let shared = CallShared::new(context, call.host, parts.method == http::Method::HEAD);
+            let body = shared.bodies.keep(body).map_err(|error| unusable(HostError::type_error(error.message)))?;
+            let event = Event::Fetch(convert::request_head(&parts, &call.cf, body));
+            let answered = self.call(script, Arc::new(shared), event, call.timeout).await?;
+            self.reply(answered)
+        })
     }
 
     /// Invokes the script's `scheduled` handler and waits for its `waitUntil` work.
@@ -106,8 +192,7 @@ impl Runtime {
         scheduled_ms: f64,
         call: Call,
     ) -> BoxFuture<'a, Result<Finished, CallError>> {
-        let _ = (script, cron, scheduled_ms, call);
-        Box::pin(async { Err(CallError::new(CallErrorKind::Unavailable, "not started")) })
+        Box::pin(self.background(script, EventKind::Scheduled, Event::Scheduled { cron, scheduled_ms }, call))
     }
 
     /// Invokes the script's `queue` handler and waits for its `waitUntil` work.
@@ -121,31 +206,212 @@ impl Runtime {
         messages: Vec<QueueMessage>,
         call: Call,
     ) -> BoxFuture<'a, Result<Finished, CallError>> {
-        let _ = (script, queue, messages, call);
-        Box::pin(async { Err(CallError::new(CallErrorKind::Unavailable, "not started")) })
+        Box::pin(self.background(script, EventKind::Queue, Event::Queue { queue, messages }, call))
     }
 
-    /// Loads the script in a fresh process and returns the handlers it has, so that an upload can be refused.
+    /// Loads the script and returns the handlers it has, so that an upload can be refused.
     ///
     /// # Errors
     /// As [`Runtime::fetch`].
     pub fn check<'a>(&'a self, script: &'a Arc<Script>) -> BoxFuture<'a, Result<Vec<String>, CallError>> {
-        let _ = script;
-        Box::pin(async { Err(CallError::new(CallErrorKind::Unavailable, "not started")) })
+        Box::pin(async move {
+            let _active = self.begin()?;
+            self.slots.check(script).await
+        })
     }
 
     /// Retires the processes of every version for which `keep` is false, once their calls have ended.
     pub fn retain(&self, keep: impl Fn(&ScriptKey) -> bool) {
-        let _ = keep;
+        self.slots.retain(keep);
     }
 
     /// Returns counters and sizes.
     pub fn stats(&self) -> RuntimeStats {
-        RuntimeStats::default()
+        let Tally { processes, started, evicted, killed_cpu, killed_stalled, killed_protocol, crashed } =
+            self.slots.tally();
+        RuntimeStats {
+            landlock: self.launcher.landlock(),
+            processes,
+            calls_in_flight: self.active.calls.load(Ordering::Relaxed),
+            started,
+            evicted,
+            killed_cpu,
+            killed_stalled,
+            killed_protocol,
+            crashed,
+            zygote_starts: self.launcher.starts(),
+        }
+    }
+
+    /// Returns the ids of the live processes, for diagnostics and measurements.
+    pub fn process_ids(&self) -> Vec<u32> {
+        self.slots.process_ids()
     }
 
     /// Refuses new calls, waits for those in flight up to `grace`, then ends every process.
     pub async fn shutdown(&self, grace: Duration) {
-        let _ = grace;
+        self.closed.store(true, Ordering::Release);
+        let none = async {
+            loop {
+                let notified = self.active.none.notified();
+                if self.active.calls.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                notified.await;
+            }
+        };
+        let _ = tokio::time::timeout(grace, none).await;
+        self.stop.cancel();
+        self.launcher.close().await;
+        self.tracker.close();
+        if tokio::time::timeout(LAST_WAIT, self.tracker.wait()).await.is_err() {
+            tracing::warn!("worker processes are slow to end");
+        }
+    }
+
+    fn begin(&self) -> Result<ActiveGuard, CallError> {
+        let guard = ActiveGuard::new(&self.active);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CallError::new(CallErrorKind::Unavailable, "the runtime is shutting down"));
+        }
+        Ok(guard)
+    }
+
+    /// Invokes a handler without a client: waits until everything it started has ended.
+    async fn background(
+        &self,
+        script: &Arc<Script>,
+        kind: EventKind,
+        event: Event,
+        call: Call,
+    ) -> Result<Finished, CallError> {
+        let shared = Arc::new(CallShared::new(context(script, kind, None, &call), Arc::clone(&call.host), false));
+        let deadline = Instant::now() + call.timeout;
+        let mut answered = self.call(script, shared, event, call.timeout).await?;
+        let Outcome::Finished { retry } = answered.outcome else {
+            let wrong = CallError::new(CallErrorKind::Protocol, "the answer does not fit the event");
+            return Err(answered.driver.fail(wrong, answered.report, answered.started));
+        };
+        while !answered.driver.is_settled() {
+            if let Step::Failed(error) = answered.driver.step(deadline).await {
+                return Err(answered.driver.fail(error, answered.report, answered.started));
+            }
+        }
+        let mut report = answered.driver.report(answered.report);
+        report.wall = answered.started.elapsed();
+        Ok(Finished { retry, report })
+    }
+
+    /// Carries an event to a process and waits for the handler's answer. A process that leaves in good order before it
+    /// has begun the call is replaced by another, once.
+    async fn call(
+        &self,
+        script: &Arc<Script>,
+        shared: Arc<CallShared>,
+        event: Event,
+        timeout: Duration,
+    ) -> Result<Answered, CallError> {
+        let _active = self.begin()?;
+        let started = Instant::now();
+        let deadline = started + timeout;
+        let mut message = ToWorker::Invoke { call: 0, now_ms: 0.0, event };
+        let mut report = CallReport::default();
+        for attempt in 0..ATTEMPTS {
+            let lease = self.slots.acquire(script, deadline).await.map_err(|mut error| {
+                error.report.wall = started.elapsed();
+                error
+            })?;
+            report.cold |= lease.cold;
+            let Some(invoked) = lease.process.invoke(&shared, &mut message) else {
+                continue;
+            };
+            let active = ActiveGuard::new(&self.active);
+            let mut driver = Driver::new(Arc::clone(&lease.process), Arc::clone(&shared), invoked, active);
+            match driver.step(deadline).await {
+                Step::Done(outcome) => {
+                    lease.succeeded();
+                    return Ok(Answered { outcome, driver, shared, report, started });
+                }
+                Step::Settled => {
+                    let error = CallError::new(CallErrorKind::Protocol, "the call settled without an answer");
+                    return Err(driver.fail(error, report, started));
+                }
+                Step::Failed(_) if driver.never_began() && attempt + 1 < ATTEMPTS => {}
+                Step::Failed(error) => {
+                    let error = driver.fail(error, report, started);
+                    // A script that failed may still have `waitUntil` work; one out of time is cancelled by the drop.
+                    if error.kind != CallErrorKind::Wall {
+                        self.leave(driver);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Err(CallError::new(CallErrorKind::Unavailable, "processes end before they begin the call"))
+    }
+
+    /// Builds the reply to a fetch event and lets what is left of the call go on.
+    fn reply(&self, answered: Answered) -> Result<Reply, CallError> {
+        let Answered { outcome, mut driver, shared, report, started } = answered;
+        let answer = match answer(&shared, outcome) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = CallError::new(error.0, error.1.message);
+                return Err(driver.fail(error, report, started));
+            }
+        };
+        let settled = driver.is_settled();
+        let mut report = driver.report(report);
+        report.wall = started.elapsed();
+        if !settled {
+            self.leave(driver);
+        }
+        Ok(Reply { answer, report })
+    }
+
+    /// Lets a call that has been answered go on in a task of the runtime.
+    fn leave(&self, mut driver: Driver) {
+        if driver.is_settled() {
+            return;
+        }
+        let (stop, linger) = (self.stop.clone(), self.linger);
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = driver.linger(linger) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+fn context(script: &Arc<Script>, event: EventKind, url: Option<url::Url>, call: &Call) -> CallContext {
+    CallContext { script: Arc::clone(script), event, url, cf: Arc::clone(&call.cf) }
+}
+
+fn unusable(error: HostError) -> CallError {
+    CallError::new(CallErrorKind::Unavailable, format!("the request cannot be handed to a script: {}", error.message))
+}
+
+/// Checks and builds what a `fetch` handler answered.
+fn answer(shared: &CallShared, outcome: Outcome) -> Result<Answer, (CallErrorKind, HostError)> {
+    let malformed = |error: HostError| {
+        let kind = if error.name == "RangeError" { CallErrorKind::Output } else { CallErrorKind::Exception };
+        (kind, error)
+    };
+    match outcome {
+        Outcome::NoOpinion => Ok(Answer::NoOpinion),
+        Outcome::Response(head) => {
+            let response = convert::response_parts(&head, shared.head_request).map_err(malformed)?;
+            let (body, _) = body_from(shared, head.body).map_err(malformed)?;
+            Ok(Answer::Response(response.map(|()| body)))
+        }
+        Outcome::Request(request) => {
+            let outgoing = Outgoing::parse(&request).map_err(malformed)?;
+            let (body, _) = body_from(shared, request.body).map_err(malformed)?;
+            outgoing.build(body).map(Answer::Request).map_err(malformed)
+        }
+        Outcome::Finished { .. } => {
+            Err((CallErrorKind::Protocol, HostError::type_error("the answer does not fit the event")))
+        }
     }
 }

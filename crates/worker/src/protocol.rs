@@ -69,7 +69,7 @@ pub enum Binding {
     Service,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// CPU time one invocation may use, soft: the interrupt handler throws. The host kills at twice this.
     pub cpu_ms: u32,
@@ -180,9 +180,9 @@ pub enum Operation {
     BodyRead { body: BodyId },
     BodyCancel { body: BodyId },
     /// One chunk of a script-side stream; answered by `Unit` when the consumer has room. `error` ends it abnormally.
-    BodyWrite { body: BodyId, chunk: Vec<u8>, end: bool, error: Option<String> },
+    BodyWrite { body: BodyId, #[serde(with = "serde_bytes")] chunk: Vec<u8>, end: bool, error: Option<String> },
     KvGet { binding: String, key: String },
-    KvPut { binding: String, key: String, value: Vec<u8>, metadata: Option<String>, expiration_ttl_s: Option<u64>, expiration_s: Option<u64> },
+    KvPut { binding: String, key: String, #[serde(with = "serde_bytes")] value: Vec<u8>, metadata: Option<String>, expiration_ttl_s: Option<u64>, expiration_s: Option<u64> },
     KvDelete { binding: String, key: String },
     KvList { binding: String, prefix: String, limit: u32, cursor: Option<String> },
     RateLimit { binding: String, key: String },
@@ -211,7 +211,7 @@ pub enum Redirect {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum BodySource {
     None,
-    Inline(Vec<u8>),
+    Inline(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A host-side body passed on untouched; its bytes never enter the child.
     Host(BodyId),
     /// A script-side stream; `BodyWrite` follows.
@@ -223,7 +223,7 @@ pub enum OperationResult {
     Unit,
     Response(ResponseHead),
     /// `None` is the end of the body.
-    Chunk(Option<Vec<u8>>),
+    Chunk(#[serde(with = "serde_bytes")] Option<Vec<u8>>),
     KvValue(Option<KvValue>),
     KvKeys { keys: Vec<KvKey>, cursor: Option<String> },
     /// Whether the rate limit leaves room.
@@ -234,6 +234,7 @@ pub enum OperationResult {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KvValue {
+    #[serde(with = "serde_bytes")]
     pub value: Vec<u8>,
     /// JSON text.
     pub metadata: Option<String>,

@@ -1,0 +1,7 @@
+//! Runs the engine in this process, and the process side of the crate against real processes.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod escape;
+mod lifecycle;
+mod runtime;
+mod support;
