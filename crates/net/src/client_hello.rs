@@ -118,8 +118,11 @@ fn incomplete(at_least: usize) -> Result<Parsed, Invalid> {
     if at_least > MAX_BYTES { Err(Invalid::TooLong) } else { Ok(Parsed::Incomplete { at_least }) }
 }
 
+/// Bytes taken, and the rest.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// Returns the next record's payload and what follows it, or nothing if it is not all there.
-fn next_record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Invalid> {
+fn next_record(bytes: &[u8]) -> Result<Option<Split<'_>>, Invalid> {
     if looks_like_tls(bytes) == Some(false) {
         return Err(Invalid::NotTls);
     }

@@ -123,6 +123,7 @@ where
     Ok(Accepted { stream, tls, sni })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows")]
 fn accept_error(error: io::Error) -> AcceptError {
     use rustls::AlertDescription as Alert;
     let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {

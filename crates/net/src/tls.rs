@@ -135,6 +135,7 @@ impl TlsInfo {
 }
 
 /// Rustls spells TLS 1.3 suites with its own prefix; logs carry the IANA name.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows")]
 fn cipher_name(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
@@ -144,6 +145,7 @@ fn cipher_name(suite: CipherSuite) -> &'static str {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows")]
 fn group_name(group: NamedGroup) -> &'static str {
     match group {
         NamedGroup::X25519MLKEM768 => "X25519MLKEM768",

@@ -132,17 +132,11 @@ impl ConnectError {
 
     /// Returns the verdict, when an untrusted certificate is the reason.
     pub const fn certificate(&self) -> Option<&Arc<OriginCertificate>> {
-        match self {
-            Self::Certificate(certificate) => Some(certificate),
-            _ => None,
-        }
+        if let Self::Certificate(certificate) = self { Some(certificate) } else { None }
     }
 
     pub const fn code(&self) -> Code {
-        match self {
-            Self::Refused(_) => Code::PermissionDenied,
-            _ => Code::Unavailable,
-        }
+        if matches!(self, Self::Refused(_)) { Code::PermissionDenied } else { Code::Unavailable }
     }
 }
 

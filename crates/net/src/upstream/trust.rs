@@ -287,6 +287,7 @@ const fn invalid(reason: InvalidReason, facts: CertificateFacts) -> OriginCertif
     OriginCertificate::Invalid { reason, facts }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows")]
 fn reason(error: &rustls::Error, unknown: InvalidReason, self_issued: bool) -> InvalidReason {
     let rustls::Error::InvalidCertificate(error) = error else {
         return InvalidReason::Other(error.to_string());
@@ -346,10 +347,12 @@ fn facts_of(leaf: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> Cer
     };
     let names = certificate.subject_alternative_name().ok().flatten();
     for name in names.iter().flat_map(|names| &names.value.general_names).take(MAX_NAMES) {
-        match name {
-            GeneralName::DNSName(name) if name.len() <= 255 => facts.dns_names.push((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => facts.addresses.extend(address(bytes)),
-            _ => {}
+        if let GeneralName::DNSName(name) = name
+            && name.len() <= 255
+        {
+            facts.dns_names.push((*name).to_owned());
+        } else if let GeneralName::IPAddress(bytes) = name {
+            facts.addresses.extend(address(bytes));
         }
     }
     facts

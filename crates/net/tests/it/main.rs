@@ -1,5 +1,5 @@
 //! The crate over real sockets: rustls peers in this process, certificates made on the spot, recorded client hellos.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 extern crate portunus_net as net;
 
@@ -7,4 +7,5 @@ mod connect;
 mod hello;
 mod intercept;
 mod pool;
+mod real_clients;
 mod support;

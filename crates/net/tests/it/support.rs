@@ -142,6 +142,16 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    pub(crate) fn new() -> Self {
+        Self {
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            posts: AtomicUsize::new(0),
+            hold: Semaphore::new(0),
+            held: Semaphore::new(0),
+        }
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -158,13 +168,7 @@ impl TestOrigin {
     pub(crate) async fn start(tls: Option<ServerConfig>, behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Seen {
-            connections: AtomicUsize::new(0),
-            requests: AtomicUsize::new(0),
-            posts: AtomicUsize::new(0),
-            hold: Semaphore::new(0),
-            held: Semaphore::new(0),
-        });
+        let seen = Arc::new(Seen::new());
         let mut tasks = JoinSet::new();
         let shared = Arc::clone(&seen);
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
@@ -196,7 +200,7 @@ impl TestOrigin {
     }
 }
 
-async fn serve<IO: net::Stream + 'static>(io: IO, seen: Arc<Seen>, behaviour: Behaviour) {
+pub(crate) async fn serve<IO: net::Stream + 'static>(io: IO, seen: Arc<Seen>, behaviour: Behaviour) {
     let service = service_fn(move |request| respond(request, Arc::clone(&seen)));
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(behaviour.max_streams.or(Some(100)));
