@@ -7,19 +7,26 @@
   const CHUNK = 1 << 16;
   const empty = new Uint8Array(0);
 
-  // ---- Headers: the parts that are easier here ----
-  const headersPrototype = Headers.prototype;
-  for (const [name, method] of [
-    ["entries", function entries() { return host.headerList(this)[Symbol.iterator](); }],
-    ["keys", function keys() { return host.headerList(this).map(([key]) => key)[Symbol.iterator](); }],
-    ["values", function values() { return host.headerList(this).map(([, value]) => value)[Symbol.iterator](); }],
-    ["forEach", function forEach(callback, receiver = undefined) {
-      if (typeof callback !== "function") throw new TypeError("the callback must be a function");
-      for (const [key, value] of host.headerList(this)) callback.call(receiver, value, key, this);
-    }],
-  ]) Object.defineProperty(headersPrototype, name, { value: method, writable: true, configurable: true, enumerable: true });
-  Object.defineProperty(headersPrototype, Symbol.iterator, { value: headersPrototype.entries, writable: true, configurable: true });
-  internals.brand(Headers, "Headers");
+  // ---- iteration of the native lists ----
+  const iterable = (constructor, tag, list) => {
+    const methods = {
+      entries() { return list(this)[Symbol.iterator](); },
+      keys() { return list(this).map(([key]) => key)[Symbol.iterator](); },
+      values() { return list(this).map(([, value]) => value)[Symbol.iterator](); },
+      forEach(callback, receiver = undefined) {
+        if (typeof callback !== "function") throw new TypeError("the callback must be a function");
+        for (const [key, value] of list(this)) callback.call(receiver, value, key, this);
+      },
+    };
+    for (const name of Object.keys(methods)) {
+      Object.defineProperty(constructor.prototype, name, { value: methods[name], writable: true, configurable: true, enumerable: true });
+    }
+    Object.defineProperty(constructor.prototype, Symbol.iterator, { value: methods.entries, writable: true, configurable: true });
+    internals.brand(constructor, tag);
+  };
+  iterable(Headers, "Headers", (headers) => host.headerList(headers));
+  iterable(URLSearchParams, "URLSearchParams", (params) => host.paramList(params));
+  internals.brand(URL, "URL");
 
   // ---- bodies ----
   // { bytes } or { host: id } or { stream }, whether it was used, and its length where known.
@@ -314,7 +321,7 @@
     }
     static redirect(url, status = 302) {
       const target = host.parseUrl(`${url}`);
-      if (target === null) throw new TypeError(`invalid URL: ${String(url)}`);
+      if (target === undefined) throw new TypeError(`invalid URL: ${String(url)}`);
       if (![301, 302, 303, 307, 308].includes(Number(status))) throw new RangeError(`invalid redirect status: ${String(status)}`);
       return new Response(null, { status, headers: [["location", target]] });
     }

@@ -118,12 +118,12 @@
   const atob = (data) => {
     internals.requireArguments([data], 1, "atob");
     const text = host.atob(`${data}`);
-    if (text === null) throw new DOMException("the string is not correctly encoded", "InvalidCharacterError");
+    if (text === undefined) throw new DOMException("the string is not correctly encoded", "InvalidCharacterError");
     return text;
   };
   const btoa = (data) => {
     const text = host.btoa(`${data}`);
-    if (text === null) throw new DOMException("the string has characters outside of Latin1", "InvalidCharacterError");
+    if (text === undefined) throw new DOMException("the string has characters outside of Latin1", "InvalidCharacterError");
     return text;
   };
 

@@ -6,6 +6,7 @@
 //!
 //! Invariant: after [`Engine::handle`] returns no script code is runnable, unless the engine is [`Engine::spent`].
 
+mod crypto;
 mod headers;
 mod meter;
 mod mime;
@@ -48,6 +49,7 @@ const PRELUDE: &[(&str, &str)] = &[
     ("blob.js", include_str!("../../js/blob.js")),
     ("fetch.js", include_str!("../../js/fetch.js")),
     ("globals.js", include_str!("../../js/globals.js")),
+    ("crypto.js", include_str!("../../js/crypto.js")),
     ("invoke.js", include_str!("../../js/invoke.js")),
 ];
 const HARDEN: (&str, &str) = ("harden.js", include_str!("../../js/harden.js"));
@@ -377,6 +379,7 @@ fn prelude(ctx: &Ctx<'_>, state: &Rc<State>, frozen: bool) -> Result<Hooks, Engi
     headers::install(ctx, &host).map_err(start)?;
     self::url::install(ctx, &host).map_err(start)?;
     text::install(ctx, &host).map_err(start)?;
+    crypto::install(ctx, &host).map_err(start)?;
     let mut parts: Vec<(&'static str, &'static str)> = PRELUDE.to_vec();
     if frozen {
         parts.push(HARDEN);

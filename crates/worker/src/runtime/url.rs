@@ -104,10 +104,10 @@ impl<'js> UrlObject<'js> {
     }
 
     #[qjs(static)]
-    fn parse(ctx: Ctx<'js>, text: Usv, base: Opt<Value<'js>>) -> Result<Option<Class<'js, Self>>> {
-        let Some(url) = resolve(&ctx, &text, base)? else { return Ok(None) };
+    fn parse(ctx: Ctx<'js>, text: Usv, base: Opt<Value<'js>>) -> Result<Value<'js>> {
+        let Some(url) = resolve(&ctx, &text, base)? else { return Ok(Value::new_null(ctx)) };
         let record = Rc::new(RefCell::new(Record { url: Some(url), pairs: None }));
-        Class::instance(ctx, Self { record, params: None }).map(Some)
+        Class::instance(ctx, Self { record, params: None }).map(Class::into_value)
     }
 
     #[qjs(get, rename = "href", enumerable)]

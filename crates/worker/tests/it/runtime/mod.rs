@@ -2,3 +2,5 @@
 
 mod api;
 mod harness;
+mod limits;
+mod wpt;
