@@ -32,17 +32,30 @@ impl<'a> Host<'a> {
         })
     }
 
-    /// Tells whether this is an IP address: no top-level domain is made of digits (RFC 3696 section 2).
+    /// Tells whether this is an IP address: its last label is a number, which no top-level domain is
+    /// (RFC 3696 section 2), or it holds a colon.
     #[must_use]
     pub fn is_address(self) -> bool {
-        let last = self.0.rsplit('.').next().unwrap_or_default();
-        self.0.contains(':') || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
+        let bytes = self.0.as_bytes();
+        match bytes.last() {
+            Some(last) if last.is_ascii_digit() => bytes.contains(&b':') || is_number(self.0.rsplit('.').next()),
+            Some(_) => bytes.contains(&b':'),
+            None => false,
+        }
     }
+}
+
+fn is_number(label: Option<&str>) -> bool {
+    label.is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl Array for Host<'_> {
     fn len(&self) -> usize {
         self.domains().count()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn get(&self, index: usize) -> Option<ValueRef<'_>> {

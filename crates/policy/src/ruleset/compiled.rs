@@ -55,7 +55,8 @@ pub(super) struct Rule {
     expiration: Option<Expiration>,
 }
 
-/// Compiles and checks the expressions of a rule. Without a fault returns the warnings for its author.
+/// Compiles and checks the expressions of a rule. Without a fault returns warnings for its author, beside those that
+/// reading the document gave ([`RuleSpec::warnings`]).
 ///
 /// # Errors
 /// With every fault found, at least one.
@@ -102,7 +103,7 @@ fn expressions(spec: &RuleSpec, lists: &dyn Lists) -> Result<Vec<(&'static str, 
 /// Collects what the author should know.
 fn warnings(spec: &RuleSpec, expressions: &[(&'static str, Expression)]) -> Vec<String> {
     let fields = spec.hook.fields();
-    let mut warnings = spec.warnings.clone();
+    let mut warnings = Vec::new();
     let used = union(expressions);
     for field in used.intersection(fields.later()).iter() {
         let info = fields.info(field);
@@ -152,7 +153,7 @@ impl Rule {
                 name: spec.name.clone(),
                 precedence,
                 action: spec.plan(),
-                warnings: warnings(spec, &expressions),
+                warnings: spec.warnings.iter().cloned().chain(warnings(spec, &expressions)).collect(),
             }),
             action: spec.action,
             dormant: !can_match(spec.hook, &expressions),
@@ -229,7 +230,8 @@ fn union(expressions: &[(&'static str, Expression)]) -> FieldSet {
     expressions.iter().fold(FieldSet::EMPTY, |set, (_, expression)| set.union(expression.fields()))
 }
 
-/// Collects the addresses a rule names, by their canonical spelling.
+/// Collects the addresses a rule names, by their canonical spelling. A rule that spells one address in two ways is held
+/// against the first of them.
 fn aliases(
     expressions: &[(&'static str, Expression)],
     email: FieldId,

@@ -176,7 +176,7 @@ impl RuleSpec {
         let schedule = read_schedule(&mut reader);
         let expiration = read_expiration(&mut reader);
         let mut warnings = Vec::new();
-        let settings = settings::read(&mut reader, action, &mut warnings);
+        let settings = settings::read(&mut reader, action, hook, &mut warnings);
         let document = reader
             .members()
             .iter()

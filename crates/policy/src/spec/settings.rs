@@ -17,6 +17,7 @@ use crate::action::{
 };
 use crate::duration::GoDuration;
 use crate::headers::{self, HeaderPlan, Template};
+use crate::hook::Hook;
 use crate::redirect::Target;
 
 /// Longest `block_reason`, in characters.
@@ -49,6 +50,9 @@ const EFFECTS: [(&str, &[Action]); 15] = [
     ("biso_admin_controls", &[Action::Isolate]),
     ("worker", &[Action::Worker]),
 ];
+
+/// Members with an effect on connection rules; the rest need a request to have one.
+const L4_EFFECTS: [&str; 3] = ["check_session", "block_reason", "notification_settings"];
 
 /// Members that belong to other engines or to parent accounts: stored, echoed, without effect.
 const WITHOUT_EFFECT: [&str; 14] = [
@@ -190,7 +194,12 @@ fn unplanned() -> ActionPlan {
 }
 
 /// Reads `rule_settings`, adds faults to the reader and remarks to `warnings`.
-pub(super) fn read(rule: &mut Reader<'_, '_>, action: Option<Action>, warnings: &mut Vec<String>) -> RuleSettings {
+pub(super) fn read(
+    rule: &mut Reader<'_, '_>,
+    action: Option<Action>,
+    hook: Option<Hook>,
+    warnings: &mut Vec<String>,
+) -> RuleSettings {
     let known: Vec<&str> = EFFECTS
         .iter()
         .map(|(name, _)| *name)
@@ -201,7 +210,7 @@ pub(super) fn read(rule: &mut Reader<'_, '_>, action: Option<Action>, warnings: 
     if let Some(mut object) = rule.object("rule_settings", &known) {
         read_members(&mut object, &mut settings);
         if let Some(action) = action {
-            check_effects(&mut object, action, warnings);
+            check_effects(&mut object, action, hook, warnings);
         }
     } else if rule.get("rule_settings").is_some() {
         // Present and not an object: the fault is already noted.
@@ -245,7 +254,8 @@ fn require(rule: &mut Reader<'_, '_>, action: Action, settings: &RuleSettings) {
 }
 
 /// Faults members that the action ignores, and remarks on those that nothing here uses.
-fn check_effects(object: &mut Reader<'_, '_>, action: Action, warnings: &mut Vec<String>) {
+fn check_effects(object: &mut Reader<'_, '_>, action: Action, hook: Option<Hook>, warnings: &mut Vec<String>) {
+    let on_connections = hook == Some(Hook::L4) && Hook::L4.actions().contains(&action);
     let given: Vec<&String> =
         object.members().iter().filter(|(_, value)| !is_neutral(value)).map(|(name, _)| name).collect();
     for name in given {
@@ -257,6 +267,9 @@ fn check_effects(object: &mut Reader<'_, '_>, action: Action, warnings: &mut Vec
             Some(actions) if !actions.contains(&action) => {
                 let words: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
                 object.fault(name, format!("has no effect with the action `{action}`, only with {}", words.join(", ")));
+            }
+            Some(_) if on_connections && !L4_EFFECTS.contains(&name.as_str()) => {
+                object.fault(name, "has no effect on `l4` rules");
             }
             Some(_) => {}
             None if WITHOUT_EFFECT.contains(&name.as_str()) || name == "resolve_dns_through_cloudflare" => {

@@ -277,6 +277,19 @@ fn settings_faults_name_their_place() {
 }
 
 #[test]
+fn a_connection_rule_takes_only_what_has_an_effect_on_connections() {
+    let rule = |settings: Value| json!({"name": "r", "action": "allow", "filters": ["l4"], "rule_settings": settings});
+    assert_eq!(
+        faults(&rule(json!({"check_session": {"enforce": true, "duration": "1h"}, "add_headers": {}}))),
+        [""; 0]
+    );
+    assert_eq!(
+        faults(&rule(json!({"add_headers": {"x": ["v"]}}))),
+        ["/rule_settings/add_headers: has no effect on `l4` rules"]
+    );
+}
+
+#[test]
 fn members_of_other_engines_are_kept_and_remarked_on() {
     let settings = json!({"ip_categories": true, "override_ips": ["192.0.2.1"], "add_headers": {}, "payload_log": {"enabled": false}});
     let spec = RuleSpec::parse(&with_settings("isolate", &settings)).unwrap();
