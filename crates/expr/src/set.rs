@@ -32,27 +32,49 @@ impl Hasher for ShortKeyHasher {
     }
 }
 
+/// The most members that are looked through in turn, which is sooner done than hashing.
+const FEW: usize = 8;
+
 /// A set of byte strings.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BytesSet(HashSet<Box<[u8]>, BuildHasherDefault<ShortKeyHasher>>);
+#[derive(Clone, Debug)]
+pub(crate) enum BytesSet {
+    Few(Box<[Box<[u8]>]>),
+    Many(HashSet<Box<[u8]>, BuildHasherDefault<ShortKeyHasher>>),
+}
 
 impl BytesSet {
     pub(crate) fn contains(&self, value: &[u8]) -> bool {
-        self.0.contains(value)
+        match self {
+            Self::Few(items) => items.iter().any(|item| **item == *value),
+            Self::Many(items) => items.contains(value),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        match self {
+            Self::Few(items) => items.len(),
+            Self::Many(items) => items.len(),
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|item| &**item)
+        let (few, many) = match self {
+            Self::Few(items) => (Some(items), None),
+            Self::Many(items) => (None, Some(items)),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten()).map(|item| &**item)
     }
 }
 
 impl FromIterator<Vec<u8>> for BytesSet {
     fn from_iter<I: IntoIterator<Item = Vec<u8>>>(items: I) -> Self {
-        Self(items.into_iter().map(Vec::into_boxed_slice).collect())
+        let items: HashSet<Box<[u8]>, _> = items.into_iter().map(Vec::into_boxed_slice).collect();
+        if items.len() > FEW {
+            return Self::Many(items);
+        }
+        let mut few: Vec<Box<[u8]>> = items.into_iter().collect();
+        few.sort_unstable();
+        Self::Few(few.into_boxed_slice())
     }
 }
 
@@ -164,10 +186,12 @@ mod tests {
 
     #[test]
     fn byte_sets_hold_keys_of_every_length() {
-        let keys: Vec<Vec<u8>> = (0..100).map(|n| vec![b'x'; n]).collect();
-        let set: BytesSet = keys.iter().cloned().collect();
-        assert!(keys.iter().all(|key| set.contains(key)));
-        assert!(!set.contains(&[b'x'; 100]));
-        assert_eq!(set.len(), 100);
+        for size in [0, 1, FEW, FEW + 1, 100] {
+            let keys: Vec<Vec<u8>> = (0..size).map(|n| vec![b'x'; n]).collect();
+            let set: BytesSet = keys.iter().chain(&keys).cloned().collect();
+            assert!(keys.iter().all(|key| set.contains(key)));
+            assert!(!set.contains(&vec![b'x'; size]));
+            assert_eq!((set.len(), set.iter().count()), (size, size));
+        }
     }
 }
