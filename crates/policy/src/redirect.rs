@@ -75,6 +75,10 @@ impl Target {
         if text.bytes().any(|b| b <= b' ' || b == 0x7f) {
             return Err("must not contain spaces or control characters");
         }
+        if text.contains('\\') {
+            // Browsers read it as a slash, other readers do not, so the host would depend on the reader.
+            return Err("must not contain a backslash");
+        }
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => (Some(scheme), rest),
             _ => (None, text),
@@ -94,9 +98,10 @@ impl Target {
         let (rest, query) = split(rest, '?');
         let path_start = rest.find('/').unwrap_or(rest.len());
         let (authority, path) = rest.split_at(path_start);
+        let authority = if authority.is_ascii() { authority.to_owned() } else { url.authority().to_owned() };
         Ok(Self {
             text: text.to_owned(),
-            base: scheme.map_or_else(|| authority.to_owned(), |scheme| format!("{scheme}://{authority}")),
+            base: scheme.map_or_else(|| authority.clone(), |scheme| format!("{scheme}://{authority}")),
             path: path.to_owned(),
             query: query.map(str::to_owned),
             fragment: fragment.map(str::to_owned),
@@ -288,6 +293,7 @@ mod tests {
             ("https://t.example/x", "/p?&&b&c=", true, false, "https://t.example/x/p?b&c="),
             ("https://t.example/x", "//evil.example", true, false, "https://t.example/x//evil.example"),
             ("https://t.example", "@evil.example", true, false, "https://t.example/@evil.example"),
+            ("https://b\u{fc}cher.example/x", "/p", false, false, "https://xn--bcher-kva.example/x"),
             ("https://t.example/x", "/a b\r\nX: y", true, false, "https://t.example/x/a%20b%0D%0AX:%20y"),
         ] {
             let shown =
@@ -328,6 +334,7 @@ mod tests {
             "/path",
             "word",
             "https://a.example/\r\nX:y",
+            "https://a.example\\@evil.example/",
         ] {
             assert!(Target::parse(bad).is_err(), "{bad}");
         }

@@ -194,6 +194,14 @@ fn settings_faults_name_their_place() {
             json!({"block_reason": "no"}),
             "/rule_settings/block_reason: has no effect with the action `allow`, only with block",
         ),
+    ] {
+        assert_eq!(faults(&with_settings(action, &settings)), [expected], "{settings}");
+    }
+}
+
+#[test]
+fn settings_that_an_action_needs_are_checked_as_closely() {
+    for (action, settings, expected) in [
         (
             "redirect",
             json!({}),
