@@ -2,7 +2,8 @@
 //!
 //! It reads the time for deadlines only; record times come with the records. It never drops what it took: while the disk
 //! refuses, it keeps the batch and tries again, and the queue in front of it fills up. Invariant: progress is announced
-//! only for records that are wholly in the file, and synced progress only after `fdatasync` of every file they went to.
+//! only for records that are wholly in the file, and synced progress only after `fdatasync` of the files they went to; a
+//! sync that fails is reported.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -229,6 +230,7 @@ impl Writer {
             }
         }
         self.progress.send_modify(|progress| progress.synced = through);
+        self.recovered();
     }
 
     fn enforce_retention(&self) {

@@ -8,10 +8,8 @@ use crate::collection::Collection;
 use crate::document::{Kind, Stored};
 use crate::documents::gateway::{Certificate, NewCertificate};
 use crate::error::StoreError;
-use crate::grant::{Grant, Operate, Scope, WriteGateway};
-use crate::seal::Place;
-
-const KEY_FIELD: &str = "private_key";
+use crate::grant::{Grant, Operate, WriteGateway};
+use crate::rotation::place;
 
 impl Collection<'_, Certificate> {
     /// Seals the private key and stores the certificate.
@@ -26,7 +24,7 @@ impl Collection<'_, Certificate> {
         new: NewCertificate,
     ) -> Result<Stored<Certificate>, StoreError> {
         let text = id.to_string();
-        let private_key = self.store.sealer().seal(key_place(grant, &text), &new.private_key)?;
+        let private_key = self.store.sealer().seal(place::<Certificate>(grant.account(), &text), &new.private_key)?;
         let document = Certificate {
             origin: new.origin,
             binding_status: new.binding_status,
@@ -48,10 +46,6 @@ impl Collection<'_, Certificate> {
     pub async fn private_key(&self, grant: &Grant<Operate>, id: CertificateId) -> Result<Secret<String>, StoreError> {
         let certificate = self.get(grant, &id).await?.ok_or(StoreError::NotFound(Kind::Certificate))?;
         let text = id.to_string();
-        Ok(self.store.sealer().open(key_place(grant, &text), &certificate.document.private_key)?)
+        Ok(self.store.sealer().open(place::<Certificate>(grant.account(), &text), &certificate.document.private_key)?)
     }
-}
-
-fn key_place<'a, S: Scope>(grant: &Grant<S>, id: &'a str) -> Place<'a> {
-    Place { account: grant.account(), kind: Kind::Certificate, id, field: KEY_FIELD }
 }

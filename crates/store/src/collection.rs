@@ -138,7 +138,7 @@ impl<'s, D: Document> Collection<'s, D> {
         let mut writes = Vec::with_capacity(documents.len());
         for (id, document, expected) in &documents {
             let expect = expected.map_or(Expect::Anything, |revision| Expect::Revision(revision.0));
-            writes.push(Write::Put(put(id, document, expect)?));
+            writes.push(Write::Put(put(grant, id, document, expect)?));
         }
         let (at, written) = self.store.commit(grant, writes, vec![count_bound::<D>()]).await?;
         documents
@@ -174,7 +174,7 @@ impl<'s, D: Document> Collection<'s, D> {
             Expect::Absent | Expect::Anything => vec![count_bound::<D>()],
             Expect::Present | Expect::Revision(_) => Vec::new(),
         };
-        let write = Write::Put(put(&id, &document, expect)?);
+        let write = Write::Put(put(grant, &id, &document, expect)?);
         let (at, written) = self.store.commit(grant, vec![write], bounds).await?;
         let written = written.into_iter().next().ok_or(StoreError::NotFound(D::KIND))?;
         stored(id, document, at, written)
@@ -189,7 +189,15 @@ pub(crate) const fn count_bound<D: Document>() -> Bound {
     Bound::Documents { kind: D::KIND, max: D::MAX_COUNT }
 }
 
-pub(crate) fn put<D: Document>(id: &D::Id, document: &D, expect: Expect) -> Result<Put, StoreError> {
+pub(crate) fn put<D: Document, S: Scope>(
+    grant: &Grant<S>,
+    id: &D::Id,
+    document: &D,
+    expect: Expect,
+) -> Result<Put, StoreError> {
+    if !grant.permissions().cover(document.confers()) {
+        return Err(StoreError::Escalates(D::KIND));
+    }
     let name = document.unique_name().map(str::to_owned);
     if name.as_deref().is_some_and(|name| !is_storable(name, 500)) {
         return Err(StoreError::Invalid("a name has 1 to 500 bytes and no control characters"));

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::Row;
 use crate::error::StoreError;
-use crate::grant::{Allows, Scope};
+use crate::grant::{Allows, Permissions, Scope};
 
 macro_rules! kinds {
     ($($name:ident = $text:literal, $spoken:literal, $feed:literal;)*) => {
@@ -150,6 +150,11 @@ pub trait Document: closed::Closed + Serialize + DeserializeOwned + Send + Sync 
     /// Returns its place in a listing; equal places are ordered by age, then id.
     fn position(&self) -> i64 {
         0
+    }
+
+    /// Returns what it lets someone do; nobody may store more than they hold.
+    fn confers(&self) -> Permissions {
+        Permissions::NONE
     }
 
     /// Returns the text it is found by without knowing its account, such as the hash of a credential.

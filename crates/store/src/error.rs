@@ -21,6 +21,9 @@ pub enum StoreError {
     /// The id or the unique name is taken.
     #[error("a {0} with this name or id already exists")]
     Taken(Kind),
+    /// The document would let someone do what its author may not.
+    #[error("a {0} cannot confer permissions its author does not hold")]
+    Escalates(Kind),
     /// A value has a form no backend may hold.
     #[error("{0}")]
     Invalid(&'static str),
@@ -65,6 +68,7 @@ impl StoreError {
             Self::NotFound(_) => Code::NotFound,
             Self::Stale(_) => Code::Stale,
             Self::Taken(_) => Code::Conflict,
+            Self::Escalates(_) => Code::PermissionDenied,
             Self::Invalid(_) => Code::InvalidInput,
             Self::LimitExceeded { .. } => Code::LimitExceeded,
             Self::Unavailable(_) | Self::TimedOut | Self::DiskFull => Code::Unavailable,

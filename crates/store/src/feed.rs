@@ -106,7 +106,7 @@ impl ChangeFeed {
             self.wake.borrow_and_update();
             let pause = match self.store.bounded(self.store.backend().changes(self.position, PAGE)).await {
                 Ok(page) => {
-                    let changes = self.take(page);
+                    let changes = follow(&mut self.position, page);
                     if !changes.is_empty() {
                         return changes;
                     }
@@ -125,19 +125,20 @@ impl ChangeFeed {
             let _ = tokio::time::timeout(pause, self.wake.changed()).await;
         }
     }
+}
 
-    fn take(&mut self, page: ChangePage) -> Vec<Change> {
-        // A restored backup can be older than the reader, and its numbers will be given out again.
-        if self.position < page.pruned_through || self.position > page.head {
-            self.position = page.head;
-            return vec![Change::Resync { seq: page.head }];
-        }
-        let changes: Vec<_> = page.rows.into_iter().map(read).collect();
-        if let Some(last) = changes.last() {
-            self.position = last.seq();
-        }
-        changes
+/// Moves a position over a page of changes and returns them; a position nothing is kept for starts over.
+fn follow(position: &mut i64, page: ChangePage) -> Vec<Change> {
+    // A restored backup can be older than the reader, and its numbers will be given out again.
+    if *position < page.pruned_through || *position > page.head {
+        *position = page.head;
+        return vec![Change::Resync { seq: page.head }];
     }
+    let changes: Vec<_> = page.rows.into_iter().map(read).collect();
+    if let Some(last) = changes.last() {
+        *position = last.seq();
+    }
+    changes
 }
 
 fn read(row: ChangeRow) -> Change {
@@ -171,5 +172,34 @@ impl std::fmt::Display for Chain<'_> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, ChangePage, ChangeRow, follow};
+
+    fn row(seq: i64, kind: &str, op: &str) -> ChangeRow {
+        let account = "00000000000000000000000000000001".to_owned();
+        ChangeRow { seq, account, kind: kind.to_owned(), id: "x".to_owned(), op: op.to_owned(), at: 0 }
+    }
+
+    #[test]
+    fn a_reader_that_fell_behind_or_ran_ahead_starts_over_at_the_head() {
+        for (start, resyncs) in [(9, true), (10, false), (20, false), (21, true)] {
+            let mut position = start;
+            let changes = follow(&mut position, ChangePage { rows: Vec::new(), pruned_through: 10, head: 20 });
+            assert_eq!(changes == [Change::Resync { seq: 20 }], resyncs, "{start}");
+            assert_eq!(position, if resyncs { 20 } else { start });
+        }
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_makes_the_reader_start_over_and_is_passed() {
+        let rows = vec![row(1, "rule", "put"), row(2, "hologram", "put"), row(3, "rule", "rotate")];
+        let mut position = 0;
+        let changes = follow(&mut position, ChangePage { rows, pruned_through: 0, head: 3 });
+        assert!(matches!(changes[..], [Change::Put(_), Change::Resync { seq: 2 }, Change::Resync { seq: 3 }]));
+        assert_eq!(position, 3);
     }
 }

@@ -149,6 +149,12 @@ impl Permissions {
         self.iter().any(|held| held == Permission::Admin || held == wanted || held.implied() == Some(wanted))
     }
 
+    /// Says whether everything in `other` is allowed by this set.
+    #[must_use]
+    pub fn cover(self, other: Self) -> bool {
+        other.iter().all(|permission| self.allow(permission))
+    }
+
     /// Returns only what both sets allow.
     #[must_use]
     pub fn intersection(self, other: Self) -> Self {
@@ -384,7 +390,7 @@ impl Principal {
                 Err(Denied::MissingPermission(wanted))
             }
             Requirement::System | Requirement::Permission(_) => {
-                Ok(Grant { account, actor: Arc::clone(&self.actor), scope: PhantomData })
+                Ok(Grant { account, actor: Arc::clone(&self.actor), permissions: self.permissions, scope: PhantomData })
             }
         }
     }
@@ -426,12 +432,19 @@ impl Principal {
 pub struct Grant<S: Scope> {
     account: AccountId,
     actor: Arc<Actor>,
+    /// All that its holder may do, so that a document cannot confer more.
+    permissions: Permissions,
     scope: PhantomData<S>,
 }
 
 impl<S: Scope> Clone for Grant<S> {
     fn clone(&self) -> Self {
-        Self { account: self.account, actor: Arc::clone(&self.actor), scope: PhantomData }
+        Self {
+            account: self.account,
+            actor: Arc::clone(&self.actor),
+            permissions: self.permissions,
+            scope: PhantomData,
+        }
     }
 }
 
@@ -446,6 +459,10 @@ impl<S: Scope> Grant<S> {
     #[must_use]
     pub fn actor(&self) -> &Actor {
         &self.actor
+    }
+
+    pub(crate) const fn permissions(&self) -> Permissions {
+        self.permissions
     }
 }
 

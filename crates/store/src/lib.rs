@@ -14,6 +14,7 @@ mod error;
 mod feed;
 mod grant;
 mod lists;
+mod rotation;
 mod scripts;
 mod seal;
 mod secret_text;
@@ -329,5 +330,12 @@ async fn open_sealer(source: KeySource, backend: &dyn Backend) -> Result<Sealer,
             backend.meta(MARK, Some(own.clone())).await.map_err(OpenError::Database)?.unwrap_or(own)
         }
     };
-    if sealer.recognises(mark) { Ok(sealer) } else { Err(OpenError::SealingKey(SealError::WrongKey)) }
+    if !sealer.recognises(&mark) {
+        return Err(OpenError::SealingKey(SealError::WrongKey));
+    }
+    // After a rotation the mark must open without the old key.
+    if !sealer.is_current_mark(&mark) {
+        backend.set_meta(MARK, sealer.mark()?).await.map_err(OpenError::Database)?;
+    }
+    Ok(sealer)
 }

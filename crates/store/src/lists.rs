@@ -33,7 +33,7 @@ impl Collection<'_, List> {
         list: List,
         items: Vec<NewListItem>,
     ) -> Result<Stored<List>, StoreError> {
-        let writes = vec![Write::Put(put(&id, &list, Expect::Absent)?), self.append(id, items)?];
+        let writes = vec![Write::Put(put(grant, &id, &list, Expect::Absent)?), self.append(id, items)?];
         let bounds = vec![count_bound::<List>()];
         let (at, written) = self.store.commit(grant, writes, bounds).await?;
         let written = written.into_iter().next().ok_or(StoreError::NotFound(Kind::List))?;
@@ -53,7 +53,7 @@ impl Collection<'_, List> {
         items: Option<Vec<NewListItem>>,
         expected: Option<Revision>,
     ) -> Result<Stored<List>, StoreError> {
-        let mut writes = vec![Write::Put(put(&id, &list, expectation(expected))?)];
+        let mut writes = vec![Write::Put(put(grant, &id, &list, expectation(expected))?)];
         if let Some(items) = items {
             writes.push(Write::Items { list: id.to_string(), change: ItemChange::Clear });
             writes.push(self.append(id, items)?);

@@ -13,12 +13,10 @@ use crate::documents::script::{
 };
 use crate::error::StoreError;
 use crate::grant::{Allows, Grant, Operate, ReadScripts, WriteScripts};
-use crate::seal::Place;
+use crate::rotation::place;
 
 /// How many versions of a Worker are kept.
 pub const VERSIONS_KEPT: usize = 25;
-
-const SECRET_FIELD: &str = "value";
 
 impl Collection<'_, Script> {
     /// Stores a version with its source and, when `activate`, makes it the one that serves. The first always serves.
@@ -58,9 +56,9 @@ impl Collection<'_, Script> {
         let version = ScriptVersion { script: name.clone(), number, modules: heads, ..version };
         let content = ScriptContent { script: name.clone(), modules };
         let mut writes = vec![
-            Write::Put(put(name, &head, expect)?),
-            Write::Put(put(&id, &version, Expect::Absent)?),
-            Write::Put(put(&id, &content, Expect::Absent)?),
+            Write::Put(put(grant, name, &head, expect)?),
+            Write::Put(put(grant, &id, &version, Expect::Absent)?),
+            Write::Put(put(grant, &id, &content, Expect::Absent)?),
         ];
         // A version that serves while newer ones wait must not be discarded by age.
         let active_is_newest = head.active == id;
@@ -153,12 +151,12 @@ impl Collection<'_, ScriptSecret> {
             return Err(StoreError::Invalid("a secret's name has 1 to 128 letters, digits, _ and -"));
         }
         let text = id.to_string();
-        let sealed = self.store.sealer().seal(secret_place(grant, &text), value)?;
+        let sealed = self.store.sealer().seal(place::<ScriptSecret>(grant.account(), &text), value)?;
         let document = ScriptSecret { script: id.script.clone(), value: sealed };
         let writes = vec![
             // The touch fails when the Worker is gone, and tells the feed that its environment changed.
             Write::Touch { kind: Kind::Script, id: id.script.to_string(), expect: Expect::Present },
-            Write::Put(put(&id, &document, Expect::Anything)?),
+            Write::Put(put(grant, &id, &document, Expect::Anything)?),
         ];
         let (at, written) = self.store.commit(grant, writes, vec![count_bound::<ScriptSecret>()]).await?;
         let written = written.into_iter().nth(1).ok_or(StoreError::NotFound(ScriptSecret::KIND))?;
@@ -180,13 +178,10 @@ impl Collection<'_, ScriptSecret> {
             .into_iter()
             .map(|secret| {
                 let text = secret.id.to_string();
-                let value = self.store.sealer().open(secret_place(grant, &text), &secret.document.value)?;
+                let value =
+                    self.store.sealer().open(place::<ScriptSecret>(grant.account(), &text), &secret.document.value)?;
                 Ok((secret.id.name, value))
             })
             .collect()
     }
-}
-
-fn secret_place<'a, S: crate::grant::Scope>(grant: &Grant<S>, id: &'a str) -> Place<'a> {
-    Place { account: grant.account(), kind: Kind::ScriptSecret, id, field: SECRET_FIELD }
 }

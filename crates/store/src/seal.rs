@@ -198,14 +198,25 @@ impl Sealer {
         Ok(Secret::new(text.to_owned()))
     }
 
+    /// Says whether a text was sealed with the first key; if not, it is due to be sealed again.
+    pub(crate) fn is_current(&self, sealed: &Sealed) -> bool {
+        let name = sealed.0.split(':').nth(1);
+        self.keys.first().is_some_and(|first| Some(first.name.as_str()) == name)
+    }
+
+    /// Says whether a mark was made with the first key.
+    pub(crate) fn is_current_mark(&self, mark: &str) -> bool {
+        self.is_current(&Sealed(mark.to_owned()))
+    }
+
     /// Seals a fixed text that tells later whether a key file belongs to a database.
     pub(crate) fn mark(&self) -> Result<String, SealError> {
         Ok(self.seal(MARK, &Secret::new(FILE_TAG.to_owned()))?.0)
     }
 
     /// Says whether the mark of a database opens with these keys.
-    pub(crate) fn recognises(&self, mark: String) -> bool {
-        self.open(MARK, &Sealed(mark)).is_ok_and(|text| text.expose() == FILE_TAG)
+    pub(crate) fn recognises(&self, mark: &str) -> bool {
+        self.open(MARK, &Sealed(mark.to_owned())).is_ok_and(|text| text.expose() == FILE_TAG)
     }
 }
 

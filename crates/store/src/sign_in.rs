@@ -120,7 +120,7 @@ impl Collection<'_, ProxyToken> {
         let token = ProxyToken { user, name, secret_hash: hash.to_string(), expires_at };
         let writes = vec![
             Write::Touch { kind: Kind::User, id: user.to_string(), expect: Expect::Present },
-            Write::Put(put(&id, &token, Expect::Absent)?),
+            Write::Put(put(grant, &id, &token, Expect::Absent)?),
         ];
         let bounds = vec![crate::collection::count_bound::<ProxyToken>()];
         let (at, written) = self.store.commit(grant, writes, bounds).await?;
@@ -329,7 +329,7 @@ impl Store {
         let id = UserId(Uuid::now_v7());
         let writes = vec![
             Write::Delete { kind: Kind::SetupLink, id: Only.to_string(), expect: Expect::Revision(link.revision.0) },
-            Write::Put(put(&id, &administrator, Expect::Absent)?),
+            Write::Put(put(&grant, &id, &administrator, Expect::Absent)?),
         ];
         let (at, written) = match self.commit(&grant, writes, Vec::new()).await {
             Err(StoreError::NotFound(Kind::SetupLink) | StoreError::Stale(Kind::SetupLink)) => {

@@ -270,6 +270,8 @@ pub(crate) trait Backend: Send + Sync {
     fn changes(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<ChangePage, StoreError>>;
     /// Returns the stored text of `key`, storing `initial` first if there is none.
     fn meta(&self, key: &'static str, initial: Option<String>) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+    /// Replaces the stored text of `key`.
+    fn set_meta(&self, key: &'static str, value: String) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Answers when the database does.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Stops threads and connections; later calls fail.

@@ -153,6 +153,10 @@ impl Backend for Postgres {
         on_a_connection!(self, meta(key, initial))
     }
 
+    fn set_meta(&self, key: &'static str, value: String) -> BoxFuture<'_, Result<(), StoreError>> {
+        on_a_connection!(self, set_meta(key, value))
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         on_a_connection!(self, ping())
     }

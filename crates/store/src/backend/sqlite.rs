@@ -166,6 +166,10 @@ impl Backend for Sqlite {
         self.write(move |session| statements::meta(session, key, initial).now_or_never())
     }
 
+    fn set_meta(&self, key: &'static str, value: String) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write(move |session| statements::set_meta(session, key, value).now_or_never())
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         self.read(move |session| statements::ping(session).now_or_never())
     }
@@ -418,5 +422,54 @@ impl Queue {
     fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use types::AccountId;
+    use uuid::Uuid;
+
+    use super::Sqlite;
+    use crate::backend::{Backend as _, Batch, Expect, Put, Write};
+    use crate::document::Kind;
+    use crate::error::StoreError;
+
+    fn batch(id: &str, size: usize) -> Batch {
+        let put = Put {
+            kind: Kind::Rule,
+            id: id.to_owned(),
+            name: None,
+            lookup: None,
+            parent: None,
+            position: 0,
+            schema_version: 1,
+            body: "x".repeat(size),
+            expect: Expect::Absent,
+        };
+        Batch { account: AccountId(Uuid::nil()), at: 0, writes: vec![Write::Put(put)], bounds: Vec::new() }
+    }
+
+    async fn limit_pages(store: &Sqlite, pages: i64) {
+        let limit = move |session: &mut super::Connected<'_>| {
+            let limited = session.0.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+            std::future::ready(limited.map_err(super::store_error)).now_or_never()
+        };
+        store.writer.run(move |connection| super::ready(limit, &mut super::Connected(connection))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_so_writes_nothing_and_passes() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(Some(directory.path().join("db")), 1).await.unwrap();
+        store.commit(batch("before", 10)).await.unwrap();
+        // SQLite reports a file that may not grow exactly as it reports a full disk.
+        limit_pages(&store, 40).await;
+        let full = store.commit(batch("large", 1_000_000)).await.unwrap_err();
+        assert!(matches!(full, StoreError::DiskFull), "{full:?}");
+        limit_pages(&store, 1_000_000).await;
+        store.commit(batch("large", 1_000_000)).await.unwrap();
+        store.close().await;
     }
 }

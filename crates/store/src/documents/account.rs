@@ -45,6 +45,10 @@ document!(Administrator, Administrator, id UserId, ReadSettings / Administer {
         Some(self.email.as_str())
     }
 
+    fn confers(&self) -> Permissions {
+        self.permissions
+    }
+
     fn lookup(&self) -> Option<String> {
         Some(self.email.to_string())
     }

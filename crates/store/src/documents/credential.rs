@@ -31,6 +31,10 @@ pub struct Token {
 }
 
 document!(Token, Token, id TokenId, ReadTokens / WriteTokens {
+    fn confers(&self) -> Permissions {
+        self.permissions
+    }
+
     fn lookup(&self) -> Option<String> {
         Some(self.secret_hash.clone())
     }

@@ -70,6 +70,19 @@ pub struct ScriptVersion {
 document!(ScriptVersion, ScriptVersion, id VersionId, ReadScripts / WriteScripts {
     const MAX_COUNT: usize = 25_000;
 
+    fn confers(&self) -> Permissions {
+        let of_binding = |binding: &Binding| match binding {
+            Binding::AdminApi { permissions, .. } => *permissions,
+            Binding::PlainText { .. }
+            | Binding::Json { .. }
+            | Binding::SecretText { .. }
+            | Binding::KvNamespace { .. }
+            | Binding::Service { .. }
+            | Binding::Ratelimit { .. } => Permissions::NONE,
+        };
+        self.bindings.iter().flat_map(|binding| of_binding(binding).iter()).collect()
+    }
+
     fn parent(&self) -> Option<String> {
         Some(self.script.to_string())
     }

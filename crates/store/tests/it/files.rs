@@ -3,8 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use store::{KeySource, KvNamespace, Location, OpenError, Operate, SealError, Store, StoreConfig};
-use types::KvNamespaceId;
+use store::{
+    BindingStatus, CertificateOrigin, KeySource, KvNamespace, Location, NewCertificate, OpenError, Operate, SealError,
+    Store, StoreConfig,
+};
+use types::{CertificateId, KvNamespaceId, Secret};
 use uuid::Uuid;
 
 use crate::fixture::{TestClock, config, grant, run};
@@ -38,6 +41,49 @@ fn a_database_opens_only_with_its_own_key() {
         std::fs::write(&key, kept).unwrap();
         Store::open(with_key(directory.path())).await.unwrap().close().await;
     });
+}
+
+#[test]
+fn a_rotated_key_opens_what_the_old_one_sealed_until_it_is_sealed_again() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("sealing.key");
+        let id = CertificateId(Uuid::from_u128(1));
+        let store = Store::open(with_key(directory.path())).await.unwrap();
+        store.certificates().import(&grant(), id, certificate()).await.unwrap();
+        store.close().await;
+
+        let other = tempfile::tempdir().unwrap();
+        Store::open(with_key(other.path())).await.unwrap().close().await;
+        let fresh = std::fs::read_to_string(other.path().join("sealing.key")).unwrap();
+        let both = format!("{fresh}{}", std::fs::read_to_string(&key).unwrap());
+        std::fs::write(&key, both).unwrap();
+        let store = Store::open(with_key(directory.path())).await.unwrap();
+        let opened = store.certificates().private_key(&grant(), id).await.unwrap();
+        assert_eq!(opened.expose(), "the key");
+        assert_eq!(store.reseal(&grant()).await.unwrap(), 1);
+        assert_eq!(store.reseal(&grant()).await.unwrap(), 0);
+        store.close().await;
+
+        std::fs::write(&key, fresh).unwrap();
+        let store = Store::open(with_key(directory.path())).await.unwrap();
+        let opened = store.certificates().private_key(&grant(), id).await.unwrap();
+        assert_eq!(opened.expose(), "the key");
+        store.close().await;
+    });
+}
+
+fn certificate() -> NewCertificate {
+    NewCertificate {
+        origin: CertificateOrigin::Custom,
+        binding_status: BindingStatus::Available,
+        certificate: String::new(),
+        private_key: Secret::new("the key".into()),
+        fingerprint: String::new(),
+        issuer_org: String::new(),
+        issuer_raw: String::new(),
+        expires_on: TestClock::new().now(),
+    }
 }
 
 #[test]

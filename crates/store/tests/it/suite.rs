@@ -50,6 +50,7 @@ store_suite! {
     a_workers_secrets_open_for_the_system_only,
     a_private_key_is_stored_sealed_in_its_own_place,
     a_token_works_while_it_is_valid,
+    nobody_confers_more_than_they_hold,
     a_session_ends_with_its_time_or_its_owner,
     a_setup_link_makes_one_administrator,
     proxy_tokens_belong_to_a_person,
@@ -264,7 +265,7 @@ async fn a_list_of_a_hundred_thousand_items_is_changed_and_read(f: &Fixture) {
 
 async fn a_list_never_exceeds_its_bound(f: &Fixture) {
     let (lists, grant) = (f.store.lists(), grant::<WriteLists>());
-    let many = |from: usize, to: usize| (from..to).map(|n| item(n)).collect::<Vec<_>>();
+    let many = |from: usize, to: usize| (from..to).map(item).collect::<Vec<_>>();
     let over = lists.create_with_items(&grant, list_id(1), list("l"), many(0, 100_101)).await.unwrap_err();
     assert_eq!(over.code(), Code::LimitExceeded);
     assert_eq!(lists.get(&grant, &list_id(1)).await.unwrap(), None);
@@ -484,6 +485,34 @@ async fn a_token_works_while_it_is_valid(f: &Fixture) {
     f.store.authenticate_token(&early).await.unwrap();
     for text in ["", "ptn_", "' OR 1=1", "ptn_0000000000000000000000000000000000000000ffffffff"] {
         assert!(is_invalid(f.store.authenticate_token(&Secret::new(text.into())).await), "{text}");
+    }
+}
+
+async fn nobody_confers_more_than_they_hold(f: &Fixture) {
+    let set = |permissions: &[Permission]| permissions.iter().copied().collect::<Permissions>();
+    let new = |name: &str, permissions| NewToken { name: name.into(), permissions, not_before: None, expires_at: None };
+    let tokens = f.store.tokens();
+    let held = set(&[Permission::TokensWrite, Permission::GatewayWrite, Permission::WorkersWrite]);
+    let (_, secret) = tokens.issue(&grant(), new("deputy", held)).await.unwrap();
+    let (strong, _) = tokens.issue(&grant(), new("strong", Permissions::ADMIN)).await.unwrap();
+    let deputy = f.store.authenticate_token(&secret).await.unwrap();
+    let own = deputy.authorize::<WriteTokens>(account(1)).unwrap();
+    tokens.issue(&own, new("reader", set(&[Permission::GatewayRead]))).await.unwrap();
+    for escalation in [
+        tokens.issue(&own, new("escalated", set(&[Permission::KvRead]))).await.map(|_| ()),
+        tokens.issue(&own, new("escalated", Permissions::ADMIN)).await.map(|_| ()),
+        tokens.roll(&own, strong.id).await.map(|_| ()),
+    ] {
+        assert_eq!(escalation.unwrap_err().code(), Code::PermissionDenied);
+    }
+    let scripts = deputy.authorize::<WriteScripts>(account(1)).unwrap();
+    let name: ScriptName = "w".parse().unwrap();
+    for (permission, allowed) in [(Permission::GatewayRead, true), (Permission::UsersWrite, false)] {
+        let binding = store::Binding::AdminApi { name: "API".into(), permissions: set(&[permission]) };
+        let version = ScriptVersion { bindings: vec![binding], ..script_version(&name) };
+        let id = VersionId(Uuid::new_v4());
+        let uploaded = f.store.scripts().upload(&scripts, &name, id, version, vec![module("x")], true).await;
+        assert_eq!(uploaded.is_ok(), allowed, "{permission}");
     }
 }
 
