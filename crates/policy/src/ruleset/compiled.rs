@@ -172,12 +172,15 @@ impl Rule {
             && self.schedule.as_ref().is_none_or(|schedule| schedule.is_active(now))
     }
 
+    /// Returns the spelling under which the rule names the person's address, if it means variants too and names one.
+    pub(super) fn spelling(&self, canonical: Option<&Canonical>) -> Option<&[u8]> {
+        let canonical = canonical?;
+        self.aliases.iter().find_map(|aliases| aliases.get(canonical.as_bytes())).map(|spelling| &**spelling)
+    }
+
     /// Holds the rule against facts. `canonical` is the canonical spelling of the person's address, where one is needed.
     pub(super) fn evaluate(&self, email: FieldId, facts: &dyn Facts, canonical: Option<&Canonical>) -> Outcome {
-        let spelling = canonical.and_then(|canonical| {
-            self.aliases.iter().find_map(|aliases| aliases.get(canonical.as_bytes())).map(|spelling| &**spelling)
-        });
-        match spelling {
+        match self.spelling(canonical) {
             Some(value) => self.evaluate_bodies(&Overlay { base: facts, field: email, value }),
             None => self.evaluate_bodies(facts),
         }

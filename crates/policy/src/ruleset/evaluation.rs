@@ -4,14 +4,14 @@
 //! Decides exactly as the gateway does and then explains; never used on a request's path. Invariant: the answer's size
 //! has a bound whatever the rules are.
 
-use expr::{Explanation, Outcome, Seen};
+use expr::{Explanation, Facts, Outcome, Seen};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::compiled::Rule;
+use super::compiled::{Rule, email_field};
 use super::{Cursor, HttpRuleset, L4Ruleset, Needs, Step, Table, Verdict};
 use crate::action::ActionPlan;
-use crate::facts::{FactsDocument, mask};
+use crate::facts::{FactsDocument, Overlay, mask};
 use crate::hook::{Hook, http::id as http};
 use crate::trace::{Conclusion, Scratch, Trace, names};
 
@@ -258,6 +258,14 @@ impl Table {
 
     fn rule_report(&self, rule: &Rule, facts: &FactsDocument, now: Timestamp) -> RuleReport {
         let judgement = self.judge(rule, facts, now);
+        let canonical = self.canonical(facts);
+        // The address is shown in the spelling it was compared in.
+        let spelled = rule.spelling(canonical.as_ref()).map(|value| Overlay {
+            base: facts,
+            field: email_field(self.hook),
+            value,
+        });
+        let seen: &dyn Facts = spelled.as_ref().map_or(facts, |spelled| spelled);
         RuleReport {
             id: rule.reference.id.to_string(),
             name: rule.reference.name.clone(),
@@ -272,7 +280,7 @@ impl Table {
                 .map(|(member, expression)| ExpressionReport {
                     member,
                     source: expression.source().to_owned(),
-                    explanation: Node::of(expression.explain(facts)),
+                    explanation: Node::of(expression.explain(seen)),
                 })
                 .collect(),
         }

@@ -67,6 +67,18 @@ fn a_connection_that_passes_through_is_not_decided_further() {
 }
 
 #[test]
+fn an_address_is_explained_in_the_spelling_it_was_compared_in() {
+    let rule =
+        json!({"name": "r", "action": "block", "filters": ["http"], "identity": "identity.email == \"ann@b.example\""});
+    let report = compiled(&[stored(1, &rule)]);
+    let facts = request("https://a.example/", &json!({"identity.email": "a.nn+x@b.example"}));
+    let answer = serde_json::to_value(report.http.evaluate(&facts, now())).unwrap();
+    assert_eq!(answer["rules"][0]["outcome"], "match");
+    assert_eq!(answer["rules"][0]["expressions"][0]["explanation"]["outcome"], "true");
+    assert_eq!(answer["trace"]["facts"]["identity.email"], "a.nn+x@b.example");
+}
+
+#[test]
 fn header_changes_resolve_against_the_same_facts() {
     let mut rule = document("r", "allow", "");
     rule["rule_settings"] = json!({
