@@ -18,7 +18,7 @@ use crate::config::GatewayConfig;
 use crate::connection::{self, Client};
 use crate::events::{EventSender, SecurityEvent};
 use crate::identity::Failures;
-use crate::services::Services;
+use crate::services::{Runner, Services};
 use crate::snapshot::Snapshot;
 use crate::sources::Sources;
 use crate::verdict_cache::VerdictCache;
@@ -27,7 +27,7 @@ use crate::verdict_cache::VerdictCache;
 pub struct Parts {
     pub config: GatewayConfig,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
-    pub runtime: Arc<worker::Runtime>,
+    pub runtime: Arc<dyn Runner>,
     pub logs: logs::Logs,
     pub services: Services,
     pub clock: net::Clock,
@@ -43,7 +43,7 @@ pub struct Gateway {
 pub(crate) struct Inner {
     pub(crate) config: GatewayConfig,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(crate) runtime: Arc<worker::Runtime>,
+    pub(crate) runtime: Arc<dyn Runner>,
     pub(crate) logs: logs::Logs,
     pub(crate) services: Services,
     pub(crate) clock: net::Clock,

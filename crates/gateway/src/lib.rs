@@ -41,5 +41,5 @@ pub use events::{SecurityEvent, SecurityEventKind};
 pub use gateway::{Gateway, GatewayStats, Parts};
 pub use identity::{Directory, Endpoint, EndpointKind, Network, NetworkError, Person, TokenHash};
 pub use page::Look;
-pub use services::Services;
+pub use services::{Runner, Services};
 pub use snapshot::{BlockPage, BlockRedirect, LogSwitches, Logging, Settings, Snapshot};

@@ -1,0 +1,15 @@
+//! The gateway with real sockets, certificates and journal, against real origins on loopback.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+extern crate portunus_gateway as gateway;
+
+mod bodies;
+mod corpus;
+mod forward;
+mod identity;
+mod intercept;
+mod pages;
+mod protocols;
+mod records;
+mod support;
+mod workers;

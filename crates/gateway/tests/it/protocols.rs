@@ -1,0 +1,245 @@
+//! What the web is made of, through interception: WebSocket, trailers, event streams, ranges, codings, curl.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::http::{HeaderMap, header};
+use axum::routing::{any, get as route, post as posting};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use testkit::{Origin, OriginTls};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::support::{Got, PATIENCE, Setup, Stand};
+
+const GZIP: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3];
+
+fn router() -> Router {
+    let echo = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|mut socket| async move {
+            while let Some(Ok(message)) = socket.recv().await {
+                if matches!(message, Message::Close(_)) || socket.send(message).await.is_err() {
+                    break;
+                }
+            }
+        })
+    };
+    let trailing = || async {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        let frames =
+            [Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"message"))), Ok(Frame::trailers(trailers))];
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        Response::builder()
+            .header("content-type", "application/grpc")
+            .header("trailer", "grpc-status")
+            .body(Body::new(body))
+            .unwrap()
+    };
+    let range = |headers: HeaderMap| async move {
+        let range = headers.get(header::RANGE).map_or(String::new(), |value| value.to_str().unwrap().to_owned());
+        Response::builder()
+            .status(206)
+            .header("content-range", "bytes 2-5/10")
+            .header("x-asked", range)
+            .body(Body::from("2345"))
+            .unwrap()
+    };
+    let coded = || async {
+        Response::builder().header("content-encoding", "gzip").body(Body::from(Bytes::from_static(GZIP))).unwrap()
+    };
+    let upload = |body: Bytes| async move { format!("got {}", body.len()) };
+    Router::new()
+        .route("/ws", any(echo))
+        .route("/grpc", any(trailing))
+        .route("/range", route(range))
+        .route("/coded", route(coded))
+        .route("/upload", posting(upload))
+        .fallback(any(|| async { "plain" }))
+}
+
+async fn stand(router: Router, alpn: &[&str]) -> (Stand, Origin) {
+    let tls = OriginTls::for_names(&["site.test"], alpn).unwrap();
+    let origin = Origin::start(router, Some(&tls)).await.unwrap();
+    let setup = Setup { names: vec![("site.test", origin.address)], roots: vec![tls.root], ..Setup::default() };
+    (Stand::start(setup).await, origin)
+}
+
+fn inside(path: &str) -> http::request::Builder {
+    Request::get(path).header("host", "site.test")
+}
+
+#[tokio::test]
+async fn a_websocket_works_through_interception() {
+    let (stand, _origin) = stand(router(), &["h2", "http/1.1"]).await;
+    let stream = stand.tls("site.test:443", "site.test", &["http/1.1"], &stand.ca).await.unwrap();
+    let (mut socket, response) = tokio_tungstenite::client_async("wss://site.test/ws", stream).await.unwrap();
+    assert_eq!(response.status(), 101);
+    for size in [5, 70_000] {
+        let text = "x".repeat(size);
+        socket.send(tokio_tungstenite::tungstenite::Message::text(text.clone())).await.unwrap();
+        let answer = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(answer.into_text().unwrap().as_str(), text);
+    }
+    let record = stand.http_record("https://site.test/ws").await;
+    assert_eq!((record["HTTPStatusCode"].as_u64(), record["Action"].as_str()), (Some(101), Some("allow")));
+}
+
+#[tokio::test]
+async fn a_websocket_works_without_tls() {
+    let origin = Origin::start(router(), None).await.unwrap();
+    let stand = Stand::start(Setup { names: vec![("site.test", origin.address)], ..Setup::default() }).await;
+    let stream = stand.connect("site.test:80").await;
+    let (mut socket, _) = tokio_tungstenite::client_async("ws://site.test/ws", stream).await.unwrap();
+    socket.send(tokio_tungstenite::tungstenite::Message::text("hi")).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.into_text().unwrap().as_str(), "hi");
+}
+
+#[tokio::test]
+async fn trailers_travel_over_http2_and_http1() {
+    let (stand, _origin) = stand(router(), &["h2", "http/1.1"]).await;
+    let (mut sender, _tasks) = stand.http2("site.test:443", "site.test").await;
+    let request = Request::post("https://site.test/grpc")
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .body(Full::from("question"))
+        .unwrap();
+    let got = Got::read(sender.send_request(request).await.unwrap()).await;
+    assert_eq!((got.text().as_str(), &got.trailers.unwrap()["grpc-status"]), ("message", &"0".parse().unwrap()));
+    let request = inside("/grpc").header("te", "trailers").body(Full::default()).unwrap();
+    let got = stand.secure("site.test:443", "site.test", request).await;
+    assert_eq!(got.trailers.expect("trailers over HTTP/1.1")["grpc-status"], "0");
+}
+
+#[tokio::test]
+async fn an_event_stream_arrives_as_it_happens() {
+    let (sender, receiver) = mpsc::channel::<&'static str>(1);
+    let receiver = std::sync::Arc::new(tokio::sync::Mutex::new(Some(receiver)));
+    let events = move || {
+        let receiver = std::sync::Arc::clone(&receiver);
+        async move {
+            let receiver = receiver.lock().await.take().unwrap();
+            let stream = futures_util::stream::unfold(receiver, |mut receiver| async {
+                let text = receiver.recv().await?;
+                Some((Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(text.as_bytes()))), receiver))
+            });
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(Body::new(StreamBody::new(Box::pin(stream))))
+                .unwrap()
+        }
+    };
+    let (stand, _origin) = stand(Router::new().route("/events", route(events)), &["http/1.1"]).await;
+    let stream = stand.tls("site.test:443", "site.test", &["http/1.1"], &stand.ca).await.unwrap();
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let request = inside("/events").body(Full::<Bytes>::default()).unwrap();
+    let mut body = client.send_request(request).await.unwrap().into_body();
+    for text in ["data: 1\n\n", "data: 2\n\n"] {
+        sender.send(text).await.unwrap();
+        // The next event is only sent after this one has arrived.
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), text);
+    }
+}
+
+#[tokio::test]
+async fn ranges_and_coded_bodies_pass_untouched() {
+    let (stand, _origin) = stand(router(), &["http/1.1"]).await;
+    let request = inside("/range").header("range", "bytes=2-5").body(Full::default()).unwrap();
+    let got = stand.secure("site.test:443", "site.test", request).await;
+    assert_eq!((got.status.as_u16(), got.text().as_str()), (206, "2345"));
+    assert_eq!((got.header("content-range"), got.header("x-asked")), ("bytes 2-5/10", "bytes=2-5"));
+    let request = inside("/coded").header("accept-encoding", "gzip, zstd").body(Full::default()).unwrap();
+    let got = stand.secure("site.test:443", "site.test", request).await;
+    assert_eq!((got.body.as_ref(), got.header("content-encoding")), (GZIP, "gzip"));
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_told_to_continue() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let origin = Origin::start(router(), None).await.unwrap();
+    let stand = Stand::start(Setup { names: vec![("site.test", origin.address)], ..Setup::default() }).await;
+    let mut stream = stand.dial().await;
+    let head = "POST http://site.test/upload HTTP/1.1\r\nHost: site.test\r\nContent-Length: 4\r\n\
+                Expect: 100-continue\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = vec![0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut interim)).await.unwrap().unwrap();
+    assert_eq!(interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"body").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("got 4"), "{answer}");
+}
+
+#[tokio::test]
+async fn many_streams_share_one_connection() {
+    let (stand, _origin) = stand(router(), &["h2"]).await;
+    let (sender, _tasks) = stand.http2("site.test:443", "site.test").await;
+    let requests = (0..100).map(|number| {
+        let mut sender = sender.clone();
+        async move {
+            let request = Request::post("https://site.test/upload").body(Full::from(vec![b'x'; number * 100])).unwrap();
+            Got::read(sender.send_request(request).await.unwrap()).await.text()
+        }
+    });
+    let answers = futures_util::future::join_all(requests).await;
+    for (number, answer) in answers.iter().enumerate() {
+        assert_eq!(*answer, format!("got {}", number * 100));
+    }
+}
+
+#[tokio::test]
+async fn cookie_crumbs_are_one_cookie_for_the_origin() {
+    let echo = |headers: HeaderMap| async move {
+        let all: Vec<_> = headers.get_all("cookie").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+        all.join("|")
+    };
+    let (stand, _origin) = stand(Router::new().fallback(any(echo)), &["h2", "http/1.1"]).await;
+    let (mut sender, _tasks) = stand.http2("site.test:443", "site.test").await;
+    let request = Request::get("https://site.test/")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .body(Full::default())
+        .unwrap();
+    let got = Got::read(sender.send_request(request).await.unwrap()).await;
+    assert_eq!(got.text(), "a=1; b=2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_gets_what_it_asks_for_over_http1_and_http2() {
+    let (stand, _origin) = stand(router(), &["h2", "http/1.1"]).await;
+    let ca = stand.directory.path().join("ca.pem");
+    std::fs::write(&ca, &stand.ca).unwrap();
+    for version in ["--http1.1", "--http2"] {
+        let mut command = std::process::Command::new("curl");
+        command
+            .args([
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "30",
+                version,
+                "--write-out",
+                " %{http_version} %{http_code}",
+            ])
+            .args(["--data", "abc", "--proxy", &format!("http://{}", stand.proxy), "https://site.test/upload"])
+            .arg("--cacert")
+            .arg(&ca);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().expect("curl is installed");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let expected = if version == "--http2" { "got 3 2 200" } else { "got 3 1.1 200" };
+        assert_eq!(text, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(stand.gateway.stats().intercepted, 2);
+}
