@@ -16,10 +16,22 @@ fn an_error_shows_the_line_the_caret_and_the_remedy() {
     assert_eq!(error.suggestion.as_deref(), Some("http.request.host"));
 }
 
-/// Each case is a source, the part of it that is marked, and the message with its suggestion.
+/// Checks the part of each source that is marked and the message with its suggestion.
+#[track_caller]
+fn check(cases: &[(&str, &str, &str)]) {
+    for (source, marked, message) in cases {
+        let error = compile(source).unwrap_err();
+        let text = error.to_string();
+        let told = text.lines().last().unwrap().trim_start_matches([' ', '^']);
+        assert_eq!(told, *message, "{source}");
+        assert_eq!(&source[error.span.clone()], *marked, "{source}: {message}");
+        assert!(text.starts_with("Filter parsing error ("), "{text}");
+    }
+}
+
 #[test]
-fn mistakes_are_named() {
-    for (source, marked, message) in [
+fn mistakes_of_form_are_named() {
+    check(&[
         // Grammar.
         ("t and", "", "the expression ends where a field should stand"),
         ("(t", "(", "this bracket is not closed: expected `)`"),
@@ -59,6 +71,12 @@ fn mistakes_are_named() {
         ("str in $a.", "$a.", "the name of a list neither starts nor ends with a dot; did you mean `$a`?"),
         ("str in $My-List", "$My-List", "a list is named by its UUID or by `a-z`, `0-9`, `_` and `.`"),
         ("tcp.port in $serials", "$serials", "the list holds values of type string, not number"),
+    ]);
+}
+
+#[test]
+fn mistakes_of_meaning_are_named() {
+    check(&[
         // Types.
         ("str", "str", "this is a string, so it needs an operator and a value"),
         ("t > 1", ">", "`>` does not apply to a boolean, which stands on its own"),
@@ -115,14 +133,7 @@ fn mistakes_are_named() {
             "\"(a)\\\\1\"",
             "this is not a regular expression: backreferences are not supported",
         ),
-    ] {
-        let error = compile(source).unwrap_err();
-        let text = error.to_string();
-        let told = text.lines().last().unwrap().trim_start_matches([' ', '^']);
-        assert_eq!(told, message, "{source}");
-        assert_eq!(&source[error.span.clone()], marked, "{source}: {message}");
-        assert!(text.starts_with("Filter parsing error ("), "{text}");
-    }
+    ]);
 }
 
 #[test]
