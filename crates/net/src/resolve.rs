@@ -175,7 +175,34 @@ pub enum Override {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverrideTable(HashMap<(String, Option<u16>), Override>);
 
+/// A pair of texts that is no override.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} must be a host name, optionally with :port, and {target:?} an address, optionally with :port")]
+pub struct OverrideError {
+    name: String,
+    target: String,
+}
+
 impl OverrideTable {
+    /// Reads `host` or `host:port`, and the `address` or `address:port` it leads to.
+    ///
+    /// # Errors
+    /// With both texts, when either is neither.
+    pub fn insert_text(&mut self, name: &str, target: &str) -> Result<(), OverrideError> {
+        let fault = || OverrideError { name: name.to_owned(), target: target.to_owned() };
+        let (host, port) = match name.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port.parse().map_err(|_| fault())?)),
+            None => (name, None),
+        };
+        crate::host::Host::parse(host).map_err(|_| fault())?;
+        let target = match target.parse::<SocketAddr>() {
+            Ok(socket) => Override::Socket(socket),
+            Err(_) => Override::Address(target.parse().map_err(|_| fault())?),
+        };
+        self.insert(host, port, target);
+        Ok(())
+    }
+
     /// Sends `host`, on `port` or on every port without a more exact entry, to `target`.
     pub fn insert(&mut self, host: &str, port: Option<u16>, target: Override) {
         self.0.insert((host.to_ascii_lowercase(), port), target);

@@ -59,8 +59,13 @@ impl Map for NoHeaders {
     }
 }
 
+/// The list that the rule at `index` refers to; a team keeps its own.
+fn list_id(index: usize) -> ListId {
+    ListId(Uuid::from_u128(7_000_000 + index as u128))
+}
+
 /// Rules as an organisation grows them: hosts, domains, a list for every hundredth, groups, people, paths.
-fn rules(count: usize, list: ListId) -> Vec<StoredRule> {
+fn rules(count: usize) -> Vec<StoredRule> {
     let rule = |index: usize| {
         let traffic = match index % 10 {
             0..=3 => format!("http.request.host == \"app-{index}.example.com\""),
@@ -69,7 +74,7 @@ fn rules(count: usize, list: ListId) -> Vec<StoredRule> {
                 "http.request.host == \"wiki-{index}.example.com\" and http.request.uri.path matches \"^/private/\""
             ),
             8 if index % 100 == 8 => {
-                format!("any(http.request.domains[*] in ${list}) and http.request.method == \"POST\"")
+                format!("any(http.request.domains[*] in ${}) and http.request.method == \"POST\"", list_id(index))
             }
             _ => format!(
                 "http.request.host in {{\"a-{index}.test\" \"b-{index}.test\"}} and http.request.method in {{\"PUT\" \"POST\"}}"
@@ -90,11 +95,12 @@ fn rules(count: usize, list: ListId) -> Vec<StoredRule> {
 }
 
 fn ruleset(count: usize) -> HttpRuleset {
-    let id = ListId(Uuid::from_u128(7));
-    let items: Vec<String> = (0..5_000).map(|index| format!("listed-{index}.test")).collect();
     let mut lists = ListSet::default();
-    lists.insert(id, policy::lists::compile(ListType::Domain, &items).unwrap());
-    let report = policy::compile(&rules(count, id), &lists, CompileOptions::default());
+    for index in (8..count.max(9)).step_by(100) {
+        let items: Vec<String> = (0..1_000).map(|item| format!("listed-{}.test", item + index - 8)).collect();
+        lists.insert(list_id(index), policy::lists::compile(ListType::Domain, &items).unwrap());
+    }
+    let report = policy::compile(&rules(count), &lists, CompileOptions::default());
     assert!(report.errors.is_empty(), "{:?}", report.errors.first());
     report.http
 }
@@ -112,7 +118,7 @@ fn measure(rules: &HttpRuleset, name: &str) -> f64 {
     let hosts: Vec<String> = (0..64)
         .map(|index| match index % 4 {
             0 => format!("app-{}.example.com", index * 10),
-            1 => format!("www.listed-{index}.test"),
+            1 => format!("www.listed-{}.test", index * 100),
             2 => format!("deep.down.site-{}.test", index * 10 + 4),
             _ => format!("unknown-{index}.example.org"),
         })

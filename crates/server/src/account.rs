@@ -74,7 +74,7 @@ pub async fn ensure_authority(
         fingerprint: facts.fingerprint.clone(),
         issuer_org: facts.issuer_org.clone(),
         issuer_raw: facts.issuer_raw.clone(),
-        expires_on: facts.expires_on,
+        expires_on: facts.not_after,
     };
     store.certificates().import(&write, id, new).await?;
     let mut configuration =

@@ -7,9 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use croner::Cron;
-use gateway::{SecurityEvent, Snapshot};
+use gateway::SecurityEvent;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use logs::Logs;
@@ -42,7 +41,6 @@ pub struct Background {
     pub account: AccountId,
     pub runtime: Arc<Runtime>,
     pub services: Arc<Services>,
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub logs: Logs,
     pub clock: net::Clock,
 }
@@ -64,7 +62,7 @@ impl Background {
             }
             let minute = (self.clock)();
             for (name, cron) in self.due(minute).await {
-                let Some(script) = self.snapshot.load().scripts.get(&name).cloned() else { continue };
+                let Some(script) = self.services.script(&name) else { continue };
                 let at = minute.as_millisecond() as f64;
                 let result = self.runtime.scheduled(&script, cron.clone(), at, self.call()).await;
                 self.record(&script, "scheduled", &cron, result).await;
@@ -125,7 +123,7 @@ impl Background {
             })
             .collect();
         for name in self.consumers().await {
-            let Some(script) = self.snapshot.load().scripts.get(&name).cloned() else { continue };
+            let Some(script) = self.services.script(&name) else { continue };
             let result = self.runtime.queue(&script, QUEUE.into(), messages.clone(), self.call()).await;
             let retry: Vec<_> = match &result {
                 Ok(finished) => {

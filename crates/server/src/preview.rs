@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console::{BoxFuture, Preview, PreviewError, PreviewEvent, PreviewJob, PreviewLine, PreviewReport};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store::{Principal, Store};
@@ -154,11 +154,19 @@ fn fields(headers: &http::HeaderMap) -> Vec<(String, String)> {
 }
 
 /// The first bytes of a body, as text.
-async fn shown(body: Body) -> Value {
-    match Limited::new(body, SHOWN_BODY).collect().await {
-        Ok(collected) => json!(String::from_utf8_lossy(&collected.to_bytes())),
-        Err(error) => json!(format!("(not shown: {error})")),
+async fn shown(mut body: Body) -> Value {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Err(error) => return json!(format!("(the body failed: {error})")),
+            Ok(frame) => bytes.extend(frame.into_data().unwrap_or_default()),
+        }
+        if bytes.len() > SHOWN_BODY {
+            bytes.truncate(SHOWN_BODY);
+            break;
+        }
     }
+    json!(String::from_utf8_lossy(&bytes))
 }
 
 /// Writes down what a script fetched.

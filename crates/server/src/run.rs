@@ -125,7 +125,7 @@ impl Platform {
         let upstream = Arc::new(Upstream::new(fixed, &network, Arc::clone(&clock))?);
         let services = Arc::new(Services::new(
             store.clone(),
-            Arc::clone(&upstream.pool),
+            upstream.pool.clone(),
             Arc::clone(&runtime),
             Arc::clone(&clock),
         ));
@@ -161,7 +161,7 @@ impl Platform {
         let (gateway, events) = Gateway::new(gateway::Parts {
             config: GatewayConfig { drain_timeout: DRAIN, ..GatewayConfig::default() },
             snapshot: Arc::clone(&state.snapshot),
-            runtime: Arc::clone(&runtime),
+            runtime: Arc::clone(&runtime) as Arc<dyn gateway::Runner>,
             logs: logs.clone(),
             services: Arc::new(EventHost::new(Arc::clone(&services))),
             clock: Arc::clone(&clock),
@@ -185,6 +185,7 @@ impl Platform {
                 proxy: ready.proxy.clone(),
                 ..Addresses::default()
             },
+            worker_types: worker::TYPES,
             limits: console::Limits::default(),
             clock: Arc::clone(&clock),
         });
@@ -195,7 +196,6 @@ impl Platform {
             account,
             runtime: Arc::clone(&runtime),
             services,
-            snapshot: Arc::clone(&state.snapshot),
             logs: logs.clone(),
             clock,
         };

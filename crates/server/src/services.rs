@@ -40,7 +40,7 @@ pub type Scripts = std::collections::HashMap<ScriptName, Arc<Script>>;
 /// The shared part of every Worker's host.
 pub struct Services {
     store: Store,
-    pool: Arc<Pool>,
+    pool: Pool,
     runtime: Arc<Runtime>,
     scripts: ArcSwap<Scripts>,
     limiter: RateLimiter,
@@ -51,7 +51,7 @@ pub struct Services {
 }
 
 impl Services {
-    pub fn new(store: Store, pool: Arc<Pool>, runtime: Arc<Runtime>, clock: net::Clock) -> Self {
+    pub fn new(store: Store, pool: Pool, runtime: Arc<Runtime>, clock: net::Clock) -> Self {
         Self {
             store,
             pool,
@@ -66,6 +66,11 @@ impl Services {
 
     pub fn replace_scripts(&self, scripts: Scripts) {
         self.scripts.store(Arc::new(scripts));
+    }
+
+    /// Returns the active version of a Worker.
+    pub fn script(&self, name: &ScriptName) -> Option<Arc<Script>> {
+        self.scripts.load().get(name).cloned()
     }
 
     pub fn set_api(&self, router: axum::Router) {
@@ -90,7 +95,7 @@ impl Services {
         request: http::Request<Body>,
         host: Arc<dyn Host>,
     ) -> Result<http::Response<Body>, HostError> {
-        let script = name.parse::<ScriptName>().ok().and_then(|name| self.scripts.load().get(&name).cloned());
+        let script = name.parse::<ScriptName>().ok().and_then(|name| self.script(&name));
         let script = script.ok_or_else(|| HostError::type_error(format!("there is no Worker {name:?}")))?;
         let call = Call { host, cf: Arc::clone(&cx.cf), timeout: SERVICE_TIMEOUT };
         let reply = self.runtime.fetch(&script, request, call).await;

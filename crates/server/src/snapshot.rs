@@ -14,13 +14,16 @@ use gateway::{
 use net::Minter;
 use parking_lot::Mutex;
 use policy::lists::{ListSet, ListType};
-use policy::{Action, CompileOptions, RuleSpec, StoredRule};
+use policy::redirect::Target;
+use policy::{ActionPlan, CompileOptions, RuleSpec, StoredRule};
 use serde_json::{Map, Value, json};
 use store::{
     Denied, Only, Principal, ProxyEndpointKind, ReadGateway, ReadLists, ReadRules, ReadUsers, Revision, Store,
     StoreError,
 };
-use types::{AccountId, CertificateId, ListId, RuleId};
+use types::{AccountId, CertificateId, ListId, RuleId, ScriptName};
+use worker::protocol::Limits;
+use worker::{Script, ScriptKey};
 
 use crate::account::{AccountError, load_authority};
 use crate::managed::{Managed, ManagedError};
@@ -72,6 +75,8 @@ pub enum Broken {
 /// A snapshot and what was learnt while building it.
 pub struct Built {
     pub snapshot: Snapshot,
+    /// Every Worker that can run, by name.
+    pub scripts: HashMap<ScriptName, Arc<Script>>,
     /// Rules that do not compile, by id.
     pub rule_errors: Vec<(String, String)>,
     /// Workers that cannot be prepared; rules that call them follow their `on_error`.
@@ -147,24 +152,25 @@ impl Builder {
             report = policy::compile(&replaced.collect::<Vec<_>>(), &lists, options);
         }
         let (scripts, failed) = self.scripts.prepare_all(&self.store, &self.principal, self.account).await?;
-        let managed = self.managed.prepare(self.account, &stored)?;
+        let mut workers = self.managed.prepare(self.account, &stored)?;
+        workers.extend(own_scripts(&stored, &scripts));
         let bypass = self.apply_network().await?;
         let snapshot = Snapshot {
             account: self.account,
             revision,
             http: report.http,
             l4: report.l4,
-            scripts,
-            managed,
+            workers,
             people: self.people().await?,
             proxy_endpoints: self.endpoints().await?,
             settings: settings(&configuration, &logging),
             bypass,
             minter: self.minter(&configuration).await?,
-            upstream: Arc::clone(&self.upstream.pool),
+            upstream: self.upstream.pool.clone(),
+            resolver: self.upstream.resolver(),
         };
         let script_errors = failed.into_iter().map(|(name, error)| (name.to_string(), error.to_string())).collect();
-        Ok(Built { snapshot, rule_errors, script_errors })
+        Ok(Built { snapshot, scripts, rule_errors, script_errors })
     }
 
     async fn rules(&self) -> Result<Vec<StoredRule>, BuildError> {
@@ -288,13 +294,36 @@ fn blocking(rule: &StoredRule) -> StoredRule {
     StoredRule { id: rule.id, precedence: rule.precedence, spec }
 }
 
+/// The script of each rule that calls one of the owner's Workers, under the rule's own limits.
+fn own_scripts(rules: &[StoredRule], scripts: &HashMap<ScriptName, Arc<Script>>) -> HashMap<RuleId, Arc<Script>> {
+    let mut limited: HashMap<ScriptKey, Arc<Script>> = HashMap::new();
+    let mut found = HashMap::new();
+    for rule in rules.iter().filter(|rule| rule.spec.is_enabled()) {
+        let ActionPlan::Worker(plan) = rule.spec.plan() else { continue };
+        let Some(script) = scripts.get(&plan.script) else { continue };
+        let cpu_ms = u32::try_from(plan.cpu.as_millis()).unwrap_or(u32::MAX);
+        let limits = Limits { cpu_ms, memory_bytes: plan.memory_bytes, ..script.limits };
+        let version = format!("{}-{cpu_ms}-{}", script.key.version, plan.memory_bytes);
+        let key = ScriptKey { version, ..script.key.clone() };
+        let script = limited
+            .entry(key.clone())
+            .or_insert_with(|| Arc::new(Script { key, limits, ..Script::clone(script) }));
+        found.insert(rule.id, Arc::clone(script));
+    }
+    found
+}
+
 fn person(user: store::Stored<store::User>) -> Person {
-    let groups = user.document.groups.into_iter().map(|group| gateway::Group {
-        id: group.id,
-        name: group.name,
-        email: group.email.unwrap_or_default(),
-    });
-    Person { id: user.id, email: user.document.email.to_string(), name: user.document.name, groups: groups.collect() }
+    let groups = user.document.groups;
+    Person {
+        id: user.id.to_string(),
+        email: user.document.email.to_string(),
+        name: user.document.name,
+        group_emails: groups.iter().filter_map(|group| group.email.clone()).collect(),
+        group_ids: groups.iter().map(|group| group.id.clone()).collect(),
+        group_names: groups.into_iter().map(|group| group.name).collect(),
+        ..Person::default()
+    }
 }
 
 /// The 32 bytes behind the stored hexadecimal form.
@@ -340,8 +369,9 @@ fn block_page(block: &Value) -> BlockPage {
     let text = |name: &str| block[name].as_str().unwrap_or_default().to_owned();
     if block["mode"] == "redirect_uri" {
         let include_context = block["include_context"].as_bool().unwrap_or(false);
-        let redirect = BlockRedirect { target_uri: text("target_uri"), include_context };
-        return BlockPage { redirect: Some(redirect), ..BlockPage::default() };
+        // The API checked it; a target that no longer parses shows the built-in page, which blocks just the same.
+        let redirect = Target::parse(&text("target_uri")).ok().map(|target| BlockRedirect { target, include_context });
+        return BlockPage { redirect, ..BlockPage::default() };
     }
     if block["mode"] != "customized_block_page" {
         return BlockPage::default();
@@ -371,10 +401,4 @@ fn logging(settings: &Map<String, Value>) -> Logging {
         http: switches("http", default.http),
         l4: switches("l4", default.l4),
     }
-}
-
-/// Whether any rule of the set runs a template.
-#[must_use]
-pub fn is_managed(rule: &StoredRule) -> bool {
-    rule.spec.action == Action::Managed
 }

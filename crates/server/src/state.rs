@@ -65,7 +65,7 @@ impl State {
             store_reachable: true,
             rule_errors: built.rule_errors,
         };
-        services.replace_scripts(built.snapshot.scripts.clone());
+        services.replace_scripts(built.scripts.clone());
         report_scripts(&built.script_errors);
         let state = Arc::new(Self {
             snapshot: Arc::new(ArcSwap::from_pointee(built.snapshot)),
@@ -169,14 +169,9 @@ impl Watcher {
         let next = self.state.revision.load(Ordering::Acquire) + 1;
         match self.builder.build(next, Broken::Refuse).await {
             Ok(built) => {
-                let keep: std::collections::HashSet<_> = built
-                    .snapshot
-                    .scripts
-                    .values()
-                    .chain(built.snapshot.managed.values())
-                    .map(|script| script.key.clone())
-                    .collect();
-                self.services.replace_scripts(built.snapshot.scripts.clone());
+                let running = built.scripts.values().chain(built.snapshot.workers.values());
+                let keep: std::collections::HashSet<_> = running.map(|script| script.key.clone()).collect();
+                self.services.replace_scripts(built.scripts.clone());
                 self.state.put(built, (self.clock)());
                 self.runtime.retain(|key| keep.contains(key));
             }

@@ -53,7 +53,7 @@ pub async fn run(trial: Trial) -> Result<PreviewReport, TrialError> {
     let runtime = Arc::new(Runtime::start(RuntimeConfig::default()).await.map_err(StartError::from)?);
     let upstream = Upstream::new(Fixed::default(), &store::Network::default(), Arc::clone(&clock));
     let upstream = upstream.map_err(StartError::from)?;
-    let services = Services::new(store.clone(), Arc::clone(&upstream.pool), Arc::clone(&runtime), Arc::clone(&clock));
+    let services = Services::new(store.clone(), upstream.pool.clone(), Arc::clone(&runtime), Arc::clone(&clock));
     let previewer = Previewer {
         store: store.clone(),
         scripts: Arc::new(Scripts::default()),

@@ -4,11 +4,11 @@
 //! leave the ones in force untouched and say which entry is wrong.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use net::guard::{Allow, AllowError, GuardParams};
-use net::resolve::{Cached, Overridden, Override, OverrideTable, SystemResolver};
+use net::resolve::{Cached, Overridden, OverrideError, OverrideTable, SystemResolver};
 use net::upstream::{Connector, ConnectorParams, DialTimeouts, Pool, PoolLimits, TrustError, TrustParams, TrustStore};
 use net::{Clock, Guard};
 
@@ -24,10 +24,8 @@ pub struct Fixed {
 
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    #[error(
-        "hosts: {name:?} must be a host name, optionally with :port, and {target:?} an address, optionally with :port"
-    )]
-    Host { name: String, target: String },
+    #[error("hosts")]
+    Host(#[from] OverrideError),
     #[error("allow: {entry:?} is not an address, network or host")]
     Allow { entry: String, source: AllowError },
     #[error("roots")]
@@ -38,7 +36,7 @@ pub enum NetworkError {
 
 /// The process's way to origins.
 pub struct Upstream {
-    pub pool: Arc<Pool>,
+    pub pool: Pool,
     connector: Arc<Connector>,
     overrides: Arc<Overridden>,
     fixed: Fixed,
@@ -60,8 +58,13 @@ impl Upstream {
             clock,
             timeouts: DialTimeouts::default(),
         })?);
-        let pool = Arc::new(Pool::new(Arc::clone(&connector), PoolLimits::default()));
+        let pool = Pool::new(Arc::clone(&connector), PoolLimits::default());
         Ok(Self { pool, connector, overrides, fixed })
+    }
+
+    /// The names as the pool resolves them.
+    pub fn resolver(&self) -> Arc<dyn net::resolve::Resolve> {
+        Arc::clone(&self.overrides) as Arc<dyn net::resolve::Resolve>
     }
 
     /// Puts other settings in force. Connections made under the old ones are closed as they fall idle.
@@ -89,8 +92,7 @@ impl Parsed {
     fn read(fixed: &Fixed, stored: &store::Network) -> Result<Self, NetworkError> {
         let mut hosts = OverrideTable::default();
         for (name, target) in fixed.hosts.iter().chain(&stored.hosts) {
-            insert(&mut hosts, name, target)
-                .ok_or_else(|| NetworkError::Host { name: name.clone(), target: target.clone() })?;
+            hosts.insert_text(name, target)?;
         }
         let allow = fixed
             .allow
@@ -101,55 +103,5 @@ impl Parsed {
         let guard = Guard::new(GuardParams { own_listeners: fixed.listeners.clone(), allow, refuse_private: false });
         let extra_pem = fixed.roots.iter().chain(&stored.roots).cloned().collect();
         Ok(Self { hosts, guard, trust: TrustParams { extra_pem, ..TrustParams::default() } })
-    }
-}
-
-/// Checks network settings as the API takes them.
-///
-/// # Errors
-/// The first entry that does not parse.
-pub fn check(network: &store::Network) -> Result<(), NetworkError> {
-    let parsed = Parsed::read(&Fixed::default(), network)?;
-    TrustStore::new(&TrustParams { bundled_roots: false, native_roots: false, ..parsed.trust })?;
-    Ok(())
-}
-
-fn insert(table: &mut OverrideTable, name: &str, target: &str) -> Option<()> {
-    let (host, port) = match name.rsplit_once(':') {
-        Some((host, port)) => (host, Some(port.parse().ok()?)),
-        None => (name, None),
-    };
-    net::Host::parse(host).ok()?;
-    let target = match target.parse::<SocketAddr>() {
-        Ok(socket) => Override::Socket(socket),
-        Err(_) => Override::Address(target.parse::<IpAddr>().ok()?),
-    };
-    table.insert(host, port, target);
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use store::Network;
-
-    #[test]
-    fn settings_that_do_not_parse_name_the_entry() {
-        let host = Network { hosts: [("a.test".into(), "nowhere".into())].into(), ..Network::default() };
-        let allow = Network { allow: vec!["10.0.0.0/99".into()], ..Network::default() };
-        let root = Network { roots: vec!["not PEM".into()], ..Network::default() };
-        for (network, part) in [(host, "a.test"), (allow, "10.0.0.0/99"), (root, "roots")] {
-            let error = super::check(&network).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
-    }
-
-    #[test]
-    fn hosts_take_an_address_with_and_without_a_port() {
-        let network = Network {
-            hosts: [("a.test".into(), "127.0.0.1".into()), ("b.test:443".into(), "[::1]:8443".into())].into(),
-            allow: vec!["127.0.0.1/32:8443".into(), "b.test".into()],
-            ..Network::default()
-        };
-        super::check(&network).unwrap();
     }
 }
