@@ -1,0 +1,245 @@
+//! What the console is given and what it keeps while it runs.
+//!
+//! Everything it reaches is in [`ConsoleDeps`]: plain handles and small traits that the server implements. It owns no
+//! listener and no task. Invariant: whatever it keeps per caller is bounded.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use types::{AccountId, Email, ScriptName, TokenId};
+use utoipa::ToSchema;
+
+use crate::throttle::{Backoff, Rate};
+
+/// A future whose type does not show at a crate boundary.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The state of the running configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SnapshotStatus {
+    /// Counts the configurations that were put into force; 0 before the first.
+    pub revision: u64,
+    /// When the one in force was compiled.
+    #[schema(value_type = Option<String>)]
+    pub compiled_at: Option<Timestamp>,
+    /// Why the newest stored configuration is not in force, if it is not.
+    pub last_error: Option<String>,
+    /// Whether the store answered last time it was asked.
+    pub store_reachable: bool,
+    /// Rules that do not compile, by id, with the reason.
+    pub rule_errors: Vec<(String, String)>,
+}
+
+/// What the console may know about the data plane.
+pub trait SnapshotView: Send + Sync {
+    /// Returns the state of the running configuration.
+    fn status(&self) -> SnapshotStatus;
+
+    /// Waits until everything stored before the call is in force, or has failed to be.
+    fn settle(&self) -> BoxFuture<'_, ()>;
+
+    /// Returns the metrics of the whole process in OpenMetrics text.
+    fn metrics(&self) -> String;
+}
+
+/// Runs a script once, outside the data plane.
+pub trait Preview: Send + Sync {
+    /// Runs `job`; the answer tells of the script's own failures, an error of ours.
+    fn run(&self, job: PreviewJob) -> BoxFuture<'_, Result<PreviewReport, PreviewError>>;
+}
+
+/// A script and what to call it with.
+#[derive(Debug, Clone)]
+pub struct PreviewJob {
+    pub account: AccountId,
+    /// The Worker whose secrets and namespaces are bound.
+    pub script: ScriptName,
+    /// The version or draft, bindings included.
+    pub version: store::ScriptVersion,
+    /// Its modules, in TypeScript or JavaScript.
+    pub modules: Vec<store::Module>,
+    pub event: PreviewEvent,
+}
+
+/// What a previewed script is called with.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum PreviewEvent {
+    /// A web request.
+    Fetch {
+        /// Absolute.
+        url: String,
+        /// `GET` unless it says otherwise.
+        #[serde(default)]
+        method: Option<String>,
+        /// Names and values, in order.
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+        /// Text of the body.
+        #[serde(default)]
+        body: Option<String>,
+        /// `request.cf`.
+        #[serde(default)]
+        #[schema(value_type = Object)]
+        cf: Option<Value>,
+    },
+    /// A cron trigger.
+    Scheduled {
+        /// The expression that fired.
+        cron: String,
+    },
+    /// A batch of messages.
+    Queue {
+        /// Bodies of the messages.
+        #[schema(value_type = Vec<Object>)]
+        messages: Vec<Value>,
+    },
+}
+
+/// What a previewed script did.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PreviewReport {
+    /// `response`, `request` (changed and sent on), `none` (no opinion) or `error`.
+    pub outcome: String,
+    /// The response's or request's head and the first bytes of its body, or the error with its stack.
+    #[schema(value_type = Object)]
+    pub detail: Value,
+    /// Console output in order: level and text.
+    pub console: Vec<PreviewLine>,
+    /// What it fetched: method, URL, status.
+    #[schema(value_type = Vec<Object>)]
+    pub subrequests: Vec<Value>,
+    pub cpu_microseconds: u64,
+    pub wall_microseconds: u64,
+}
+
+/// One line of console output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PreviewLine {
+    pub level: String,
+    pub message: String,
+}
+
+/// Why a preview could not run at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PreviewError {
+    /// The script or its bindings cannot be prepared.
+    #[error("{0}")]
+    Invalid(String),
+    /// The runtime refuses work; trying again may succeed.
+    #[error("the Worker runtime is not available: {0}")]
+    Unavailable(String),
+}
+
+/// Where this installation is reached, as shown to people and checked against `Host`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Addresses {
+    /// `http://127.0.0.1:9080`
+    pub console_url: String,
+    /// Ends in `/client/v4`.
+    pub api_url: String,
+    /// `http://127.0.0.1:9081`
+    pub proxy: String,
+    /// Host names besides `localhost` and literal addresses that browsers may use.
+    pub host_names: Vec<String>,
+    /// Whether browsers reach the console over https, directly or through a proxy in front.
+    pub https: bool,
+}
+
+/// Bounds of the console, all of them generous for people and tight for floods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// API calls one credential may make in five minutes.
+    pub calls_per_five_minutes: u32,
+    /// Calls without a valid credential one address may make in five minutes.
+    pub failures_per_five_minutes: u32,
+    /// How long a sign-in lasts.
+    pub session_lifetime: Duration,
+    /// Live views open at once.
+    pub live_views: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls_per_five_minutes: 6_000,
+            failures_per_five_minutes: 300,
+            session_lifetime: Duration::from_secs(12 * 3600),
+            live_views: 64,
+        }
+    }
+}
+
+/// Everything the console is given.
+#[derive(Clone)]
+pub struct ConsoleDeps {
+    pub store: Arc<store::Store>,
+    pub logs: logs::Logs,
+    /// The account the console serves; every other id answers 404.
+    pub account: AccountId,
+    pub snapshot: Arc<dyn SnapshotView>,
+    pub preview: Arc<dyn Preview>,
+    pub addresses: Addresses,
+    /// `portunus.d.ts`, the types of the Worker contract.
+    pub worker_types: &'static str,
+    pub limits: Limits,
+    /// Wall clock, so that tests can move it.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// Who is counted for the rate of API calls.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum CallerKey {
+    Token(TokenId),
+    Session(TokenId),
+    Address(IpAddr),
+}
+
+/// How many addresses, accounts or credentials are remembered.
+const REMEMBERED: usize = 20_000;
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+
+/// The console at run time.
+pub struct App {
+    pub deps: ConsoleDeps,
+    /// Failed sign-ins from one address.
+    pub(crate) strikes_by_address: Backoff<IpAddr>,
+    /// Failed sign-ins to one account, from anywhere: slower, so that a stranger cannot lock its owner out for long.
+    pub(crate) strikes_by_account: Backoff<Email>,
+    pub(crate) call_rate: Rate<CallerKey>,
+    pub(crate) failure_rate: Rate<IpAddr>,
+    /// Held while a rule is stored, so that two writers cannot take one precedence.
+    pub(crate) rule_writes: tokio::sync::Mutex<()>,
+    /// Bounds the live views.
+    pub(crate) live_views: Arc<tokio::sync::Semaphore>,
+    /// The OpenAPI document, made once.
+    pub(crate) openapi: bytes::Bytes,
+}
+
+impl App {
+    #[must_use]
+    pub fn new(deps: ConsoleDeps) -> Arc<Self> {
+        let limits = deps.limits;
+        Arc::new(Self {
+            strikes_by_address: Backoff::new(5, Duration::from_secs(900), REMEMBERED),
+            strikes_by_account: Backoff::new(10, Duration::from_secs(60), REMEMBERED),
+            call_rate: Rate::new(limits.calls_per_five_minutes, FIVE_MINUTES, REMEMBERED),
+            failure_rate: Rate::new(limits.failures_per_five_minutes, FIVE_MINUTES, REMEMBERED),
+            rule_writes: tokio::sync::Mutex::new(()),
+            live_views: Arc::new(tokio::sync::Semaphore::new(limits.live_views)),
+            openapi: crate::api::openapi_json().into(),
+            deps,
+        })
+    }
+
+    /// Returns the time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.deps.clock)()
+    }
+}

@@ -1,0 +1,47 @@
+//! Everything a person or program can do, one file per thing, without HTTP: authorize, validate, one store call, a typed
+//! result. The API and the pages call the same functions.
+//!
+//! Invariant: every function that changes something records it in the audit log before it reports success.
+
+pub mod account;
+pub mod administrators;
+pub mod catalog;
+pub mod certificates;
+pub mod configuration;
+pub mod evaluate;
+pub mod identity;
+pub mod kv;
+pub mod lists;
+pub mod logging;
+pub mod logs;
+pub mod modules;
+pub mod network;
+pub mod people;
+pub mod preview;
+pub mod proxy_endpoints;
+pub mod rules;
+pub mod scripts;
+pub mod secrets;
+pub mod tokens;
+pub mod upload;
+
+use jiff::Timestamp;
+
+/// A time as the API writes it.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.to_string()
+}
+
+/// A time from the request.
+pub(crate) fn parse_time(pointer: &str, text: &str) -> Result<Timestamp, crate::failure::Failure> {
+    text.parse().map_err(|_| crate::failure::Failure::invalid(pointer, "must be a time as in 2026-01-31T12:00:00Z"))
+}
+
+/// Checks a name people choose.
+pub(crate) fn check_name(pointer: &str, name: &str, longest: usize) -> Result<(), crate::failure::Failure> {
+    if name.trim().is_empty() || name.chars().count() > longest || name.chars().any(char::is_control) {
+        let message = format!("must have 1 to {longest} characters and no control characters");
+        return Err(crate::failure::Failure::invalid(pointer, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The console through its real router, over a store in memory and a journal in a temporary directory.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod corpus;
+mod gateway;
+mod harness;
+mod identity;
+mod kv;
+mod observe;
+mod people;
+mod routes;
+mod rules;
+mod tokens;
+mod workers;
