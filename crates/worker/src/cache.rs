@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use moka::Expiry;
 use moka::sync::Cache;
 
@@ -90,14 +90,8 @@ impl ResponseCache {
         let Some(age) = freshness(&parts.headers) else {
             return Ok(());
         };
-        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                HostError::type_error(format!("a cached body may have at most {MAX_BODY} bytes"))
-            } else {
-                HostError::type_error("the body to cache could not be read")
-            }
-        })?;
-        let stored = Stored { status: parts.status, headers: parts.headers, body: body.to_bytes(), age };
+        let body = read_bounded(body).await?;
+        let stored = Stored { status: parts.status, headers: parts.headers, body, age };
         self.entries.insert((scope.to_owned(), key.to_owned()), stored);
         Ok(())
     }
@@ -129,6 +123,21 @@ fn freshness(headers: &http::HeaderMap) -> Option<Duration> {
     }
     let age = Duration::from_secs(shared.or(private)?).min(MAX_AGE);
     (!age.is_zero()).then_some(age)
+}
+
+/// Reads a body that is about to be kept.
+async fn read_bounded(mut body: Body) -> Result<Bytes, HostError> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| HostError::type_error("the body to cache could not be read"))?;
+        if let Ok(data) = frame.into_data() {
+            if bytes.len() + data.len() > MAX_BODY {
+                return Err(HostError::type_error(format!("a cached body may have at most {MAX_BODY} bytes")));
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 #[cfg(test)]

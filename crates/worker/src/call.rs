@@ -81,13 +81,7 @@ pub struct CallError {
 
 impl CallError {
     pub(crate) fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            stack: String::new(),
-            pass_through: false,
-            report: CallReport::default(),
-        }
+        Self { kind, message: message.into(), stack: String::new(), pass_through: false, report: CallReport::default() }
     }
 }
 

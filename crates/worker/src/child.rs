@@ -105,9 +105,9 @@ impl Output {
         for _ in 0..MAX_ROUNDS {
             let mut refused = Vec::new();
             for message in std::mem::take(&mut self.messages) {
-                if let Err(message) = self.push(&mut frame, message) {
+                if !self.push(&mut frame, &message) {
                     refused.extend(substitute(message, &mut |message| {
-                        let _ = self.push(&mut frame, message);
+                        self.push(&mut frame, &message);
                     }));
                 }
             }
@@ -123,19 +123,19 @@ impl Output {
         codec::finish_frame(&mut self.buffer, frame, Progress { handled: self.handled, cpu_us: own_cpu_us() });
     }
 
-    /// Appends a message, in a new frame if the current one is full. A message no frame can hold comes back.
-    fn push(&mut self, frame: &mut usize, message: FromWorker) -> Result<(), FromWorker> {
-        match codec::push_from_worker(&mut self.buffer, *frame, &message) {
-            Ok(()) => return Ok(()),
+    /// Appends a message, in a new frame if the current one is full. False if no frame can hold it.
+    fn push(&mut self, frame: &mut usize, message: &FromWorker) -> bool {
+        match codec::push_from_worker(&mut self.buffer, *frame, message) {
+            Ok(()) => return true,
             Err(FrameError::TooLarge) if !codec::frame_is_empty(&self.buffer, *frame) => {}
-            Err(FrameError::TooLarge | FrameError::Malformed) => return Err(message),
+            Err(FrameError::TooLarge | FrameError::Malformed) => return false,
         }
         codec::finish_frame(&mut self.buffer, *frame, Progress { handled: self.handled, cpu_us: own_cpu_us() });
         // Written at once, so that a process never holds more than one frame; a failure shows at the next write.
         let _ = write_all(&self.buffer);
         self.buffer.clear();
         *frame = codec::start_frame(&mut self.buffer);
-        codec::push_from_worker(&mut self.buffer, *frame, &message).map_err(|_| message)
+        codec::push_from_worker(&mut self.buffer, *frame, message).is_ok()
     }
 
     fn reset(&mut self) {

@@ -64,11 +64,8 @@ pub(crate) fn frame_is_empty(buffer: &[u8], frame: usize) -> bool {
 /// Fills in the head of the frame that starts at `frame`.
 pub(crate) fn finish_frame(buffer: &mut [u8], frame: usize, progress: Progress) {
     let length = u32::try_from(buffer.len() - frame - LENGTH).unwrap_or(u32::MAX);
-    let head = length
-        .to_le_bytes()
-        .into_iter()
-        .chain(progress.handled.to_le_bytes())
-        .chain(progress.cpu_us.to_le_bytes());
+    let head =
+        length.to_le_bytes().into_iter().chain(progress.handled.to_le_bytes()).chain(progress.cpu_us.to_le_bytes());
     for (place, byte) in buffer.iter_mut().skip(frame).zip(head) {
         *place = byte;
     }

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{IoSlice, IoSliceMut};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,13 +30,26 @@ pub(crate) struct Fork {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// The engine is warm and the zygote has locked itself down.
-    Ready { landlock: Landlock },
+    Ready {
+        landlock: Landlock,
+    },
     /// The zygote gives up; the text says why.
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
     /// Comes with the child's pidfd.
-    Forked { serial: u64, pid: i32 },
-    ForkFailed { serial: u64, message: String },
-    Ended { serial: u64, end: End },
+    Forked {
+        serial: u64,
+        pid: i32,
+    },
+    ForkFailed {
+        serial: u64,
+        message: String,
+    },
+    Ended {
+        serial: u64,
+        end: End,
+    },
 }
 
 /// How a process ended.
@@ -64,12 +77,13 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Opti
     let mut bytes = [0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let fd = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut fd = None;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            fd = fds.last();
+        }
+    }
     if received.bytes == 0 {
         return Ok(None);
     }

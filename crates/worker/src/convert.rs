@@ -41,7 +41,12 @@ pub(crate) fn request_head(request: &http::request::Parts, cf: &str, body: Optio
 }
 
 /// Describes a response to the script.
-pub(crate) fn response_head(response: &http::response::Parts, body: BodySource, url: &str, redirected: bool) -> ResponseHead {
+pub(crate) fn response_head(
+    response: &http::response::Parts,
+    body: BodySource,
+    url: &str,
+    redirected: bool,
+) -> ResponseHead {
     ResponseHead {
         status: response.status.as_u16(),
         status_text: response.status.canonical_reason().unwrap_or_default().to_owned(),

@@ -44,12 +44,7 @@ pub(crate) enum Step {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        process: Arc<Process>,
-        shared: Arc<CallShared>,
-        started: Started,
-        active: ActiveGuard,
-    ) -> Self {
+    pub(crate) fn new(process: Arc<Process>, shared: Arc<CallShared>, started: Started, active: ActiveGuard) -> Self {
         let operations = FuturesUnordered::new();
         Self { process, shared, started, operations, cpu_us: 0, settled: false, _active: active }
     }

@@ -13,7 +13,9 @@ const MAX_PATTERNS: usize = 256;
 /// Why a list of patterns is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
-    #[error("`{0}` is not a host pattern: expected `example.com`, `*.example.com`, optionally with `https://` before and `:port` after")]
+    #[error(
+        "`{0}` is not a host pattern: expected `example.com`, `*.example.com`, optionally with `https://` before and `:port` after"
+    )]
     Pattern(String),
     #[error("more than {MAX_PATTERNS} patterns")]
     TooMany,
@@ -247,7 +249,20 @@ mod tests {
 
     #[test]
     fn patterns_that_mean_nothing_are_refused() {
-        for text in ["", "*.", "*.*", "a..b", "exa mple.com", "ftp://a.com", "a.com/path", "a.com:0", "a.com:99999", "*a.com", "a.*.com", "user@a.com"] {
+        for text in [
+            "",
+            "*.",
+            "*.*",
+            "a..b",
+            "exa mple.com",
+            "ftp://a.com",
+            "a.com/path",
+            "a.com:0",
+            "a.com:99999",
+            "*a.com",
+            "a.*.com",
+            "user@a.com",
+        ] {
             assert_eq!(EgressList::parse([text]), Err(EgressError::Pattern(text.to_owned())), "{text}");
         }
     }

@@ -162,20 +162,16 @@ impl Zygote {
             .kill_on_drop(true)
             .spawn()
             .map_err(StartError::Spawn)?;
-        let zygote = Self {
-            control,
-            waiting: Mutex::default(),
-            running: Mutex::default(),
-            dead: CancellationToken::new(),
-        };
+        let zygote =
+            Self { control, waiting: Mutex::default(), running: Mutex::default(), dead: CancellationToken::new() };
         let ready = tokio::time::timeout(READY, zygote.receive()).await;
         match ready {
             Ok(Ok(Some((Report::Ready { landlock }, _)))) => Ok((zygote, child, landlock)),
             Ok(Ok(Some((Report::Failed { message }, _)))) => Err(StartError::NotReady(message)),
             Ok(Ok(Some(_))) => Err(StartError::NotReady("its first message is not `ready`".into())),
-            Ok(Ok(None)) => Err(StartError::NotReady(
-                "it ended at once; does its main begin with worker::run_if_zygote()?".into(),
-            )),
+            Ok(Ok(None)) => {
+                Err(StartError::NotReady("it ended at once; does its main begin with worker::run_if_zygote()?".into()))
+            }
             Ok(Err(error)) => Err(StartError::Spawn(error)),
             Err(_) => Err(StartError::NotReady("it does not answer".into())),
         }

@@ -37,9 +37,15 @@ pub mod zygote;
 pub use cache::ResponseCache;
 pub use call::{Answer, Call, CallError, CallErrorKind, CallReport, Finished, LogLine, Reply};
 pub use egress::{EgressError, EgressList};
-pub use host::{Body, BoxError, BoxFuture, CallContext, EventKind, FetchTarget, Host, HostError, KvPage, KvWrite, empty_body, full_body};
+pub use host::{
+    Body, BoxError, BoxFuture, CallContext, EventKind, FetchTarget, Host, HostError, KvPage, KvWrite, empty_body,
+    full_body,
+};
 pub use limiter::{RateLimiter, RateSpec};
 pub use pool::{Runtime, RuntimeConfig, RuntimeStats, StartError};
 pub use sandbox::Landlock;
 pub use script::{Binding, Script, ScriptKey};
 pub use zygote::run_if_zygote;
+
+/// The types of the Worker contract, for authors: `portunus.d.ts`.
+pub const TYPES: &str = include_str!("../types/portunus.d.ts");

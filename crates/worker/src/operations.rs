@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, COOKIE, LOCATION};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, COOKIE, LOCATION,
+};
 use http::{Method, StatusCode};
 use url::{Position, Url};
 
@@ -50,7 +52,9 @@ pub(crate) fn begin(shared: &Arc<CallShared>, operation: Operation) -> BoxFuture
             shared.bodies.cancel(body);
             Box::pin(std::future::ready(Ok(OperationResult::Unit)))
         }
-        Operation::Fetch { request, incoming } => send(shared, request, move |shared, url| fetch_target(shared, url, incoming)),
+        Operation::Fetch { request, incoming } => {
+            send(shared, request, move |shared, url| fetch_target(shared, url, incoming))
+        }
         Operation::Service { binding, request } => match binding_of(shared, &binding) {
             Some(Binding::Service(service)) => {
                 let service = service.clone();
@@ -252,8 +256,7 @@ fn send(
         return failed(HostError { name: "Error", message: "too many subrequests".into() });
     }
     let redirect = request.redirect;
-    let prepared = Outgoing::parse(&request)
-        .and_then(|outgoing| Ok((body_from(shared, request.body)?, outgoing)));
+    let prepared = Outgoing::parse(&request).and_then(|outgoing| Ok((body_from(shared, request.body)?, outgoing)));
     let shared = Arc::clone(shared);
     Box::pin(async move {
         let ((body, replay), outgoing) = prepared?;

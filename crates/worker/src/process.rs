@@ -526,7 +526,7 @@ impl Process {
         let reported_us = self.reported_us.load(Ordering::Acquire);
         let cpu_us = watch::cpu_clock_us(self.pid)?;
         let (depth, busy) = self.backlog(now);
-                let loaded = self.is_loaded.load(Ordering::Acquire);
+        let loaded = self.is_loaded.load(Ordering::Acquire);
         let ruling = watch::judge(Reading {
             cpu_us,
             reported_us,

@@ -90,10 +90,20 @@ pub struct Limits {
 pub enum ToWorker {
     /// The first message of a process; answered by `Loaded` or `LoadFailed`.
     Load(Load),
-    Invoke { call: CallId, now_ms: f64, event: Event },
-    Resolve { op: OpId, now_ms: f64, result: Result<OperationResult, OperationError> },
+    Invoke {
+        call: CallId,
+        now_ms: f64,
+        event: Event,
+    },
+    Resolve {
+        op: OpId,
+        now_ms: f64,
+        result: Result<OperationResult, OperationError>,
+    },
     /// The caller is gone or out of time: abort the call's `request.signal`, forget the call, answer nothing more for it.
-    Cancel { call: CallId },
+    Cancel {
+        call: CallId,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,16 +137,38 @@ pub struct QueueMessage {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum FromWorker {
     /// The module evaluated; the handlers its default export has (`fetch`, `scheduled`, `queue`).
-    Loaded { handlers: Vec<String> },
+    Loaded {
+        handlers: Vec<String>,
+    },
     LoadFailed(ScriptError),
-    HostCall { call: CallId, op: OpId, operation: Operation },
+    HostCall {
+        call: CallId,
+        op: OpId,
+        operation: Operation,
+    },
     /// The handler's promise settled with a value. `waitUntil` work may go on until `Settled`.
-    Done { call: CallId, outcome: Outcome, cpu_us: u64 },
+    Done {
+        call: CallId,
+        outcome: Outcome,
+        cpu_us: u64,
+    },
     /// The handler threw, rejected or broke a limit.
-    Fail { call: CallId, error: ScriptError, cpu_us: u64, pass_through: bool },
+    Fail {
+        call: CallId,
+        error: ScriptError,
+        cpu_us: u64,
+        pass_through: bool,
+    },
     /// Every `waitUntil` promise and script-side body of the call has settled. Always the last message of a call.
-    Settled { call: CallId, cpu_us: u64 },
-    Log { call: Option<CallId>, level: LogLevel, message: String },
+    Settled {
+        call: CallId,
+        cpu_us: u64,
+    },
+    Log {
+        call: Option<CallId>,
+        level: LogLevel,
+        message: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,23 +205,70 @@ pub enum ScriptErrorKind {
 pub enum Operation {
     /// Global `fetch`. `incoming` is true when the request being sent is the one the handler was given (`fetch(request)`):
     /// the host sends it to the real origin without applying the egress list.
-    Fetch { request: OutgoingRequest, incoming: bool },
+    Fetch {
+        request: OutgoingRequest,
+        incoming: bool,
+    },
     /// `env.NAME.fetch`.
-    Service { binding: String, request: OutgoingRequest },
+    Service {
+        binding: String,
+        request: OutgoingRequest,
+    },
     /// Reads the next chunk of a host-side body; answered by `Chunk`.
-    BodyRead { body: BodyId },
-    BodyCancel { body: BodyId },
+    BodyRead {
+        body: BodyId,
+    },
+    BodyCancel {
+        body: BodyId,
+    },
     /// One chunk of a script-side stream; answered by `Unit` when the consumer has room. `error` ends it abnormally.
-    BodyWrite { body: BodyId, #[serde(with = "serde_bytes")] chunk: Vec<u8>, end: bool, error: Option<String> },
-    KvGet { binding: String, key: String },
-    KvPut { binding: String, key: String, #[serde(with = "serde_bytes")] value: Vec<u8>, metadata: Option<String>, expiration_ttl_s: Option<u64>, expiration_s: Option<u64> },
-    KvDelete { binding: String, key: String },
-    KvList { binding: String, prefix: String, limit: u32, cursor: Option<String> },
-    RateLimit { binding: String, key: String },
-    CacheMatch { key: String },
-    CachePut { key: String, response: ResponseHead },
-    CacheDelete { key: String },
-    Sleep { ms: u32 },
+    BodyWrite {
+        body: BodyId,
+        #[serde(with = "serde_bytes")]
+        chunk: Vec<u8>,
+        end: bool,
+        error: Option<String>,
+    },
+    KvGet {
+        binding: String,
+        key: String,
+    },
+    KvPut {
+        binding: String,
+        key: String,
+        #[serde(with = "serde_bytes")]
+        value: Vec<u8>,
+        metadata: Option<String>,
+        expiration_ttl_s: Option<u64>,
+        expiration_s: Option<u64>,
+    },
+    KvDelete {
+        binding: String,
+        key: String,
+    },
+    KvList {
+        binding: String,
+        prefix: String,
+        limit: u32,
+        cursor: Option<String>,
+    },
+    RateLimit {
+        binding: String,
+        key: String,
+    },
+    CacheMatch {
+        key: String,
+    },
+    CachePut {
+        key: String,
+        response: ResponseHead,
+    },
+    CacheDelete {
+        key: String,
+    },
+    Sleep {
+        ms: u32,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -225,7 +304,10 @@ pub enum OperationResult {
     /// `None` is the end of the body.
     Chunk(#[serde(with = "serde_bytes")] Option<Vec<u8>>),
     KvValue(Option<KvValue>),
-    KvKeys { keys: Vec<KvKey>, cursor: Option<String> },
+    KvKeys {
+        keys: Vec<KvKey>,
+        cursor: Option<String>,
+    },
     /// Whether the rate limit leaves room.
     Allowed(bool),
     CacheHit(Option<ResponseHead>),

@@ -7,9 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope,
-};
+use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
@@ -85,7 +83,11 @@ pub(crate) fn enter_zygote() -> Result<Landlock, SandboxError> {
 }
 
 /// Locks a child down around `socket`, which becomes its descriptor 0. Called right after the fork.
-pub(crate) fn enter_child(plan: &mut Plan, socket: std::os::fd::OwnedFd, memory_bytes: u64) -> Result<(), SandboxError> {
+pub(crate) fn enter_child(
+    plan: &mut Plan,
+    socket: std::os::fd::OwnedFd,
+    memory_bytes: u64,
+) -> Result<(), SandboxError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(errno("parent death signal"))?;
     // The zygote may have died before the line above; then no signal will ever come.
     if rustix::process::getppid() != Some(plan.zygote) {

@@ -107,7 +107,7 @@ impl Bodies {
     /// Opens a script-side body; nothing if the id is not one, or in use.
     pub(crate) fn open(&self, id: BodyId) -> Option<Body> {
         let mut script = self.script.lock();
-        if id % 2 == 0 || script.contains_key(&id) || script.len() >= MAX_OPEN {
+        if id.is_multiple_of(2) || script.contains_key(&id) || script.len() >= MAX_OPEN {
             return None;
         }
         let (sender, items) = mpsc::channel(QUEUE);
@@ -259,10 +259,11 @@ mod tests {
     }
 
     async fn read(bodies: &Bodies, id: u64) -> Option<usize> {
-        match bodies.read(id).await.unwrap() {
-            OperationResult::Chunk(chunk) => chunk.map(|chunk| chunk.len()),
-            other => panic!("{other:?}"),
-        }
+        let result = bodies.read(id).await.unwrap();
+        let OperationResult::Chunk(chunk) = result else {
+            panic!("{result:?}");
+        };
+        chunk.map(|chunk| chunk.len())
     }
 
     #[tokio::test]

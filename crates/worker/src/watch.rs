@@ -121,7 +121,11 @@ impl Shared {
     fn look(&self) -> Option<Duration> {
         let mut processes: Vec<Arc<Process>> = Vec::new();
         self.processes.lock().retain(|process| {
-            process.upgrade().filter(|process| !process.has_ended()).inspect(|process| processes.push(Arc::clone(process))).is_some()
+            process
+                .upgrade()
+                .filter(|process| !process.has_ended())
+                .inspect(|process| processes.push(Arc::clone(process)))
+                .is_some()
         });
         let now = Instant::now();
         processes.iter().filter_map(|process| process.inspect(now)).min()

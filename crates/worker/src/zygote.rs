@@ -177,9 +177,7 @@ impl<'a> Family<'a> {
         let _ = epoll::delete(&self.epoll, &pidfd);
         let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).ok().flatten();
         let end = status.map_or(End::Exited(-1), |status| {
-            status
-                .terminating_signal()
-                .map_or_else(|| End::Exited(status.exit_status().unwrap_or(-1)), End::Signalled)
+            status.terminating_signal().map_or_else(|| End::Exited(status.exit_status().unwrap_or(-1)), End::Signalled)
         });
         let _ = control::send(self.control, &Report::Ended { serial, end }, None);
     }

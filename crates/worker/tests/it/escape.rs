@@ -13,25 +13,74 @@ use crate::support::{hostile, script, text};
 /// System calls that end the process on the spot.
 const FORBIDDEN: &[&str] = &[
     // Files.
-    "openat", "openat2", "openat-proc", "readlinkat", "getdents", "statx", "unlinkat", "mount", "chroot",
+    "openat",
+    "openat2",
+    "openat-proc",
+    "readlinkat",
+    "getdents",
+    "statx",
+    "unlinkat",
+    "mount",
+    "chroot",
     // Network.
-    "socket", "socket-unix", "socketpair", "connect", "sendmsg", "recvmsg",
+    "socket",
+    "socket-unix",
+    "socketpair",
+    "connect",
+    "sendmsg",
+    "recvmsg",
     // Processes.
-    "clone", "clone3", "execve", "execveat", "kill", "kill-all", "tgkill-other", "tgkill-own-stop", "pidfd-open",
-    "ptrace", "process-vm-readv",
+    "clone",
+    "clone3",
+    "execve",
+    "execveat",
+    "kill",
+    "kill-all",
+    "tgkill-other",
+    "tgkill-own-stop",
+    "pidfd-open",
+    "ptrace",
+    "process-vm-readv",
     // Privileges and the sandbox itself.
-    "setuid", "capset", "prctl-dumpable", "prctl-death-signal", "seccomp", "prlimit", "unshare", "setns",
+    "setuid",
+    "capset",
+    "prctl-dumpable",
+    "prctl-death-signal",
+    "seccomp",
+    "prlimit",
+    "unshare",
+    "setns",
     "personality",
     // Kernel surface.
-    "bpf", "io-uring-setup", "userfaultfd", "perf-event-open", "keyctl", "reboot", "shmget",
+    "bpf",
+    "io-uring-setup",
+    "userfaultfd",
+    "perf-event-open",
+    "keyctl",
+    "reboot",
+    "shmget",
     // Descriptors.
-    "memfd-create", "memfd-secret", "dup", "fcntl", "ioctl", "eventfd", "epoll", "pipe", "read-other",
+    "memfd-create",
+    "memfd-secret",
+    "dup",
+    "fcntl",
+    "ioctl",
+    "eventfd",
+    "epoll",
+    "pipe",
+    "read-other",
     // Executable or foreign memory.
-    "mmap-exec", "mmap-file", "mprotect-exec", "pkey-mprotect",
+    "mmap-exec",
+    "mmap-file",
+    "mprotect-exec",
+    "pkey-mprotect",
     // Time and signals.
-    "nanosleep", "settimer", "sigaction",
+    "nanosleep",
+    "settimer",
+    "sigaction",
     // The other entries into the kernel.
-    "compat-int80", "x32-open",
+    "compat-int80",
+    "x32-open",
 ];
 
 #[tokio::test]
@@ -120,7 +169,10 @@ async fn floods_are_bounded() {
     let mut script = script("floods", "");
     script.limits.cpu_ms = 20_000;
     let script = Arc::new(script);
-    assert_eq!(text(&runtime, &script, "syscall/write-stderr").await.unwrap(), "refused: Bad file descriptor (os error 9)");
+    assert_eq!(
+        text(&runtime, &script, "syscall/write-stderr").await.unwrap(),
+        "refused: Bad file descriptor (os error 9)"
+    );
     let reply = crate::support::fetch(&runtime, &script, "wire/log-flood").await.unwrap();
     let bytes: usize = reply.report.logs.iter().map(|line| line.message.len()).sum();
     assert!(bytes < 1 << 20, "{bytes} bytes of log were kept");
@@ -129,7 +181,10 @@ async fn floods_are_bounded() {
     let refused = text(&runtime, &script, "flood-operations").await.unwrap();
     assert!(refused.contains("Ok(") || refused.contains("too many operations"), "{refused}");
     assert_eq!(text(&runtime, &script, "wire/answer-often").await.unwrap(), "", "the first answer stands");
-    assert_eq!(text(&runtime, &script, "wire/broken-stream").await.unwrap(), "broken body: the worker ended before its body did");
+    assert_eq!(
+        text(&runtime, &script, "wire/broken-stream").await.unwrap(),
+        "broken body: the worker ended before its body did"
+    );
     assert_eq!(text(&runtime, &script, "ok").await.unwrap(), "ok");
 }
 

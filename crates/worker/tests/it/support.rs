@@ -8,8 +8,8 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use portunus_worker::protocol::{Isolation, KvValue, Limits, LogLevel, Module};
 use portunus_worker::{
-    Answer, Binding, Body, BoxFuture, Call, CallContext, CallError, EgressList, FetchTarget, Host, HostError,
-    Reply, Runtime, RuntimeConfig, Script, ScriptKey, empty_body, full_body,
+    Answer, Binding, Body, BoxFuture, Call, CallContext, CallError, EgressList, FetchTarget, Host, HostError, Reply,
+    Runtime, RuntimeConfig, Script, ScriptKey, empty_body, full_body,
 };
 
 /// Long enough for a starved machine; only what never happens waits for it.
@@ -63,10 +63,11 @@ pub(crate) async fn text(runtime: &Runtime, script: &Arc<Script>, path: &str) ->
     let Answer::Response(response) = reply.answer else {
         panic!("not a response: {:?}", reply.answer);
     };
-    let body = response.into_body().collect().await.map_or_else(
-        |error| format!("broken body: {error}").into(),
-        http_body_util::Collected::to_bytes,
-    );
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_or_else(|error| format!("broken body: {error}").into(), http_body_util::Collected::to_bytes);
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
