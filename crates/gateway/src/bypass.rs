@@ -139,7 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn the_default_list_compiles() {
-        BypassList::compile(&default_entries()).unwrap();
+    fn the_default_list_compiles_and_is_documented() {
+        let page = include_str!("../../../docs/do-not-inspect.md");
+        let entries = default_entries();
+        BypassList::compile(&entries).unwrap();
+        for entry in entries {
+            assert!(page.contains(&format!("`{}`", entry.pattern)), "{}", entry.pattern);
+        }
     }
 }
