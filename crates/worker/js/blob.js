@@ -8,7 +8,15 @@
   let bytesOfBlob;
   class Blob {
     #bytes; #type;
-    static { bytesOfBlob = (blob) => blob.#bytes; }
+    static {
+      bytesOfBlob = (blob) => blob.#bytes;
+      // A blob whose type comes from a header, which may hold what the constructor would refuse.
+      internals.typedBlob = (bytes, type) => {
+        const blob = new Blob([bytes]);
+        blob.#type = type;
+        return blob;
+      };
+    }
     constructor(parts = undefined, options = undefined) {
       const { type = "", endings = "transparent" } = internals.dictionary(options, "options");
       if (endings !== "transparent" && endings !== "native") throw new TypeError("invalid endings");

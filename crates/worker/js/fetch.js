@@ -178,7 +178,7 @@
       async bytes() { return (await readAll(bodyOf(this))).slice(); },
       async blob() {
         const headers = headersOf(this);
-        return new Blob([await readAll(bodyOf(this))], { type: host.mimeType(headers) ?? "" });
+        return internals.typedBlob(await readAll(bodyOf(this)), host.mimeType(headers) ?? "");
       },
       async formData() {
         const headers = headersOf(this);

@@ -94,7 +94,10 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Object<'js>) -> Result<()> {
     let crypto = Object::new(ctx.clone())?;
     crypto.set("random", Function::new(ctx.clone(), random)?)?;
     crypto.set("digest", Function::new(ctx.clone(), digest_bytes)?)?;
-    crypto.set("equal", Function::new(ctx.clone(), |a: Bytes, b: Bytes| constant_time::verify_slices_are_equal(&a.0, &b.0).is_ok())?)?;
+    crypto.set(
+        "equal",
+        Function::new(ctx.clone(), |a: Bytes, b: Bytes| constant_time::verify_slices_are_equal(&a.0, &b.0).is_ok())?,
+    )?;
     crypto.set("importKey", Function::new(ctx.clone(), import_key)?)?;
     crypto.set("importRsa", Function::new(ctx.clone(), import_rsa)?)?;
     crypto.set("exportKey", Function::new(ctx.clone(), export_key)?)?;
@@ -175,8 +178,12 @@ impl Curve {
 
     fn ecdsa(self, hash: &str) -> Outcome<(&'static EcdsaSigningAlgorithm, &'static EcdsaVerificationAlgorithm)> {
         match (self, hash) {
-            (Self::P256, "SHA-256") => Ok((&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &signature::ECDSA_P256_SHA256_FIXED)),
-            (Self::P384, "SHA-384") => Ok((&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &signature::ECDSA_P384_SHA384_FIXED)),
+            (Self::P256, "SHA-256") => {
+                Ok((&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &signature::ECDSA_P256_SHA256_FIXED))
+            }
+            (Self::P384, "SHA-384") => {
+                Ok((&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &signature::ECDSA_P384_SHA384_FIXED))
+            }
             _ => Err(Failure::NotSupported),
         }
     }
@@ -391,7 +398,8 @@ fn rsa_algorithms(scheme: &str, hash: &str) -> Outcome<(&'static dyn RsaEncoding
 }
 
 fn sign<'js>(ctx: Ctx<'js>, key: Class<'js, NativeKey>, scheme: Usv, hash: Usv, data: Bytes) -> Result<Value<'js>> {
-    let made = sign_bytes(&key.borrow().material, &scheme.0, &hash.0, &data.0).map_err(|failure| failure.throw(&ctx))?;
+    let made =
+        sign_bytes(&key.borrow().material, &scheme.0, &hash.0, &data.0).map_err(|failure| failure.throw(&ctx))?;
     buffer(&ctx, &made)
 }
 

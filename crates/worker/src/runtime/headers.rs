@@ -189,7 +189,10 @@ fn field_name(ctx: &Ctx<'_>, name: Latin) -> Result<String> {
 }
 
 fn field_value(ctx: &Ctx<'_>, value: Latin) -> Result<Vec<u8>> {
-    let trimmed = value.0.trim_ascii().to_vec();
+    let is_space = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' ');
+    let start = value.0.iter().position(|byte| !is_space(byte)).unwrap_or(value.0.len());
+    let end = value.0.iter().rposition(|byte| !is_space(byte)).map_or(start, |at| at + 1);
+    let trimmed = value.0[start..end].to_vec();
     if trimmed.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
         return Err(Exception::throw_type(ctx, "invalid header value"));
     }
@@ -204,7 +207,10 @@ pub(super) fn is_token(byte: u8) -> bool {
 pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Object<'js>) -> Result<()> {
     Class::<Headers>::define(&ctx.globals())?;
     host.set("headerList", Function::new(ctx.clone(), header_list)?)?;
-    host.set("freezeHeaders", Function::new(ctx.clone(), |headers: Class<'_, Headers>| headers.borrow_mut().frozen = true)?)
+    host.set(
+        "freezeHeaders",
+        Function::new(ctx.clone(), |headers: Class<'_, Headers>| headers.borrow_mut().frozen = true)?,
+    )
 }
 
 fn header_list<'js>(ctx: Ctx<'js>, headers: Class<'js, Headers>) -> Result<Array<'js>> {
@@ -217,4 +223,3 @@ fn header_list<'js>(ctx: Ctx<'js>, headers: Class<'js, Headers>) -> Result<Array
     }
     Ok(list)
 }
-

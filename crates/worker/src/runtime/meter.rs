@@ -78,7 +78,10 @@ impl Meter {
 }
 
 fn stops_at_once(kind: ScriptErrorKind) -> bool {
-    matches!(kind, ScriptErrorKind::Cpu | ScriptErrorKind::Memory | ScriptErrorKind::Subrequests | ScriptErrorKind::Output)
+    matches!(
+        kind,
+        ScriptErrorKind::Cpu | ScriptErrorKind::Memory | ScriptErrorKind::Subrequests | ScriptErrorKind::Output
+    )
 }
 
 /// CPU time of this thread in nanoseconds.

@@ -6,8 +6,11 @@
 //!
 //! Invariant: after [`Engine::handle`] returns no script code is runnable, unless the engine is [`Engine::spent`].
 
+mod address;
 mod crypto;
 mod headers;
+mod host;
+mod html;
 mod meter;
 mod mime;
 mod modules;
@@ -50,6 +53,8 @@ const PRELUDE: &[(&str, &str)] = &[
     ("fetch.js", include_str!("../../js/fetch.js")),
     ("globals.js", include_str!("../../js/globals.js")),
     ("crypto.js", include_str!("../../js/crypto.js")),
+    ("urlpattern.js", include_str!("../../js/urlpattern.js")),
+    ("html.js", include_str!("../../js/html.js")),
     ("invoke.js", include_str!("../../js/invoke.js")),
 ];
 const HARDEN: (&str, &str) = ("harden.js", include_str!("../../js/harden.js"));
@@ -271,7 +276,8 @@ impl Realm {
             out.retain(|message| !is_answer(message));
             out.push(FromWorker::LoadFailed(state.error(kind, limit_message(kind), "")));
         } else if !out.iter().skip(first.min(out.len())).any(is_answer) {
-            let message = failure.unwrap_or_else(|| "the module waits at its top level for something that never happens".to_owned());
+            let message = failure
+                .unwrap_or_else(|| "the module waits at its top level for something that never happens".to_owned());
             out.push(FromWorker::LoadFailed(state.error(ScriptErrorKind::Exception, &message, "")));
         }
     }
@@ -380,6 +386,7 @@ fn prelude(ctx: &Ctx<'_>, state: &Rc<State>, frozen: bool) -> Result<Hooks, Engi
     self::url::install(ctx, &host).map_err(start)?;
     text::install(ctx, &host).map_err(start)?;
     crypto::install(ctx, &host).map_err(start)?;
+    html::install(ctx, &host).map_err(start)?;
     let mut parts: Vec<(&'static str, &'static str)> = PRELUDE.to_vec();
     if frozen {
         parts.push(HARDEN);
@@ -465,7 +472,9 @@ fn describe(ctx: &Ctx<'_>, error: &rquickjs::Error) -> String {
         return error.to_string();
     }
     let caught = ctx.catch();
-    let Some(exception) = caught.as_exception() else { return "the script threw a value that is not an error".to_owned() };
+    let Some(exception) = caught.as_exception() else {
+        return "the script threw a value that is not an error".to_owned();
+    };
     format!("{}\n{}", exception.message().unwrap_or_default(), exception.stack().unwrap_or_default())
 }
 
@@ -490,7 +499,10 @@ fn link(modules: &[crate::protocol::Module]) -> Result<Vec<Linked>, ScriptError>
     for module in modules {
         let code = data_module(&module.name, &module.code).unwrap_or_else(|| module.code.clone());
         let made = modules::factory(&code).map_err(|error| {
-            syntax(format!("SyntaxError: {}", error.message), format!("    at {}:{}:{}\n{}", module.name, error.line, error.column, error.snippet))
+            syntax(
+                format!("SyntaxError: {}", error.message),
+                format!("    at {}:{}:{}\n{}", module.name, error.line, error.column, error.snippet),
+            )
         })?;
         let mut imports = Vec::with_capacity(made.requests.len());
         for request in &made.requests {
@@ -499,7 +511,13 @@ fn link(modules: &[crate::protocol::Module]) -> Result<Vec<Linked>, ScriptError>
             })?;
             imports.push(place);
         }
-        linked.push(Linked { name: module.name.clone(), code: made.code, imports, stars: made.stars, waits: made.waits });
+        linked.push(Linked {
+            name: module.name.clone(),
+            code: made.code,
+            imports,
+            stars: made.stars,
+            waits: made.waits,
+        });
     }
     Ok(linked)
 }

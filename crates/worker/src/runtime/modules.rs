@@ -267,9 +267,15 @@ mod tests {
         for (source, expected) in [
             ("export default { a: 1 }", "get \"default\"() { return default$p; }, }); const default$p = { a: 1 };"),
             ("export default function f() {}", "get \"default\"() { return f; }, });                function f() {}"),
-            ("import {a as b} from './m'; b(1); const c = {b};", "imports$p[0][\"a\"](1); const c = {b: imports$p[0][\"a\"]};"),
+            (
+                "import {a as b} from './m'; b(1); const c = {b};",
+                "imports$p[0][\"a\"](1); const c = {b: imports$p[0][\"a\"]};",
+            ),
             ("import d, * as n from './m'; d; n.x", "imports$p[0][\"default\"]; imports$p[0].x"),
-            ("export const {x, y: [z]} = o;", "get \"x\"() { return x; }, get \"z\"() { return z; }, });        const {x, y: [z]} = o;"),
+            (
+                "export const {x, y: [z]} = o;",
+                "get \"x\"() { return x; }, get \"z\"() { return z; }, });        const {x, y: [z]} = o;",
+            ),
             ("import {a} from './m'; export {a as q}", "get \"q\"() { return imports$p[0][\"a\"]; }"),
             ("export * from './m'; export {k as \"s t\"} from './n'", "get \"s t\"() { return imports$p[1][\"k\"]; }"),
             ("const m = await import('./m');", "(async function"),
@@ -291,7 +297,8 @@ mod tests {
 
     #[test]
     fn text_that_closes_the_wrapper_is_refused() {
-        for source in ["}); globalThis.x = 1; (function () {", "return 1", "export {missing}", "import a from", "await"] {
+        for source in ["}); globalThis.x = 1; (function () {", "return 1", "export {missing}", "import a from", "await"]
+        {
             assert!(factory(source).is_err(), "{source}");
         }
     }

@@ -14,7 +14,7 @@ use super::headers::Headers;
 use super::meter::Meter;
 use super::value::{Bytes, Usv};
 use crate::protocol::{
-    BodyId, BodySource, CallId, FromWorker, Limits, LogLevel, MAX_CHUNK, OpId, Operation, OutgoingRequest, Outcome,
+    BodyId, BodySource, CallId, FromWorker, Limits, LogLevel, MAX_CHUNK, OpId, Operation, Outcome, OutgoingRequest,
     Redirect, ResponseHead, ScriptError, ScriptErrorKind,
 };
 use crate::typescript::SourceMap;
@@ -201,7 +201,8 @@ impl State {
         if maps.is_empty() {
             return stack.to_owned();
         }
-        let lines: Vec<String> = stack.lines().map(|line| remap_line(&maps, line).unwrap_or_else(|| line.to_owned())).collect();
+        let lines: Vec<String> =
+            stack.lines().map(|line| remap_line(&maps, line).unwrap_or_else(|| line.to_owned())).collect();
         lines.join("\n")
     }
 
@@ -360,7 +361,12 @@ fn install_requests<'js>(host: Host<'_, 'js>) -> Result<()> {
         let body = id_from(&ctx, body)?;
         state.operation(&ctx, Operation::BodyCancel { body }).map(id_number)
     });
-    define!(host, "bodyWrite", |state, ctx: Ctx<'js>, body: Value<'js>, chunk: Bytes, end: bool, error: Opt<Value<'js>>| {
+    define!(host, "bodyWrite", |state,
+                                ctx: Ctx<'js>,
+                                body: Value<'js>,
+                                chunk: Bytes,
+                                end: bool,
+                                error: Opt<Value<'js>>| {
         let body = id_from(&ctx, body)?;
         let mut chunk = chunk.0;
         chunk.truncate(MAX_CHUNK);
@@ -381,8 +387,14 @@ fn install_storage<'js>(host: Host<'_, 'js>) -> Result<()> {
     define!(host, "kvGet", |state, ctx: Ctx<'js>, binding: Usv, key: Usv| {
         state.operation(&ctx, Operation::KvGet { binding: binding.0, key: key.0 }).map(id_number)
     });
-    define!(host, "kvPut", |state, ctx: Ctx<'js>, binding: Usv, key: Usv, value: Bytes, metadata: Option<Usv>,
-        ttl: Option<f64>, until: Option<f64>| {
+    define!(host, "kvPut", |state,
+                            ctx: Ctx<'js>,
+                            binding: Usv,
+                            key: Usv,
+                            value: Bytes,
+                            metadata: Option<Usv>,
+                            ttl: Option<f64>,
+                            until: Option<f64>| {
         state.count_output(&ctx, value.0.len())?;
         let operation = Operation::KvPut {
             binding: binding.0,
@@ -410,8 +422,14 @@ fn install_storage<'js>(host: Host<'_, 'js>) -> Result<()> {
     define!(host, "cacheDelete", |state, ctx: Ctx<'js>, key: Usv| {
         state.operation(&ctx, Operation::CacheDelete { key: key.0 }).map(id_number)
     });
-    define!(host, "cachePut", |state, ctx: Ctx<'js>, key: Usv, status: u16, text: Usv, headers: Class<'js, Headers>,
-        kind: u8, body: Value<'js>| {
+    define!(host, "cachePut", |state,
+                               ctx: Ctx<'js>,
+                               key: Usv,
+                               status: u16,
+                               text: Usv,
+                               headers: Class<'js, Headers>,
+                               kind: u8,
+                               body: Value<'js>| {
         let response = ResponseHead {
             status,
             status_text: text.0,
@@ -425,7 +443,11 @@ fn install_storage<'js>(host: Host<'_, 'js>) -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and the prelude checked the range")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and the prelude checked the range"
+)]
 fn seconds(number: f64) -> u64 {
     number as u64
 }

@@ -22,7 +22,10 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Object<'js>) -> Result<()> {
     host.set("encodingName", Function::new(ctx.clone(), encoding_name)?)?;
     host.set("decoder", Function::new(ctx.clone(), decoder)?)?;
     host.set("decode", Function::new(ctx.clone(), decode)?)?;
-    host.set("atob", Function::new(ctx.clone(), |text: Usv| forgiving_base64(text.0.as_bytes()).map(|b| latin_text(&b)))?)?;
+    host.set(
+        "atob",
+        Function::new(ctx.clone(), |text: Usv| forgiving_base64(text.0.as_bytes()).map(|b| latin_text(&b)))?,
+    )?;
     host.set("btoa", Function::new(ctx.clone(), btoa)?)?;
     host.set("coder", Function::new(ctx.clone(), coder)?)?;
     host.set("code", Function::new(ctx.clone(), code)?)?;
@@ -67,11 +70,8 @@ fn decoder<'js>(ctx: Ctx<'js>, label: Usv, fatal: bool, keep_mark: bool) -> Resu
     let Some(encoding) = Encoding::for_label_no_replacement(label.0.as_bytes()) else {
         return Err(Exception::throw_range(&ctx, "unknown encoding label"));
     };
-    let decoder = if keep_mark {
-        encoding.new_decoder_without_bom_handling()
-    } else {
-        encoding.new_decoder_with_bom_removal()
-    };
+    let decoder =
+        if keep_mark { encoding.new_decoder_without_bom_handling() } else { encoding.new_decoder_with_bom_removal() };
     Class::instance(ctx, Decoding { decoder, fatal })
 }
 
@@ -194,7 +194,10 @@ fn mime_type<'js>(headers: Class<'js, Headers>) -> Option<String> {
     let headers = headers.borrow();
     let values: Vec<String> =
         headers.list.iter().filter(|(name, _)| name == "content-type").map(|(_, value)| latin_text(value)).collect();
-    (!values.is_empty()).then(|| values.join(", ")).and_then(|values| Mime::extract(&values)).map(|mime| mime.to_string())
+    (!values.is_empty())
+        .then(|| values.join(", "))
+        .and_then(|values| Mime::extract(&values))
+        .map(|mime| mime.to_string())
 }
 
 fn multipart_list<'js>(ctx: Ctx<'js>, body: Bytes, kind: Latin) -> Result<Value<'js>> {

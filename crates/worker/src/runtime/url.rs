@@ -1,17 +1,17 @@
-//! The `URL` and `URLSearchParams` classes over the `url` crate.
+//! The `URL` and `URLSearchParams` classes.
 //!
-//! Both look at one shared record, so a change through either shows in the other. Invariant: whatever the parser does
-//! with a hostile string, a panic included, ends as an exception in the script and leaves the record as it was.
+//! Both look at one shared record, so a change through either shows in the other. Invariant: a setter that fails leaves
+//! the record as it was, and no URL is longer than [`MAX_URL`].
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use rquickjs::class::Trace;
 use rquickjs::prelude::Opt;
 use rquickjs::{Array, Class, Ctx, Exception, Function, JsLifetime, Object, Result, Value};
-use url::{Url, form_urlencoded, quirks};
+use url::form_urlencoded;
 
+use super::address::Address;
 use super::headers::flat_texts;
 use super::value::Usv;
 
@@ -19,7 +19,7 @@ use super::value::Usv;
 const MAX_URL: usize = 64 << 10;
 
 struct Record {
-    url: Option<Url>,
+    url: Option<Address>,
     pairs: Option<Vec<(String, String)>>,
 }
 
@@ -27,7 +27,7 @@ impl Record {
     fn pairs(&mut self) -> &mut Vec<(String, String)> {
         let url = &self.url;
         self.pairs.get_or_insert_with(|| {
-            let query = url.as_ref().and_then(Url::query).unwrap_or_default();
+            let query = url.as_ref().and_then(|url| url.query.as_deref()).unwrap_or_default();
             form_urlencoded::parse(query.as_bytes()).into_owned().collect()
         })
     }
@@ -37,7 +37,7 @@ impl Record {
         let Some(pairs) = &self.pairs else { return };
         let query = serialize(pairs);
         if let Some(url) = &mut self.url {
-            url.set_query((!query.is_empty()).then_some(query.as_str()));
+            url.query = (!query.is_empty()).then_some(query);
         }
     }
 }
@@ -46,16 +46,12 @@ fn serialize(pairs: &[(String, String)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-/// Parses without ever panicking.
-pub(super) fn parse(text: &str, base: Option<&Url>) -> Option<Url> {
+/// Parses, within the bound on length.
+pub(super) fn parse(text: &str, base: Option<&Address>) -> Option<Address> {
     if text.len() > MAX_URL {
         return None;
     }
-    guarded(|| Url::options().base_url(base).parse(text).ok()).flatten()
-}
-
-fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(work)).ok()
+    Address::parse(text, base).ok()
 }
 
 #[derive(Trace, JsLifetime)]
@@ -67,26 +63,20 @@ pub(super) struct UrlObject<'js> {
 }
 
 impl UrlObject<'_> {
-    fn read<T>(&self, read: impl FnOnce(&Url) -> T) -> Option<T> {
-        self.record.borrow().url.as_ref().map(read)
+    fn part(&self, read: impl FnOnce(&Address) -> String) -> String {
+        self.record.borrow().url.as_ref().map(read).unwrap_or_default()
     }
 
-    fn part(&self, read: impl FnOnce(&Url) -> &str) -> String {
-        self.read(|url| read(url).to_owned()).unwrap_or_default()
-    }
-
-    /// Applies a setter to a copy and keeps it only when it came through.
-    fn write(&self, change: impl FnOnce(&mut Url)) {
-        let Some(mut url) = self.record.borrow().url.clone() else { return };
-        let changed = guarded(move || {
-            change(&mut url);
-            url
-        });
-        if let Some(url) = changed.filter(|url| url.as_str().len() <= MAX_URL) {
-            let mut record = self.record.borrow_mut();
-            record.url = Some(url);
-            record.pairs = None;
+    /// Applies a setter, which ignores what it cannot use.
+    fn write(&self, value: &str, change: impl FnOnce(&mut Address, &str)) {
+        if value.len() > MAX_URL {
+            return;
         }
+        let mut record = self.record.borrow_mut();
+        if let Some(url) = &mut record.url {
+            change(url, value);
+        }
+        record.pairs = None;
     }
 }
 
@@ -112,7 +102,7 @@ impl<'js> UrlObject<'js> {
 
     #[qjs(get, rename = "href", enumerable)]
     fn href(&self) -> String {
-        self.part(quirks::href)
+        self.part(Address::href)
     }
 
     #[qjs(set, rename = "href")]
@@ -126,97 +116,97 @@ impl<'js> UrlObject<'js> {
 
     #[qjs(get, rename = "origin", enumerable)]
     fn origin(&self) -> String {
-        self.read(quirks::origin).unwrap_or_default()
+        self.part(Address::origin)
     }
 
     #[qjs(get, rename = "protocol", enumerable)]
     fn protocol(&self) -> String {
-        self.part(quirks::protocol)
+        self.part(|url| format!("{}:", url.scheme))
     }
 
     #[qjs(set, rename = "protocol")]
     fn set_protocol(&mut self, value: Usv) {
-        self.write(|url| quirks::set_protocol(url, &value.0).unwrap_or_default());
+        self.write(&value.0, Address::set_protocol);
     }
 
     #[qjs(get, rename = "username", enumerable)]
     fn username(&self) -> String {
-        self.part(quirks::username)
+        self.part(|url| url.username.clone())
     }
 
     #[qjs(set, rename = "username")]
     fn set_username(&mut self, value: Usv) {
-        self.write(|url| quirks::set_username(url, &value.0).unwrap_or_default());
+        self.write(&value.0, Address::set_username);
     }
 
     #[qjs(get, rename = "password", enumerable)]
     fn password(&self) -> String {
-        self.part(quirks::password)
+        self.part(|url| url.password.clone())
     }
 
     #[qjs(set, rename = "password")]
     fn set_password(&mut self, value: Usv) {
-        self.write(|url| quirks::set_password(url, &value.0).unwrap_or_default());
+        self.write(&value.0, Address::set_password);
     }
 
     #[qjs(get, rename = "host", enumerable)]
     fn host(&self) -> String {
-        self.part(quirks::host)
+        self.part(Address::host_text)
     }
 
     #[qjs(set, rename = "host")]
     fn set_host(&mut self, value: Usv) {
-        self.write(|url| quirks::set_host(url, &value.0).unwrap_or_default());
+        self.write(&value.0, Address::set_host);
     }
 
     #[qjs(get, rename = "hostname", enumerable)]
     fn hostname(&self) -> String {
-        self.part(quirks::hostname)
+        self.part(|url| url.host.clone().unwrap_or_default())
     }
 
     #[qjs(set, rename = "hostname")]
     fn set_hostname(&mut self, value: Usv) {
-        self.write(|url| quirks::set_hostname(url, &value.0).unwrap_or_default());
+        self.write(&value.0, Address::set_hostname);
     }
 
     #[qjs(get, rename = "port", enumerable)]
     fn port(&self) -> String {
-        self.part(quirks::port)
+        self.part(|url| url.port.map(|port| port.to_string()).unwrap_or_default())
     }
 
     #[qjs(set, rename = "port")]
     fn set_port(&mut self, value: Usv) {
-        self.write(|url| quirks::set_port(url, &value.0).unwrap_or_default());
+        self.write(&value.0, Address::set_port);
     }
 
     #[qjs(get, rename = "pathname", enumerable)]
     fn pathname(&self) -> String {
-        self.part(quirks::pathname)
+        self.part(Address::pathname)
     }
 
     #[qjs(set, rename = "pathname")]
     fn set_pathname(&mut self, value: Usv) {
-        self.write(|url| quirks::set_pathname(url, &value.0));
+        self.write(&value.0, Address::set_pathname);
     }
 
     #[qjs(get, rename = "search", enumerable)]
     fn search(&self) -> String {
-        self.part(quirks::search)
+        self.part(|url| marked('?', url.query.as_deref()))
     }
 
     #[qjs(set, rename = "search")]
     fn set_search(&mut self, value: Usv) {
-        self.write(|url| quirks::set_search(url, &value.0));
+        self.write(&value.0, Address::set_search);
     }
 
     #[qjs(get, rename = "hash", enumerable)]
     fn hash(&self) -> String {
-        self.part(quirks::hash)
+        self.part(|url| marked('#', url.fragment.as_deref()))
     }
 
     #[qjs(set, rename = "hash")]
     fn set_hash(&mut self, value: Usv) {
-        self.write(|url| quirks::set_hash(url, &value.0));
+        self.write(&value.0, Address::set_hash);
     }
 
     #[qjs(get, rename = "searchParams", enumerable)]
@@ -240,7 +230,12 @@ impl<'js> UrlObject<'js> {
     }
 }
 
-fn resolve<'js>(ctx: &Ctx<'js>, text: &Usv, base: Opt<Value<'js>>) -> Result<Option<Url>> {
+/// A part with its mark, or nothing when it is empty.
+fn marked(mark: char, part: Option<&str>) -> String {
+    part.filter(|part| !part.is_empty()).map(|part| format!("{mark}{part}")).unwrap_or_default()
+}
+
+fn resolve<'js>(ctx: &Ctx<'js>, text: &Usv, base: Opt<Value<'js>>) -> Result<Option<Address>> {
     let Some(base) = base.0.filter(|base| !base.is_undefined()) else { return Ok(parse(&text.0, None)) };
     let base: Usv = rquickjs::FromJs::from_js(ctx, base)?;
     Ok(parse(&base.0, None).and_then(|base| parse(&text.0, Some(&base))))
@@ -286,7 +281,9 @@ impl SearchParams {
 
     fn delete(&self, name: Usv, value: Opt<Usv>) {
         let mut record = self.record.borrow_mut();
-        record.pairs().retain(|(known, held)| *known != name.0 || value.0.as_ref().is_some_and(|value| value.0 != *held));
+        record
+            .pairs()
+            .retain(|(known, held)| *known != name.0 || value.0.as_ref().is_some_and(|value| value.0 != *held));
         record.store();
     }
 
@@ -306,7 +303,10 @@ impl SearchParams {
 
     fn has(&self, name: Usv, value: Opt<Usv>) -> bool {
         let mut record = self.record.borrow_mut();
-        record.pairs().iter().any(|(known, held)| *known == name.0 && value.0.as_ref().is_none_or(|value| value.0 == *held))
+        record
+            .pairs()
+            .iter()
+            .any(|(known, held)| *known == name.0 && value.0.as_ref().is_none_or(|value| value.0 == *held))
     }
 
     fn set(&self, name: Usv, value: Usv) {
@@ -346,15 +346,15 @@ impl SearchParams {
 pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Object<'js>) -> Result<()> {
     Class::<UrlObject<'js>>::define(&ctx.globals())?;
     Class::<SearchParams>::define(&ctx.globals())?;
-    host.set("parseUrl", Function::new(ctx.clone(), |text: Usv| parse(&text.0, None).map(String::from))?)?;
+    host.set("parseUrl", Function::new(ctx.clone(), |text: Usv| parse(&text.0, None).map(|url| url.href()))?)?;
     host.set("requestUrl", Function::new(ctx.clone(), request_url)?)?;
     host.set("paramList", Function::new(ctx.clone(), param_list)?)
 }
 
 /// The URL of a request: absolute, without credentials.
 fn request_url<'js>(ctx: Ctx<'js>, text: Usv) -> Result<Value<'js>> {
-    match parse(&text.0, None).filter(|url| url.username().is_empty() && url.password().is_none()) {
-        Some(url) => rquickjs::IntoJs::into_js(url.as_str(), &ctx),
+    match parse(&text.0, None).filter(|url| url.username.is_empty() && url.password.is_empty()) {
+        Some(url) => rquickjs::IntoJs::into_js(url.href(), &ctx),
         None => Ok(Value::new_null(ctx)),
     }
 }

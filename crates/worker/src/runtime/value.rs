@@ -1,6 +1,8 @@
 //! How values cross between the script and native code: strings with lone surrogates repaired, byte strings, bytes.
 
-use rquickjs::{ArrayBuffer, Coerced, Ctx, Error, Exception, FromJs, Function, Result, String as JsString, TypedArray, Value};
+use rquickjs::{
+    ArrayBuffer, Coerced, Ctx, Error, Exception, FromJs, Function, Result, String as JsString, TypedArray, Value,
+};
 
 /// A string as the web platform takes it: coerced, every lone surrogate replaced.
 pub(super) struct Usv(pub(super) String);

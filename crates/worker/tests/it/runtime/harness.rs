@@ -72,6 +72,8 @@ pub(super) struct Host {
 
 pub(super) struct Setup {
     pub(super) modules: Vec<(&'static str, String)>,
+    /// Modules that are not compiled.
+    pub(super) data: Vec<(&'static str, String)>,
     pub(super) bindings: BTreeMap<String, Binding>,
     pub(super) limits: Limits,
     pub(super) isolation: Isolation,
@@ -81,6 +83,7 @@ impl Setup {
     pub(super) fn new(source: &str) -> Self {
         Self {
             modules: vec![("worker.ts", source.to_owned())],
+            data: Vec::new(),
             bindings: BTreeMap::new(),
             limits: limits(),
             isolation: Isolation::Request,
@@ -94,12 +97,13 @@ impl Setup {
 
     pub(super) fn load(self) -> Result<Host, ScriptError> {
         let mut engine = Engine::prepare().unwrap();
-        let modules = self.modules.iter().map(|(name, source)| Module {
-            name: (*name).to_owned(),
-            code: to_javascript(name, source).unwrap(),
-        });
+        let modules = self
+            .modules
+            .iter()
+            .map(|(name, source)| Module { name: (*name).to_owned(), code: to_javascript(name, source).unwrap() });
+        let data = self.data.iter().map(|(name, text)| Module { name: (*name).to_owned(), code: text.clone() });
         let load = Load {
-            modules: modules.collect(),
+            modules: modules.chain(data).collect(),
             bindings: self.bindings,
             limits: self.limits,
             isolation: self.isolation,
@@ -145,7 +149,11 @@ impl Host {
         let call = self.next_call;
         self.next_call += 1;
         let mut ended = Ended {
-            result: Err(ScriptError { kind: ScriptErrorKind::Exception, message: "no answer".into(), stack: String::new() }),
+            result: Err(ScriptError {
+                kind: ScriptErrorKind::Exception,
+                message: "no answer".into(),
+                stack: String::new(),
+            }),
             pass_through: false,
             logs: Vec::new(),
             operations: Vec::new(),

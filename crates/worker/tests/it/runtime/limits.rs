@@ -15,7 +15,7 @@ fn host(handlers: &[&str]) -> Host {
     setup.modules[0].0 = "worker.js";
     setup.limits.cpu_ms = 50;
     setup.limits.memory_bytes = 16 << 20;
-    setup.limits.output_bytes = 1 << 20;
+    setup.limits.output_bytes = 512 << 10;
     setup.limits.subrequests = 3;
     setup.limits.log_bytes = 100;
     setup.load().unwrap()
@@ -33,16 +33,22 @@ fn every_limit_ends_the_invocation_that_breaks_it() {
         ("queueMicrotask(function f() { queueMicrotask(f); }); await new Promise(() => {});", ScriptErrorKind::Cpu),
         ("/^(a+)+$/.test('a'.repeat(40) + 'b'); return undefined", ScriptErrorKind::Cpu),
         ("const a = []; for (;;) a.push(new Array(1000).fill(1));", ScriptErrorKind::Memory),
-        ("const a = []; try { for (;;) a.push('x'.repeat(1e6) + a.length); } catch { a.length = 0; return new Response('caught'); }", ScriptErrorKind::Memory),
+        (
+            "const a = []; try { for (;;) a.push('x'.repeat(1e6) + a.length); } catch { a.length = 0; return new Response('caught'); }",
+            ScriptErrorKind::Memory,
+        ),
         ("new Uint8Array(1 << 30); return undefined", ScriptErrorKind::Memory),
         ("'x'.repeat(2 ** 29).split(''); return undefined", ScriptErrorKind::Memory),
         ("JSON.stringify(new Array(1e7).fill({a: 1})); return undefined", ScriptErrorKind::Memory),
         ("const f = () => f() + 1; f();", ScriptErrorKind::Stack),
         ("JSON.parse('['.repeat(1e6)); return undefined", ScriptErrorKind::Stack),
         ("const o = {get a() { return this.a; }}; o.a;", ScriptErrorKind::Stack),
-        ("return new Response('x'.repeat(2 << 20))", ScriptErrorKind::Output),
+        ("return new Response('x'.repeat(800000))", ScriptErrorKind::Output),
         ("for (let i = 0; i < 5; i++) await fetch('https://b.test/');", ScriptErrorKind::Subrequests),
-        ("for (let i = 0; i < 5; i++) try { await fetch('https://b.test/'); } catch {} return new Response('hidden');", ScriptErrorKind::Subrequests),
+        (
+            "for (let i = 0; i < 5; i++) try { await fetch('https://b.test/'); } catch {} return new Response('hidden');",
+            ScriptErrorKind::Subrequests,
+        ),
         ("throw new RangeError('mine')", ScriptErrorKind::Exception),
         ("return 5", ScriptErrorKind::Exception),
         ("return Response.error()", ScriptErrorKind::Exception),
@@ -101,7 +107,7 @@ fn a_streamed_body_counts_as_output() {
     let mut host = host(&[body]);
     let ended = host.get("https://a.test/0");
     let (bytes, error) = ended.bodies.values().next().unwrap();
-    assert!(bytes.len() <= 1 << 20);
+    assert!(bytes.len() <= 512 << 10);
     assert!(error.is_some(), "the body ends abnormally");
     assert!(ended.settled);
 }
@@ -117,12 +123,18 @@ fn escape_attempts_reach_nothing() {
         ("return await raises(() => new Function('return 1'))", "EvalError"),
         ("return await raises(() => Reflect.construct(Function, ['return 1']))", "EvalError"),
         ("return await raises(() => fetch.constructor('return 1')())", "EvalError"),
-        ("return await raises(() => Object.getPrototypeOf(Object.getPrototypeOf(async () => {})).constructor('1'))", "EvalError"),
+        (
+            "return await raises(() => Object.getPrototypeOf(Object.getPrototypeOf(async () => {})).constructor('1'))",
+            "EvalError",
+        ),
         ("return typeof globalThis.eval + typeof globalThis['ev' + 'al']", "undefinedundefined"),
         ("return await raises(() => setTimeout('x = 1', 0))", "TypeError"),
         ("return await raises(() => import('file:///etc/passwd'))", "TypeError"),
         ("return await raises(() => import('node:fs'))", "TypeError"),
-        ("return typeof process + typeof require + typeof std + typeof os + typeof Deno + typeof module", "undefinedundefinedundefinedundefinedundefinedundefined"),
+        (
+            "return typeof process + typeof require + typeof std + typeof os + typeof Deno + typeof module",
+            "undefinedundefinedundefinedundefinedundefinedundefined",
+        ),
         ("return await raises(() => { globalThis.leak = 1; })", "TypeError"),
         ("return await raises(() => { Array.prototype.leak = 1; })", "TypeError"),
         ("return await raises(() => { Object.prototype.leak = 1; })", "TypeError"),
@@ -140,18 +152,33 @@ fn escape_attempts_reach_nothing() {
         ("return await raises(() => Object.defineProperty(globalThis, 'x', {value: 1}))", "TypeError"),
         ("return await raises(() => { globalThis.__proto__ = {}; })", "TypeError"),
         ("const o = {}; o.toString = () => 'mine'; o.constructor = 1; return `${o}`", "mine"),
-        ("class E extends Error { constructor(m) { super(m); this.name = 'E'; } } return new E('x').toString()", "E: x"),
+        (
+            "class E extends Error { constructor(m) { super(m); this.name = 'E'; } } return new E('x').toString()",
+            "E: x",
+        ),
         ("const e = new Error('a'); e.message = 'b'; return e.message", "b"),
-        ("const r = new Proxy(new Response('x'), {}); return await raises(() => Response.prototype.clone.call(r))", "TypeError"),
-        ("return await raises(() => Object.getOwnPropertyDescriptor(Response.prototype, 'status').get.call({}))", "TypeError"),
+        (
+            "const r = new Proxy(new Response('x'), {}); return await raises(() => Response.prototype.clone.call(r))",
+            "TypeError",
+        ),
+        (
+            "return await raises(() => Object.getOwnPropertyDescriptor(Response.prototype, 'status').get.call({}))",
+            "TypeError",
+        ),
         ("return await raises(() => URL.prototype.toString.call(new Headers()))", "TypeError"),
         ("return Object.keys(env).length + typeof env.internals", "0undefined"),
         ("return await raises(() => new ctx.constructor())", "TypeError"),
         ("return await raises(() => new caches.default.constructor())", "TypeError"),
         ("return await raises(() => new ReadableStreamDefaultController())", "TypeError"),
         ("return Reflect.ownKeys(request).length", "0"),
-        ("const keys = []; for (let p = request; p; p = Object.getPrototypeOf(p)) keys.push(...Reflect.ownKeys(p)); return keys.includes('state')", "false"),
-        ("const {get, set} = Object.getOwnPropertyDescriptor(Object.prototype, '__proto__'); return await raises(() => set.call(Array.prototype, null))", "TypeError"),
+        (
+            "const keys = []; for (let p = request; p; p = Object.getPrototypeOf(p)) keys.push(...Reflect.ownKeys(p)); return keys.includes('state')",
+            "false",
+        ),
+        (
+            "const {get, set} = Object.getOwnPropertyDescriptor(Object.prototype, '__proto__'); return await raises(() => set.call(Array.prototype, null))",
+            "TypeError",
+        ),
     ]);
 }
 
