@@ -102,6 +102,12 @@ impl HttpRecord {
         self.fields.policy_name.clone_from(&rule.name);
     }
 
+    /// Notes that no rule decided after all.
+    pub(crate) fn no_rule(&mut self) {
+        self.fields.policy_id.clear();
+        self.fields.policy_name.clear();
+    }
+
     /// Notes what was done and why.
     pub(crate) fn decided(&mut self, action: &str, why: impl Into<String>) {
         action.clone_into(&mut self.fields.action);

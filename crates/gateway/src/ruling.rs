@@ -11,6 +11,7 @@ use net::upstream::CertificatePolicy;
 use net::{Host, Offer};
 use policy::action::{ActionPlan, AllowPlan, BlockPlan, CachePlan, OnError, QuarantinePlan, UntrustedCertificate};
 use policy::hook::Phase;
+use policy::hook::http::id as field;
 use policy::ruleset::{Cursor, Needs, RuleRef, Step, Verdict};
 use policy::trace::Scratch;
 use tokio::time::Instant;
@@ -40,6 +41,8 @@ pub(crate) struct Ruling {
     scratch: Scratch,
     /// A quarantine rule covers the response.
     pub(crate) quarantine: Option<(Arc<RuleRef>, Arc<QuarantinePlan>)>,
+    /// Rules whose Worker had no objection. A verdict may come back to them; they are not asked twice.
+    asked: Vec<types::RuleId>,
     /// A rule waits for the signature of the response body.
     pub(crate) reads_download: bool,
 }
@@ -74,7 +77,7 @@ impl Flow {
                 Step::Needs(needs) => {
                     self.ruling.cursor = needs.cursor;
                     if needs.phase.is_response() && self.exchange.arrived.is_none() {
-                        return Ok(Ruled::AwaitResponse(self.provisional(&needs)));
+                        return self.look_ahead(&needs).await;
                     }
                     self.supply(&needs).await?;
                 }
@@ -98,18 +101,45 @@ impl Flow {
         step
     }
 
-    /// The plan under which a request goes out while `needs` waits for its response.
-    fn provisional(&mut self, needs: &Needs) -> Arc<AllowPlan> {
-        let (exchange, ruling) = (&self.exchange, &mut self.ruling);
-        ruling.reads_download |= needs.fields.contains(policy::hook::http::id::DOWNLOAD_TYPES);
-        let mut scratch = Scratch::new();
-        let verdict =
-            exchange.with_facts(|facts| exchange.snapshot.http.finish(facts, exchange.at, ruling.cursor, &mut scratch));
-        match verdict.action {
-            ActionPlan::Allow(plan) => plan,
-            // Whether that rule applies is not decided yet; until it is, nothing is relaxed.
-            _ => Arc::default(),
+    /// Decides whether the request may go out while a rule waits for its response.
+    ///
+    /// # Security
+    /// Rules after the one that waits would be decided too late if the request were simply sent. So they are held against
+    /// it as if the waiting rule did not match: if that stops the request, it is stopped, because either way it would
+    /// not be allowed; a Worker among them is asked now, and only once. Only a rule that may yet allow the request lets it
+    /// go out under the default plan.
+    async fn look_ahead(&mut self, needs: &Needs) -> Result<Ruled, Fault> {
+        self.ruling.reads_download |= needs.fields.contains(field::DOWNLOAD_TYPES);
+        if matches!(needs.rule.action, ActionPlan::Allow(_) | ActionPlan::Quarantine(_)) {
+            return Ok(Ruled::AwaitResponse(Arc::default()));
         }
+        self.supply_request_facts().await?;
+        let mut ahead = needs.cursor;
+        loop {
+            let (exchange, mut scratch) = (&self.exchange, Scratch::new());
+            let verdict =
+                exchange.with_facts(|facts| exchange.snapshot.http.finish(facts, exchange.at, ahead, &mut scratch));
+            ahead = verdict.cursor;
+            match self.carry_out(verdict).await? {
+                Turn::Done(Ruled::Forward(plan) | Ruled::AwaitResponse(plan)) => return Ok(Ruled::AwaitResponse(plan)),
+                Turn::Done(answer @ Ruled::Answer(_)) => return Ok(answer),
+                Turn::Again => {}
+            }
+        }
+    }
+
+    /// Gets every fact about the request that some rule reads, so that looking ahead misses none.
+    async fn supply_request_facts(&mut self) -> Result<(), Fault> {
+        let read = self.exchange.snapshot.http.fields();
+        if self.exchange.addresses.is_none() && read.contains(field::DST_IP) {
+            self.resolve().await;
+        }
+        let whole = read.contains(field::UPLOAD_SIZE) && self.exchange.upload.size.is_none();
+        let head = read.contains(field::UPLOAD_TYPES) && self.exchange.upload.types.is_none();
+        if self.exchange.has_body && (whole || head) {
+            self.read_upload(whole).await?;
+        }
+        Ok(())
     }
 
     /// Gets the facts that a rule waits for.
@@ -180,8 +210,9 @@ impl Flow {
 
     async fn carry_out(&mut self, verdict: Verdict) -> Result<Turn, Fault> {
         let rule = verdict.rule.as_deref();
-        if let Some(rule) = rule {
-            self.record.rule(rule);
+        match rule {
+            Some(rule) => self.record.rule(rule),
+            None => self.record.no_rule(),
         }
         let named = || rule.map_or_else(String::new, |rule| format!("rule \"{}\"", rule.name));
         let turn = match &verdict.action {
@@ -260,6 +291,16 @@ impl Flow {
         let Some(rule) = rule else {
             return Err(Fault::Configuration("a verdict asks a Worker and names no rule".to_owned()));
         };
+        if self.ruling.asked.contains(&rule.id) {
+            return Ok(Turn::Again);
+        }
+        self.ruling.asked.push(rule.id);
+        if self.exchange.arrived.is_some() {
+            // Only behind a rule that could have allowed the request by its response, and did not.
+            let what = "A check that your organisation requires could not be made in time.".to_owned();
+            self.record.fields.error = format!("rule \"{}\" comes after one that waits for the response", rule.name);
+            return Ok(self.refuse(Some(rule), BLOCK, "check_too_late", "This request could not be checked", what));
+        }
         let Some(script) = self.exchange.snapshot.workers.get(&rule.id).map(Arc::clone) else {
             self.record.fields.error = format!("the Worker of rule \"{}\" is not deployed", rule.name);
             return Ok(self.worker_failed(rule, terms.on_error, false));
@@ -276,6 +317,9 @@ impl Flow {
             }
         };
         self.record.waited += consulted.wall;
+        if let Some(connection) = &self.exchange.connection {
+            self.record.fields.destination_ip = connection.peer.ip().to_string();
+        }
         let (decision, error) = match &consulted.opinion {
             Opinion::Respond(_) => ("response", None),
             Opinion::Changed => ("request", None),
@@ -313,14 +357,10 @@ impl Flow {
             Opinion::Respond(response) => {
                 "response".clone_into(&mut self.record.fields.worker_outcome);
                 self.record.decided("worker", format!("Worker {name} answered for rule \"{}\"{note}", rule.name));
-                self.exchange.arrived = None;
                 Turn::Done(Ruled::Answer(response))
             }
             Opinion::Changed => {
                 "request".clone_into(&mut self.record.fields.worker_outcome);
-                if self.exchange.arrived.is_some() {
-                    self.record.warn("the Worker's changes came too late: the request had been sent");
-                }
                 Turn::Again
             }
             Opinion::None => {

@@ -69,7 +69,7 @@ pub(crate) async fn consult(exchange: &mut Exchange, question: Question<'_>) -> 
     Counters::add(&gateway.counters.worker_calls);
     let before = exchange.headers.clone();
     let (request, lender) = incoming(exchange);
-    let (host, response_lender) = host(exchange, question.leg);
+    let host = host(exchange, question.leg);
     let call = Call { host: host.clone(), cf: facts_json(exchange, question.rule).into(), timeout: question.timeout };
     let outcome = gateway.runtime.fetch(question.script, request, call).await;
     let asked = {
@@ -100,7 +100,6 @@ pub(crate) async fn consult(exchange: &mut Exchange, question: Question<'_>) -> 
                     let change = HeaderChange::between(&before, &exchange.headers);
                     gateway.verdicts.keep(key, Remembered::Headers(change), plan.ttl);
                 }
-                restore(exchange, None, response_lender)?;
                 Opinion::Changed
             }
             Err(error) => {
@@ -109,7 +108,7 @@ pub(crate) async fn consult(exchange: &mut Exchange, question: Question<'_>) -> 
             }
         },
         Answer::NoOpinion => {
-            restore(exchange, lender, response_lender)?;
+            restore(exchange, lender)?;
             match error {
                 Some(error) => Opinion::Failed(error),
                 None => {
@@ -141,46 +140,27 @@ fn incoming(exchange: &mut Exchange) -> (Request<Body>, Option<body::Lender>) {
     (request, lender)
 }
 
-/// The host of the call; a response that has already come is lent to it.
-fn host(exchange: &mut Exchange, leg: crate::upstream::Leg) -> (Arc<RequestHost>, Option<body::Lender>) {
-    let mut lender = None;
-    let held = exchange.arrived.as_mut().map(|arrived| {
-        let body = std::mem::replace(&mut arrived.body, empty_body());
-        let (lent, taken) = body::lend(body, exchange.client.gateway.config.body_head_bytes);
-        lender = Some(taken);
-        let mut response = Response::new(lent);
-        *response.status_mut() = arrived.status;
-        response.headers_mut().clone_from(&arrived.headers);
-        response
-    });
-    let host = RequestHost {
+/// The host of the call.
+fn host(exchange: &Exchange, leg: crate::upstream::Leg) -> Arc<RequestHost> {
+    Arc::new(RequestHost {
         gateway: Arc::clone(&exchange.client.gateway),
         snapshot: Arc::clone(&exchange.snapshot),
         origin: exchange.target.origin.clone(),
         leg,
-        origin_leg: Mutex::new(OriginLeg { held, asked: false, connection: None }),
-    };
-    (Arc::new(host), lender)
+        origin_leg: Mutex::new(OriginLeg::default()),
+    })
 }
 
-/// Puts lent bodies back.
-fn restore(
-    exchange: &mut Exchange,
-    request: Option<body::Lender>,
-    response: Option<body::Lender>,
-) -> Result<(), Fault> {
-    let lost = || {
-        Fault::Configuration(
-            "its Worker declined after it had read more of the body than can be sent again; let it answer, or read \
-             less"
-                .to_owned(),
-        )
-    };
-    if let Some(lender) = request {
-        exchange.body = lender.reclaim().ok_or_else(lost)?;
-    }
-    if let (Some(lender), Some(arrived)) = (response, exchange.arrived.as_mut()) {
-        arrived.body = lender.reclaim().ok_or_else(lost)?;
+/// Puts the lent body back.
+fn restore(exchange: &mut Exchange, lender: Option<body::Lender>) -> Result<(), Fault> {
+    if let Some(lender) = lender {
+        exchange.body = lender.reclaim().ok_or_else(|| {
+            Fault::Configuration(
+                "its Worker declined after it had read more of the body than can be sent again; let it answer, or \
+                 read less"
+                    .to_owned(),
+            )
+        })?;
     }
     Ok(())
 }
@@ -305,7 +285,7 @@ fn facts_json(exchange: &Exchange, rule: &RuleRef) -> String {
         "risk": null,
         "application": null,
         "country": null,
-        "detections": { "uploadTypes": exchange.upload.types, "downloadTypes": exchange.download.types },
+        "detections": { "uploadTypes": exchange.upload.types },
         "rule": { "id": rule.id.to_string(), "name": rule.name, "precedence": rule.precedence },
         "source": { "ip": exchange.source().to_string(), "port": exchange.client.source.port() },
         "proxyEndpoint": exchange.caller.endpoint.as_deref(),
@@ -313,7 +293,6 @@ fn facts_json(exchange: &Exchange, rule: &RuleRef) -> String {
         "tlsVersion": tls.map(|tls| tls.version),
         "tlsCipher": tls.map(|tls| tls.cipher),
         "ja4": hello.map(|hello| hello.ja4.as_str()),
-        "response": exchange.arrived.as_ref().map(|arrived| json!({ "status": arrived.status.as_u16() })),
     })
     .to_string()
 }

@@ -31,8 +31,6 @@ pub(crate) struct RequestHost {
 /// What became of the request's own origin.
 #[derive(Default)]
 pub(crate) struct OriginLeg {
-    /// The response that has already come, when the rule waited for it.
-    pub(crate) held: Option<Response<Body>>,
     /// The script has asked the origin.
     pub(crate) asked: bool,
     pub(crate) connection: Option<Arc<ConnectionInfo>>,
@@ -40,14 +38,7 @@ pub(crate) struct OriginLeg {
 
 impl RequestHost {
     async fn to_origin(&self, request: Request<Body>) -> Result<Response<Body>, HostError> {
-        let held = {
-            let mut leg = self.origin_leg.lock();
-            leg.asked = true;
-            leg.held.take()
-        };
-        if let Some(response) = held {
-            return Ok(response);
-        }
+        self.origin_leg.lock().asked = true;
         let request = outgoing(request);
         let answer = upstream::send(&self.snapshot.upstream, &self.origin, self.leg, request).await;
         let mut answer = answer.map_err(|fault| HostError::type_error(fault.what()))?;

@@ -103,6 +103,21 @@ async fn rules_read_the_response_head_and_send_the_request_under_the_plan_that_w
 }
 
 #[tokio::test]
+async fn a_rule_that_waits_for_the_response_does_not_let_a_blocked_request_out() {
+    let rules = vec![
+        rule("no programs", "block", "any(http.download.file.types[*] in {\"exe\"})"),
+        rule("no documents out", "block", "any(http.upload.file.types[*] in {\"pdf\"})"),
+        rule("not there", "block", "http.request.uri.path == \"/forbidden\""),
+    ];
+    let (stand, _origin, touched) = stand(rules).await;
+    assert_eq!(stand.send(post("http://site.test/", pdf(2000))).await.status, 403);
+    assert_eq!(stand.get("http://site.test/forbidden").await.status, 403);
+    assert_eq!(touched.load(Ordering::SeqCst), 0, "neither reached the origin");
+    assert_eq!(stand.send(post("http://site.test/", "text")).await.text(), "got 4");
+    assert_eq!(stand.http_record("http://site.test/forbidden").await["PolicyName"], "not there");
+}
+
+#[tokio::test]
 async fn files_under_quarantine_are_held_back_for_want_of_a_sandbox() {
     let settings = json!({ "quarantine": { "file_types": ["pdf"] } });
     let rules = vec![rule_with("examine", "quarantine", "http.request.host == \"site.test\"", settings)];

@@ -177,23 +177,27 @@ async fn a_script_reaches_the_origin_through_the_guarded_path() {
 }
 
 #[tokio::test]
-async fn a_rule_that_waits_for_the_response_hands_it_to_the_script() {
-    let script = behaviour(|request, call, script| async move {
-        let cx = CallContext { script, event: EventKind::Fetch, url: None, cf: Arc::clone(&call.cf) };
-        let status = serde_json::from_str::<Value>(&call.cf).unwrap()["response"]["status"].clone();
-        if request.uri().path() == "/decline" {
-            return Ok(Answer::NoOpinion);
+async fn a_worker_behind_a_rule_that_waits_for_the_response_is_asked_once_before_the_request_goes_out() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&calls);
+    let script = behaviour(move |mut request, _, _| {
+        counting.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if request.uri().path() == "/stop" {
+                return Ok(Answer::Response(Response::new(full_body("stopped"))));
+            }
+            request.headers_mut().insert("x-worker", "asked".parse().unwrap());
+            Ok(Answer::Request(request))
         }
-        let response = call.host.fetch(&cx, FetchTarget::Origin, request).await.unwrap();
-        let text = response.into_body().collect().await.unwrap().to_bytes();
-        let text = format!("{status}:{}", String::from_utf8_lossy(&text));
-        Ok(Answer::Response(Response::new(full_body(text))))
     });
-    let traffic = "http.response.status_code == 200";
-    let rules = vec![rule_with("after", "worker", traffic, json!({ "worker": { "script": "a" } }))];
+    let rules =
+        vec![rule("no pictures", "block", "http.download.mime == \"image/png\""), worker(json!({ "script": "a" }))];
     let (stand, _origin) = stand(rules, script).await;
-    assert_eq!(stand.send(post("http://site.test/", "abc")).await.text(), "200: 3");
-    assert_eq!(stand.send(post("http://site.test/decline", "abc")).await.text(), " 3");
+    assert_eq!(stand.get("http://site.test/stop").await.text(), "stopped");
+    let record = stand.http_record("http://site.test/stop").await;
+    assert_eq!(record.get("DestinationIP"), None, "nothing was sent");
+    assert_eq!(stand.get("http://site.test/go").await.text(), "asked 0");
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
