@@ -1,6 +1,9 @@
 //! The console through its real router, over a store in memory and a journal in a temporary directory.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+// The name every other crate knows it by.
+extern crate portunus_console as console;
+
 mod corpus;
 mod gateway;
 mod harness;

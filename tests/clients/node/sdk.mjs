@@ -1,0 +1,206 @@
+// The published TypeScript SDK against a running platform: API_URL, API_TOKEN and ACCOUNT_ID say where.
+// Everything is created, listed, read, changed and deleted through the SDK's own methods, paging included.
+import assert from "node:assert/strict";
+import Cloudflare, { toFile } from "cloudflare";
+
+const { API_URL, API_TOKEN, ACCOUNT_ID: account_id } = process.env;
+const client = new Cloudflare({ baseURL: API_URL, apiToken: API_TOKEN, maxRetries: 0 });
+const gateway = client.zeroTrust.gateway;
+const suffix = `${process.pid}-${Date.now()}`;
+
+/** Reads every page, as the SDK iterates. */
+async function all(pages) {
+  const items = [];
+  for await (const item of pages) items.push(item);
+  return items;
+}
+
+async function refused(promise, status) {
+  await assert.rejects(promise, (error) => {
+    assert.equal(error.status, status, error.message);
+    assert.ok(error.errors[0].code >= 1000);
+    return true;
+  });
+}
+
+async function accountAndTokens() {
+  const verified = await client.user.tokens.verify();
+  assert.equal(verified.status, "active");
+  assert.ok((await all(client.accounts.list())).some((account) => account.id === account_id));
+  const token = await client.accounts.tokens.create({
+    account_id,
+    name: `sdk ${suffix}`,
+    policies: [
+      {
+        effect: "allow",
+        permission_groups: [{ id: await groupId("Zero Trust Read") }],
+        resources: { [`com.cloudflare.api.account.${account_id}`]: "*" },
+      },
+    ],
+  });
+  const weak = new Cloudflare({ baseURL: API_URL, apiToken: token.value, maxRetries: 0 });
+  await all(weak.zeroTrust.gateway.rules.list({ account_id }));
+  await refused(weak.zeroTrust.gateway.rules.create({ account_id, name: "x", action: "block" }), 403);
+  assert.ok((await all(client.accounts.tokens.list({ account_id }))).some((listed) => listed.id === token.id));
+  await client.accounts.tokens.delete(token.id, { account_id });
+  await refused(weak.zeroTrust.gateway.rules.list({ account_id }), 401);
+}
+
+async function groupId(name) {
+  const groups = await all(client.accounts.tokens.permissionGroups.list({ account_id }));
+  return groups.find((group) => group.name === name).id;
+}
+
+async function lists() {
+  const list = await gateway.lists.create({
+    account_id,
+    name: `sites ${suffix}`,
+    type: "DOMAIN",
+    items: [{ value: "bank.example", description: "the bank" }],
+  });
+  assert.equal(list.items[0].description, "the bank");
+  assert.ok((await all(gateway.lists.list({ account_id }))).some((listed) => listed.id === list.id && listed.count === 1));
+  await gateway.lists.edit(list.id, { account_id, append: [{ value: "pay.example" }], remove: ["bank.example"] });
+  const items = await all(gateway.lists.items.list(list.id, { account_id }));
+  assert.deepEqual(items.map((item) => item.value), ["pay.example"]);
+  const renamed = await gateway.lists.update(list.id, { account_id, name: `renamed ${suffix}` });
+  assert.equal(renamed.name, `renamed ${suffix}`);
+  assert.equal((await gateway.lists.get(list.id, { account_id })).name, renamed.name);
+  return list;
+}
+
+async function rules(list) {
+  const traffic = `any(http.request.domains[*]   in $${list.id})`;
+  const rule = await gateway.rules.create({
+    account_id,
+    name: `block ${suffix}`,
+    action: "block",
+    filters: ["http"],
+    enabled: true,
+    traffic,
+    rule_settings: { block_reason: "not here" },
+  });
+  assert.equal(rule.traffic, traffic);
+  assert.deepEqual(rule.rule_settings, { block_reason: "not here" });
+  assert.ok((await all(gateway.rules.list({ account_id }))).some((listed) => listed.id === rule.id));
+  const changed = await gateway.rules.update(rule.id, { account_id, name: rule.name, action: "allow", filters: ["http"], enabled: false, traffic });
+  assert.equal(changed.action, "allow");
+  assert.equal(changed.version, rule.version + 1);
+  assert.deepEqual(await gateway.rules.get(rule.id, { account_id }), changed);
+  assert.deepEqual(await all(gateway.rules.listTenant({ account_id })), []);
+  await refused(gateway.lists.delete(list.id, { account_id }), 409);
+  await refused(gateway.rules.create({ account_id, name: "x", action: "block", traffic: "http.request.hots == 1" }), 400);
+  await gateway.rules.delete(rule.id, { account_id });
+  await refused(gateway.rules.get(rule.id, { account_id }), 404);
+  await gateway.lists.delete(list.id, { account_id });
+}
+
+async function settings() {
+  const before = await gateway.configurations.get({ account_id });
+  await gateway.configurations.update({ account_id, settings: { ...before.settings, activity_log: { enabled: true } } });
+  const edited = await gateway.configurations.edit({ account_id, settings: { protocol_detection: { enabled: true } } });
+  assert.deepEqual(edited.settings.activity_log, { enabled: true });
+  await gateway.configurations.update({ account_id, settings: before.settings });
+  assert.deepEqual((await gateway.configurations.get({ account_id })).settings, before.settings);
+
+  const logging = await gateway.logging.get({ account_id });
+  assert.deepEqual(await gateway.logging.update({ account_id, ...logging }), logging);
+  assert.ok((await all(gateway.categories.list({ account_id }))).length > 20);
+  assert.ok((await all(gateway.appTypes.list({ account_id }))).length > 30);
+  assert.equal((await gateway.list({ account_id })).id, account_id);
+
+  const certificate = await gateway.certificates.create({ account_id, validity_period_days: 90 });
+  assert.equal(certificate.binding_status, "inactive");
+  assert.equal((await gateway.certificates.activate(certificate.id, { account_id, body: {} })).binding_status, "available");
+  assert.ok((await all(gateway.certificates.list({ account_id }))).some((listed) => listed.id === certificate.id));
+  await gateway.certificates.deactivate(certificate.id, { account_id, body: {} });
+  await gateway.certificates.delete(certificate.id, { account_id });
+
+  const endpoint = await gateway.proxyEndpoints.create({ account_id, name: `office ${suffix}`, ips: ["192.0.2.0/24"] });
+  const changed = await gateway.proxyEndpoints.edit(endpoint.id, { account_id, ips: ["198.51.100.0/24"] });
+  assert.deepEqual(changed.ips, ["198.51.100.0/24"]);
+  assert.ok((await all(gateway.proxyEndpoints.list({ account_id }))).some((listed) => listed.id === endpoint.id));
+  await gateway.proxyEndpoints.delete(endpoint.id, { account_id });
+}
+
+async function workers() {
+  const scripts = client.workers.scripts;
+  const name = `sdk-${suffix}`;
+  const source = "export default { async fetch(request: Request): Promise<Response> { return new Response('hi'); } };\n";
+  const namespace = await client.kv.namespaces.create({ account_id, title: `sdk ${suffix}` });
+  const script = await scripts.update(name, {
+    account_id,
+    metadata: {
+      main_module: "main.ts",
+      compatibility_date: "2026-01-01",
+      bindings: [
+        { name: "GREETING", type: "plain_text", text: "hello" },
+        { name: "SEEN", type: "kv_namespace", namespace_id: namespace.id },
+        { name: "LIMIT", type: "ratelimit", namespace_id: "1", simple: { limit: 10, period: 60 } },
+        { name: "TOKEN", type: "secret_text", text: "hush" },
+      ],
+    },
+    files: [
+      await toFile(Buffer.from(source), "main.ts", { type: "application/typescript" }),
+      await toFile(Buffer.from("export const answer = 42;"), "util.mjs", { type: "application/javascript+module" }),
+    ],
+  });
+  assert.equal(script.id, name);
+  assert.ok((await all(scripts.list({ account_id }))).some((listed) => listed.id === name));
+  assert.ok((await scripts.get(name, { account_id })).includes(source.trim()));
+  assert.ok((await (await scripts.content.get(name, { account_id })).text()).includes("answer = 42"));
+
+  const bound = await scripts.scriptAndVersionSettings.get(name, { account_id });
+  assert.deepEqual(bound.bindings.map((binding) => binding.name), ["GREETING", "SEEN", "LIMIT", "TOKEN"]);
+  assert.deepEqual(bound.bindings[2].simple, { limit: 10, period: 60 });
+  assert.ok(!JSON.stringify(bound).includes("hush"));
+  const tagged = await scripts.settings.edit(name, { account_id, tags: ["sdk"] });
+  assert.deepEqual(tagged.tags, ["sdk"]);
+
+  await scripts.secrets.update(name, { account_id, name: "OTHER", text: "more", type: "secret_text" });
+  assert.deepEqual((await all(scripts.secrets.list(name, { account_id }))).map((secret) => secret.name).sort(), ["OTHER", "TOKEN"]);
+  assert.equal((await scripts.secrets.get("OTHER", { account_id, script_name: name })).name, "OTHER");
+  await scripts.secrets.delete("OTHER", { account_id, script_name: name });
+
+  await scripts.schedules.update(name, { account_id, body: [{ cron: "*/30 * * * *" }] });
+  assert.equal((await scripts.schedules.get(name, { account_id })).schedules[0].cron, "*/30 * * * *");
+  const versions = await all(scripts.versions.list(name, { account_id }));
+  assert.equal(versions.length, 1);
+  assert.equal((await scripts.versions.get(versions[0].id, { account_id, script_name: name })).number, 1);
+  await refused(
+    scripts.update("broken", {
+      account_id,
+      metadata: { main_module: "a.ts" },
+      files: [await toFile(Buffer.from("export default {"), "a.ts", { type: "application/typescript" })],
+    }),
+    400,
+  );
+  await scripts.delete(name, { account_id });
+  await refused(scripts.get(name, { account_id }), 404);
+  return namespace;
+}
+
+async function kv(namespace) {
+  const id = namespace.id;
+  await client.kv.namespaces.values.update("a/b", { account_id, namespace_id: id, value: "one", metadata: { who: "ada" } });
+  assert.equal(await (await client.kv.namespaces.values.get("a/b", { account_id, namespace_id: id })).text(), "one");
+  assert.deepEqual(await client.kv.namespaces.metadata.get("a/b", { account_id, namespace_id: id }), { who: "ada" });
+  const body = Array.from({ length: 25 }, (_, index) => ({ key: `k${String(index).padStart(2, "0")}`, value: "v" }));
+  assert.equal((await client.kv.namespaces.keys.bulkUpdate(id, { account_id, body })).successful_key_count, 25);
+  const keys = await all(client.kv.namespaces.keys.list(id, { account_id, limit: 10, prefix: "k" }));
+  assert.equal(keys.length, 25);
+  const read = await client.kv.namespaces.keys.bulkGet(id, { account_id, keys: ["k00", "none"] });
+  assert.deepEqual(read.values, { k00: "v", none: null });
+  await client.kv.namespaces.keys.bulkDelete(id, { account_id, body: body.map((pair) => pair.key) });
+  await client.kv.namespaces.values.delete("a/b", { account_id, namespace_id: id });
+  await refused(client.kv.namespaces.values.get("a/b", { account_id, namespace_id: id }), 404);
+  assert.equal((await client.kv.namespaces.update(id, { account_id, title: `renamed ${suffix}` })).title, `renamed ${suffix}`);
+  assert.ok((await all(client.kv.namespaces.list({ account_id }))).some((listed) => listed.id === id));
+  await client.kv.namespaces.delete(id, { account_id });
+}
+
+await accountAndTokens();
+await rules(await lists());
+await settings();
+await kv(await workers());
+console.log("node SDK: accounts, tokens, lists, rules, settings, certificates, proxy endpoints, Workers, KV");

@@ -1,0 +1,127 @@
+"""The published Python SDK against a running platform: API_URL, API_TOKEN and ACCOUNT_ID say where.
+
+Everything is created, listed, read, changed and deleted through the SDK's own methods, paging included.
+"""
+
+import os
+import time
+
+import cloudflare
+from cloudflare import Cloudflare
+
+ACCOUNT = os.environ["ACCOUNT_ID"]
+client = Cloudflare(base_url=os.environ["API_URL"], api_token=os.environ["API_TOKEN"], max_retries=0)
+gateway = client.zero_trust.gateway
+SUFFIX = f"{os.getpid()}-{int(time.time() * 1000)}"
+
+
+def refused(status, call, *arguments, **named):
+    """The call must fail with this status and an error of the envelope."""
+    try:
+        call(*arguments, **named)
+    except cloudflare.APIStatusError as error:
+        assert error.status_code == status, error
+        assert error.errors[0].code >= 1000
+    else:
+        raise AssertionError(f"not refused: {call}")
+
+
+def account():
+    assert client.user.tokens.verify().status == "active"
+    assert any(found.id == ACCOUNT for found in client.accounts.list())
+
+
+def lists_and_rules():
+    items = [{"value": "bank.example", "description": "the bank"}]
+    made = gateway.lists.create(account_id=ACCOUNT, name=f"py {SUFFIX}", type="DOMAIN", items=items)
+    assert made.items[0].description == "the bank"
+    assert any(found.id == made.id and found.count == 1 for found in gateway.lists.list(account_id=ACCOUNT))
+    gateway.lists.edit(made.id, account_id=ACCOUNT, append=[{"value": "pay.example"}], remove=["bank.example"])
+    assert [item.value for item in gateway.lists.items.list(made.id, account_id=ACCOUNT)] == ["pay.example"]
+    assert gateway.lists.update(made.id, account_id=ACCOUNT, name=f"py2 {SUFFIX}").name == f"py2 {SUFFIX}"
+
+    traffic = f"any(http.request.domains[*]   in ${made.id})"
+    settings = {"block_reason": "not here"}
+    rule = gateway.rules.create(
+        account_id=ACCOUNT, name=f"py {SUFFIX}", action="block", filters=["http"], traffic=traffic, rule_settings=settings
+    )
+    assert rule.traffic == traffic
+    assert rule.rule_settings.to_dict() == settings
+    assert any(found.id == rule.id for found in gateway.rules.list(account_id=ACCOUNT))
+    changed = gateway.rules.update(rule.id, account_id=ACCOUNT, name=rule.name, action="allow", traffic=traffic)
+    assert (changed.action, changed.version) == ("allow", rule.version + 1)
+    assert gateway.rules.get(rule.id, account_id=ACCOUNT) == changed
+    refused(409, gateway.lists.delete, made.id, account_id=ACCOUNT)
+    refused(400, gateway.rules.create, account_id=ACCOUNT, name="x", action="block", traffic="http.request.hots == 1")
+    gateway.rules.delete(rule.id, account_id=ACCOUNT)
+    refused(404, gateway.rules.get, rule.id, account_id=ACCOUNT)
+    gateway.lists.delete(made.id, account_id=ACCOUNT)
+
+
+def settings():
+    before = gateway.configurations.get(account_id=ACCOUNT).settings.to_dict()
+    edited = gateway.configurations.edit(account_id=ACCOUNT, settings={"protocol_detection": {"enabled": True}})
+    assert edited.settings.protocol_detection.enabled is True
+    gateway.configurations.update(account_id=ACCOUNT, settings=before)
+    assert gateway.configurations.get(account_id=ACCOUNT).settings.to_dict() == before
+    logging = gateway.logging.get(account_id=ACCOUNT)
+    assert gateway.logging.update(account_id=ACCOUNT, **logging.to_dict()) == logging
+    assert len(list(gateway.categories.list(account_id=ACCOUNT))) > 20
+    assert len(list(gateway.app_types.list(account_id=ACCOUNT))) > 30
+
+    certificate = gateway.certificates.create(account_id=ACCOUNT, validity_period_days=90)
+    assert certificate.binding_status == "inactive"
+    gateway.certificates.activate(certificate.id, account_id=ACCOUNT)
+    assert gateway.certificates.get(certificate.id, account_id=ACCOUNT).binding_status == "available"
+    gateway.certificates.deactivate(certificate.id, account_id=ACCOUNT)
+    gateway.certificates.delete(certificate.id, account_id=ACCOUNT)
+
+    endpoint = gateway.proxy_endpoints.create(account_id=ACCOUNT, name=f"py {SUFFIX}", kind="ip")
+    gateway.proxy_endpoints.edit(endpoint.id, account_id=ACCOUNT, ips=["192.0.2.0/24"])
+    assert any(found.id == endpoint.id for found in gateway.proxy_endpoints.list(account_id=ACCOUNT))
+    gateway.proxy_endpoints.delete(endpoint.id, account_id=ACCOUNT)
+
+
+def workers_and_kv():
+    scripts = client.workers.scripts
+    name = f"py-{SUFFIX}"
+    namespace = client.kv.namespaces.create(account_id=ACCOUNT, title=f"py {SUFFIX}")
+    source = b"export default { async fetch(request: Request): Promise<Response> { return new Response('hi'); } };\n"
+    bindings = [
+        {"name": "GREETING", "type": "plain_text", "text": "hello"},
+        {"name": "SEEN", "type": "kv_namespace", "namespace_id": namespace.id},
+        {"name": "TOKEN", "type": "secret_text", "text": "hush"},
+    ]
+    metadata = {"main_module": "main.ts", "compatibility_date": "2026-01-01", "bindings": bindings}
+    files = [("main.ts", source, "application/typescript")]
+    assert scripts.update(name, account_id=ACCOUNT, metadata=metadata, files=files).id == name
+    assert any(found.id == name for found in scripts.list(account_id=ACCOUNT))
+    assert source.decode().strip() in scripts.get(name, account_id=ACCOUNT)
+    bound = scripts.script_and_version_settings.get(name, account_id=ACCOUNT)
+    assert [binding.name for binding in bound.bindings] == ["GREETING", "SEEN", "TOKEN"]
+    patch = {"bindings": [{"name": "GREETING", "type": "plain_text", "text": "bye"}]}
+    bound = scripts.script_and_version_settings.edit(name, account_id=ACCOUNT, settings=patch)
+    assert [binding.name for binding in bound.bindings] == ["GREETING", "TOKEN"]
+    secret = {"name": "OTHER", "text": "more", "type": "secret_text"}
+    scripts.secrets.update(name, account_id=ACCOUNT, **secret)
+    assert len(list(scripts.secrets.list(name, account_id=ACCOUNT))) == 2
+    scripts.schedules.update(name, account_id=ACCOUNT, body=[{"cron": "*/30 * * * *"}])
+    assert scripts.schedules.get(name, account_id=ACCOUNT).schedules[0].cron == "*/30 * * * *"
+    scripts.delete(name, account_id=ACCOUNT)
+    refused(404, scripts.get, name, account_id=ACCOUNT)
+
+    values = client.kv.namespaces.values
+    values.update("a/b", account_id=ACCOUNT, namespace_id=namespace.id, value="one", metadata={"who": "ada"})
+    assert values.get("a/b", account_id=ACCOUNT, namespace_id=namespace.id).text() == "one"
+    pairs = [{"key": f"k{index:02}", "value": "v"} for index in range(25)]
+    client.kv.namespaces.keys.bulk_update(namespace.id, account_id=ACCOUNT, body=pairs)
+    keys = client.kv.namespaces.keys.list(namespace.id, account_id=ACCOUNT, limit=10, prefix="k")
+    assert len(list(keys)) == 25
+    client.kv.namespaces.delete(namespace.id, account_id=ACCOUNT)
+
+
+account()
+lists_and_rules()
+settings()
+workers_and_kv()
+print("python SDK: account, lists, rules, settings, certificates, proxy endpoints, Workers, KV")
