@@ -162,7 +162,8 @@ impl Host {
             cpu_us: 0,
         };
         let mut inbox = VecDeque::from([ToWorker::Invoke { call, now_ms: self.now_ms, event }]);
-        while let Some(message) = inbox.pop_front() {
+        let mut timers: Vec<(f64, u64)> = Vec::new();
+        while let Some(message) = inbox.pop_front().or_else(|| self.next_timer(&mut timers)) {
             let mut out = Vec::new();
             self.engine.handle(message, &mut out);
             for message in out {
@@ -173,6 +174,9 @@ impl Host {
                     }
                     FromWorker::Settled { .. } => ended.settled = true,
                     FromWorker::Log { message, .. } => ended.logs.push(message),
+                    FromWorker::HostCall { op, operation: Operation::Sleep { ms }, .. } => {
+                        timers.push((self.now_ms + f64::from(ms), op));
+                    }
                     FromWorker::HostCall { op, operation, .. } => {
                         let result = self.answer(&operation, &mut ended, &mut answer);
                         self.now_ms += 1.0;
@@ -184,6 +188,14 @@ impl Host {
             }
         }
         ended
+    }
+
+    /// The timer that is due first, once nothing else is to be done.
+    fn next_timer(&mut self, timers: &mut Vec<(f64, u64)>) -> Option<ToWorker> {
+        timers.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (due, op) = timers.pop()?;
+        self.now_ms = self.now_ms.max(due);
+        Some(ToWorker::Resolve { op, now_ms: self.now_ms, result: Ok(OperationResult::Unit) })
     }
 
     fn answer(
@@ -201,10 +213,6 @@ impl Host {
                 let entry = ended.bodies.entry(*body).or_default();
                 entry.0.extend_from_slice(chunk);
                 entry.1.clone_from(error);
-                Ok(OperationResult::Unit)
-            }
-            Operation::Sleep { ms } => {
-                self.now_ms += f64::from(*ms);
                 Ok(OperationResult::Unit)
             }
             other => answer(other),
