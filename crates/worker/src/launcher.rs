@@ -155,6 +155,8 @@ impl Zygote {
         let child = Command::new(executable)
             .arg(ARGUMENT)
             .env_clear()
+            // Scripts live in UTC, wherever the machine stands.
+            .env("TZ", "UTC0")
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

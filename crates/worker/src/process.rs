@@ -94,8 +94,15 @@ struct Output {
     unsent: Vec<u8>,
     /// The process reads no more; what is sent is dropped, and its end is what tells the calls.
     broken: bool,
-    /// The calls of the messages that the process has not reported as handled, oldest first.
-    unhandled: VecDeque<Option<CallId>>,
+    /// The messages that the process has not reported as handled, oldest first.
+    unhandled: VecDeque<Sent>,
+}
+
+/// A message that was sent.
+struct Sent {
+    call: Option<CallId>,
+    /// It begins the call.
+    begins: bool,
 }
 
 type LoadResult = Result<Vec<String>, ScriptError>;
@@ -313,7 +320,7 @@ impl Process {
         if idle {
             self.progress_us.store(self.now_us(), Ordering::Relaxed);
         }
-        output.unhandled.push_back(call);
+        output.unhandled.push_back(Sent { call, begins: matches!(message, ToWorker::Invoke { .. }) });
         if before == 0 {
             self.write(&mut output);
         }
@@ -508,11 +515,12 @@ impl Process {
     fn finish(&self, end: Option<End>) {
         let unhandled: Vec<_> = self.output.lock().unhandled.drain(..).collect();
         let cause = self.verdict.get().cloned().unwrap_or_else(|| describe(end));
-        let orderly = matches!(cause, Cause::Spent | Cause::Dismissed);
-        let began: HashSet<CallId> = unhandled.first().copied().flatten().into_iter().filter(|_| !orderly).collect();
-        let unbegun = if orderly { unhandled.iter().copied().flatten().collect() } else { HashSet::new() };
+        let orderly = cause == Cause::Spent;
+        let culprit = unhandled.first().filter(|_| !orderly).and_then(|sent| sent.call);
+        // A process that left by itself had finished a message and begun no other.
+        let unbegun = unhandled.iter().filter(|sent| orderly && sent.begins).filter_map(|sent| sent.call).collect();
         let mut calls = self.calls.lock();
-        let _ = self.ended.set(Ending { cause, culprit: began.into_iter().next(), unbegun });
+        let _ = self.ended.set(Ending { cause, culprit, unbegun });
         calls.clear();
         drop(calls);
         self.loaded.lock().take();

@@ -229,7 +229,10 @@ impl Slots {
         match tokio::time::timeout_at(patience, loaded).await {
             Ok(Ok(Ok(handlers))) => {
                 unfinished.disarm();
-                slot.state.lock().processes.push(Arc::clone(&process));
+                let mut state = slot.state.lock();
+                state.processes.push(Arc::clone(&process));
+                state.closed = None;
+                drop(state);
                 slot.free.notify_one();
                 Ok((process, handlers))
             }

@@ -116,11 +116,24 @@ fn prepare<I: Isolate>() -> Result<(I, Plan, Report), String> {
     }
     rustix::thread::set_name(c"portunus-zygote").map_err(|error| error.to_string())?;
     let isolate = I::prepare()?;
-    // The random generator opens what it needs on first use; children cannot.
+    // What opens files on first use is used once here; children cannot.
+    read_time_zone();
     aws_lc_rs::rand::fill(&mut [0; 16]).map_err(|error| error.to_string())?;
     let plan = Plan::prepare().map_err(|error| chain(&error))?;
     let landlock = sandbox::enter_zygote().map_err(|error| chain(&error))?;
     Ok((isolate, plan, Report::Ready { landlock }))
+}
+
+/// Makes the C library load its time zone.
+#[expect(unsafe_code, reason = "the standard library knows no time zones, the engine asks the C library")]
+fn read_time_zone() {
+    let start: libc::time_t = 0;
+    let mut broken_down = std::mem::MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both pointers are valid for the call, the result is not read, and there is no other thread that could
+    // change the environment meanwhile.
+    unsafe {
+        libc::localtime_r(&raw const start, broken_down.as_mut_ptr());
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -192,3 +192,61 @@ async fn many_calls_interleave_in_one_process() {
     }
     assert_eq!(runtime.stats().started, 1);
 }
+
+#[tokio::test]
+async fn a_trial_runs_a_script_in_a_described_world() {
+    let runtime = Runtime::start(patient()).await.unwrap();
+    let script = handler(
+        "trial",
+        "console.log('asked for', request.cf.identity.email);
+         const status = await (await fetch('https://allowed.test/training?who=' + request.cf.identity.email)).json();
+         const note = await env.KV.get('note');
+         return status.passed ? undefined : new Response(note, { status: 302, headers: { location: 'https://lms.test/' } });",
+    );
+    let trial = r#"{
+        "url": "https://x.test/",
+        "cf": { "identity": { "email": "ada@example.com" } },
+        "answers": [{ "url": "https://allowed.test/training", "body": "{\"passed\": false}" }],
+        "kv": { "namespace": { "note": "first the training" } }
+    }"#;
+    let report = runtime.trial(&script, serde_json::from_str(trial).unwrap()).await.unwrap();
+    let report = serde_json::to_value(report).unwrap();
+    assert_eq!(report["outcome"]["kind"], "response", "{report}");
+    assert_eq!(report["outcome"]["status"], 302);
+    assert_eq!(report["outcome"]["body"], "first the training");
+    assert_eq!(report["logs"][0]["message"], "asked for ada@example.com");
+    assert_eq!(report["subrequests"][0]["url"], "https://allowed.test/training?who=ada@example.com");
+    let unanswered = r#"{ "url": "https://x.test/", "cf": { "identity": { "email": "bob@example.com" } } }"#;
+    let report = runtime.trial(&script, serde_json::from_str(unanswered).unwrap()).await.unwrap();
+    let report = serde_json::to_value(report).unwrap();
+    assert_eq!(report["outcome"]["error"], "exception", "{report}");
+    assert!(report["outcome"]["message"].as_str().unwrap().contains("no answer for GET"), "{report}");
+}
+
+#[tokio::test]
+async fn everything_a_script_has_works_without_the_system_calls_it_has_not() {
+    let runtime = Runtime::start(patient()).await.unwrap();
+    for (name, body, expected) in [
+        ("local time", "const d = new Date(0); return new Response(d.getTimezoneOffset() + ' ' + d.toString());", "0 Thu Jan 01 1970 00:00:00 GMT+0000"),
+        ("locale", "return new Response(new Date(0).toLocaleDateString().length > 4 ? 'date' : 'none');", "date"),
+        ("random", "return new Response(String(crypto.randomUUID().length + crypto.getRandomValues(new Uint8Array(9)).length + Math.ceil(Math.random())));", "46"),
+        ("digest", "return new Response(String((await crypto.subtle.digest('SHA-512', new Uint8Array(9))).byteLength));", "64"),
+        ("sign", "const pair = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+            const data = new Uint8Array(9), how = { name: 'ECDSA', hash: 'SHA-256' };
+            const signature = await crypto.subtle.sign(how, pair.privateKey, data);
+            return new Response(String(await crypto.subtle.verify(how, pair.publicKey, signature, data)));", "true"),
+        ("encrypt", "const key = await crypto.subtle.generateKey({ name: 'AES-GCM', length: 256 }, true, ['encrypt', 'decrypt']);
+            const how = { name: 'AES-GCM', iv: new Uint8Array(12) };
+            const sealed = await crypto.subtle.encrypt(how, key, new Uint8Array(9));
+            return new Response(String((await crypto.subtle.decrypt(how, key, sealed)).byteLength));", "9"),
+        ("compress", "const body = new Response('abc').body.pipeThrough(new CompressionStream('gzip')).pipeThrough(new DecompressionStream('gzip'));
+            return new Response(await new Response(body).text());", "abc"),
+        ("many regexes", "return new Response(String(/^(a|b)*c$/u.test('ababc')));", "true"),
+    ] {
+        let mut script = (*handler(name, body)).clone();
+        script.limits.cpu_ms = 5_000;
+        let answer = text(&runtime, &Arc::new(script), "").await.unwrap_or_else(|error| format!("{name}: {error}"));
+        assert!(answer.starts_with(expected), "{name}: {answer}");
+    }
+    assert_eq!(runtime.stats().crashed, 0);
+}

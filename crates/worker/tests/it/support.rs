@@ -23,6 +23,8 @@ pub(crate) fn patient() -> RuntimeConfig {
     RuntimeConfig {
         executable: PathBuf::from(env!("CARGO_BIN_EXE_portunus-worker-zygote")),
         stall: PATIENCE,
+        // A second process is for a stuck first one, and on a starved machine any may look stuck.
+        processes_per_worker: 1,
         ..RuntimeConfig::default()
     }
 }
