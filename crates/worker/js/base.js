@@ -14,8 +14,10 @@
     }
   };
 
-  // Gives a class the look of a platform interface: its tag, and enumerable members.
+  // Gives a class the look of a platform interface, and has it frozen with the rest although no global may name it.
+  internals.branded = [];
   internals.brand = (constructor, tag) => {
+    internals.branded.push(constructor);
     Object.defineProperty(constructor.prototype, Symbol.toStringTag, { value: tag, configurable: true });
   };
 
@@ -126,6 +128,9 @@
     "print", "gc", "navigator", "performance", "queueMicrotask"]) {
     delete globalThis[name];
   }
+
+  // Hooks and settings that outlive an invocation without being a property of anything.
+  for (const name of ["prepareStackTrace", "stackTraceLimit"]) delete Error[name];
 
   // Time stands still between awaits: it is the time of the last message from the host.
   const RealDate = Date;

@@ -1,7 +1,7 @@
 // Freezes everything that a script can reach before it runs, so that no global can carry state from one invocation to
 // the next. Assigning a property that a frozen prototype also has would then throw on ordinary objects, so the few names
 // that programs do assign become accessors which define the property on the object itself.
-(function () {
+(function (host, internals) {
   "use strict";
 
   const overridable = (prototype, names) => {
@@ -37,6 +37,7 @@
     }
   };
   seen.add(globalThis);
+  for (const constructor of internals.branded) add(constructor);
   // Intrinsics no global names: reached through a value of each.
   for (const value of [
     [][Symbol.iterator](), ""[Symbol.iterator](), new Map()[Symbol.iterator](), new Set()[Symbol.iterator](),

@@ -103,6 +103,9 @@
       return new Response(body, { status: response.status, statusText: response.statusText, headers });
     }
   }
+  for (const [constructor, tag] of [[Element, "Element"], [Comment, "Comment"], [Text, "Text"], [End, "DocumentEnd"]]) {
+    internals.brand(constructor, tag);
+  }
   internals.brand(HTMLRewriter, "HTMLRewriter");
   internals.expose({ HTMLRewriter });
 })

@@ -398,7 +398,7 @@
 
   for (const [constructor, tag] of [
     [KVNamespace, "KVNamespace"], [RateLimit, "RateLimit"], [Fetcher, "Fetcher"], [Cache, "Cache"],
-    [CacheStorage, "CacheStorage"], [ExecutionContext, "ExecutionContext"],
+    [CacheStorage, "CacheStorage"], [ExecutionContext, "ExecutionContext"], [QueueMessage, "Message"],
   ]) internals.brand(constructor, tag);
   internals.expose({ caches: new CacheStorage(internals), Cache, CacheStorage });
 })

@@ -144,7 +144,9 @@ impl Parameter {
         let (fits, expected) = match self.kind {
             ParameterKind::Text => (value.is_string(), "a text"),
             ParameterKind::Secret => (value.as_str().is_some_and(|text| !text.is_empty()), "a text that is not empty"),
-            ParameterKind::Number => (value.as_f64().is_some_and(|number| number >= 0.0), "a number that is not negative"),
+            ParameterKind::Number => {
+                (value.as_f64().is_some_and(|number| number >= 0.0), "a number that is not negative")
+            }
             ParameterKind::Boolean => (value.is_boolean(), "true or false"),
             ParameterKind::Url => (value.as_str().is_some_and(is_web_url), "an absolute http or https URL"),
             ParameterKind::List => {
@@ -186,8 +188,14 @@ mod tests {
         for (values, error) in [
             (json!({}), "parameter \"lookup_url\" is required"),
             (json!({"nope": 1}), "parameter \"nope\" is not known"),
-            (json!({"lookup_url": "file:///etc/passwd"}), "parameter \"lookup_url\" must be an absolute http or https URL"),
-            (json!({"lookup_url": "https://a.test", "training_url": 5}), "parameter \"training_url\" must be an absolute http or https URL"),
+            (
+                json!({"lookup_url": "file:///etc/passwd"}),
+                "parameter \"lookup_url\" must be an absolute http or https URL",
+            ),
+            (
+                json!({"lookup_url": "https://a.test", "training_url": 5}),
+                "parameter \"training_url\" must be an absolute http or https URL",
+            ),
         ] {
             assert_eq!(template.configure(values.as_object().unwrap()).unwrap_err().to_string(), error);
         }

@@ -62,8 +62,8 @@ pub fn to_javascript(name: &str, source: &str) -> Result<String, TypeScriptError
     }
     let scoping = analysed.semantic.into_scoping();
     let path = Path::new(name);
-    let transformed = Transformer::new(&allocator, path, &TransformOptions::default())
-        .build_with_scoping(scoping, &mut program);
+    let transformed =
+        Transformer::new(&allocator, path, &TransformOptions::default()).build_with_scoping(scoping, &mut program);
     if let Some(error) = transformed.diagnostics.iter().next() {
         return Err(TypeScriptError::from_diagnostic(source, error));
     }

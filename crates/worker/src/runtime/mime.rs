@@ -172,7 +172,7 @@ pub(super) fn forgiving_base64(text: &[u8]) -> Option<Vec<u8>> {
     );
     let mut clean: Vec<u8> =
         text.iter().copied().filter(|byte| !matches!(byte, b'\t' | b'\n' | 0x0c | b'\r' | b' ')).collect();
-    if clean.len() % 4 == 0 {
+    if clean.len().is_multiple_of(4) {
         let padding = clean.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
         clean.truncate(clean.len() - padding);
     }

@@ -451,7 +451,13 @@ fn stamp(messages: &mut [FromWorker], call: Option<CallId>, total_us: u64) {
             {
                 *cpu_us = total_us;
             }
-            _ => {}
+            FromWorker::Done { .. }
+            | FromWorker::Fail { .. }
+            | FromWorker::Settled { .. }
+            | FromWorker::Loaded { .. }
+            | FromWorker::LoadFailed(_)
+            | FromWorker::HostCall { .. }
+            | FromWorker::Log { .. } => {}
         }
     }
 }

@@ -106,6 +106,7 @@ impl Rewrite {
     }
 
     /// Replaces every use of an imported binding by a read of the exporter's current value.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the syntax tree has many kinds and few matter here")]
     fn references(&mut self, semantic: &Semantic<'_>, symbol: oxc::semantic::SymbolId, read: &str) {
         for reference in semantic.symbol_references(symbol) {
             let node = semantic.nodes().get_node(reference.node_id());
@@ -120,6 +121,7 @@ impl Rewrite {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the syntax tree has many kinds and few matter here")]
     fn exports(&mut self, source: &str, body: &[Statement<'_>]) {
         for statement in body {
             match statement {
@@ -161,6 +163,7 @@ impl Rewrite {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the syntax tree has many kinds and few matter here")]
     fn export_default(&mut self, source: &str, default: &ExportDefaultDeclaration<'_>) {
         let name = match &default.declaration {
             ExportDefaultDeclarationKind::FunctionDeclaration(function) => function.id.as_ref().map(|id| id.name),
@@ -180,6 +183,7 @@ impl Rewrite {
     }
 
     /// Dynamic imports, `import.meta`, and whether the module waits at its top level.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the syntax tree has many kinds and few matter here")]
     fn expressions(&mut self, semantic: &Semantic<'_>) {
         let nodes = semantic.nodes();
         for node in nodes.iter() {
@@ -231,6 +235,7 @@ fn at_top_level(semantic: &Semantic<'_>, node: oxc::semantic::NodeId) -> bool {
         .any(|kind| matches!(kind, AstKind::Function(_) | AstKind::ArrowFunctionExpression(_)))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the syntax tree has many kinds and few matter here")]
 fn bound_names(declaration: &oxc::ast::ast::Declaration<'_>) -> Vec<String> {
     use oxc::ast::ast::Declaration;
     match declaration {

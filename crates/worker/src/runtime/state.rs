@@ -258,7 +258,7 @@ fn id_from<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<u64> {
     let number: f64 = value.as_number().unwrap_or(-1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a small whole number")]
     let id = number as u64;
-    if number >= 0.0 && number < 9e15 {
+    if (0.0..9e15).contains(&number) {
         return Ok(id);
     }
     Err(Exception::throw_type(ctx, "invalid id"))

@@ -371,14 +371,38 @@ fn url_patterns_match() {
     check_table(&[
         ("return new URLPattern({pathname: '/books/:id'}).exec('https://a.test/books/5').pathname.groups.id", "5"),
         ("return new URLPattern({pathname: '/books/:id'}).test('https://a.test/books/5/x')", "false"),
-        ("return new URLPattern('https://*.example.com/files/*').exec('https://cdn.example.com/files/a/b').pathname.groups[0]", "a/b"),
-        ("return new URLPattern('http{s}?://:sub.example.com/').exec('https://x.example.com/').hostname.groups.sub", "x"),
-        ("return new URLPattern('/a/:b(\\\\d+)', 'https://a.test').test('https://a.test/a/12') + '' + new URLPattern('/a/:b(\\\\d+)', 'https://a.test').test('https://a.test/a/x')", "truefalse"),
-        ("return new URLPattern({pathname: '/q/:a?'}).test('https://a.test/q/') + '' + new URLPattern({pathname: '/x/:a*'}).exec('https://a.test/x/1/2').pathname.groups.a", "false1/2"),
-        ("return new URLPattern({pathname: '/x{/:a}?'}).test('https://a.test/x') + '' + new URLPattern({pathname: '/x/:a?'}).test('https://a.test/x')", "truetrue"),
-        ("return new URLPattern('https://a.test:8080/').test('https://a.test/') + '' + new URLPattern('https://a.test/?q=*').exec('https://a.test/?q=z').search.groups[0]", "falsez"),
-        ("return new URLPattern({hostname: 'A.test'}).hostname + new URLPattern({hostname: 'A.test'}).test('https://a.test/')", "A.testtrue"),
-        ("return await raises(() => new URLPattern('/x')) + await raises(() => new URLPattern({pathname: '/{x'}))", "TypeErrorTypeError"),
+        (
+            "return new URLPattern('https://*.example.com/files/*').exec('https://cdn.example.com/files/a/b').pathname.groups[0]",
+            "a/b",
+        ),
+        (
+            "return new URLPattern('http{s}?://:sub.example.com/').exec('https://x.example.com/').hostname.groups.sub",
+            "x",
+        ),
+        (
+            "return new URLPattern('/a/:b(\\\\d+)', 'https://a.test').test('https://a.test/a/12') + '' + new URLPattern('/a/:b(\\\\d+)', 'https://a.test').test('https://a.test/a/x')",
+            "truefalse",
+        ),
+        (
+            "return new URLPattern({pathname: '/q/:a?'}).test('https://a.test/q/') + '' + new URLPattern({pathname: '/x/:a*'}).exec('https://a.test/x/1/2').pathname.groups.a",
+            "false1/2",
+        ),
+        (
+            "return new URLPattern({pathname: '/x{/:a}?'}).test('https://a.test/x') + '' + new URLPattern({pathname: '/x/:a?'}).test('https://a.test/x')",
+            "truetrue",
+        ),
+        (
+            "return new URLPattern('https://a.test:8080/').test('https://a.test/') + '' + new URLPattern('https://a.test/?q=*').exec('https://a.test/?q=z').search.groups[0]",
+            "falsez",
+        ),
+        (
+            "return new URLPattern({hostname: 'A.test'}).hostname + new URLPattern({hostname: 'A.test'}).test('https://a.test/')",
+            "A.testtrue",
+        ),
+        (
+            "return await raises(() => new URLPattern('/x')) + await raises(() => new URLPattern({pathname: '/{x'}))",
+            "TypeErrorTypeError",
+        ),
         ("return new URLPattern({pathname: '/A'}, {ignoreCase: true}).test('https://a.test/a')", "true"),
         ("return new URLPattern({pathname: '/(\\\\d+)'}).hasRegExpGroups", "true"),
     ]);

@@ -1,6 +1,8 @@
 //! Scripts that break each limit, and scripts that try to get at more than they were given.
 
-use portunus_worker::protocol::{BodySource, Event, Isolation, OperationResult, Outcome, ScriptErrorKind};
+use portunus_worker::protocol::{
+    BodySource, Event, Isolation, OperationResult, Outcome, QueueMessage, ScriptErrorKind,
+};
 
 use super::harness::{Host, Setup, request};
 
@@ -151,6 +153,21 @@ fn escape_attempts_reach_nothing() {
         ("return await raises(() => Object.setPrototypeOf(Array.prototype, {}))", "TypeError"),
         ("return await raises(() => Object.defineProperty(globalThis, 'x', {value: 1}))", "TypeError"),
         ("return await raises(() => { globalThis.__proto__ = {}; })", "TypeError"),
+        ("return await raises(() => { Object.getPrototypeOf(ctx).leak = 1; })", "TypeError"),
+        ("return await raises(() => { Error.prepareStackTrace = () => 'x'; })", "TypeError"),
+        ("return await raises(() => { Error.stackTraceLimit = 0; })", "TypeError"),
+        (
+            "let leak = 'none'; await new HTMLRewriter().on('p', {element(e) { for (let p = e; p !== Object.prototype; p = Object.getPrototypeOf(p)) if (p !== e && !Object.isFrozen(p)) leak = 'open'; }}).transform(new Response('<p>')).text(); return leak",
+            "none",
+        ),
+        (
+            "const open = []; const seen = new Set(); const walk = (o, path) => { if ((typeof o !== 'object' && typeof o !== 'function') || o === null || seen.has(o)) return; seen.add(o); if (!Object.isFrozen(o)) open.push(path); walk(Object.getPrototypeOf(o), path + '^'); for (const k of Reflect.ownKeys(o)) { const d = Reflect.getOwnPropertyDescriptor(o, k); walk(d.value, path + '.' + String(k)); walk(d.get, path + '.get ' + String(k)); walk(d.set, path + '.set ' + String(k)); } }; walk(globalThis, 'global'); walk(Object.getPrototypeOf(ctx), 'ctx'); walk(Object.getPrototypeOf(request), 'request'); return open.slice(0, 5).join()",
+            "",
+        ),
+        (
+            "const found = []; const seen = new Set(); const walk = (o, path) => { if ((typeof o !== 'object' && typeof o !== 'function') || o === null || seen.has(o)) return; seen.add(o); walk(Object.getPrototypeOf(o), path + '^'); for (const k of Reflect.ownKeys(o)) { const d = Reflect.getOwnPropertyDescriptor(o, k); if (d.set && !/prototype|\\^/.test(path)) found.push(path + '.' + String(k)); walk(d.value, path + '.' + String(k)); } }; walk(globalThis, 'global'); return found.join()",
+            "",
+        ),
         ("const o = {}; o.toString = () => 'mine'; o.constructor = 1; return `${o}`", "mine"),
         (
             "class E extends Error { constructor(m) { super(m); this.name = 'E'; } } return new E('x').toString()",
@@ -184,6 +201,11 @@ fn escape_attempts_reach_nothing() {
 
 #[test]
 fn nothing_is_carried_from_one_invocation_to_the_next() {
+    // A queue's messages have a prototype that no global names.
+    let queued = "export default { queue(batch) { const p = Object.getPrototypeOf(batch.messages[0]); console.log(Object.isFrozen(p) && Object.isFrozen(p.constructor)); } };";
+    let message = QueueMessage { id: "a".into(), timestamp_ms: 0.0, attempts: 1, body: "{}".into() };
+    let event = Event::Queue { queue: "q".into(), messages: vec![message] };
+    assert_eq!(Setup::new(queued).load().unwrap().run(event, super::harness::nothing).logs, ["true"]);
     let source = "let seen = 0; const cache = new Map();\n\
         export default { fetch(request, env) { seen += 1; cache.set(request.url, 1); env.mark = (env.mark ?? 0) + 1;\n\
         return new Response([seen, cache.size, env.mark].join()); } };";
