@@ -539,6 +539,7 @@ impl Process {
             cpu_us,
             reported_us,
             allowed_us: if loaded { self.hard_us } else { self.hard_us.max(micros(LOAD_CPU)) },
+            next_us: self.hard_us,
             busy: (depth > 0).then_some(busy),
             stall: self.stall,
         });

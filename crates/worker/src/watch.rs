@@ -40,8 +40,10 @@ pub(crate) struct Reading {
     pub(crate) cpu_us: u64,
     /// The clock the process reported with its last finished message.
     pub(crate) reported_us: u64,
-    /// CPU time it may use on one message before it is killed.
+    /// CPU time it may use on its current message before it is killed.
     pub(crate) allowed_us: u64,
+    /// CPU time it may use on the message after that, which may begin right after this look.
+    pub(crate) next_us: u64,
     /// How long its oldest unfinished message has been with it, if it has one.
     pub(crate) busy: Option<Duration>,
     pub(crate) stall: Duration,
@@ -57,7 +59,7 @@ pub(crate) fn judge(reading: Reading) -> Ruling {
     if used >= reading.allowed_us {
         return Ruling::KillCpu;
     }
-    let mut later = Duration::from_micros(reading.allowed_us - used);
+    let mut later = Duration::from_micros((reading.allowed_us - used).min(reading.next_us));
     if let Some(busy) = reading.busy {
         if busy >= reading.stall {
             return Ruling::KillStalled;
@@ -166,10 +168,12 @@ mod tests {
             (1_000, 1_000, Some(stall), Ruling::KillStalled),
             (1_000, 1_000, Some(stall - Duration::from_millis(1)), Ruling::Later(Duration::from_millis(1))),
         ] {
-            let reading = Reading { cpu_us, reported_us, allowed_us: 100_000, busy, stall };
+            let reading = Reading { cpu_us, reported_us, allowed_us: 100_000, next_us: 100_000, busy, stall };
             assert_eq!(judge(reading), ruling, "{reading:?}");
         }
-        let long = Reading { cpu_us: 0, reported_us: 0, allowed_us: u64::MAX, busy: None, stall };
+        let loading = Reading { cpu_us: 0, reported_us: 0, allowed_us: 1_000_000, next_us: 20_000, busy: None, stall };
+        assert_eq!(judge(loading), Ruling::Later(Duration::from_millis(20)), "a call may follow at once");
+        let long = Reading { allowed_us: u64::MAX, next_us: u64::MAX, ..loading };
         assert_eq!(judge(long), Ruling::Later(COARSEST));
     }
 
