@@ -245,6 +245,7 @@
         base.body.used = true;
         if ((method === "GET" || method === "HEAD") && options.method !== undefined) throw new TypeError("a GET or HEAD request cannot have a body");
       }
+      // A changed copy still goes to the URL of its original, so it still counts as the incoming request.
       this.#state = {
         method, url, headers, body, redirect, cfText: base?.cfText,
         cf: options.cf === undefined ? base?.cf : options.cf, signal: parent, incoming: base?.incoming === true,

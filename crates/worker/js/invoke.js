@@ -131,7 +131,9 @@
 
   // ---- the script ----
   let script = null;
+  const none = Object.freeze([]);
   const instances = () => {
+    if (script.modules.length === 1 && !script.waits) return onlyInstance(script.modules[0]);
     const made = [];
     const visit = (index) => {
       if (made[index] !== undefined) return made[index].exports;
@@ -159,7 +161,7 @@
             if (wanted === index) other.imports[place] = exports;
           }));
         }
-      }, instance.imports, dynamic, Object.freeze({ __proto__: null, url: `worker:///${module.name}`, main: module === script.modules[0] }));
+      }, instance.imports, dynamic, module.meta);
       return instance;
     };
     const dynamic = async (specifier) => {
@@ -184,27 +186,34 @@
     };
     return later(0, [0]).then((instance) => instance.exports);
   };
+  // The usual case, on the path of every invocation.
+  const onlyInstance = (module) => {
+    let made;
+    module.factory.call(undefined, (exports) => { made = exports; }, none, async (specifier) => {
+      if (script.resolve.get(`${specifier}`) === undefined) throw new TypeError(`module "${specifier}" is not part of this script`);
+      return made;
+    }, module.meta);
+    return made;
+  };
   const instantiate = () => {
     const call = internals.current;
     internals.current = null;
     try { return instances(); } finally { internals.current = call; }
   };
-  const makeEnv = () => {
-    const env = { ...script.env };
-    for (const [name, text] of script.json) {
-      Object.defineProperty(env, name, {
-        configurable: true,
-        enumerable: true,
-        get() {
-          const value = JSON.parse(text);
-          Object.defineProperty(env, name, { value, writable: true, configurable: true, enumerable: true });
-          return value;
-        },
-        set(value) { Object.defineProperty(env, name, { value, writable: true, configurable: true, enumerable: true }); },
-      });
-    }
-    return env;
+  // JSON variables are parsed on first use, into the env of that invocation. The accessors are shared, so they are frozen.
+  const jsonAccessor = (name, text) => {
+    const settle = (env, value) => Object.defineProperty(env, name, { value, writable: true, configurable: true, enumerable: true });
+    const { get, set } = Object.getOwnPropertyDescriptor({
+      get accessor() {
+        const value = JSON.parse(text);
+        settle(this, value);
+        return value;
+      },
+      set accessor(value) { settle(this, value); },
+    }, "accessor");
+    return { get: Object.freeze(get), set: Object.freeze(set), configurable: true, enumerable: true };
   };
+  const makeEnv = () => Object.defineProperties({ ...script.env }, script.json);
 
   // ---- invocations ----
   const calls = new Map();
@@ -331,15 +340,16 @@
     // modules: [name, factory, [import index], [star place], waits, [[specifier, index]]]
     load(modules, shared, bindings) {
       internals.current = null;
-      script = { modules: [], resolve: new Map(), waits: false, shared, env: {}, json: [], instance: undefined, sharedEnv: undefined };
+      script = { modules: [], resolve: new Map(), waits: false, shared, env: {}, json: {}, instance: undefined, sharedEnv: undefined };
       for (const [name, factory, imports, stars, waits] of modules) {
         script.resolve.set(`./${name}`, script.modules.length);
         script.resolve.set(name, script.modules.length);
-        script.modules.push({ name, factory, imports, stars, waits });
+        const meta = Object.freeze({ __proto__: null, url: `worker:///${name}`, main: script.modules.length === 0 });
+        script.modules.push({ name, factory, imports, stars, waits, meta });
         script.waits ||= waits;
       }
       for (const [name, kind, value] of bindings) {
-        if (kind === "json") script.json.push([name, value]);
+        if (kind === "json") script.json[name] = jsonAccessor(name, value);
         else if (kind === "text") script.env[name] = value;
         else script.env[name] = Object.freeze(new { kv: KVNamespace, rate: RateLimit, service: Fetcher }[kind](internals, name));
       }

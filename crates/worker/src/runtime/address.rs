@@ -228,12 +228,9 @@ impl Address {
         !self.username.is_empty() || !self.password.is_empty()
     }
 
-    /// Runs the machine from `state` on behalf of a setter.
+    /// Runs the machine from `state` on behalf of a setter, which keeps what was set before a failure.
     fn rerun(&mut self, input: &str, state: State) {
-        let mut changed = self.clone();
-        if Machine::new(input, None, Some(state)).run(&mut changed, state).is_ok() {
-            *self = changed;
-        }
+        let _ = Machine::new(input, None, Some(state)).run(self, state);
     }
 
     pub(super) fn set_protocol(&mut self, value: &str) {

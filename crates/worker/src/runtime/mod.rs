@@ -20,6 +20,7 @@ mod url;
 mod value;
 
 use std::collections::HashMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::rc::Rc;
 
 use rquickjs::context::EvalOptions;
@@ -190,6 +191,12 @@ impl Realm {
         runtime.set_max_stack_size(512 << 10);
         let context = Context::full(&runtime).map_err(start)?;
         let state = State::new(meter);
+        let watcher = Rc::clone(&state);
+        runtime.set_host_promise_rejection_tracker(Some(Box::new(move |ctx, promise, reason, handled| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            promise.hash(&mut hasher);
+            watcher.rejected(hasher.finish(), (!handled).then(|| rejection_text(&ctx, &reason)));
+        })));
         let hooks = context.with(|ctx| prelude(&ctx, &state, frozen))?;
         runtime.run_gc();
         Ok(Self { hooks, state, context, runtime })
@@ -215,6 +222,7 @@ impl Realm {
             let failure = work(&ctx).err().map(|error| describe(&ctx, &error));
             (failure, drain(&ctx, &state.meter))
         });
+        state.report_rejections();
         state.meter.disarm();
         let total_ns = before_ns + meter::thread_cpu().saturating_sub(started);
         self.charge(call, total_ns);
@@ -357,7 +365,9 @@ impl Realm {
         let id = id_number(call);
         let spent = self.run(Some(call), |ctx| self.hooks.cancel.clone().restore(ctx)?.call((id,)));
         // Nobody waits for anything of this invocation; what it logged is kept.
-        self.state.out.borrow_mut().truncate(first);
+        let made = self.state.out.borrow_mut().split_off(first);
+        let logs = made.into_iter().filter(|message| matches!(message, FromWorker::Log { .. }));
+        self.state.out.borrow_mut().extend(logs);
         self.state.calls.borrow_mut().remove(&call);
         self.state.owners.borrow_mut().retain(|_, owner| *owner != call);
         self.abandon(call);
@@ -417,6 +427,24 @@ fn prelude(ctx: &Ctx<'_>, state: &Rc<State>, frozen: bool) -> Result<Hooks, Engi
         cancel: hook("cancel")?,
         abandon: hook("abandon")?,
     })
+}
+
+/// What a log says of a promise that was rejected with nobody listening.
+fn rejection_text<'js>(ctx: &Ctx<'js>, reason: &Value<'js>) -> String {
+    match reason.as_exception() {
+        Some(error) => format!(
+            "Uncaught (in promise) {}\n{}",
+            error.message().unwrap_or_default(),
+            error.stack().unwrap_or_default().trim_end()
+        ),
+        None => {
+            let text = ctx.json_stringify(reason).ok().flatten().and_then(|text| text.to_string().ok());
+            if text.is_none() {
+                drop(ctx.catch());
+            }
+            format!("Uncaught (in promise) {}", text.unwrap_or_default())
+        }
+    }
 }
 
 fn evaluate<'js>(ctx: &Ctx<'js>, name: &str, source: &str) -> rquickjs::Result<Function<'js>> {

@@ -21,6 +21,8 @@ use crate::typescript::SourceMap;
 
 /// Most operations one invocation may have under way.
 const MAX_PENDING: u32 = 1_000;
+/// Most unheard rejections remembered in one run.
+const MAX_REJECTIONS: usize = 20;
 /// Longest message or stack of an error, in bytes.
 const MAX_ERROR: usize = 8 << 10;
 
@@ -49,6 +51,8 @@ pub(super) struct State {
     pub(super) calls: RefCell<BTreeMap<CallId, Call>>,
     pub(super) owners: RefCell<HashMap<OpId, CallId>>,
     pub(super) maps: RefCell<HashMap<String, SourceMap>>,
+    /// Promises rejected in this run that nobody has listened to yet, by identity.
+    rejections: RefCell<Vec<(u64, String)>>,
     random: Cell<u64>,
     next_op: Cell<OpId>,
     next_body: Cell<BodyId>,
@@ -75,6 +79,7 @@ impl State {
             calls: RefCell::default(),
             owners: RefCell::default(),
             maps: RefCell::default(),
+            rejections: RefCell::default(),
             random: Cell::new(0x9e37_79b9_7f4a_7c15),
             next_op: Cell::new(1),
             next_body: Cell::new(1),
@@ -84,6 +89,28 @@ impl State {
 
     pub(super) fn seed(&self, seed: u64) {
         self.random.set(seed | 1);
+    }
+
+    /// Takes note of a promise that was rejected (`text`), or that found a listener after all.
+    pub(super) fn rejected(&self, promise: u64, text: Option<String>) {
+        let mut rejections = self.rejections.borrow_mut();
+        match text {
+            Some(text) if rejections.len() < MAX_REJECTIONS => rejections.push((promise, text)),
+            Some(_) => {}
+            // The place of a promise that is gone may be taken by another, so the latest is meant.
+            None => {
+                if let Some(at) = rejections.iter().rposition(|(known, _)| *known == promise) {
+                    rejections.remove(at);
+                }
+            }
+        }
+    }
+
+    /// Logs the rejections that are still unheard at the end of a run.
+    pub(super) fn report_rejections(&self) {
+        for (_, text) in self.rejections.take() {
+            self.log(LogLevel::Error, &text);
+        }
     }
 
     pub(super) fn push(&self, message: FromWorker) {
@@ -208,7 +235,8 @@ impl State {
 
     fn log(&self, level: LogLevel, message: &str) {
         let limit = self.limits.get().log_bytes;
-        let call = self.current.get();
+        // After the last message of an invocation nothing more is said in its name.
+        let call = self.current.get().filter(|call| self.calls.borrow().contains_key(call));
         let size = u32::try_from(message.len()).unwrap_or(u32::MAX);
         let mut calls = self.calls.borrow_mut();
         let entry = call.and_then(|id| calls.get_mut(&id));

@@ -1,7 +1,7 @@
 //! The `URL` and `URLSearchParams` classes.
 //!
-//! Both look at one shared record, so a change through either shows in the other. Invariant: a setter that fails leaves
-//! the record as it was, and no URL is longer than [`MAX_URL`].
+//! Both look at one shared record, so a change through either shows in the other. Invariant: nothing longer than
+//! [`MAX_URL`] is parsed.
 
 use std::cell::RefCell;
 use std::rc::Rc;

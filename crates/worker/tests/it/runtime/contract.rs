@@ -293,3 +293,21 @@ fn a_rewriter_changes_html() {
     let ended = host.get("https://a.test/");
     assert_eq!(ended.text(), "<a href=\"https://x\">t!</a><p>***</p><!--end-->");
 }
+
+#[test]
+fn a_rejection_nobody_hears_is_logged() {
+    let mut host = script(
+        "Promise.reject(new RangeError('unheard')); const later = Promise.reject(new Error('heard')); later.catch(() => {}); return undefined",
+    )
+    .load()
+    .unwrap();
+    let ended = host.get("https://a.test/");
+    assert!(matches!(ended.result, Ok(Outcome::NoOpinion)));
+    assert_eq!(ended.logs.len(), 1, "{:?}", ended.logs);
+    assert!(ended.logs[0].starts_with("Uncaught (in promise) unheard"), "{:?}", ended.logs);
+    let failed = Setup::new("export default { async fetch() { throw new Error('once'); } };")
+        .load()
+        .unwrap()
+        .get("https://a.test/");
+    assert!(failed.logs.is_empty(), "{:?}", failed.logs);
+}
