@@ -194,12 +194,13 @@ impl OverrideTable {
             Some((host, port)) => (host, Some(port.parse().map_err(|_| fault())?)),
             None => (name, None),
         };
-        crate::host::Host::parse(host).map_err(|_| fault())?;
+        // The parsed form is what lookups ask for: lower case, in ASCII, without a final dot.
+        let host = crate::host::Host::parse(host).map_err(|_| fault())?.to_string();
         let target = match target.parse::<SocketAddr>() {
             Ok(socket) => Override::Socket(socket),
             Err(_) => Override::Address(target.parse().map_err(|_| fault())?),
         };
-        self.insert(host, port, target);
+        self.insert(&host, port, target);
         Ok(())
     }
 

@@ -55,6 +55,32 @@ impl Ready {
     }
 }
 
+/// Where a running platform leaves its API address for commands beside it.
+const RUNNING: &str = "running.json";
+
+/// Leaves the API address in the data directory.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn announce_api(data: &Path, api_url: &str) -> std::io::Result<()> {
+    write_private(&data.join(RUNNING), &serde_json::to_vec(&serde_json::json!({ "api_url": api_url }))?)
+}
+
+/// Takes the address away again.
+pub fn withdraw_api(data: &Path) {
+    // Another process may have taken over; what is left then is its own.
+    let _ = std::fs::remove_file(data.join(RUNNING));
+}
+
+/// Returns the API address of the platform that runs over `data`; one that was killed may have left its last.
+///
+/// # Errors
+/// No platform has left one.
+pub fn running_api(data: &Path) -> std::io::Result<String> {
+    let content: serde_json::Value = serde_json::from_slice(&std::fs::read(data.join(RUNNING))?)?;
+    Ok(content["api_url"].as_str().unwrap_or_default().to_owned())
+}
+
 /// Writes a file that only its owner can read, whole or not at all.
 ///
 /// # Errors

@@ -13,7 +13,9 @@ use console::{Addresses, ConsoleDeps};
 use gateway::{Gateway, GatewayConfig};
 use logs::{Logs, LogsConfig};
 use store::{KvNamespace, Principal, Store, WriteKv};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::{AccountId, KvNamespaceId};
@@ -23,7 +25,7 @@ use worker::{Runtime, RuntimeConfig};
 use crate::account::{self, AccountError};
 use crate::background::Background;
 use crate::config::{Config, Role};
-use crate::demo::{self, Credential, DemoError};
+use crate::demo::{self, DemoError};
 use crate::managed::Managed;
 use crate::preview::Previewer;
 use crate::ready::Ready;
@@ -83,14 +85,44 @@ pub struct Notice {
 /// A running platform.
 pub struct Platform {
     pub notice: Notice,
+    data: PathBuf,
+    core: Core,
+    upstream: Arc<Upstream>,
+    tasks: Tasks,
+}
+
+/// Every task of a platform, in the two groups that end one after the other.
+#[derive(Default)]
+struct Tasks {
+    listeners: TaskTracker,
+    close_listeners: CancellationToken,
+    loops: TaskTracker,
+    end_loops: CancellationToken,
+}
+
+/// Where the listeners are, once bound.
+#[derive(Clone, Copy)]
+struct Bound {
+    console: SocketAddr,
+    proxy: SocketAddr,
+}
+
+/// What everything else stands on.
+struct Core {
     store: Store,
+    account: AccountId,
     logs: Logs,
     runtime: Arc<Runtime>,
-    upstream: Arc<Upstream>,
-    listeners: TaskTracker,
-    loops: TaskTracker,
-    close_listeners: CancellationToken,
-    end_loops: CancellationToken,
+    clock: net::Clock,
+}
+
+/// The parts that decide and serve, put together.
+struct Running {
+    state: Arc<State>,
+    services: Arc<Services>,
+    scripts: Arc<Scripts>,
+    gateway: Gateway,
+    events: Mutex<Option<mpsc::Receiver<gateway::SecurityEvent>>>,
 }
 
 impl Platform {
@@ -102,141 +134,166 @@ impl Platform {
         create_private(&config.data)?;
         let console_listener = listen(config.console).await?;
         let proxy_listener = listen(config.proxy).await?;
-        let (console_address, proxy_address) = (address(&console_listener)?, address(&proxy_listener)?);
+        let addresses = Bound { console: address(&console_listener)?, proxy: address(&proxy_listener)? };
         let store = Store::open(crate::store_config(&config)).await?;
-        let clock = crate::clock();
         let system = Principal::system("start");
         let account = account::ensure_account(&store, &system).await?;
-        account::ensure_authority(&store, &system, account, clock()).await?;
-        let (listeners, loops) = (TaskTracker::new(), TaskTracker::new());
-        let (close_listeners, end_loops) = (CancellationToken::new(), CancellationToken::new());
-        let mut fixed = Fixed { listeners: vec![console_address, proxy_address], ..Fixed::default() };
-        let credentials = if with_demo {
-            let sites = demo::sites::start(&loops, end_loops.clone()).await.map_err(DemoError::from)?;
-            fixed = Fixed { listeners: fixed.listeners, ..demo::network(sites.address, &sites.root) };
-            demo::load(&store, &system, account).await?
+        account::ensure_authority(&store, &system, account, (crate::clock())()).await?;
+        let tasks = Tasks::default();
+        let (fixed, credentials) = if with_demo {
+            let sites = demo::sites::start(&tasks.loops, tasks.end_loops.clone()).await.map_err(DemoError::from)?;
+            (demo::network(sites.address, &sites.root), demo::load(&store, &system, account).await?)
         } else {
-            Vec::new()
+            (Fixed::default(), Vec::new())
         };
-        let authority = write_authority(&config, &store, &system, account).await?;
+        let fixed = Fixed { listeners: vec![addresses.console, addresses.proxy], ..fixed };
         let logs = Logs::open(&config.logs, LogsConfig::default()).await?;
         let runtime = Arc::new(Runtime::start(RuntimeConfig::default()).await?);
-        let network = account::network(&store, &system, account).await?;
-        let upstream = Arc::new(Upstream::new(fixed, &network, Arc::clone(&clock))?);
-        let services = Arc::new(Services::new(
-            store.clone(),
-            upstream.pool.clone(),
-            Arc::clone(&runtime),
-            Arc::clone(&clock),
-        ));
-        let scripts = Arc::new(Scripts::default());
-        let memory = managed_memory(&store, &system, account).await?;
-        let builder = Arc::new(Builder::new(
-            store.clone(),
-            account,
-            Arc::clone(&scripts),
-            Managed::new(memory),
-            Arc::clone(&upstream),
-        ));
-        let feed = store.changes().await?;
-        let (state, watcher) =
-            State::first(builder, Arc::clone(&services), Arc::clone(&runtime), feed, Arc::clone(&clock)).await?;
-        loops.spawn(watcher.run(end_loops.clone()));
-
-        let setup = account::setup_secret(&store, &system, account).await?;
-        let console_url = format!("http://{console_address}");
-        let ready = Ready {
-            account_id: account,
-            api_url: format!("{console_url}/client/v4"),
-            api_token: account::issue_full_token(&store, &system, account).await?,
-            setup_url: setup.as_ref().map_or_else(
-                || format!("{console_url}/sign-in"),
-                |secret| format!("{console_url}/setup?token={}", secret.expose()),
-            ),
-            console_url: console_url.clone(),
-            proxy: format!("http://{proxy_address}"),
-            ca_certificate: authority,
-        };
-
-        let (gateway, events) = Gateway::new(gateway::Parts {
-            config: GatewayConfig { drain_timeout: DRAIN, ..GatewayConfig::default() },
-            snapshot: Arc::clone(&state.snapshot),
-            runtime: Arc::clone(&runtime) as Arc<dyn gateway::Runner>,
-            logs: logs.clone(),
-            services: Arc::new(EventHost::new(Arc::clone(&services))),
-            clock: Arc::clone(&clock),
-        });
-        state.set_metrics(crate::metrics::source(gateway.clone(), Arc::clone(&runtime), logs.clone()));
-        let router = console::router(ConsoleDeps {
-            store: Arc::new(store.clone()),
-            logs: logs.clone(),
-            account,
-            snapshot: Arc::clone(&state) as Arc<dyn console::SnapshotView>,
-            preview: Arc::new(Previewer {
-                store: store.clone(),
-                scripts,
-                services: Arc::clone(&services),
-                runtime: Arc::clone(&runtime),
-                clock: Arc::clone(&clock),
-            }),
-            addresses: Addresses {
-                console_url,
-                api_url: ready.api_url.clone(),
-                proxy: ready.proxy.clone(),
-                ..Addresses::default()
-            },
-            worker_types: worker::TYPES,
-            limits: console::Limits::default(),
-            clock: Arc::clone(&clock),
-        });
-        services.set_api(router.clone());
-
-        let background = Background {
-            store: store.clone(),
-            account,
-            runtime: Arc::clone(&runtime),
-            services,
-            logs: logs.clone(),
-            clock,
-        };
-        loops.spawn(background.clone().run_schedules(end_loops.clone()));
-        loops.spawn(background.clone().run_tidying(end_loops.clone()));
-        loops.spawn(background.run_events(events, end_loops.clone()));
+        let core = Core { store, account, logs, runtime, clock: crate::clock() };
+        let network = account::network(&core.store, &system, account).await?;
+        let upstream = Arc::new(Upstream::new(fixed, &network, Arc::clone(&core.clock))?);
+        let running = core.assemble(&upstream, &tasks).await?;
+        let (ready, needs_setup) = core.ready(&config, addresses).await?;
+        let router = core.console(&running, &ready);
+        running.services.set_api(router.clone());
+        core.loops(&running, &tasks);
         if config.roles.contains(&Role::Gateway) {
-            let stop = close_listeners.clone();
-            listeners.spawn(async move {
+            let (gateway, stop) = (running.gateway, tasks.close_listeners.clone());
+            tasks.listeners.spawn(async move {
                 if let Err(error) = gateway.serve(proxy_listener, stop).await {
                     tracing::error!(%error, "the proxy listener ended");
                 }
             });
         }
         if config.roles.contains(&Role::Console) {
-            listeners.spawn(serve_console(console_listener, router, close_listeners.clone()));
+            tasks.listeners.spawn(serve_console(console_listener, router, tasks.close_listeners.clone()));
         }
+        let write = |source| StartError::Write { path: config.data.clone(), source };
+        crate::ready::announce_api(&config.data, &ready.api_url).map_err(write)?;
         let commands = demo::commands(&ready.proxy, &ready.ca_certificate.display().to_string(), &credentials);
-        let status = console::SnapshotView::status(&*state);
-        let notice = Notice {
-            needs_setup: setup.is_some(),
-            commands,
-            revision: status.revision,
-            rule_errors: status.rule_errors,
-            ready,
-        };
-        Ok(Self { notice, store, logs, runtime, upstream, listeners, loops, close_listeners, end_loops })
+        let status = console::SnapshotView::status(&*running.state);
+        let notice =
+            Notice { needs_setup, commands, revision: status.revision, rule_errors: status.rule_errors, ready };
+        Ok(Self { notice, data: config.data, core, upstream, tasks })
     }
 
     /// Stops in order: no new connections, those in flight finish within a bound, everything logged is on disk.
     pub async fn stop(self) {
-        self.close_listeners.cancel();
-        self.listeners.close();
-        self.listeners.wait().await;
-        self.end_loops.cancel();
-        self.loops.close();
-        self.loops.wait().await;
-        self.runtime.shutdown(Duration::from_secs(2)).await;
-        self.upstream.pool.shut_down().await;
-        self.logs.shutdown().await;
-        self.store.close().await;
+        let Self { data, core, upstream, tasks, .. } = self;
+        crate::ready::withdraw_api(&data);
+        tasks.close_listeners.cancel();
+        tasks.listeners.close();
+        tasks.listeners.wait().await;
+        tasks.end_loops.cancel();
+        tasks.loops.close();
+        tasks.loops.wait().await;
+        core.runtime.shutdown(Duration::from_secs(2)).await;
+        upstream.pool.shut_down().await;
+        core.logs.shutdown().await;
+        core.store.close().await;
+    }
+}
+
+impl Core {
+    /// Builds the first snapshot and the gateway on it, and starts the loop that follows the store.
+    async fn assemble(&self, upstream: &Arc<Upstream>, tasks: &Tasks) -> Result<Running, StartError> {
+        let services = Arc::new(Services::new(
+            self.store.clone(),
+            upstream.pool.clone(),
+            Arc::clone(&self.runtime),
+            Arc::clone(&self.clock),
+        ));
+        let scripts = Arc::new(Scripts::default());
+        let memory = managed_memory(&self.store, &Principal::system("start"), self.account).await?;
+        let builder = Builder::new(
+            self.store.clone(),
+            self.account,
+            Arc::clone(&scripts),
+            Managed::new(memory),
+            Arc::clone(upstream),
+        );
+        // The feed is opened before the state is read, so that no change falls between.
+        let feed = self.store.changes().await?;
+        let (state, watcher) = State::first(
+            Arc::new(builder),
+            Arc::clone(&services),
+            Arc::clone(&self.runtime),
+            feed,
+            Arc::clone(&self.clock),
+        )
+        .await?;
+        tasks.loops.spawn(watcher.run(tasks.end_loops.clone()));
+        let (gateway, events) = Gateway::new(gateway::Parts {
+            config: GatewayConfig { drain_timeout: DRAIN, ..GatewayConfig::default() },
+            snapshot: Arc::clone(&state.snapshot),
+            runtime: Arc::clone(&self.runtime) as Arc<dyn gateway::Runner>,
+            logs: self.logs.clone(),
+            services: Arc::new(EventHost::new(Arc::clone(&services))),
+            clock: Arc::clone(&self.clock),
+        });
+        state.set_metrics(crate::metrics::source(gateway.clone(), Arc::clone(&self.runtime), self.logs.clone()));
+        Ok(Running { state, services, scripts, gateway, events: Mutex::new(Some(events)) })
+    }
+
+    /// Makes what the ready file holds, and says whether nobody can sign in yet.
+    async fn ready(&self, config: &Config, bound: Bound) -> Result<(Ready, bool), StartError> {
+        let system = Principal::system("start");
+        let setup = account::setup_secret(&self.store, &system, self.account).await?;
+        let console_url = format!("http://{}", bound.console);
+        let ready = Ready {
+            account_id: self.account,
+            api_url: format!("{console_url}/client/v4"),
+            api_token: account::issue_full_token(&self.store, &system, self.account).await?,
+            setup_url: setup.as_ref().map_or_else(
+                || format!("{console_url}/sign-in"),
+                |secret| format!("{console_url}/setup?token={}", secret.expose()),
+            ),
+            console_url,
+            proxy: format!("http://{}", bound.proxy),
+            ca_certificate: write_authority(config, &self.store, &system, self.account).await?,
+        };
+        Ok((ready, setup.is_some()))
+    }
+
+    fn console(&self, running: &Running, ready: &Ready) -> axum::Router {
+        console::router(ConsoleDeps {
+            store: Arc::new(self.store.clone()),
+            logs: self.logs.clone(),
+            account: self.account,
+            snapshot: Arc::clone(&running.state) as Arc<dyn console::SnapshotView>,
+            preview: Arc::new(Previewer {
+                store: self.store.clone(),
+                scripts: Arc::clone(&running.scripts),
+                services: Arc::clone(&running.services),
+                runtime: Arc::clone(&self.runtime),
+                clock: Arc::clone(&self.clock),
+            }),
+            addresses: Addresses {
+                console_url: ready.console_url.clone(),
+                api_url: ready.api_url.clone(),
+                proxy: ready.proxy.clone(),
+                ..Addresses::default()
+            },
+            worker_types: worker::TYPES,
+            limits: console::Limits::default(),
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
+    fn loops(&self, running: &Running, tasks: &Tasks) {
+        let background = Background {
+            store: self.store.clone(),
+            account: self.account,
+            runtime: Arc::clone(&self.runtime),
+            services: Arc::clone(&running.services),
+            logs: self.logs.clone(),
+            clock: Arc::clone(&self.clock),
+        };
+        tasks.loops.spawn(background.clone().run_schedules(tasks.end_loops.clone()));
+        tasks.loops.spawn(background.clone().run_tidying(tasks.end_loops.clone()));
+        if let Some(events) = running.events.lock().take() {
+            tasks.loops.spawn(background.run_events(events, tasks.end_loops.clone()));
+        }
     }
 }
 

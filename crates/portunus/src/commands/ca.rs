@@ -10,6 +10,7 @@ use crate::arguments::Ca;
 pub(crate) async fn run(ca: Ca) -> Result<ExitCode> {
     let Ca::Export { state } = ca;
     let opened = Opened::open(&state).await?;
-    print!("{}", server::authority_in_use(&opened.store, opened.account).await?);
+    let authority = server::account::load_authority(&opened.store, opened.principal(), opened.account).await?;
+    print!("{}", authority.certificate_pem());
     Ok(ExitCode::SUCCESS)
 }

@@ -4,18 +4,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use expr::{Expression, Limits, List, Lists};
+use expr::{Expression, Limits, List, ListKind, Lists};
 use policy::Hook as PolicyHook;
 use serde_json::json;
 
 use crate::arguments::{Check, Hook};
 
 /// Takes every list as present: without a platform nobody knows which there are.
-struct AnyList;
+pub(crate) struct AnyList;
 
 impl Lists for AnyList {
     fn list(&self, _name: &str) -> Option<Arc<List>> {
-        Some(Arc::new(List::empty()))
+        List::new(ListKind::Strings, [""; 0]).ok().map(Arc::new)
     }
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode> {
     let scheme = hook.scheme();
     match Expression::compile(scheme, &check.expression, &AnyList, &Limits::default()) {
         Ok(expression) => {
-            let fields: Vec<&str> = expression.fields().iter().map(|id| scheme.field(id).name()).collect();
+            let fields: Vec<&str> = expression.fields().iter().map(|id| scheme.field(id).name).collect();
             let lists: Vec<&str> = expression.lists().collect();
             if check.json {
                 println!("{}", json!({ "valid": true, "canonical": expression.canonical(), "fields": fields, "lists": lists }));
@@ -42,7 +42,7 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode> {
         }
         Err(error) => {
             if check.json {
-                println!("{}", json!({ "valid": false, "message": error.message(), "line": error.line(), "column": error.column(), "suggestion": error.suggestion(), "text": error.to_string() }));
+                println!("{}", json!({ "valid": false, "message": error.message, "line": error.line, "column": error.column, "suggestion": error.suggestion, "text": error.to_string() }));
             } else {
                 eprintln!("{error}");
             }

@@ -35,6 +35,10 @@ impl Opened {
         Ok(Self { account: account.id, store, principal })
     }
 
+    pub(crate) const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     pub(crate) fn grant<S: Scope>(&self) -> Result<Grant<S>> {
         Ok(self.principal.authorize(self.account)?)
     }

@@ -1,0 +1,83 @@
+//! `portunus logs tail`: follows the log of the platform that runs over a data directory.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde_json::Value;
+use store::{NewToken, Permission, WriteTokens};
+
+use super::state::{Opened, load};
+use crate::arguments::Logs;
+
+/// How long the token that this command makes for itself works.
+const TOKEN: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
+    let Logs::Tail { state, dataset, json } = logs;
+    let config = load(&state)?;
+    let opened = Opened::open(&state).await?;
+    let address = server::ready::running_api(&config.data)
+        .with_context(|| format!("no platform runs over {}", config.data.display()))?;
+    let new = NewToken {
+        name: "logs tail".into(),
+        permissions: [Permission::LogsRead, Permission::AuditRead].into_iter().collect(),
+        not_before: None,
+        expires_at: Some(Timestamp::now() + TOKEN),
+    };
+    let grant = opened.grant::<WriteTokens>()?;
+    let (token, text) = opened.store.tokens().issue(&grant, new).await?;
+    let url = format!("{address}/accounts/{}/portunus/logs/{dataset}/tail", opened.account);
+    let followed = tokio::select! {
+        followed = follow(&url, text.expose(), json) => followed,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    opened.store.tokens().delete(&grant, token.id, None).await?;
+    followed?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn follow(url: &str, token: &str, json: bool) -> Result<()> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let mut response = client.get(url).bearer_auth(token).send().await.context("cannot reach the platform")?;
+    if !response.status().is_success() {
+        bail!("{}: {}", response.status(), response.text().await?);
+    }
+    let mut buffer = Vec::new();
+    while let Some(chunk) = response.chunk().await.context("the platform ended the stream")? {
+        buffer.extend_from_slice(&chunk);
+        while let Some(end) = buffer.windows(2).position(|window| window == b"\n\n") {
+            let event: Vec<u8> = buffer.drain(..end + 2).collect();
+            print_event(&String::from_utf8_lossy(&event), json);
+        }
+    }
+    Ok(())
+}
+
+/// Prints one server-sent event (WHATWG HTML, section 9.2).
+fn print_event(event: &str, json: bool) {
+    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_start);
+    let Some(data) = field("data:") else { return };
+    if field("event:") == Some("missed") {
+        eprintln!("{data} records were written faster than they could be shown");
+    } else if json {
+        println!("{data}");
+    } else if let Ok(record) = serde_json::from_str::<Value>(data) {
+        println!("{}", line(&record));
+    }
+}
+
+/// The few fields a person scans for, whatever the dataset.
+fn line(record: &Value) -> String {
+    const SHOWN: [&str; 15] = [
+        "Datetime", "When", "Action", "ActionType", "EventType", "Outcome", "HTTPMethod", "URL", "SNI", "ResourceType",
+        "HTTPStatusCode", "Email", "ActorEmail", "PolicyName", "ScriptName",
+    ];
+    let shown = |name: &&str| match &record[*name] {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    SHOWN.iter().filter_map(shown).collect::<Vec<_>>().join("  ")
+}
