@@ -792,3 +792,71 @@ pub(super) fn percent_decode(text: &str) -> Vec<u8> {
 pub(super) fn is_opaque_host(text: &str) -> bool {
     !text.chars().any(is_forbidden_host)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Text that gets past the first states often.
+    fn url_like() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "http",
+            "https",
+            "file",
+            "ws",
+            "a",
+            ":",
+            "/",
+            "//",
+            "\\",
+            "?",
+            "#",
+            "@",
+            "[",
+            "]",
+            "::1",
+            ".",
+            "..",
+            "%2e",
+            "%",
+            "C|",
+            "é",
+            "xn--",
+            "127.0.0.1",
+            "0x",
+            ":80",
+            " ",
+            "\t",
+            "|",
+            "^",
+            "\u{fffd}",
+            "💩",
+            "localhost",
+        ]);
+        prop_oneof![prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat()), any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_the_same(text in url_like(), base in url_like()) {
+            let base = Address::parse(&base, None).ok();
+            if let Ok(url) = Address::parse(&text, base.as_ref()) {
+                let again = Address::parse(&url.href(), None);
+                prop_assert_eq!(again.map(|again| again.href()), Ok(url.href()));
+            }
+        }
+
+        #[test]
+        fn setters_accept_anything(text in url_like(), value in url_like()) {
+            if let Ok(mut url) = Address::parse(&text, None) {
+                for set in [Address::set_protocol, Address::set_username, Address::set_password, Address::set_host,
+                    Address::set_hostname, Address::set_port, Address::set_pathname, Address::set_search, Address::set_hash] {
+                    set(&mut url, &value);
+                }
+                let _ = (url.href(), url.origin());
+            }
+        }
+    }
+}

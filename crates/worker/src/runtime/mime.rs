@@ -243,3 +243,36 @@ fn part(head: &str, data: &[u8]) -> Option<Part> {
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_types_read_back(text in any::<String>(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(mime) = Mime::parse(&text) {
+                prop_assert_eq!(Mime::parse(&mime.to_string()), Some(mime));
+            }
+            let _ = (Mime::extract(&text), data_url(&format!("data:{text}")), forgiving_base64(&bytes));
+            let _ = multipart(&bytes, "b");
+        }
+    }
+
+    #[test]
+    fn forms_are_split_at_their_boundary() {
+        let body = b"--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\none\r\n--b\r\ncontent-disposition: form-data; name=\"f\"; filename=\"n.txt\"\r\ncontent-type: text/x\r\n\r\ntwo\r\n--b--\r\n";
+        let parts = multipart(body, "b").unwrap();
+        let seen: Vec<_> = parts
+            .iter()
+            .map(|part| (part.name.as_str(), part.filename.as_deref(), part.kind.as_str(), part.data.as_slice()))
+            .collect();
+        assert_eq!(
+            seen,
+            [("a", None, "text/plain", b"one".as_slice()), ("f", Some("n.txt"), "text/x", b"two".as_slice())]
+        );
+        assert!(multipart(b"--b\r\nno head", "b").is_none());
+    }
+}
