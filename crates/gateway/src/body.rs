@@ -57,11 +57,8 @@ pub(crate) async fn read_ahead(mut body: Body, bound: usize, patience: Patience)
     let mut complete = body.is_end_stream();
     while !complete && size < bound {
         let wait = if size < patience.minimum { patience.limit } else { patience.pause };
-        let next = match tokio::time::timeout(wait, body.frame()).await {
-            Ok(next) => next,
-            // A stream that pauses (server-sent events, a slow upload) is judged by what it has said.
-            Err(_) => break,
-        };
+        // A stream that pauses (server-sent events, a slow upload) is judged by what it has said.
+        let Ok(next) = tokio::time::timeout(wait, body.frame()).await else { break };
         match next {
             None => complete = true,
             Some(frame) => {

@@ -24,7 +24,7 @@ use crate::fault::Fault;
 use crate::gateway::Counters;
 use crate::identity::Caller;
 use crate::page;
-use crate::peek::{self, Kind};
+use crate::peek::{self, Kind, LateCheck};
 use crate::record::{BLOCK, HttpRecord, TunnelRecord};
 use crate::snapshot::Snapshot;
 use crate::stages;
@@ -110,7 +110,11 @@ impl Opened {
             Kind::Tls(hello) => self.tls(stream, hello).await,
             Kind::Http1 => self.plain(stream, Protocol::Http1).await,
             Kind::Http2 => self.plain(stream, Protocol::Http2).await,
-            Kind::Opaque => self.pass(stream, None, "not HTTP or TLS").await,
+            Kind::Opaque => self.pass(stream, "not HTTP or TLS").await,
+            Kind::Undecided => {
+                let watched = Box::new(LateCheck::new(stream));
+                self.pass(watched, "the client waits for the server to speak").await;
+            }
             Kind::BrokenTls => {
                 let mut record = self.record(None).await;
                 "CLIENT_TLS_ERROR".clone_into(&mut record.fields.connection_close_reason);
@@ -131,7 +135,7 @@ impl Opened {
         match self.passes(&hello, sni.as_ref()).await {
             Some((rule, why)) => {
                 Counters::add(&self.client.gateway.counters.passed_through);
-                self.pass_tls(stream, &hello, rule, why).await;
+                self.pass_tls(stream, &hello, sni.as_ref(), rule, why).await;
             }
             None => self.intercept(stream, hello, sni).await,
         }
@@ -203,6 +207,15 @@ impl Opened {
         read(connection_facts(&self.client, &self.caller, Some(host), Some(self.port), addresses))
     }
 
+    /// The host that rules judge: the name in CONNECT; for an address the name in the TLS greeting, which is resolved here
+    /// or was checked against the address, so that what is judged is what is reached.
+    fn judged<'a>(&'a self, sni: Option<&'a Host>) -> &'a Host {
+        match (&self.host, sni) {
+            (Host::Address(_), Some(sni)) => sni,
+            (host, _) => host,
+        }
+    }
+
     async fn resolve(&self, host: &str) -> Option<Vec<std::net::IpAddr>> {
         match Host::parse(host).ok()? {
             Host::Address(address) => Some(vec![address]),
@@ -218,11 +231,19 @@ impl Opened {
         }
     }
 
-    async fn pass_tls(&self, stream: BoxStream, hello: &ClientHello, rule: Option<Arc<RuleRef>>, why: String) {
+    async fn pass_tls(
+        &self,
+        stream: BoxStream,
+        hello: &ClientHello,
+        sni: Option<&Host>,
+        rule: Option<Arc<RuleRef>>,
+        why: String,
+    ) {
         let mut record = self.record(Some(hello)).await;
+        let judged = self.judged(sni);
         // An `off` rule comes first in the order of enforcement; without one, web rules about the host still hold.
-        let stopped = if rule.is_some() { None } else { self.stopped_by_web_rules().await };
-        match self.stopped_by_network_rules("tls").await.or(stopped) {
+        let stopped = if rule.is_some() { None } else { self.stopped_by_web_rules(judged).await };
+        match self.stopped_by_network_rules("tls", judged).await.or(stopped) {
             Some((rule, why)) => {
                 record.decided(BLOCK, why);
                 if let Some(rule) = rule {
@@ -240,11 +261,11 @@ impl Opened {
     }
 
     /// Passes a protocol that is not read.
-    async fn pass(self, stream: BoxStream, hello: Option<&ClientHello>, what: &str) {
+    async fn pass(self, stream: BoxStream, what: &str) {
         Counters::add(&self.client.gateway.counters.tunnels);
-        let mut record = self.record(hello).await;
-        let stopped = match self.stopped_by_network_rules("").await {
-            None => self.stopped_by_web_rules().await,
+        let mut record = self.record(None).await;
+        let stopped = match self.stopped_by_network_rules("", &self.host).await {
+            None => self.stopped_by_web_rules(&self.host).await,
             stopped => stopped,
         };
         match stopped {
@@ -291,12 +312,12 @@ impl Opened {
     }
 
     /// Network rules come before web rules.
-    async fn stopped_by_network_rules(&self, protocol: &str) -> Option<(Option<Arc<RuleRef>>, String)> {
+    async fn stopped_by_network_rules(&self, protocol: &str, host: &Host) -> Option<(Option<Arc<RuleRef>>, String)> {
         let rules = &self.snapshot.l4;
         if rules.is_empty() {
             return None;
         }
-        let host = bare(&self.host);
+        let host = bare(host);
         let addresses = self.resolve(&host).await;
         let now = (self.client.gateway.clock)();
         let verdict = self.with_facts(&host, addresses.as_deref(), |facts| {
@@ -308,8 +329,8 @@ impl Opened {
     }
 
     /// Web rules that are settled by the host alone hold for what cannot be read, too. Those that need more do not match.
-    async fn stopped_by_web_rules(&self) -> Option<(Option<Arc<RuleRef>>, String)> {
-        let host = bare(&self.host);
+    async fn stopped_by_web_rules(&self, host: &Host) -> Option<(Option<Arc<RuleRef>>, String)> {
+        let host = bare(host);
         let addresses = self.resolve(&host).await;
         let now = (self.client.gateway.clock)();
         let verdict = self.with_facts(&host, addresses.as_deref(), |facts| {
@@ -321,7 +342,8 @@ impl Opened {
 
     /// Answers the client's handshake with a minted certificate and serves what is inside.
     async fn intercept(self, stream: BoxStream, hello: Box<ClientHello>, sni: Option<Host>) {
-        if let Some((rule, why)) = self.stopped_by_network_rules("tls").await {
+        let origin_host = self.judged(sni.as_ref()).clone();
+        if let Some((rule, why)) = self.stopped_by_network_rules("tls", &origin_host).await {
             let mut record = self.record(Some(&hello)).await;
             record.decided(BLOCK, why);
             if let Some(rule) = rule {
@@ -331,12 +353,6 @@ impl Opened {
         }
         let client_offer = Offer::mirror(&hello.alpn);
         let presented = sni.clone().unwrap_or_else(|| self.host.clone());
-        let origin_host = match (&self.host, &sni) {
-            // A client that was given an address and knows the name: the name is resolved here, so that what is judged is
-            // what is reached.
-            (Host::Address(_), Some(sni)) => sni.clone(),
-            (host, _) => host.clone(),
-        };
         let (names, offer) = self.mirror(&presented, &origin_host, client_offer).await;
         let gateway = &self.client.gateway;
         let accepted = match self.snapshot.minter.server_config(&names, offer, (gateway.clock)()) {
@@ -373,7 +389,7 @@ impl Opened {
         let known = match pool.profile(&route) {
             Some(profile) => Some(profile),
             // A host that a rule blocks anyway is not contacted for the sake of a certificate.
-            None if self.stopped_by_web_rules().await.is_some() => None,
+            None if self.stopped_by_web_rules(origin_host).await.is_some() => None,
             None => {
                 let within = self.client.gateway.config.handshake_timeout / 2;
                 tokio::time::timeout(within, pool.prepare(&route)).await.ok().and_then(Result::ok)

@@ -5,6 +5,7 @@
 
 use http::StatusCode;
 
+use crate::events::SecurityEventKind;
 use crate::head::HeadFault;
 use crate::identity::Refusal;
 use crate::page::{Page, Side};
@@ -101,6 +102,47 @@ impl Fault {
             Self::RequestBody => "request_body_broke_off",
             Self::Busy => "busy",
             Self::Configuration(_) => "configuration",
+        }
+    }
+
+    /// Says whether the gateway refused, rather than something failing.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Head(_)
+                | Self::Target(_)
+                | Self::Refused(_)
+                | Self::Fronting { .. }
+                | Self::Loop
+                | Self::Guard { .. }
+                | Self::Configuration(_)
+                | Self::Busy
+        )
+    }
+
+    /// Returns the security event that goes with it, if one does.
+    pub(crate) const fn event(&self) -> Option<SecurityEventKind> {
+        if matches!(self, Self::Head(_) | Self::Fronting { .. }) {
+            Some(SecurityEventKind::MalformedRequest)
+        } else if matches!(self, Self::Refused(Refusal::Wrong | Refusal::TooMany)) {
+            Some(SecurityEventKind::AuthenticationFailed)
+        } else if matches!(self, Self::Guard { .. }) {
+            Some(SecurityEventKind::GuardRefused)
+        } else if matches!(self, Self::Untrusted { .. }) {
+            Some(SecurityEventKind::UntrustedCertificate)
+        } else {
+            None
+        }
+    }
+
+    /// Returns after how many seconds trying again may help.
+    pub(crate) const fn retry_after(&self) -> Option<&'static str> {
+        if matches!(self, Self::Refused(Refusal::TooMany)) {
+            Some("60")
+        } else if matches!(self, Self::Busy) {
+            Some("1")
+        } else {
+            None
         }
     }
 

@@ -4,14 +4,19 @@
 //! when a whole ClientHello was parsed, so a connection whose host is unknown is never intercepted by mistake.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use net::client_hello::{self, ClientHello};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// Most bytes read before the kind of stream must be known.
 pub(crate) const MOST: usize = 64 << 10;
+
+/// The first byte of a TLS handshake record.
+const TLS: u8 = 0x16;
 
 /// What the first bytes are.
 #[derive(Debug)]
@@ -21,8 +26,11 @@ pub(crate) enum Kind {
     Http1,
     /// The preface of HTTP/2 without TLS.
     Http2,
-    /// Anything else, including a client that waits for the server to speak first.
+    /// Anything else.
     Opaque,
+    /// Nothing that tells, in time: a client that waits for the server to speak first, or that wants to look like one.
+    /// [`LateCheck`] goes on watching it.
+    Undecided,
     /// Starts like TLS and is not.
     BrokenTls,
     /// The client closed without a byte.
@@ -43,7 +51,9 @@ pub(crate) async fn peek(stream: &mut (impl AsyncRead + Unpin), wait: Duration) 
             return Ok((Kind::Opaque, bytes.freeze()));
         }
         match tokio::time::timeout_at(deadline, stream.read_buf(&mut bytes)).await {
-            Err(_) => return Ok((Kind::Opaque, bytes.freeze())),
+            // A greeting that does not come to its end belongs to no program that works.
+            Err(_) if bytes.first() == Some(&TLS) => return Ok((Kind::BrokenTls, bytes.freeze())),
+            Err(_) => return Ok((Kind::Undecided, bytes.freeze())),
             Ok(Ok(0)) if bytes.is_empty() => return Ok((Kind::Nothing, Bytes::new())),
             Ok(Ok(0)) => return Ok((Kind::Opaque, bytes.freeze())),
             Ok(Ok(_)) => {}
@@ -55,7 +65,7 @@ pub(crate) async fn peek(stream: &mut (impl AsyncRead + Unpin), wait: Duration) 
 /// Says what `bytes` are, or nothing when more are needed.
 fn classify(bytes: &[u8]) -> Option<Kind> {
     let first = *bytes.first()?;
-    if first == 0x16 {
+    if first == TLS {
         return match client_hello::parse(bytes) {
             Ok(client_hello::Parsed::Incomplete { .. }) => None,
             Ok(client_hello::Parsed::Hello(hello)) => Some(Kind::Tls(hello)),
@@ -74,10 +84,64 @@ fn classify(bytes: &[u8]) -> Option<Kind> {
 /// A method of upper-case letters, a space and a target: enough to hand the stream to the HTTP server, which is strict.
 fn is_http1(bytes: &[u8]) -> Option<Kind> {
     let method = bytes.iter().take_while(|b| b.is_ascii_uppercase()).count();
-    match (method, bytes.get(method), bytes.get(method + 1)) {
-        (3..=20, Some(b' '), Some(b'/' | b'h' | b'*')) => Some(Kind::Http1),
-        (1..=20, None, _) | (3..=20, Some(b' '), None) => None,
+    let target = bytes.get(method + 1..).unwrap_or_default();
+    match (method, bytes.get(method)) {
+        (1..=20, None) => None,
+        (3..=20, Some(b' ')) if target.is_empty() || (target.len() < 4 && b"http".starts_with(target)) => None,
+        (3..=20, Some(b' ')) if matches!(target, [b'/' | b'*', ..]) || target.starts_with(b"http") => Some(Kind::Http1),
         _ => Some(Kind::Opaque),
+    }
+}
+
+/// A stream that was passed on undecided, watched until its first bytes tell what it is.
+///
+/// # Security
+/// Without it, waiting out the look at the first bytes would be a way to have TLS and HTTP carried unread.
+pub(crate) struct LateCheck<S> {
+    stream: S,
+    /// The first bytes; absent once they are known to be neither TLS nor HTTP.
+    seen: Option<Vec<u8>>,
+}
+
+impl<S> LateCheck<S> {
+    pub(crate) const fn new(stream: S) -> Self {
+        Self { stream, seen: Some(Vec::new()) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for LateCheck<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, buf))?;
+        let Some(seen) = this.seen.as_mut() else { return Poll::Ready(Ok(())) };
+        // Longer than any method and the start of any target.
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        seen.extend_from_slice(fresh.get(..fresh.len().min(64)).unwrap_or_default());
+        let refused = seen.first() == Some(&TLS)
+            || matches!(classify(seen), Some(Kind::Tls(_) | Kind::BrokenTls | Kind::Http1 | Kind::Http2));
+        if refused {
+            buf.set_filled(before);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "TLS or HTTP after the time to look")));
+        }
+        if classify(seen).is_some() {
+            this.seen = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for LateCheck<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -101,6 +165,7 @@ mod tests {
             Kind::Http1 => "http1",
             Kind::Http2 => "http2",
             Kind::Opaque => "opaque",
+            Kind::Undecided => "undecided",
             Kind::BrokenTls => "broken",
             Kind::Nothing => "nothing",
         }
@@ -114,15 +179,40 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", "http2"),
             (b"SSH-2.0-OpenSSH\r\n", "opaque"),
             (b"EHLO there\r\n", "opaque"),
-            (b"PRI ", "opaque"),
+            (b"PRI ", "undecided"),
+            (b"USER harry\r\n", "opaque"),
+            (b"GET http://a/ HTTP/1.1\r\n", "http1"),
+            (b"GE", "undecided"),
             (b"\x16\x03\x01\0\x05hello", "broken"),
-            (b"\x16\x03\x01", "opaque"),
+            (b"\x16\x03\x01", "broken"),
             (b"\0\0", "opaque"),
-            (b"", "opaque"),
+            (b"", "undecided"),
         ] {
             for size in [1, 5, 4096] {
                 assert_eq!(kind(input, size).await, expected, "{input:?}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn late_tls_and_http_are_not_carried() {
+        for (pieces, carried) in [
+            (&[&b"\x16"[..], b"\x03\x01"][..], &b""[..]),
+            (&[b"GE", b"T / HTTP/1.1\r\n"], b"GE"),
+            (&[b"PRI * HTTP", b"/2.0\r\n\r\nSM\r\n\r\n"], b"PRI * HTTP"),
+            (&[b"EHLO a\r\n", b"\x16\x03"], b"EHLO a\r\n\x16\x03"),
+        ] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            let mut watched = super::LateCheck::new(server);
+            let mut got = Vec::new();
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                let mut buffer = [0; 64];
+                if let Ok(count) = tokio::io::AsyncReadExt::read(&mut watched, &mut buffer).await {
+                    got.extend_from_slice(&buffer[..count]);
+                }
+            }
+            assert_eq!(got, carried, "{pieces:?}");
         }
     }
 

@@ -10,6 +10,7 @@ use http::Response;
 use net::upstream::CertificatePolicy;
 use net::{Host, Offer};
 use policy::action::{ActionPlan, AllowPlan, BlockPlan, CachePlan, OnError, QuarantinePlan, UntrustedCertificate};
+use policy::facts::{ConnectionFacts, L4Facts};
 use policy::hook::Phase;
 use policy::hook::http::id as field;
 use policy::ruleset::{Cursor, Needs, RuleRef, Step, Verdict};
@@ -90,6 +91,42 @@ impl Flow {
                 }
             }
         }
+    }
+
+    /// Holds network rules against a request that did not come in TLS.
+    pub(crate) async fn network_rules(&mut self) -> Option<Response<Body>> {
+        let rules = &self.exchange.snapshot.l4;
+        if rules.is_empty() || self.exchange.tunnel.as_ref().is_some_and(|tunnel| tunnel.hello.is_some()) {
+            return None;
+        }
+        if self.exchange.addresses.is_none() && rules.fields().contains(policy::hook::l4::id::DST_IP) {
+            self.resolve().await;
+        }
+        let exchange = &self.exchange;
+        let verdict = exchange.with_facts(|facts| {
+            let connection = ConnectionFacts { detected_protocol: Some(Some("http")), ..facts.connection };
+            exchange.snapshot.l4.finish(&L4Facts(connection), exchange.at, Cursor::start(), &mut Scratch::new())
+        });
+        let rule = verdict.rule.as_deref();
+        let plan = match &verdict.action {
+            ActionPlan::Block(plan) => Arc::clone(plan),
+            ActionPlan::Unevaluable(_) => Arc::default(),
+            // The network hook has no other actions.
+            ActionPlan::Allow(_)
+            | ActionPlan::Redirect(_)
+            | ActionPlan::Isolate(_)
+            | ActionPlan::Quarantine(_)
+            | ActionPlan::Worker(_)
+            | ActionPlan::Managed(_)
+            | ActionPlan::Off
+            | ActionPlan::NoScan
+            | ActionPlan::NoIsolate => return None,
+        };
+        let why = rule.map_or_else(String::new, |rule| {
+            self.record.rule(rule);
+            format!("network rule \"{}\" blocks it", rule.name)
+        });
+        Some(self.block(rule, &plan, why))
     }
 
     fn step(&mut self) -> Step {
@@ -220,6 +257,9 @@ impl Flow {
                 let why = if rule.is_some() { format!("{} allows it", named()) } else { "no rule matched".to_owned() };
                 self.record.decided("allow", why);
                 self.warn_if_late(plan);
+                if plan.check_session.is_some_and(|check| check.enforce) {
+                    self.record.warn("the age of the session is not checked: a proxy token has no session");
+                }
                 Turn::Done(Ruled::Forward(Arc::clone(plan)))
             }
             ActionPlan::Block(plan) => {

@@ -64,6 +64,10 @@ impl Flow {
         self.refuse_loops()?;
         // One name must not stand in for another, or rules would judge a host that is not the one reached.
         self.refuse_fronting(way)?;
+        // Network rules come before web rules; inside TLS they were held against the connection already.
+        if let Some(response) = self.network_rules().await {
+            return Ok(response);
+        }
         // The verdict on what is known now; it reads the body, or waits for the response, only if a rule hangs on it.
         match self.rule().await? {
             Ruled::Answer(response) => return Ok(response),
@@ -227,25 +231,10 @@ impl Flow {
     fn fail(&mut self, fault: &Fault) -> Response<Body> {
         let what = fault.what();
         self.record.fields.error = what.clone();
-        let event = match fault {
-            Fault::Head(_) | Fault::Fronting { .. } => Some(SecurityEventKind::MalformedRequest),
-            Fault::Refused(Refusal::Wrong | Refusal::TooMany) => Some(SecurityEventKind::AuthenticationFailed),
-            Fault::Guard { .. } => Some(SecurityEventKind::GuardRefused),
-            Fault::Untrusted { .. } => Some(SecurityEventKind::UntrustedCertificate),
-            _ => None,
-        };
-        match fault {
-            Fault::Head(_)
-            | Fault::Target(_)
-            | Fault::Refused(_)
-            | Fault::Fronting { .. }
-            | Fault::Loop
-            | Fault::Guard { .. }
-            | Fault::Configuration(_)
-            | Fault::Busy => self.record.decided(BLOCK, what.clone()),
-            _ => {}
+        if fault.is_refusal() {
+            self.record.decided(BLOCK, what.clone());
         }
-        if let Some(kind) = event {
+        if let Some(kind) = fault.event() {
             self.report(kind, what);
         }
         let page = fault.page(&self.exchange.id_text(), answer::details(&self.exchange, None));
@@ -286,26 +275,20 @@ pub(crate) fn caller(
     let requirements =
         Requirements { trust_loopback: client.gateway.config.trust_loopback && !snapshot.settings.require_identity };
     let caller = identity::identify(&snapshot.people, &snapshot.proxy_endpoints, source, credential, requirements);
-    caller.map_err(|refusal| match refusal {
-        Refusal::Wrong if client.gateway.failures.count(source) => Refusal::TooMany,
-        other => other,
+    caller.map_err(|refusal| {
+        let too_many = refusal == Refusal::Wrong && client.gateway.failures.count(source);
+        if too_many { Refusal::TooMany } else { refusal }
     })
 }
 
 /// Adds the headers that go with a status of refusal.
 pub(crate) fn challenge(fault: &Fault, headers: &mut HeaderMap) {
-    match fault {
-        Fault::Refused(Refusal::Missing | Refusal::Wrong) => {
-            let realm = HeaderValue::from_static("Basic realm=\"Portunus\", charset=\"UTF-8\"");
-            headers.insert(header::PROXY_AUTHENTICATE, realm);
-        }
-        Fault::Refused(Refusal::TooMany) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
-        }
-        Fault::Busy => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        _ => {}
+    if matches!(fault, Fault::Refused(Refusal::Missing | Refusal::Wrong)) {
+        let realm = HeaderValue::from_static("Basic realm=\"Portunus\", charset=\"UTF-8\"");
+        headers.insert(header::PROXY_AUTHENTICATE, realm);
+    }
+    if let Some(seconds) = fault.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
     }
 }
 

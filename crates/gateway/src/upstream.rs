@@ -133,14 +133,16 @@ pub(crate) fn connect_fault(error: &ConnectError, host: &Host) -> Fault {
 fn tcp_words(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
 
-    match error.kind() {
-        ErrorKind::ConnectionRefused => "nothing listens at its address and port (connection refused)".to_owned(),
-        ErrorKind::ConnectionReset => "it closed the connection at once (connection reset)".to_owned(),
-        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => "there is no way to its network".to_owned(),
-        ErrorKind::TimedOut => "it did not answer in time".to_owned(),
-        ErrorKind::AddrNotAvailable => "the gateway has no address to connect from".to_owned(),
-        _ => error.to_string(),
-    }
+    const WORDS: [(ErrorKind, &str); 6] = [
+        (ErrorKind::ConnectionRefused, "nothing listens at its address and port (connection refused)"),
+        (ErrorKind::ConnectionReset, "it closed the connection at once (connection reset)"),
+        (ErrorKind::NetworkUnreachable, "there is no way to its network"),
+        (ErrorKind::HostUnreachable, "there is no way to its address"),
+        (ErrorKind::TimedOut, "it did not answer in time"),
+        (ErrorKind::AddrNotAvailable, "the gateway has no address to connect from"),
+    ];
+    let known = WORDS.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
 }
 
 fn exchange_words(error: &hyper::Error) -> String {

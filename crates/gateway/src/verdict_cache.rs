@@ -66,6 +66,10 @@ impl HeaderChange {
     }
 }
 
+/// A script version, a rule and the facts it names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key(Box<[u8]>);
+
 #[derive(Debug, Clone)]
 struct Entry {
     remembered: Arc<Remembered>,
@@ -75,7 +79,7 @@ struct Entry {
 
 #[derive(Debug)]
 pub(crate) struct VerdictCache {
-    entries: Cache<Box<[u8]>, Entry>,
+    entries: Cache<Key, Entry>,
 }
 
 impl VerdictCache {
@@ -84,19 +88,19 @@ impl VerdictCache {
         let least = u32::try_from(MOST_BYTES / entries.max(1)).unwrap_or(u32::MAX);
         let entries = Cache::builder()
             .max_capacity(MOST_BYTES)
-            .weigher(move |key: &Box<[u8]>, entry: &Entry| {
-                entry.size.saturating_add(u32::try_from(key.len()).unwrap_or(u32::MAX)).max(least)
+            .weigher(move |key: &Key, entry: &Entry| {
+                entry.size.saturating_add(u32::try_from(key.0.len()).unwrap_or(u32::MAX)).max(least)
             })
             .build();
         Self { entries }
     }
 
-    pub(crate) fn find(&self, key: &[u8]) -> Option<Arc<Remembered>> {
+    pub(crate) fn find(&self, key: &Key) -> Option<Arc<Remembered>> {
         let entry = self.entries.get(key)?;
         (Instant::now() < entry.until).then_some(entry.remembered)
     }
 
-    pub(crate) fn keep(&self, key: Box<[u8]>, remembered: Remembered, ttl: Duration) {
+    pub(crate) fn keep(&self, key: Key, remembered: Remembered, ttl: Duration) {
         let size = match &remembered {
             Remembered::NoOpinion => 0,
             Remembered::Response { headers, body, .. } => header_bytes(headers) + body.len(),
@@ -114,7 +118,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 /// Writes the key: script version, rule, then each fact with its type and length, so that no two keys run together.
 ///
 /// Returns nothing when a fact is not known, because the answer might depend on it.
-pub(crate) fn key(script: &worker::ScriptKey, rule: &str, fields: &[FieldId], facts: &dyn Facts) -> Option<Box<[u8]>> {
+pub(crate) fn key(script: &worker::ScriptKey, rule: &str, fields: &[FieldId], facts: &dyn Facts) -> Option<Key> {
     let mut key = Vec::with_capacity(128);
     write_bytes(&mut key, script.account.0.as_bytes());
     write_bytes(&mut key, script.name.as_bytes());
@@ -127,7 +131,7 @@ pub(crate) fn key(script: &worker::ScriptKey, rule: &str, fields: &[FieldId], fa
             Fact::Known(value) => write_value(&mut key, value),
         }
     }
-    Some(key.into())
+    Some(Key(key.into()))
 }
 
 fn write_bytes(key: &mut Vec<u8>, bytes: &[u8]) {
@@ -178,7 +182,7 @@ mod tests {
     use http::HeaderMap;
     use types::AccountId;
 
-    use super::{HeaderChange, Remembered, VerdictCache, key};
+    use super::{HeaderChange, Key, Remembered, VerdictCache, key};
 
     struct Texts(Vec<Option<&'static str>>);
 
@@ -192,7 +196,7 @@ mod tests {
         }
     }
 
-    fn written(facts: &[Option<&'static str>]) -> Option<Box<[u8]>> {
+    fn written(facts: &[Option<&'static str>]) -> Option<Key> {
         let script =
             worker::ScriptKey { account: AccountId(uuid::Uuid::nil()), name: "a".to_owned(), version: "1".to_owned() };
         let fields: Vec<_> = (0..facts.len()).map(|index| FieldId(u16::try_from(index).unwrap())).collect();
@@ -234,9 +238,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_entry_ends_with_its_time_to_live() {
         let cache = VerdictCache::new(100);
-        cache.keep(Box::from(*b"k"), Remembered::NoOpinion, Duration::from_secs(5));
-        assert!(cache.find(b"k").is_some());
+        cache.keep(Key(Box::from(*b"k")), Remembered::NoOpinion, Duration::from_secs(5));
+        assert!(cache.find(&Key(Box::from(*b"k"))).is_some());
         tokio::time::advance(Duration::from_secs(6)).await;
-        assert!(cache.find(b"k").is_none());
+        assert!(cache.find(&Key(Box::from(*b"k"))).is_none());
     }
 }

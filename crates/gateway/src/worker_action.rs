@@ -61,7 +61,7 @@ pub(crate) async fn consult(exchange: &mut Exchange, question: Question<'_>) -> 
         let rule = question.rule.id.to_string();
         exchange.with_facts(|facts| verdict_cache::key(&question.script.key, &rule, &plan.key, facts))
     });
-    if let Some(remembered) = key.as_deref().and_then(|key| gateway.verdicts.find(key)) {
+    if let Some(remembered) = key.as_ref().and_then(|key| gateway.verdicts.find(key)) {
         Counters::add(&gateway.counters.worker_cache_hits);
         let opinion = recall(exchange, &remembered);
         return Ok(Consulted { opinion, report: None, wall: started.elapsed() });
@@ -240,7 +240,7 @@ fn recall(exchange: &mut Exchange, remembered: &Remembered) -> Opinion {
 /// Keeps a short response for the next time; longer ones pass untouched.
 async fn remember_response(
     cache: &verdict_cache::VerdictCache,
-    keep: Option<(Box<[u8]>, &policy::action::CachePlan)>,
+    keep: Option<(verdict_cache::Key, &policy::action::CachePlan)>,
     response: Response<Body>,
 ) -> Response<Body> {
     let Some((key, plan)) = keep else { return response };

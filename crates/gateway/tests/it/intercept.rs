@@ -262,6 +262,35 @@ async fn plain_http_inside_a_tunnel_is_decided_like_any_other() {
 }
 
 #[tokio::test]
+async fn waiting_out_the_look_at_the_first_bytes_does_not_carry_tls_unread() {
+    let (origin, tls) = secure(&["http/1.1"]).await;
+    let config = gateway::GatewayConfig { peek_timeout: std::time::Duration::from_millis(1), ..Default::default() };
+    let setup =
+        Setup { names: vec![("site.test", origin.address)], roots: vec![tls.root.clone()], config, ..Setup::default() };
+    let stand = Stand::start(setup).await;
+    let stream = stand.connect("site.test:443").await;
+    // The gateway takes it for a protocol in which the server speaks first.
+    while stand.gateway.stats().tunnels == 0 {
+        tokio::task::yield_now().await;
+    }
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(crate::support::client_config(&tls.root, &[])));
+    assert!(connector.connect("site.test".try_into().unwrap(), stream).await.is_err());
+}
+
+#[tokio::test]
+async fn network_rules_come_before_web_rules() {
+    let origin = Origin::start(hello(), None).await.unwrap();
+    let mut network = rule("no plain there", "block", "net.dst.port == 80");
+    network["filters"] = json!(["l4"]);
+    let rules = vec![rule("all", "allow", "http.request.host == \"site.test\""), network];
+    let stand = Stand::start(Setup { names: vec![("site.test", origin.address)], rules, ..Setup::default() }).await;
+    let got = stand.send(crate::support::get("http://site.test/")).await;
+    assert_eq!(got.status, 403);
+    assert_eq!(stand.http_record("http://site.test/").await["PolicyName"], "no plain there");
+    assert_eq!(stand.send(crate::support::get("http://site.test:8080/")).await.status, 200);
+}
+
+#[tokio::test]
 async fn other_protocols_are_carried_and_recorded_unless_a_rule_stops_the_host() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
