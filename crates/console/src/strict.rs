@@ -78,11 +78,14 @@ pub(crate) fn push_pointer(pointer: &mut String, segment: &str) {
     }
 }
 
-/// Returns the candidate that `word` was probably meant to be: at most a third of its letters differ.
+/// Returns the candidate that `word` was probably meant to be: two letters, or a third of them, differ.
 pub(crate) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.chars().count().max(3) / 3)
+        .filter(|(distance, candidate)| match candidate.chars().count() {
+            0..4 => *distance <= 1,
+            length => *distance <= (length / 3).max(2),
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

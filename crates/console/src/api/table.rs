@@ -171,7 +171,9 @@ impl Endpoint {
     #[must_use]
     pub fn id(&self) -> String {
         let mut id = self.method.as_str().to_ascii_lowercase();
-        for segment in self.path.split('/').filter(|segment| !segment.is_empty() && *segment != "{account_id}") {
+        // Nearly every path is below the account; only the account itself needs to say so.
+        let path = self.path.replace("/{account_id}/", "/");
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
             id.push('_');
             id.push_str(&segment.trim_matches(|c| matches!(c, '{' | '}' | '*')).replace('-', "_"));
         }
