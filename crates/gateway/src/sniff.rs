@@ -1,8 +1,7 @@
 //! Recognises file types in the first bytes of a body, for `http.upload.file.types` and `http.download.file.types`.
 //!
 //! The signatures are policy's; this undoes a content coding for the look, as far as the head goes. What travels on is
-//! untouched. Invariant: work and memory are bounded by [`DECODED`], however
-//! well the body compresses. Pure.
+//! untouched. Invariant: work and memory are bounded by [`DECODED`], however well the body compresses. Pure.
 
 use std::io::Read;
 
@@ -11,13 +10,14 @@ pub(crate) const DECODED: usize = 256 << 10;
 
 /// Returns the types of the body that starts with `head`: the type itself, then the group it belongs to.
 ///
-/// The spellings are those of reference section 1.4. Empty means that no signature matched.
+/// The spellings are those of reference section 1.4. Empty means that no signature matched; a body in a coding that cannot
+/// be undone is `unscannable`, so that a rule can stop what a sender hides.
 pub(crate) fn file_types(head: &[u8], content_encoding: Option<&[u8]>) -> &'static [&'static str] {
     match content_encoding.map(trim) {
         None | Some(b"" | b"identity") => policy::files::sniff(head),
         Some(coding) => match decode(head, coding) {
-            Some(decoded) => policy::files::sniff(&decoded),
-            None => &[],
+            Some(decoded) if head.is_empty() || !decoded.is_empty() => policy::files::sniff(&decoded),
+            Some(_) | None => &["unscannable"],
         },
     }
 }
@@ -73,8 +73,9 @@ mod tests {
             assert!(file_types(half, Some(coding.as_bytes())).contains(&"pdf"), "{coding}");
         }
         assert!(file_types(b"%PDF-1.7", None).contains(&"pdf"));
-        assert!(file_types(b"%PDF-1.7", Some(b"zstd")).is_empty());
-        assert!(file_types(b"%PDF-1.7", Some(b"gzip")).is_empty());
+        for coding in [&b"zstd"[..], b"gzip", b"gzip, gzip"] {
+            assert_eq!(file_types(b"%PDF-1.7", Some(coding)), ["unscannable"]);
+        }
     }
 
     #[test]
