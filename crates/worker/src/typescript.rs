@@ -33,14 +33,18 @@ pub struct TypeScriptError {
     pub snippet: String,
 }
 
-/// Compiles one module. The kind (`.js`, `.mjs`, `.ts`, `.mts`, `.tsx`, `.jsx`) follows from `name`; anything else is
-/// read as TypeScript. JavaScript is checked and returned as it is.
+/// Compiles one module. The kind (`.js`, `.mjs`, `.ts`, `.mts`, `.tsx`, `.jsx`) follows from `name`; a name without one
+/// of these is TypeScript. JavaScript is checked and returned as it is, and so is a data module (`.json` must be JSON;
+/// `.txt`, `.html`, `.css` and `.sql` are text), which exports its content by default.
 ///
 /// # Errors
 /// When the source does not parse, or is larger than [`MAX_SOURCE`].
 pub fn to_javascript(name: &str, source: &str) -> Result<String, TypeScriptError> {
     if source.len() > MAX_SOURCE {
         return Err(TypeScriptError::at(source, 0, format!("a module may have at most {MAX_SOURCE} bytes")));
+    }
+    if let Some(result) = data_module(name, source) {
+        return result;
     }
     let kind = source_type(name);
     let allocator = Allocator::default();
@@ -80,6 +84,22 @@ pub fn to_javascript(name: &str, source: &str) -> Result<String, TypeScriptError
         code.push('\n');
     }
     Ok(code)
+}
+
+fn data_module(name: &str, source: &str) -> Option<Result<String, TypeScriptError>> {
+    match name.rsplit_once('.')?.1 {
+        "txt" | "html" | "css" | "sql" => Some(Ok(source.to_owned())),
+        "json" => Some(match serde_json::from_str::<serde::de::IgnoredAny>(source) {
+            Ok(_) => Ok(source.to_owned()),
+            Err(error) => {
+                let line_start: usize =
+                    source.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+                let offset = line_start + error.column().saturating_sub(1);
+                Err(TypeScriptError::at(source, offset, "the file is not JSON".to_owned()))
+            }
+        }),
+        _ => None,
+    }
 }
 
 fn source_type(name: &str) -> SourceType {
@@ -214,6 +234,14 @@ mod tests {
     fn javascript_is_returned_untouched() {
         let source = "export default { fetch() { return 1 } }\n";
         assert_eq!(to_javascript("a.js", source).unwrap(), source);
+    }
+
+    #[test]
+    fn data_modules_are_returned_untouched() {
+        assert_eq!(to_javascript("a.txt", "not (code").unwrap(), "not (code");
+        assert_eq!(to_javascript("a.json", "{\"a\": 1}").unwrap(), "{\"a\": 1}");
+        let error = to_javascript("a.json", "{\n  \"a\": ,\n}").unwrap_err();
+        assert_eq!((error.line, error.column), (2, 8));
     }
 
     #[test]

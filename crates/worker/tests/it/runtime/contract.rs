@@ -311,3 +311,52 @@ fn a_rejection_nobody_hears_is_logged() {
         .get("https://a.test/");
     assert!(failed.logs.is_empty(), "{:?}", failed.logs);
 }
+
+#[test]
+fn invocations_interleave_at_their_awaits() {
+    use portunus_worker::protocol::{FromWorker, ToWorker};
+    let mut host = script(
+        "const name = new URL(request.url).pathname; console.log(name, 'begins');\n\
+         await env.STORE.get(name); console.log(name, 'goes on');\n\
+         await env.STORE.get(name); return new Response(name);",
+    )
+    .bind("STORE", Binding::Kv)
+    .load()
+    .unwrap();
+    let mut open: VecDeque<(u64, u64)> = VecDeque::new();
+    let mut seen = Vec::new();
+    let mut take = |out: Vec<FromWorker>, open: &mut VecDeque<(u64, u64)>| {
+        for message in out {
+            match message {
+                FromWorker::HostCall { call, op, operation: Operation::KvGet { key, .. } } => {
+                    assert_eq!(key, format!("/{call}"), "an operation is charged to the invocation that asked");
+                    open.push_back((call, op));
+                }
+                FromWorker::Log { call, message, .. } => {
+                    assert_eq!(call, message[1..2].parse().ok(), "{message}");
+                }
+                FromWorker::Done { call, outcome: Outcome::Response(head), .. } => {
+                    assert!(matches!(head.body, BodySource::Inline(body) if body == format!("/{call}").into_bytes()));
+                    seen.push(call);
+                }
+                FromWorker::Settled { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    for call in 1..=4 {
+        let mut out = Vec::new();
+        let event = Event::Fetch(request(&format!("https://a.test/{call}")));
+        host.engine.handle(ToWorker::Invoke { call, now_ms: 0.0, event }, &mut out);
+        take(out, &mut open);
+    }
+    // The last to ask is answered first.
+    while let Some((_, op)) = open.pop_back() {
+        let mut out = Vec::new();
+        let result = Ok(OperationResult::KvValue(None));
+        host.engine.handle(ToWorker::Resolve { op, now_ms: 1.0, result }, &mut out);
+        take(out, &mut open);
+    }
+    assert_eq!(seen, [4, 3, 2, 1]);
+    assert!(host.engine.idle());
+}

@@ -298,3 +298,38 @@ fn a_cancelled_invocation_answers_nothing_more() {
     assert!(out.iter().all(|message| matches!(message, FromWorker::Log { .. })), "{out:?}");
     assert!(host.engine.idle());
 }
+
+/// Where globals are open a script can break what it runs on. That may cost its own answers, never the engine.
+#[test]
+fn a_script_that_poisons_open_globals_harms_only_itself() {
+    for poison in [
+        "Promise.prototype.then = function () { throw new Error('no'); }",
+        "Promise.prototype.then = () => {}",
+        "Map.prototype.get = () => ({})",
+        "Map.prototype.set = () => { for (;;) {} }",
+        "Map.prototype.delete = undefined",
+        "Array.prototype[Symbol.iterator] = function* () { yield this; }",
+        "Object.defineProperty = () => { throw 1; }",
+        "Object.prototype.get = () => 1; Object.prototype.status = 7",
+        "Object.defineProperty(Object.prototype, 'call', {get() { throw new Error('trap'); }})",
+        "Headers = undefined; Response = class {}; URL = null",
+        "String.prototype.toWellFormed = () => 5; Error.prototype.toString = () => { throw 2; }",
+        "Symbol.prototype.toString = null; JSON.parse = () => { throw 3; }",
+        "Error.prepareStackTrace = () => { for (;;) {} }",
+    ] {
+        let source = format!(
+            "const Kept = Response;\nlet first = true;\nexport default {{ async fetch(request) {{ if (first) {{ first = false; {poison}; }} await null; return new Kept(request.url + [...new Headers({{a: '\\ud800'}})]); }} }};"
+        );
+        let mut setup = Setup::new(&source);
+        setup.modules[0].0 = "worker.js";
+        setup.isolation = Isolation::Shared;
+        setup.limits.cpu_ms = 100;
+        let mut host = setup.load().unwrap();
+        for _ in 0..3 {
+            if host.engine.spent() {
+                break;
+            }
+            let _ = host.get("https://a.test/");
+        }
+    }
+}
