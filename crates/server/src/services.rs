@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use net::upstream::{Pool, Route, SendError};
 use net::{Host as HostName, Offer, Origin, Scheme};
-use store::{Expiry, KvNamespace, Principal, ReadKv, Store, StoreError, WriteKv};
+use store::{Expiry, Principal, ReadKv, Store, StoreError, WriteKv};
 use tower::ServiceExt;
 use types::{KvNamespaceId, ScriptName};
 use worker::protocol::{KvKey, KvValue, LogLevel};

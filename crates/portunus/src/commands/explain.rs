@@ -44,7 +44,9 @@ pub(crate) fn run(explain: &Explain) -> Result<ExitCode> {
         println!("while these facts are missing: {}", waiting.fields.join(", "));
     }
     for rule in &evaluation.rules {
-        println!("  {:>5}  {:<14} {:<10} {}", rule.precedence, rule.outcome.as_str(), rule.action, rule.name);
+        let outcome = serde_json::to_value(rule.outcome)?;
+        let outcome = outcome.as_str().unwrap_or_default();
+        println!("  {:>5}  {outcome:<14} {:<10} {}", rule.precedence, rule.action, rule.name);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
         followed = follow(&url, text.expose(), json) => followed,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
-    opened.store.tokens().delete(&grant, token.id, None).await?;
+    opened.store.tokens().delete(&grant, &token.id, None).await?;
     followed?;
     Ok(ExitCode::SUCCESS)
 }

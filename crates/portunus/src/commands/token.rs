@@ -37,7 +37,7 @@ pub(crate) async fn run(token: Token) -> Result<ExitCode> {
         }
         Token::Revoke { state, id } => {
             let opened = Opened::open(&state).await?;
-            opened.store.tokens().delete(&opened.grant::<WriteTokens>()?, id, None).await?;
+            opened.store.tokens().delete(&opened.grant::<WriteTokens>()?, &id, None).await?;
             println!("revoked {id}");
         }
     }
