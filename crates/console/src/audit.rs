@@ -153,12 +153,7 @@ impl OpContext {
 }
 
 /// Records a change by someone who is only about to sign in.
-pub(crate) async fn record_for(
-    app: &App,
-    email: &str,
-    address: Option<IpAddr>,
-    change: Change,
-) -> Result<(), Failure> {
+pub(crate) async fn record_for(app: &App, email: &str, address: Option<IpAddr>, change: Change) -> Result<(), Failure> {
     let mut record = change.record(app);
     record.actor_type = "user".to_owned();
     record.actor_email = email.to_owned();
@@ -170,7 +165,8 @@ pub(crate) async fn record_for(
 async fn append(app: &App, record: logs::Audit) -> Result<(), Failure> {
     app.deps.logs.append(record).await.map(|_| ()).map_err(|error| {
         tracing::error!(error = %crate::failure::Chain(&error), "audit record not written");
-        let message = "the change was made, but the audit log does not take its record; look after the disk of the logs";
+        let message =
+            "the change was made, but the audit log does not take its record; look after the disk of the logs";
         Failure { retry_after: Some(5), ..Failure::new(Code::Unavailable, message) }
     })
 }

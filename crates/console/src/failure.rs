@@ -102,10 +102,8 @@ impl Failure {
     /// The credential is valid and lacks `permission`.
     #[must_use]
     pub fn missing_permission(permission: store::Permission) -> Self {
-        let message = format!(
-            "the credential lacks the permission \"{permission}\" ({})",
-            permission.cloudflare_name()
-        );
+        let message =
+            format!("the credential lacks the permission \"{permission}\" ({})", permission.cloudflare_name());
         Self::new(Code::PermissionDenied, message)
     }
 }

@@ -53,9 +53,7 @@ pub(crate) fn insert(target: &mut Value, segments: &[&str], leaf: Value) -> Resu
                 Ok(())
             }
         },
-        Value::Object(members) if !first.is_empty() => {
-            insert(members.entry(*first).or_insert(Value::Null), rest, leaf)
-        }
+        Value::Object(members) if !first.is_empty() => insert(members.entry(*first).or_insert(Value::Null), rest, leaf),
         _ => Err(contradiction()),
     }
 }

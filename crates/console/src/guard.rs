@@ -37,14 +37,15 @@ pub(crate) fn is_our_host(name: &str, allowed: &[String]) -> bool {
 /// Says whether a state-changing request that carries a cookie comes from one of our own pages.
 #[must_use]
 pub(crate) fn is_same_origin(headers: &HeaderMap, uri: &axum::http::Uri) -> bool {
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).or_else(|| Some(uri.authority()?.as_str()));
+    let host =
+        headers.get(header::HOST).and_then(|value| value.to_str().ok()).or_else(|| Some(uri.authority()?.as_str()));
     let (Some(host), origin) = (host, headers.get(header::ORIGIN)) else { return false };
     match origin {
         Some(origin) => {
             let origin = origin.to_str().unwrap_or("null");
-            ["http://", "https://"].iter().any(|scheme| {
-                origin.strip_prefix(scheme).is_some_and(|authority| authority.eq_ignore_ascii_case(host))
-            })
+            ["http://", "https://"]
+                .iter()
+                .any(|scheme| origin.strip_prefix(scheme).is_some_and(|authority| authority.eq_ignore_ascii_case(host)))
         }
         None => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
     }

@@ -67,7 +67,10 @@ pub(crate) fn positive(name: &str, text: Option<&str>) -> Result<Option<u64>, Fa
     let Some(text) = text else { return Ok(None) };
     match text.parse::<u64>() {
         Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(Failure::new(types::Code::InvalidInput, format!("query parameter \"{name}\" must be a positive number"))),
+        _ => Err(Failure::new(
+            types::Code::InvalidInput,
+            format!("query parameter \"{name}\" must be a positive number"),
+        )),
     }
 }
 

@@ -57,7 +57,8 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
 
 async fn metrics(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let local = peer(&parts).is_some_and(|address| address.is_loopback()) && !parts.headers.contains_key("x-forwarded-for");
+    let local =
+        peer(&parts).is_some_and(|address| address.is_loopback()) && !parts.headers.contains_key("x-forwarded-for");
     if !local && let Err(error) = authenticate(&app, &parts, Proof::Header).await {
         return Failure::from(error).into_response();
     }
@@ -73,4 +74,3 @@ async fn worker_types(State(app): State<Arc<App>>) -> Response {
     // For editors and `tsc`.
     ([(header::CONTENT_TYPE, "application/typescript; charset=utf-8")], app.deps.worker_types).into_response()
 }
-

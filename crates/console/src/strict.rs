@@ -23,9 +23,7 @@ pub(crate) fn parse_value(text: &[u8]) -> Result<Value, Failure> {
         return Err(Failure::invalid(pointer, "this member stands twice; JSON members must be unique"));
     }
     let value = parsed.and_then(|value| deserializer.end().map(|()| value));
-    value.map_err(|error| {
-        Failure::invalid("", format!("the body is not JSON: {error}")).numbered(6003)
-    })
+    value.map_err(|error| Failure::invalid("", format!("the body is not JSON: {error}")).numbered(6003))
 }
 
 /// Reads an already parsed value as `T`.

@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn an_ipv6_client_counts_once_per_64() {
-        let [a, b, c] = ["2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1"].map(|text| address_key(text.parse().unwrap()));
+        let [a, b, c] =
+            ["2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1"].map(|text| address_key(text.parse().unwrap()));
         assert_eq!(a, b);
         assert_ne!(a, c);
         assert_eq!(address_key("::ffff:192.0.2.1".parse().unwrap()), address_key("192.0.2.1".parse().unwrap()));

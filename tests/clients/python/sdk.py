@@ -111,7 +111,7 @@ def workers_and_kv():
     refused(404, scripts.get, name, account_id=ACCOUNT)
 
     values = client.kv.namespaces.values
-    values.update("a/b", account_id=ACCOUNT, namespace_id=namespace.id, value="one", metadata={"who": "ada"})
+    values.update("a/b", account_id=ACCOUNT, namespace_id=namespace.id, value=b"one", metadata={"who": "ada"})
     assert values.get("a/b", account_id=ACCOUNT, namespace_id=namespace.id).text() == "one"
     pairs = [{"key": f"k{index:02}", "value": "v"} for index in range(25)]
     client.kv.namespaces.keys.bulk_update(namespace.id, account_id=ACCOUNT, body=pairs)

@@ -45,11 +45,7 @@ pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
 }
 
 /// Lets a request through to its handler or answers it.
-pub(crate) async fn admit(
-    State((app, terms)): State<(Arc<App>, Terms)>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn admit(State((app, terms)): State<(Arc<App>, Terms)>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match judge(&app, &mut parts, terms).await {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
@@ -213,7 +209,21 @@ impl Input {
     }
 
     pub(crate) fn is_form(&self) -> bool {
-        self.essence() == "multipart/form-data"
+        self.essence() == "multipart/form-data" || self.unlabelled_boundary().is_some()
+    }
+
+    /// The boundary of a form that the published TypeScript SDK labels `application/javascript`. No script begins with a
+    /// boundary line followed by a part's disposition.
+    fn unlabelled_boundary(&self) -> Option<&str> {
+        const DISPOSITION: &[u8] = b"content-disposition: form-data;";
+        if self.essence() != "application/javascript" {
+            return None;
+        }
+        let rest = self.bytes.strip_prefix(b"--")?;
+        let end = rest.iter().take(72).position(|byte| *byte == b'\r')?;
+        let header = rest[end..].strip_prefix(b"\r\n")?.get(..DISPOSITION.len())?;
+        let boundary = std::str::from_utf8(&rest[..end]).ok()?;
+        header.eq_ignore_ascii_case(DISPOSITION).then_some(boundary)
     }
 
     /// The body as JSON; a client that names another type is told.
@@ -242,7 +252,10 @@ impl Input {
             return Err(InputError::Type(Unsupported("multipart/form-data")));
         }
         let refused = |error: multipart::MultipartError| Failure::new(Code::InvalidInput, error.to_string());
-        let boundary = multipart::boundary(self.content_type()).map_err(refused)?;
+        let boundary = match self.unlabelled_boundary() {
+            Some(boundary) => boundary.to_owned(),
+            None => multipart::boundary(self.content_type()).map_err(refused)?,
+        };
         Ok(multipart::parse(&boundary, &self.bytes, limits).map_err(refused)?)
     }
 }

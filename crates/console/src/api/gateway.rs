@@ -10,9 +10,7 @@ use super::gate::{Cx, Input};
 use super::reply::{Reply, ok, page};
 use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
-use crate::operations::{
-    catalog, certificates, configuration, evaluate, lists, logging, proxy_endpoints, rules,
-};
+use crate::operations::{catalog, certificates, configuration, evaluate, lists, logging, proxy_endpoints, rules};
 use crate::paging::{PageRequest, single};
 
 /// The account as the gateway knows it.

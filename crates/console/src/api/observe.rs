@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 
 use axum::http::Method;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
 use logs::TailEvent;
 use serde::Serialize;
@@ -60,11 +60,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(cx: Cx) -> Reply {
     let found = records::page(&cx.op, cx.text("dataset"), cx.queries()).await?;
-    let info = ResultInfo {
-        count: Some(found.records.len() as u64),
-        cursor: Some(found.cursor),
-        ..ResultInfo::default()
-    };
+    let info =
+        ResultInfo { count: Some(found.records.len() as u64), cursor: Some(found.cursor), ..ResultInfo::default() };
     page(found.records, info)
 }
 

@@ -3,8 +3,8 @@
 //! Invariant: it names every endpoint, with the permission each one wants.
 
 use serde_json::json;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathsBuilder};
 use utoipa::openapi::path::PathItem;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -93,7 +93,11 @@ fn operation(endpoint: &Endpoint, components: &mut Components) -> utoipa::openap
 
 fn parameters(endpoint: &Endpoint) -> Vec<Parameter> {
     let path = endpoint.parameters().map(|name| {
-        ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True).schema(Some(text(None)))
+        ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .schema(Some(text(None)))
             .build()
     });
     let paging: &[(&str, &str)] = match endpoint.paging {

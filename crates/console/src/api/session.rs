@@ -41,7 +41,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .takes_json::<SignIn>()
             .returns::<String>()
             .body_limit(BODY),
-        endpoint(Method::GET, "/portunus/session", Authenticated, "Who is signed in", who).returns::<identity::WhoAmI>(),
+        endpoint(Method::GET, "/portunus/session", Authenticated, "Who is signed in", who)
+            .returns::<identity::WhoAmI>(),
         endpoint(Method::DELETE, "/portunus/session", Authenticated, "Sign out", sign_out),
     ]
 }
@@ -75,7 +76,8 @@ async fn sign_in(State(app): State<Arc<App>>, from: From, input: Input) -> Reply
 fn signed_in(app: &App, started: Started) -> Reply {
     let https = app.deps.addresses.https;
     let cookie = session::set_cookie(&started.secret, app.deps.limits.session_lifetime, https);
-    let cookie = cookie.ok_or_else(|| Failure::new(types::Code::Internal, "the session cookie could not be written"))?;
+    let cookie =
+        cookie.ok_or_else(|| Failure::new(types::Code::Internal, "the session cookie could not be written"))?;
     let csrf = session::csrf_token(&started.secret);
     let mut response = ok(serde_json::json!({"id": started.id.to_string(), "email": started.email, "csrf": csrf}))?;
     response.headers_mut().append(header::SET_COOKIE, cookie);

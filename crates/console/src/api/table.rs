@@ -163,7 +163,9 @@ impl Endpoint {
 
     /// Names of the path parameters, in order.
     pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+        self.path
+            .split('/')
+            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
             .map(|name| name.trim_start_matches('*'))
     }
 

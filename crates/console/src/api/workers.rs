@@ -4,8 +4,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::{Module, ModuleKind, Source};
 use store::Permission::{WorkersRead, WorkersWrite};
+use store::{Module, ModuleKind, Source};
 use types::{Code, ScriptName};
 use utoipa::ToSchema;
 
@@ -89,10 +89,16 @@ fn version_endpoints() -> Vec<Endpoint> {
     vec![
         endpoint(Method::GET, VERSIONS, Permission(WorkersRead), "List versions", list_versions)
             .returns::<scripts::VersionList>(),
-        endpoint(Method::POST, VERSIONS, Permission(WorkersWrite), "Upload a version without serving it", upload_version)
-            .takes(Shape::WorkerForm)
-            .returns::<scripts::VersionView>()
-            .body_limit(UPLOAD_BYTES),
+        endpoint(
+            Method::POST,
+            VERSIONS,
+            Permission(WorkersWrite),
+            "Upload a version without serving it",
+            upload_version,
+        )
+        .takes(Shape::WorkerForm)
+        .returns::<scripts::VersionView>()
+        .body_limit(UPLOAD_BYTES),
         endpoint(Method::GET, VERSION, Permission(WorkersRead), "Get a version", get_version)
             .returns::<scripts::VersionView>(),
         endpoint(Method::GET, DEPLOYMENTS, Permission(WorkersRead), "Which version serves", list_deployments)
@@ -146,7 +152,10 @@ async fn list(cx: Cx) -> Reply {
 async fn download(cx: Cx) -> Reply {
     let content = scripts::content(&cx.op, &name(&cx)?).await?;
     match content.modules.as_slice() {
-        [module] => Ok((source_headers(&content.etag, media_type_of(module)), module.source.as_bytes().to_vec()).into_response()),
+        [module] => {
+            Ok((source_headers(&content.etag, media_type_of(module)), module.source.as_bytes().to_vec())
+                .into_response())
+        }
         _ => modules_form(&content),
     }
 }
@@ -225,7 +234,8 @@ fn read_upload(input: &Input) -> Result<Upload, Failure> {
     if input.is_form() {
         return read_upload_form(input);
     }
-    let media_type = input.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type =
+        input.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let kind = modules::kind("", Some(&media_type)).ok();
     let name = match kind {

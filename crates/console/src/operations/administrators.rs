@@ -4,7 +4,7 @@
 //! its owner.
 
 use serde::{Deserialize, Serialize};
-use store::{Administer, Administrator, Operate, Permission, Permissions, ReadSettings, Stored, StoreError};
+use store::{Administer, Administrator, Operate, Permission, Permissions, ReadSettings, StoreError, Stored};
 use types::{Code, Secret, UserId};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -183,7 +183,10 @@ pub async fn change_password(cx: &OpContext, change: PasswordChange) -> Result<(
     let grant = system.authorize::<Administer>(cx.account)?;
     let before = cx.store().administrators().get(&grant, &id).await?.ok_or_else(missing)?;
     if !password::verify(change.current_password, before.document.password_hash.clone()).await? {
-        return Err(Failure { code: Code::PermissionDenied, ..Failure::invalid("/current_password", "is not the current password") });
+        return Err(Failure {
+            code: Code::PermissionDenied,
+            ..Failure::invalid("/current_password", "is not the current password")
+        });
     }
     app.strikes_by_account.clear(email);
     password::check_strength(&change.password, email.as_str())?;

@@ -5,9 +5,7 @@
 
 use net::ca::{CaParams, MAX_VALIDITY_DAYS};
 use serde::{Deserialize, Serialize};
-use store::{
-    BindingStatus, Certificate, CertificateOrigin, NewCertificate, Only, ReadGateway, Stored, WriteGateway,
-};
+use store::{BindingStatus, Certificate, CertificateOrigin, NewCertificate, Only, ReadGateway, Stored, WriteGateway};
 use types::{CertificateId, Code};
 use utoipa::ToSchema;
 use uuid::Uuid;

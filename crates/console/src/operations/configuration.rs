@@ -44,12 +44,8 @@ enum Kind {
     ReadOnly,
 }
 
-const NOTIFICATION: &[(&str, Kind)] = &[
-    ("enabled", Kind::Flag),
-    ("msg", Kind::Text(100)),
-    ("support_url", Kind::Link),
-    ("include_context", Kind::Flag),
-];
+const NOTIFICATION: &[(&str, Kind)] =
+    &[("enabled", Kind::Flag), ("msg", Kind::Text(100)), ("support_url", Kind::Link), ("include_context", Kind::Flag)];
 
 const BLOCK_PAGE: &[(&str, Kind)] = &[
     ("mode", Kind::Word(&["", "customized_block_page", "redirect_uri"])),
@@ -189,10 +185,8 @@ fn read_body(body: Value) -> Result<Map<String, Value>, Failure> {
     for read_only in ["created_at", "updated_at"] {
         members.remove(read_only);
     }
-    let mut problems: Vec<Problem> = members
-        .keys()
-        .map(|name| unknown(format!("/{name}"), name, ["settings"].into_iter()))
-        .collect();
+    let mut problems: Vec<Problem> =
+        members.keys().map(|name| unknown(format!("/{name}"), name, ["settings"].into_iter())).collect();
     let mut settings = match settings {
         Value::Object(settings) => settings,
         Value::Null => Map::new(),
@@ -254,13 +248,20 @@ fn check_value(value: &Value, kind: &Kind) -> Result<(), String> {
             if fits { Ok(()) } else { Err(format!("is limited to {most} characters")) }
         }
         (Value::String(text), Kind::Word(words)) => {
-            if words.contains(&text.as_str()) { Ok(()) } else { Err(format!("must be one of {}", words.join(", "))) }
+            if words.contains(&text.as_str()) {
+                Ok(())
+            } else {
+                Err(format!("must be one of {}", words.join(", ")))
+            }
         }
         (Value::String(text), Kind::Colour) => {
-            let digits = text.strip_prefix('#').is_some_and(|hex| hex.len() == 6 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+            let digits =
+                text.strip_prefix('#').is_some_and(|hex| hex.len() == 6 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
             ok(digits || text.is_empty(), "must be a colour as in #1a2b3c")
         }
-        (Value::String(text), Kind::Link) => ok(text.is_empty() || is_link(text), "must be an absolute http or https URL"),
+        (Value::String(text), Kind::Link) => {
+            ok(text.is_empty() || is_link(text), "must be an absolute http or https URL")
+        }
         (Value::String(text), Kind::Uuid) => ok(text.parse::<CertificateId>().is_ok(), "must be a UUID"),
         (_, Kind::Text(_) | Kind::Word(_) | Kind::Colour | Kind::Link | Kind::Uuid) => Err("must be text".to_owned()),
     }
@@ -270,7 +271,10 @@ fn check_value(value: &Value, kind: &Kind) -> Result<(), String> {
 fn is_link(text: &str) -> bool {
     text.len() <= 2048
         && url::Url::parse(text).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && url.password().is_none()
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
         })
 }
 
@@ -348,10 +352,22 @@ mod tests {
     fn faults_are_named_with_their_place() {
         for (body, pointer, message) in [
             (json!({"settings": {"tls_decrpt": {}}}), "/settings/tls_decrpt", "did you mean \"tls_decrypt\"?"),
-            (json!({"settings": {"tls_decrypt": {"enabled": "yes"}}}), "/settings/tls_decrypt/enabled", "true or false"),
+            (
+                json!({"settings": {"tls_decrypt": {"enabled": "yes"}}}),
+                "/settings/tls_decrypt/enabled",
+                "true or false",
+            ),
             (json!({"settings": {"tls_decrypt": true}}), "/settings/tls_decrypt", "object or null"),
-            (json!({"settings": {"block_page": {"background_color": "red"}}}), "/settings/block_page/background_color", "colour"),
-            (json!({"settings": {"block_page": {"target_uri": "javascript:alert(1)"}}}), "/settings/block_page/target_uri", "URL"),
+            (
+                json!({"settings": {"block_page": {"background_color": "red"}}}),
+                "/settings/block_page/background_color",
+                "colour",
+            ),
+            (
+                json!({"settings": {"block_page": {"target_uri": "javascript:alert(1)"}}}),
+                "/settings/block_page/target_uri",
+                "URL",
+            ),
             (json!({"settings": {"max_ttl_secs": 1.5}}), "/settings/max_ttl_secs", "whole number"),
             (json!({"setings": {}}), "/setings", "did you mean \"settings\"?"),
             (json!([]), "", "must be an object"),

@@ -4,9 +4,7 @@
 //! in force. No traffic is touched. Invariant: it is a pure question; nothing is stored or recorded.
 
 use jiff::Timestamp;
-use policy::{
-    CompileOptions, Cursor, FactsDocument, Hook, HttpRuleset, RuleSpec, Scratch, Step, StoredRule, Trace,
-};
+use policy::{CompileOptions, Cursor, FactsDocument, Hook, HttpRuleset, RuleSpec, Scratch, Step, StoredRule, Trace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Only, ReadGateway, ReadRules};

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use store::{Expiry, KvNamespace, KvValue, ReadKv, Stored, StoreError, WriteKv};
+use store::{Expiry, KvNamespace, KvValue, ReadKv, StoreError, Stored, WriteKv};
 use types::{Code, KvNamespaceId};
 use utoipa::ToSchema;
 use uuid::Uuid;

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use store::{List, ListItem, ListType, NewListItem, ReadLists, Stored, StoreError, WriteLists};
+use store::{List, ListItem, ListType, NewListItem, ReadLists, StoreError, Stored, WriteLists};
 use types::ListId;
 use utoipa::ToSchema;
 use uuid::Uuid;

@@ -101,7 +101,8 @@ pub async fn page(cx: &OpContext, dataset: &str, parameters: &[(String, String)]
         let wrong = |what: &str| Failure::new(Code::InvalidInput, format!("query parameter \"{name}\" must be {what}"));
         match name.as_str() {
             "limit" | "per_page" => {
-                query.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or_else(|| wrong("1 to 1000"))?;
+                query.limit =
+                    value.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or_else(|| wrong("1 to 1000"))?;
             }
             "before" | "cursor" => query.before = Some(value.parse::<Cursor>().map_err(|_| wrong("a cursor of ours"))?),
             "since" => query.since = Some(parse_time("", value).map_err(|_| wrong("a time"))?),

@@ -41,7 +41,10 @@ pub fn kind(name: &str, media_type: Option<&str>) -> Result<ModuleKind, Failure>
             Ok(ModuleKind::TypeScript)
         }
         // Build tools name the file they bundled from, so a `.ts` sent as JavaScript may still hold types.
-        "application/javascript+module" | "text/javascript+module" | "application/javascript" | "text/javascript"
+        "application/javascript+module"
+        | "text/javascript+module"
+        | "application/javascript"
+        | "text/javascript"
         | "application/ecmascript" => {
             Ok(if by_name == Some(ModuleKind::TypeScript) { ModuleKind::TypeScript } else { ModuleKind::EsModule })
         }
@@ -50,7 +53,9 @@ pub fn kind(name: &str, media_type: Option<&str>) -> Result<ModuleKind, Failure>
         "application/wasm" => Err(not_offered("WebAssembly")),
         "text/x-python" | "text/x-python-requirement" => Err(not_offered("Python")),
         // Sent for `.ts` by systems that know MPEG transport streams only, and for anything by careless clients.
-        "video/mp2t" | "video/vnd.dlna.mpeg-tts" | "text/plain" | "text/html" => Ok(by_name.unwrap_or(ModuleKind::Text)),
+        "video/mp2t" | "video/vnd.dlna.mpeg-tts" | "text/plain" | "text/html" => {
+            Ok(by_name.unwrap_or(ModuleKind::Text))
+        }
         "" | "application/octet-stream" => Ok(by_name.unwrap_or(ModuleKind::Data)),
         other => {
             let message = format!("module \"{name}\" has the media type {other}, which is not a kind of module");
@@ -60,7 +65,10 @@ pub fn kind(name: &str, media_type: Option<&str>) -> Result<ModuleKind, Failure>
 }
 
 fn not_offered(what: &str) -> Failure {
-    Failure::new(Code::InvalidInput, format!("{what} modules are not offered; write the Worker in JavaScript or TypeScript"))
+    Failure::new(
+        Code::InvalidInput,
+        format!("{what} modules are not offered; write the Worker in JavaScript or TypeScript"),
+    )
 }
 
 /// The media type a module of this kind is sent as.
@@ -101,7 +109,10 @@ pub fn check(main: &str, modules: &[Module]) -> Result<(), Failure> {
             return refuse(format!("two modules are named \"{name}\""));
         }
         if module.source.as_bytes().len() > LARGEST_MODULE {
-            return Err(Failure::new(Code::LimitExceeded, format!("module \"{name}\" is larger than {LARGEST_MODULE} bytes")));
+            return Err(Failure::new(
+                Code::LimitExceeded,
+                format!("module \"{name}\" is larger than {LARGEST_MODULE} bytes"),
+            ));
         }
     }
     if modules.iter().map(|module| module.source.as_bytes().len()).sum::<usize>() > LARGEST_WORKER {
@@ -142,7 +153,8 @@ fn compile_one(module: &Module) -> Result<Option<String>, Problem> {
     let name = &module.name;
     let problem = |message: String| Problem { message, pointer: None };
     let text = || {
-        std::str::from_utf8(module.source.as_bytes()).map_err(|_| problem(format!("module \"{name}\" is not UTF-8 text")))
+        std::str::from_utf8(module.source.as_bytes())
+            .map_err(|_| problem(format!("module \"{name}\" is not UTF-8 text")))
     };
     match module.kind {
         ModuleKind::EsModule | ModuleKind::TypeScript => {
@@ -168,9 +180,7 @@ fn compile_one(module: &Module) -> Result<Option<String>, Problem> {
         ModuleKind::Data => {
             use base64::Engine as _;
             let encoded = base64::engine::general_purpose::STANDARD.encode(module.source.as_bytes());
-            Ok(Some(format!(
-                "export default Uint8Array.from(atob(\"{encoded}\"), (c) => c.charCodeAt(0)).buffer;\n"
-            )))
+            Ok(Some(format!("export default Uint8Array.from(atob(\"{encoded}\"), (c) => c.charCodeAt(0)).buffer;\n")))
         }
         ModuleKind::SourceMap => Ok(None),
     }

@@ -3,7 +3,7 @@
 //! Invariants: an address names one person; a proxy token's text is shown once.
 
 use serde::{Deserialize, Serialize};
-use store::{Group, ProxyToken, ReadUsers, Stored, StoreError, User, WriteUsers};
+use store::{Group, ProxyToken, ReadUsers, StoreError, Stored, User, WriteUsers};
 use types::{Email, Secret, TokenId, UserId};
 use utoipa::ToSchema;
 use uuid::Uuid;

@@ -57,7 +57,9 @@ pub struct DraftModule {
 pub async fn run(cx: &OpContext, name: &ScriptName, body: PreviewBody) -> Result<PreviewReport, Failure> {
     cx.authorize::<WriteScripts>()?;
     let (version, modules) = match (body.draft, body.version_id) {
-        (Some(_), Some(_)) => return Err(Failure::invalid("/version_id", "a draft is no stored version; send one of them")),
+        (Some(_), Some(_)) => {
+            return Err(Failure::invalid("/version_id", "a draft is no stored version; send one of them"));
+        }
         (Some(draft), None) => draft_version(cx, name, draft).await?,
         (None, Some(id)) => {
             let id: VersionId = id.parse().map_err(|_| Failure::invalid("/version_id", "must be a UUID"))?;
@@ -96,7 +98,11 @@ fn check_event(event: &PreviewEvent) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn draft_version(cx: &OpContext, name: &ScriptName, draft: Draft) -> Result<(ScriptVersion, Vec<Module>), Failure> {
+async fn draft_version(
+    cx: &OpContext,
+    name: &ScriptName,
+    draft: Draft,
+) -> Result<(ScriptVersion, Vec<Module>), Failure> {
     let stored = match active(cx, name).await {
         Ok((_, version)) => Some(version.document),
         Err(failure) if failure.code == Code::NotFound => None,

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use store::{ProxyEndpoint, ProxyEndpointKind, ReadGateway, Stored, StoreError, WriteGateway};
+use store::{ProxyEndpoint, ProxyEndpointKind, ReadGateway, StoreError, Stored, WriteGateway};
 use types::ProxyEndpointId;
 use utoipa::ToSchema;
 use uuid::Uuid;

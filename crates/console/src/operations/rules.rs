@@ -159,7 +159,10 @@ pub async fn reset_expiration(cx: &OpContext, id: RuleId) -> Result<RuleView, Fa
     let before = cx.store().rules().get(&grant, &id).await?.ok_or_else(missing)?;
     let spec = spec_of(&before)?;
     let Some(expires_at) = spec.expiration.and_then(|expiration| expiration.reset(cx.now())) else {
-        return Err(Failure::invalid("/expiration/duration", "the rule has no duration; set expiration.duration first"));
+        return Err(Failure::invalid(
+            "/expiration/duration",
+            "the rule has no duration; set expiration.duration first",
+        ));
     };
     let mut document = document_of(&before)?;
     document["expiration"]["expires_at"] = Value::String(expires_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
@@ -200,7 +203,8 @@ pub async fn reorder(cx: &OpContext, body: Reorder) -> Result<Vec<RuleView>, Fai
         }
     }
     if !changed.is_empty() {
-        let moved: Vec<_> = changed.iter().map(|(id, rule, _)| json!({"id": id.to_string(), "precedence": rule.precedence})).collect();
+        let moved: Vec<_> =
+            changed.iter().map(|(id, rule, _)| json!({"id": id.to_string(), "precedence": rule.precedence})).collect();
         cx.store().rules().put_all(&grant, changed).await?;
         cx.record(Change::new(Verb::Update, "gateway_rule", "order").after(Value::Array(moved))).await?;
     }
@@ -256,7 +260,8 @@ async fn free_precedence(
         return match others().find(|rule| rule.document.precedence == wanted) {
             None => Ok(wanted),
             Some(other) => {
-                let message = format!("precedence {wanted} is taken by rule \"{}\"; choose another number", other.document.name);
+                let message =
+                    format!("precedence {wanted} is taken by rule \"{}\"; choose another number", other.document.name);
                 Err(Failure::conflict("/precedence", message))
             }
         };
@@ -309,7 +314,8 @@ fn view(rule: &Stored<Rule>, lists: &HashMap<String, Arc<List>>) -> Result<RuleV
         Err(failure) => (Hook::Http.as_str(), join(failure.problems.into_iter().map(|problem| problem.message))),
     };
     // Members that clients count on; none of them inside `rule_settings`, which stays as its author wrote it.
-    for (name, value) in [("enabled", json!(rule.document.enabled)), ("filters", json!([hook])), ("traffic", json!(""))] {
+    for (name, value) in [("enabled", json!(rule.document.enabled)), ("filters", json!([hook])), ("traffic", json!(""))]
+    {
         members.entry(name).or_insert(value);
     }
     members.insert("id".to_owned(), rule.id.to_string().into());

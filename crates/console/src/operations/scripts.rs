@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{
-    Binding, Cron, Isolation, Module, ReadScripts, Schedule, Script, ScriptLimits, ScriptVersion, Stored, StoreError,
+    Binding, Cron, Isolation, Module, ReadScripts, Schedule, Script, ScriptLimits, ScriptVersion, StoreError, Stored,
     WriteScripts,
 };
 use types::{Code, ScriptName, VersionId};
@@ -231,7 +231,8 @@ pub(crate) async fn active(
 ) -> Result<(Stored<Script>, Stored<ScriptVersion>), Failure> {
     let grant = cx.authorize::<ReadScripts>()?;
     let script = cx.store().scripts().get(&grant, name).await?.ok_or_else(missing_script)?;
-    let version = cx.store().script_versions().get(&grant, &script.document.active).await?.ok_or_else(missing_script)?;
+    let version =
+        cx.store().script_versions().get(&grant, &script.document.active).await?.ok_or_else(missing_script)?;
     Ok((script, version))
 }
 
@@ -322,7 +323,9 @@ async fn save(
     let activate = serve == Serve::Now;
     let uploaded = cx.store().scripts().upload(grant, name, id, version, modules, activate).await;
     let (_, stored) = uploaded.map_err(|error| match error {
-        StoreError::Stale(_) => Failure::new(Code::Stale, "someone else uploaded this Worker at the same time; upload it again"),
+        StoreError::Stale(_) => {
+            Failure::new(Code::Stale, "someone else uploaded this Worker at the same time; upload it again")
+        }
         other => other.into(),
     })?;
     let after = json!({
@@ -380,7 +383,8 @@ fn check_clashes(bindings: &upload::Bindings, secrets: &[String]) -> Result<(), 
     match clash {
         None => Ok(()),
         Some(binding) => {
-            let message = format!("the Worker has a secret named \"{}\"; delete it or rename the binding", binding.name());
+            let message =
+                format!("the Worker has a secret named \"{}\"; delete it or rename the binding", binding.name());
             Err(Failure::conflict("/bindings", message))
         }
     }
@@ -577,7 +581,9 @@ pub(crate) async fn stored_version(
 ) -> Result<Stored<ScriptVersion>, Failure> {
     let grant = cx.authorize::<ReadScripts>()?;
     let found = cx.store().script_versions().get(&grant, &id).await?;
-    found.filter(|version| version.document.script == *name).ok_or_else(|| Failure::not_found("version").numbered(10007))
+    found
+        .filter(|version| version.document.script == *name)
+        .ok_or_else(|| Failure::not_found("version").numbered(10007))
 }
 
 /// Returns which version serves.
@@ -667,7 +673,11 @@ fn check_cron(text: &str) -> Result<(), String> {
 }
 
 fn schedules_view(crons: Vec<Cron>) -> Schedules {
-    let view = |cron: Cron| CronView { cron: cron.cron, created_on: time(cron.created_on), modified_on: time(cron.modified_on) };
+    let view = |cron: Cron| CronView {
+        cron: cron.cron,
+        created_on: time(cron.created_on),
+        modified_on: time(cron.modified_on),
+    };
     Schedules { schedules: crons.into_iter().map(view).collect() }
 }
 

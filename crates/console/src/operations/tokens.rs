@@ -331,7 +331,8 @@ fn read_policy(cx: &OpContext, index: usize, policy: &Policy) -> Result<Permissi
     let mut permissions = Permissions::NONE;
     for (place, group) in policy.permission_groups.iter().enumerate() {
         let pointer = format!("/policies/{index}/permission_groups/{place}/id");
-        let unknown = || Failure::invalid(pointer, "there is no such permission group; list them at tokens/permission_groups");
+        let unknown =
+            || Failure::invalid(pointer, "there is no such permission group; list them at tokens/permission_groups");
         permissions = permissions.with(find_group(&group.id).ok_or_else(unknown)?);
     }
     Ok(permissions)
@@ -362,4 +363,3 @@ fn summary(token: &Token) -> Value {
         "disabled": token.disabled,
     })
 }
-

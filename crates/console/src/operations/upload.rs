@@ -183,7 +183,9 @@ impl Metadata {
             return Err(Failure::invalid("/compatibility_flags", "is limited to 100 flags of 100 characters"));
         }
         let annotations = self.annotations.iter().flatten();
-        if annotations.clone().count() > 20 || annotations.clone().any(|(name, text)| name.len() > 100 || text.len() > 1000) {
+        if annotations.clone().count() > 20
+            || annotations.clone().any(|(name, text)| name.len() > 100 || text.len() > 1000)
+        {
             return Err(Failure::invalid("/annotations", "is limited to 20 annotations of 1000 characters"));
         }
         let tags = self.tags.iter().flatten();
@@ -266,7 +268,10 @@ impl Metadata {
     /// A [`Failure`] that points at the binding at fault.
     pub fn bindings(&self, before: &[Binding], before_secrets: &[String]) -> Result<Option<Bindings>, Failure> {
         let Some(bodies) = &self.bindings else {
-            return Ok(self.keep_bindings.as_ref().map(|kinds| Bindings { bound: kept(before, kinds), ..Bindings::default() }));
+            return Ok(self
+                .keep_bindings
+                .as_ref()
+                .map(|kinds| Bindings { bound: kept(before, kinds), ..Bindings::default() }));
         };
         if bodies.len() > MOST_BINDINGS {
             return Err(Failure::invalid("/bindings", format!("is limited to {MOST_BINDINGS} bindings")));
@@ -313,7 +318,9 @@ impl BindingBody {
         read: &mut Bindings,
     ) -> Result<(), Failure> {
         let name = self.name.clone();
-        let need = |member: &str| Failure::invalid(format!("{pointer}/{member}"), format!("a {} binding needs {member}", self.kind));
+        let need = |member: &str| {
+            Failure::invalid(format!("{pointer}/{member}"), format!("a {} binding needs {member}", self.kind))
+        };
         let binding = match self.kind.as_str() {
             "plain_text" => {
                 let text = self.text.as_ref().ok_or_else(|| need("text"))?.expose().clone();
@@ -341,7 +348,11 @@ impl BindingBody {
             }
             "service" => {
                 let service: Option<ScriptName> = self.service.as_deref().and_then(|service| service.parse().ok());
-                if self.entrypoint.as_deref().is_some_and(|entrypoint| !entrypoint.is_empty() && entrypoint != "default") {
+                if self
+                    .entrypoint
+                    .as_deref()
+                    .is_some_and(|entrypoint| !entrypoint.is_empty() && entrypoint != "default")
+                {
                     let message = "only the default entry point is offered";
                     return Err(Failure::invalid(format!("{pointer}/entrypoint"), message));
                 }
@@ -433,7 +444,9 @@ mod tests {
 
     #[test]
     fn bindings_are_read_from_json_and_from_flattened_forms() {
-        for (limit, period, variable) in [(json!(10), json!(60), json!({"a": 1})), (json!("10"), json!("60"), json!("{\"a\":1}"))] {
+        for (limit, period, variable) in
+            [(json!(10), json!(60), json!({"a": 1})), (json!("10"), json!("60"), json!("{\"a\":1}"))]
+        {
             let metadata = read(json!({"bindings": [
                 {"name": "A", "type": "plain_text", "text": "x"},
                 {"name": "J", "type": "json", "json": variable},
@@ -477,8 +490,14 @@ mod tests {
             (json!({"bindings": [{"name": "D", "type": "d1"}]}), "/bindings/0/type"),
             (json!({"bindings": [{"name": "K", "type": "kv_namespace"}]}), "/bindings/0/namespace_id"),
             (json!({"bindings": [{"name": "1x", "type": "plain_text", "text": ""}]}), "/bindings/0/name"),
-            (json!({"bindings": [{"name": "A", "type": "plain_text", "text": ""}, {"name": "A", "type": "plain_text", "text": ""}]}), "/bindings/1/name"),
-            (json!({"bindings": [{"name": "L", "type": "ratelimit", "simple": {"limit": 0, "period": 60}}]}), "/bindings/0/simple"),
+            (
+                json!({"bindings": [{"name": "A", "type": "plain_text", "text": ""}, {"name": "A", "type": "plain_text", "text": ""}]}),
+                "/bindings/1/name",
+            ),
+            (
+                json!({"bindings": [{"name": "L", "type": "ratelimit", "simple": {"limit": 0, "period": 60}}]}),
+                "/bindings/0/simple",
+            ),
         ] {
             let failure = read(metadata.clone()).unwrap().bindings(&[], &[]).unwrap_err();
             assert_eq!(failure.problems[0].pointer.as_deref(), Some(pointer), "{metadata}");
@@ -491,6 +510,8 @@ mod tests {
             let failure = read(metadata.clone()).unwrap().check().unwrap_err();
             assert_eq!(failure.problems[0].pointer.as_deref(), Some(pointer), "{metadata}");
         }
-        assert!(read(json!({"main_modul": "x"})).unwrap_err().problems[0].message.contains("did you mean \"main_module\""));
+        assert!(
+            read(json!({"main_modul": "x"})).unwrap_err().problems[0].message.contains("did you mean \"main_module\"")
+        );
     }
 }

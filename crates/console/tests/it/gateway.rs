@@ -21,7 +21,8 @@ async fn lists_are_made_changed_and_deleted_in_the_documented_shapes() {
 
     let patch = json!({"append": [{"value": "eve@example.com"}], "remove": ["ada@example.com", "nobody@example.com"]});
     let patched = console.patch(&path, patch).await.result();
-    let values = |list: &Value| list["items"].as_array().unwrap().iter().map(|item| item["value"].clone()).collect::<Vec<_>>();
+    let values =
+        |list: &Value| list["items"].as_array().unwrap().iter().map(|item| item["value"].clone()).collect::<Vec<_>>();
     assert_eq!(values(&patched), ["bob@example.com", "eve@example.com"]);
 
     let kept = console.put(&path, json!({"name": "renamed"})).await.result();
@@ -43,7 +44,9 @@ async fn lists_are_made_changed_and_deleted_in_the_documented_shapes() {
 #[tokio::test]
 async fn items_that_do_not_fit_their_list_are_named() {
     let console = Console::new().await;
-    for (kind, value) in [("IP", "10.0.0.0/99"), ("EMAIL", "nobody"), ("DOMAIN", "a b"), ("DEVICE", "x"), ("CATEGORY", "x")] {
+    for (kind, value) in
+        [("IP", "10.0.0.0/99"), ("EMAIL", "nobody"), ("DOMAIN", "a b"), ("DEVICE", "x"), ("CATEGORY", "x")]
+    {
         let list = json!({"name": "l", "type": kind, "items": [{"value": value}]});
         let (pointer, message) = console.post("gateway/lists", list).await.error(400);
         assert_eq!(pointer, "/items/0/value", "{kind}");
@@ -88,7 +91,8 @@ async fn certificates_move_through_their_states() {
     assert_eq!(first["in_use"], false);
     assert!(first["certificate"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
     assert!(!first.to_string().contains("PRIVATE KEY"));
-    let path = |certificate: &Value, rest: &str| format!("gateway/certificates/{}{rest}", certificate["id"].as_str().unwrap());
+    let path =
+        |certificate: &Value, rest: &str| format!("gateway/certificates/{}{rest}", certificate["id"].as_str().unwrap());
     let active = console.post(&path(&first, "/activate"), json!({})).await.result();
     assert_eq!((active["binding_status"].clone(), active["in_use"].clone()), (json!("available"), json!(true)));
     console.post(&path(&first, "/deactivate"), json!({})).await.error(409);
@@ -114,16 +118,20 @@ async fn certificates_move_through_their_states() {
 #[tokio::test]
 async fn proxy_endpoints_know_their_ranges() {
     let console = Console::new().await;
-    let created = console.post("gateway/proxy_endpoints", json!({"name": "office", "ips": ["192.0.2.0/24"]})).await.result();
+    let created =
+        console.post("gateway/proxy_endpoints", json!({"name": "office", "ips": ["192.0.2.0/24"]})).await.result();
     assert_eq!((created["kind"].clone(), created["ips"].clone()), (json!("ip"), json!(["192.0.2.0/24"])));
     assert!(!created["subdomain"].as_str().unwrap().is_empty());
     let path = format!("gateway/proxy_endpoints/{}", created["id"].as_str().unwrap());
     let patched = console.patch(&path, json!({"ips": ["2001:db8::/64", "198.51.100.7"]})).await.result();
     assert_eq!((patched["name"].clone(), patched["ips"][1].clone()), (json!("office"), json!("198.51.100.7")));
-    for (ips, pointer) in [(json!(["x"]), "/ips/0"), (json!(["192.0.2.1", "0.0.0.0/0"]), "/ips/1"), (json!(["::/0"]), "/ips/0")] {
+    for (ips, pointer) in
+        [(json!(["x"]), "/ips/0"), (json!(["192.0.2.1", "0.0.0.0/0"]), "/ips/1"), (json!(["::/0"]), "/ips/0")]
+    {
         assert_eq!(console.patch(&path, json!({"ips": ips})).await.error(400).0, pointer);
     }
-    let identity = console.post("gateway/proxy_endpoints", json!({"name": "people", "kind": "identity"})).await.result();
+    let identity =
+        console.post("gateway/proxy_endpoints", json!({"name": "people", "kind": "identity"})).await.result();
     assert!(identity.get("ips").is_none());
     let wrong = json!({"name": "x", "kind": "identity", "ips": ["192.0.2.1"]});
     assert_eq!(console.post("gateway/proxy_endpoints", wrong).await.error(400).0, "/ips");

@@ -44,7 +44,8 @@ pub(crate) struct Answer {
 impl Answer {
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.bytes)))
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.bytes)))
     }
 
     /// The result of a call that must have succeeded.
@@ -147,8 +148,7 @@ impl Console {
             limits,
             clock: now,
         });
-        let mut console =
-            Self { router, store, logs, account, token: String::new(), clock, _directory: directory };
+        let mut console = Self { router, store, logs, account, token: String::new(), clock, _directory: directory };
         console.token = console.issue(&[Permission::Admin]).await;
         console
     }

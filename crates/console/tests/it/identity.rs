@@ -76,7 +76,8 @@ async fn a_session_reads_freely_and_changes_only_from_our_own_pages() {
     let console = Console::new().await;
     let Browser { cookie, csrf } = administrator(&console).await;
     let request = |method: Method, headers: &[(&str, &str)]| {
-        let mut request = Request::builder().method(method).uri(console.path("gateway/lists")).header(header::COOKIE, &cookie);
+        let mut request =
+            Request::builder().method(method).uri(console.path("gateway/lists")).header(header::COOKIE, &cookie);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -142,7 +143,11 @@ async fn wrong_credentials_are_answered_alike_and_slowed_down() {
     sign_in(&console, "ada@example.com", PASSWORD, [192, 0, 2, 4]).await.result();
     console.advance(3);
     sign_in(&console, "ada@example.com", PASSWORD, [192, 0, 2, 3]).await.result();
-    let failed = console.audit().await.into_iter().filter(|record| record["ActionType"] == "login" && record.get("ActionResult").is_none());
+    let failed = console
+        .audit()
+        .await
+        .into_iter()
+        .filter(|record| record["ActionType"] == "login" && record.get("ActionResult").is_none());
     assert!(failed.count() >= 2);
 }
 

@@ -19,7 +19,10 @@ async fn namespaces_are_made_renamed_listed_and_deleted() {
     assert_eq!(console.put(&path, json!({"title": "known"})).await.result()["title"], "known");
     let answer = console.get("storage/kv/namespaces?per_page=1").await.json();
     assert_eq!(answer["result"][0]["title"], "known");
-    assert_eq!(answer["result_info"], json!({"page": 1, "per_page": 1, "count": 1, "total_count": 1, "total_pages": 1}));
+    assert_eq!(
+        answer["result_info"],
+        json!({"page": 1, "per_page": 1, "count": 1, "total_count": 1, "total_pages": 1})
+    );
     assert_eq!(console.get("storage/kv/namespaces?page=2").await.result(), json!([]));
     console.delete(&path).await.result();
     assert_eq!(console.get(&path).await.json()["errors"][0]["code"], 10013);
@@ -88,7 +91,10 @@ async fn many_values_are_read_and_deleted_at_once() {
     assert_eq!(written, json!({"successful_key_count": 2, "unsuccessful_keys": ["c"]}));
     let read = console.post(&format!("{path}/bulk/get"), json!({"keys": ["a", "b", "z"]})).await.result();
     assert_eq!(read["values"], json!({"a": "{\"n\":1}", "b": "hi", "z": null}));
-    let read = console.post(&format!("{path}/bulk/get"), json!({"keys": ["a"], "type": "json", "withMetadata": true})).await.result();
+    let read = console
+        .post(&format!("{path}/bulk/get"), json!({"keys": ["a"], "type": "json", "withMetadata": true}))
+        .await
+        .result();
     assert_eq!(read["values"]["a"], json!({"value": {"n": 1}, "metadata": {"m": 1}}));
     console.post(&format!("{path}/bulk/delete"), json!(["a", "b"])).await.result();
     console.get(&format!("{path}/values/a")).await.error(404);

@@ -26,7 +26,9 @@ fn record(console: &Console, host: &str, action: &str, status: u16) -> GatewayHt
 #[tokio::test]
 async fn records_are_paged_filtered_and_opened() {
     let console = Console::new().await;
-    for (host, action, status) in [("a.example", "allow", 200), ("b.example", "block", 403), ("a.example", "block", 403)] {
+    for (host, action, status) in
+        [("a.example", "allow", 200), ("b.example", "block", 403), ("a.example", "block", 403)]
+    {
         console.logs.append(record(&console, host, action, status)).await.unwrap();
     }
     console.logs.flush().await.unwrap();
@@ -63,7 +65,9 @@ async fn traffic_and_audit_need_permissions_of_their_own() {
     let mut console = Console::new().await;
     console.token = console.issue(&[Permission::LogsRead]).await;
     console.get("portunus/logs/gateway_http").await.result();
-    for path in ["portunus/logs/audit", "portunus/logs/audit/tail", "portunus/logs/audit/minutes", "portunus/logs/audit/fields"] {
+    for path in
+        ["portunus/logs/audit", "portunus/logs/audit/tail", "portunus/logs/audit/minutes", "portunus/logs/audit/fields"]
+    {
         assert!(console.get(path).await.error(403).1.contains("audit:read"), "{path}");
     }
     console.token = console.issue(&[Permission::AuditRead]).await;

@@ -30,9 +30,7 @@ async fn people_have_groups_and_one_address() {
 #[tokio::test]
 async fn someone_who_may_do_everything_is_always_left() {
     let console = Console::new().await;
-    let administrator = |email: &str, permission: &str| {
-        json!({"email": email, "permissions": [permission], "password": "correct horse battery"})
-    };
+    let administrator = |email: &str, permission: &str| json!({"email": email, "permissions": [permission], "password": "correct horse battery"});
     let first = console.post("portunus/administrators", administrator("a@example.com", "admin")).await.result();
     assert!(!first.to_string().contains("argon2"));
     let path = format!("portunus/administrators/{}", first["id"].as_str().unwrap());

@@ -175,7 +175,8 @@ async fn bodies_of_another_type_or_too_large_are_refused_in_the_envelope() {
 
 #[tokio::test]
 async fn a_credential_that_calls_too_often_is_told_when_to_come_back() {
-    let limits = console::Limits { calls_per_five_minutes: 5, failures_per_five_minutes: 3, ..console::Limits::default() };
+    let limits =
+        console::Limits { calls_per_five_minutes: 5, failures_per_five_minutes: 3, ..console::Limits::default() };
     let console = Console::with(limits, false).await;
     for _ in 0..5 {
         console.get("gateway/rules").await.result();

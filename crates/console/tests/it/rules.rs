@@ -53,9 +53,8 @@ async fn absent_members_stay_absent_inside_rule_settings_and_have_defaults_outsi
 #[tokio::test]
 async fn faults_are_reported_together_with_their_places() {
     let console = Console::new().await;
-    let answer = console
-        .post("gateway/rules", json!({"name": "r", "action": "blok", "trafic": "", "enabled": "yes"}))
-        .await;
+    let answer =
+        console.post("gateway/rules", json!({"name": "r", "action": "blok", "trafic": "", "enabled": "yes"})).await;
     answer.error(400);
     let json = answer.json();
     let pointers: Vec<_> =
@@ -128,7 +127,14 @@ async fn a_rule_may_only_call_what_exists() {
     let (pointer, message) = console.post("gateway/rules", worker.clone()).await.error(400);
     assert_eq!(pointer, "/rule_settings/worker/script");
     assert!(message.contains("upload it first"));
-    console.upload("training", json!({"main_module": "m.js"}), &[("m.js", "application/javascript+module", "export default {}")]).await.result();
+    console
+        .upload(
+            "training",
+            json!({"main_module": "m.js"}),
+            &[("m.js", "application/javascript+module", "export default {}")],
+        )
+        .await
+        .result();
     console.post("gateway/rules", worker).await.result();
     console.delete("workers/scripts/training").await.error(409);
     console.call(Method::DELETE, "workers/scripts/training?force=true", None).await.result();

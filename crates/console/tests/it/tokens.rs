@@ -27,7 +27,8 @@ async fn a_token_is_shown_once_works_and_can_be_revoked() {
     let with = |path: String| Request::builder().uri(path).header(header::AUTHORIZATION, format!("Bearer {value}"));
     console.send(with(console.path("gateway/lists")).body(Body::empty()).unwrap()).await.result();
     console.send(with(console.path("gateway/rules")).body(Body::empty()).unwrap()).await.error(403);
-    let verified = console.send(with("/client/v4/user/tokens/verify".to_owned()).body(Body::empty()).unwrap()).await.result();
+    let verified =
+        console.send(with("/client/v4/user/tokens/verify".to_owned()).body(Body::empty()).unwrap()).await.result();
     assert_eq!((verified["id"].clone(), verified["status"].clone()), (made["id"].clone(), json!("active")));
     console.delete(&path).await.result();
     console.send(with(console.path("gateway/lists")).body(Body::empty()).unwrap()).await.error(401);
@@ -53,15 +54,19 @@ async fn nobody_issues_rolls_or_widens_beyond_their_own_permissions() {
 #[tokio::test]
 async fn restrictions_that_would_not_be_kept_are_refused() {
     let console = Console::new().await;
-    let policy = |effect: &str, resources: serde_json::Value| {
-        json!({"effect": effect, "permission_groups": [{"id": "lists:read"}], "resources": resources})
-    };
+    let policy = |effect: &str, resources: serde_json::Value| json!({"effect": effect, "permission_groups": [{"id": "lists:read"}], "resources": resources});
     for (body, pointer) in [
         (json!({"name": "x", "permissions": []}), "/policies"),
         (json!({"name": "x", "permissions": ["lists:reed"]}), "/permissions/0"),
-        (json!({"name": "x", "permissions": ["lists:read"], "condition": {"request_ip": {"in": ["192.0.2.1"]}}}), "/condition"),
+        (
+            json!({"name": "x", "permissions": ["lists:read"], "condition": {"request_ip": {"in": ["192.0.2.1"]}}}),
+            "/condition",
+        ),
         (json!({"name": "x", "policies": [policy("deny", json!({}))]}), "/policies/0/effect"),
-        (json!({"name": "x", "policies": [policy("allow", json!({"com.cloudflare.api.account.zone.*": "*"}))]}), "/policies/0/resources"),
+        (
+            json!({"name": "x", "policies": [policy("allow", json!({"com.cloudflare.api.account.zone.*": "*"}))]}),
+            "/policies/0/resources",
+        ),
         (json!({"name": "x", "permissions": ["lists:read"], "expires_on": "2020-01-01T00:00:00Z"}), "/expires_on"),
         (json!({"name": "x", "permissions": ["lists:read"], "expires_on": "soon"}), "/expires_on"),
     ] {

@@ -7,7 +7,8 @@ use store::Permission;
 
 use crate::harness::{Console, Form};
 
-const SOURCE: &str = "export default { async fetch(request: Request): Promise<Response> { return new Response(\"hi\"); } };\n";
+const SOURCE: &str =
+    "export default { async fetch(request: Request): Promise<Response> { return new Response(\"hi\"); } };\n";
 
 async fn uploaded() -> Console {
     let console = Console::new().await;
@@ -56,7 +57,8 @@ async fn secrets_are_named_and_never_shown() {
     let list = console.get("workers/scripts/training/secrets").await.result();
     assert_eq!(list.as_array().unwrap().len(), 2);
     assert_eq!(console.get("workers/scripts/training/secrets/OTHER").await.result()["name"], "OTHER");
-    let bulk = json!({"secrets": {"OTHER": null, "THIRD": {"name": "THIRD", "text": "most-secret", "type": "secret_text"}}});
+    let bulk =
+        json!({"secrets": {"OTHER": null, "THIRD": {"name": "THIRD", "text": "most-secret", "type": "secret_text"}}});
     console.patch("workers/scripts/training/secrets-bulk", bulk).await.result();
     console.get("workers/scripts/training/secrets/OTHER").await.error(404);
     console.delete("workers/scripts/training/secrets/THIRD").await.result();
@@ -90,9 +92,25 @@ async fn metadata_flattened_into_bracketed_fields_is_understood() {
 }
 
 #[tokio::test]
+async fn a_form_that_the_typescript_sdk_labels_javascript_is_still_a_form() {
+    let console = Console::new().await;
+    let form = Form::default().field("metadata[main_module]", "m.js").file(
+        "files[]",
+        "m.js",
+        "text/javascript",
+        "export default {}",
+    );
+    let request = console.request(Method::PUT, &console.path("workers/scripts/labelled"));
+    let mut request = form.request(request);
+    request.headers_mut().insert(header::CONTENT_TYPE, "application/javascript".parse().unwrap());
+    assert_eq!(console.send(request).await.result()["entry_point"], "m.js");
+}
+
+#[tokio::test]
 async fn one_module_can_be_the_whole_body() {
     let console = Console::new().await;
-    for (media_type, main) in [("application/typescript", "worker.ts"), ("application/javascript+module", "worker.js")] {
+    for (media_type, main) in [("application/typescript", "worker.ts"), ("application/javascript+module", "worker.js")]
+    {
         let request = console.request(Method::PUT, &console.path("workers/scripts/single"));
         let request = request.header(header::CONTENT_TYPE, media_type).body(Body::from("export default {}"));
         assert_eq!(console.send(request.unwrap()).await.result()["entry_point"], main);
@@ -106,7 +124,8 @@ async fn one_module_can_be_the_whole_body() {
 async fn a_syntax_error_is_reported_with_line_and_column() {
     let console = Console::new().await;
     let source = "export default {\n  fetch() { return new Response( }\n};\n";
-    let answer = console.upload("broken", json!({"main_module": "a.ts"}), &[("a.ts", "application/typescript", source)]).await;
+    let answer =
+        console.upload("broken", json!({"main_module": "a.ts"}), &[("a.ts", "application/typescript", source)]).await;
     let (_, message) = answer.error(400);
     assert!(message.starts_with("a.ts:2:"), "{message}");
     assert_eq!(answer.json()["errors"][0]["code"], 10021);
@@ -123,7 +142,13 @@ async fn uploads_that_make_no_worker_are_refused_with_what_to_do() {
         ("w", json!({"main_modul": "m.js"}), &module[..], 400, "did you mean \"main_module\""),
         ("w", json!({"main_module": "m.js", "egress": ["http://["]}), &module[..], 400, ""),
         ("w", json!({"main_module": "m.js", "limits": {"cpu_ms": 0}}), &module[..], 400, "1 to 30000"),
-        ("w", json!({"main_module": "m.js", "bindings": [{"name": "D", "type": "d1", "text": "x"}]}), &module[..], 400, "not offered"),
+        (
+            "w",
+            json!({"main_module": "m.js", "bindings": [{"name": "D", "type": "d1", "text": "x"}]}),
+            &module[..],
+            400,
+            "not offered",
+        ),
         ("Upper", json!({"main_module": "m.js"}), &module[..], 400, "a script name"),
         ("w", json!({"main_module": "m.wasm"}), &[("m.wasm", "application/wasm", "x")], 400, "WebAssembly"),
     ] {
@@ -138,9 +163,12 @@ async fn uploads_that_make_no_worker_are_refused_with_what_to_do() {
 async fn versions_are_kept_and_one_of_them_serves() {
     let console = uploaded().await;
     let first = console.get("workers/scripts/training").await.headers[header::ETAG].clone();
-    let form = Form::default()
-        .field("metadata", r#"{"main_module":"main.js"}"#)
-        .file("main.js", "main.js", "application/javascript+module", "export default { x: 2 }");
+    let form = Form::default().field("metadata", r#"{"main_module":"main.js"}"#).file(
+        "main.js",
+        "main.js",
+        "application/javascript+module",
+        "export default { x: 2 }",
+    );
     let request = console.request(Method::POST, &console.path("workers/scripts/training/versions"));
     let waiting = console.send(form.request(request)).await.result();
     assert_eq!(waiting["number"], 2);
@@ -167,12 +195,16 @@ async fn settings_and_content_change_apart_from_each_other() {
     let form = Form::default().field("settings", &patch.to_string());
     let request = console.request(Method::PATCH, &console.path("workers/scripts/training/settings"));
     let settings = console.send(form.request(request)).await.result();
-    let names: Vec<_> = settings["bindings"].as_array().unwrap().iter().map(|binding| binding["name"].clone()).collect();
+    let names: Vec<_> =
+        settings["bindings"].as_array().unwrap().iter().map(|binding| binding["name"].clone()).collect();
     assert_eq!(names, ["GREETING", "N", "TOKEN"]);
     assert_eq!(settings["compatibility_date"], "2026-01-01");
-    let form = Form::default()
-        .field("metadata", r#"{"main_module":"new.js"}"#)
-        .file("new.js", "new.js", "application/javascript+module", "export default {}");
+    let form = Form::default().field("metadata", r#"{"main_module":"new.js"}"#).file(
+        "new.js",
+        "new.js",
+        "application/javascript+module",
+        "export default {}",
+    );
     let request = console.request(Method::PUT, &console.path("workers/scripts/training/content"));
     assert_eq!(console.send(form.request(request)).await.result()["entry_point"], "new.js");
     let after = console.get("workers/scripts/training/settings").await.result();
@@ -187,7 +219,8 @@ async fn cron_triggers_are_checked_and_kept() {
     let set = console.put("workers/scripts/training/schedules", json!([{"cron": "*/5 * * * *"}])).await.result();
     assert_eq!(set["schedules"][0]["cron"], "*/5 * * * *");
     assert_eq!(console.get("workers/scripts/training/schedules").await.result(), set);
-    let wrong = console.put("workers/scripts/training/schedules", json!([{"cron": "* * * * *"}, {"cron": "daily"}])).await;
+    let wrong =
+        console.put("workers/scripts/training/schedules", json!([{"cron": "* * * * *"}, {"cron": "daily"}])).await;
     assert_eq!(wrong.error(400).0, "/1/cron");
     assert_eq!(console.put("workers/scripts/training/schedules", json!([])).await.result()["schedules"], json!([]));
 }
@@ -201,7 +234,12 @@ async fn nobody_uploads_code_that_may_do_more_than_they_may() {
     console.token = console.issue(&[Permission::WorkersWrite]).await;
     console.upload("tool", metadata, &module).await.error(403);
     // Nor do they change the code that runs with it.
-    let form = Form::default().field("metadata", r#"{"main_module":"m.js"}"#).file("m.js", "m.js", "text/javascript", "export default {}");
+    let form = Form::default().field("metadata", r#"{"main_module":"m.js"}"#).file(
+        "m.js",
+        "m.js",
+        "text/javascript",
+        "export default {}",
+    );
     let request = console.request(Method::PUT, &console.path("workers/scripts/tool/content"));
     console.send(form.request(request)).await.error(403);
     console.patch("workers/scripts/tool/settings", json!({"egress": ["*.example.com"]})).await.error(403);
@@ -214,12 +252,19 @@ async fn a_preview_runs_what_serves_or_a_draft() {
     let report = console.post("workers/scripts/training/preview", json!({"event": event})).await.result();
     assert_eq!(report["detail"]["main"], "main.ts");
     let draft = json!({"modules": [{"name": "draft.ts", "text": "export default {}"}], "settings": {"bindings": []}});
-    let report = console.post("workers/scripts/training/preview", json!({"event": event, "draft": draft})).await.result();
-    assert_eq!((report["detail"]["main"].clone(), report["detail"]["bindings"].clone()), (json!("draft.ts"), json!([])));
+    let report =
+        console.post("workers/scripts/training/preview", json!({"event": event, "draft": draft})).await.result();
+    assert_eq!(
+        (report["detail"]["main"].clone(), report["detail"]["bindings"].clone()),
+        (json!("draft.ts"), json!([]))
+    );
     let broken = json!({"modules": [{"name": "draft.ts", "text": "export default {"}]});
     console.post("workers/scripts/new/preview", json!({"event": event, "draft": broken})).await.error(400);
     let relative = json!({"type": "fetch", "url": "/x"});
-    assert_eq!(console.post("workers/scripts/training/preview", json!({"event": relative})).await.error(400).0, "/event/url");
+    assert_eq!(
+        console.post("workers/scripts/training/preview", json!({"event": relative})).await.error(400).0,
+        "/event/url"
+    );
 }
 
 #[tokio::test]
