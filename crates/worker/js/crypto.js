@@ -163,7 +163,7 @@
       if (alg !== undefined) common.alg = alg;
       switch (family(algorithm.name)) {
         case "secret": return { kty: "oct", k: parts[0], ...common };
-        case "RSA": return { kty: "RSA", n: parts[0], e: parts[1], ...common };
+        case "RSA": return { kty: "RSA", ...Object.fromEntries(parts.map((part, at) => [RSA_NUMBERS[at], part])), ...common };
         case "EC": return { kty: "EC", crv: algorithm.namedCurve, x: parts[0], y: parts[1], ...(type === "private" ? { d: parts[2] } : {}), ...common };
         default: return { kty: "OKP", crv: "Ed25519", x: parts[0], ...(type === "private" ? { d: parts[1] } : {}), ...common };
       }

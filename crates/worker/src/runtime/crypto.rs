@@ -311,6 +311,7 @@ fn export(material: &Material, format: &str) -> Outcome<Vec<Vec<u8>>> {
             let pair = Ed25519KeyPair::from_seed_unchecked(seed)?;
             Ok(vec![pair.public_key().as_ref().to_vec(), seed.clone()])
         }
+        (Material::RsaPrivate(pkcs8), "parts") => rsa_numbers(pkcs8).ok_or(Failure::Operation),
         (Material::RsaPublic(n, e), "parts") => Ok(vec![n.clone(), e.clone()]),
         (Material::RsaPublic(n, e), "spki") => {
             let components = RsaPublicKeyComponents { n: n.as_slice(), e: e.as_slice() };
@@ -319,6 +320,41 @@ fn export(material: &Material, format: &str) -> Outcome<Vec<Vec<u8>>> {
         }
         _ => Err(Failure::NotSupported),
     }
+}
+
+/// The eight numbers of an RSA private key (RFC 8017, A.1.2) in PKCS#8 (RFC 5208), as `import_rsa` takes them.
+fn rsa_numbers(pkcs8: &[u8]) -> Option<Vec<Vec<u8>>> {
+    const INTEGER: u8 = 2;
+    const OCTETS: u8 = 4;
+    const SEQUENCE: u8 = 0x30;
+    let (outer, _) = der_value(pkcs8, SEQUENCE)?;
+    let (_, rest) = der_value(outer, INTEGER)?;
+    let (_, rest) = der_value(rest, SEQUENCE)?;
+    let (key, _) = der_value(rest, OCTETS)?;
+    let (mut rest, _) = der_value(key, SEQUENCE)?;
+    (_, rest) = der_value(rest, INTEGER)?;
+    let mut numbers = Vec::with_capacity(8);
+    for _ in 0..8 {
+        let number;
+        (number, rest) = der_value(rest, INTEGER)?;
+        numbers.push(number.strip_prefix(&[0]).unwrap_or(number).to_vec());
+    }
+    Some(numbers)
+}
+
+/// The content of the DER value of kind `tag` that `input` begins with, and what follows it.
+fn der_value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (first, rest) = input.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    if *first != tag {
+        return None;
+    }
+    if *length < 0x80 {
+        return rest.split_at_checked(usize::from(*length));
+    }
+    let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f)).filter(|(digits, _)| digits.len() <= 4)?;
+    let length = digits.iter().fold(0_usize, |length, digit| length << 8 | usize::from(*digit));
+    rest.split_at_checked(length)
 }
 
 fn key_bits(material: &Material) -> usize {

@@ -328,7 +328,7 @@ fn cryptography_behaves() {
             "64true",
         ),
         (
-            "const out = []; for (const name of ['RSASSA-PKCS1-v1_5', 'RSA-PSS']) { const {privateKey, publicKey} = await crypto.subtle.generateKey({name, modulusLength: 2048, publicExponent: bytes(1, 0, 1), hash: 'SHA-256'}, true, ['sign', 'verify']); const s = await crypto.subtle.sign({name, saltLength: 32}, privateKey, bytes(1)); const jwk = await crypto.subtle.exportKey('jwk', publicKey); const pub = await crypto.subtle.importKey('jwk', jwk, {name, hash: 'SHA-256'}, true, ['verify']); out.push(jwk.kty, jwk.alg, await crypto.subtle.verify({name, saltLength: 32}, pub, s, bytes(1))); } return out",
+            "const out = []; for (const name of ['RSASSA-PKCS1-v1_5', 'RSA-PSS']) { const {privateKey, publicKey} = await crypto.subtle.generateKey({name, modulusLength: 2048, publicExponent: bytes(1, 0, 1), hash: 'SHA-256'}, true, ['sign', 'verify']); const all = await crypto.subtle.exportKey('jwk', privateKey); const again = await crypto.subtle.importKey('jwk', all, {name, hash: 'SHA-256'}, false, ['sign']); const s = await crypto.subtle.sign({name, saltLength: 32}, again, bytes(1)); const jwk = await crypto.subtle.exportKey('jwk', publicKey); const pub = await crypto.subtle.importKey('jwk', jwk, {name, hash: 'SHA-256'}, true, ['verify']); out.push(jwk.kty, jwk.alg, await crypto.subtle.verify({name, saltLength: 32}, pub, s, bytes(1))); } return out",
             "RSA,RS256,true,RSA,PS256,true",
         ),
         (
