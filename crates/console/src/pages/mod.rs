@@ -1,12 +1,136 @@
 //! The console's pages, server-rendered. They call the same operations as the API.
+//!
+//! One file per place of the console; this one lists every route. It decides nothing an operation decides. Invariants: a
+//! page without a session leads to the sign-in; nothing changes without the session's CSRF token; no page holds inline
+//! script or style, so the Content-Security-Policy needs no exception.
+
+mod activity;
+mod assets;
+mod chart;
+mod control;
+mod entry;
+mod fields;
+mod format;
+mod frame;
+mod lists;
+mod overview;
+mod record;
+mod rules;
+mod settings;
+mod visitor;
+mod workers;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
 
 use crate::app::App;
+use crate::failure::Failure;
+use frame::Refused;
+use visitor::{LARGEST_FORM, Submission, Theme};
+
+/// What a page's handler returns.
+type Page = Result<Response, Refused>;
 
 /// Builds the routes of the pages.
 pub(crate) fn router(_app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
+        .merge(entry_routes())
+        .merge(rule_routes())
+        .merge(worker_routes())
+        .merge(settings_routes())
+        .layer(DefaultBodyLimit::max(LARGEST_FORM))
+}
+
+fn entry_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/assets/{name}", get(assets::serve))
+        .route("/favicon.svg", get(assets::icon))
+        .route("/setup", get(entry::setup_page).post(entry::setup))
+        .route("/sign-in", get(entry::sign_in_page).post(entry::sign_in))
+        .route("/sign-out", post(entry::sign_out))
+        .route("/theme", post(theme))
+        .route("/", get(overview::page))
+        .route("/activity", get(activity::page))
+        .route("/activity/live", get(activity::live))
+        .route("/activity/{dataset}/{id}", get(record::page))
+}
+
+fn rule_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/rules", get(rules::page).post(rules::editor::create))
+        .route("/rules/new", get(rules::editor::new_page))
+        .route("/rules/check", post(rules::check::check))
+        .route("/rules/test", get(rules::trial::page).post(rules::trial::run))
+        .route("/rules/{id}", get(rules::editor::page).post(rules::editor::save))
+        .route("/rules/{id}/enabled", post(rules::toggle))
+        .route("/rules/{id}/move", post(rules::shift))
+        .route("/rules/{id}/reset", post(rules::reset))
+        .route("/rules/{id}/delete", get(rules::confirm_delete).post(rules::delete))
+        .route("/lists", get(lists::page).post(lists::create))
+        .route("/lists/{id}", get(lists::list_page).post(lists::save))
+        .route("/lists/{id}/items", post(lists::change_items))
+        .route("/lists/{id}/delete", get(lists::confirm_delete).post(lists::delete))
+}
+
+fn worker_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/workers", get(workers::page).post(workers::create))
+        .route("/workers/new", get(workers::new_page))
+        .route("/workers/{name}", get(workers::editor::page).post(workers::editor::save))
+        .route("/workers/{name}/preview", post(workers::preview::run))
+        .route("/workers/{name}/settings", get(workers::bindings::page).post(workers::bindings::save))
+        .route("/workers/{name}/variables", post(workers::bindings::put_variable))
+        .route("/workers/{name}/variables/delete", post(workers::bindings::delete_variable))
+        .route("/workers/{name}/secrets", post(workers::bindings::put_secret))
+        .route("/workers/{name}/secrets/delete", post(workers::bindings::delete_secret))
+        .route("/workers/{name}/triggers", post(workers::bindings::put_triggers))
+        .route("/workers/{name}/calls", get(workers::calls::page))
+        .route("/workers/{name}/versions", get(workers::versions::page).post(workers::versions::deploy))
+        .route("/workers/{name}/delete", get(workers::confirm_delete).post(workers::delete))
+}
+
+fn settings_routes() -> Router<Arc<App>> {
+    use settings::{account, authority, gateway, network, people, tokens};
+    Router::new()
+        .route("/settings", get(authority::page))
+        .route("/settings/authority", get(authority::page).post(authority::create))
+        .route("/settings/authority/{id}/{act}", post(authority::act))
+        .route("/settings/authority/{id}", get(authority::download))
+        .route("/settings/people", get(people::page).post(people::create))
+        .route("/settings/people/{id}", get(people::person_page).post(people::save))
+        .route("/settings/people/{id}/tokens", post(people::issue_token))
+        .route("/settings/people/{id}/tokens/{token}/revoke", post(people::revoke_token))
+        .route("/settings/people/{id}/delete", get(people::confirm_delete).post(people::delete))
+        .route("/settings/tokens", get(tokens::page).post(tokens::create))
+        .route("/settings/tokens/{id}/revoke", get(tokens::confirm_revoke).post(tokens::revoke))
+        .route("/settings/network", get(network::page).post(network::save))
+        .route("/settings/network/endpoints", post(network::create_endpoint))
+        .route("/settings/network/endpoints/{id}/delete", get(network::confirm_delete).post(network::delete_endpoint))
+        .route("/settings/gateway", get(gateway::page).post(gateway::save))
+        .route("/settings/account", get(account::page).post(account::create))
+        .route("/settings/account/password", post(account::change_password))
+        .route("/settings/account/{id}", post(account::change))
+        .route("/settings/account/{id}/delete", get(account::confirm_delete).post(account::delete))
+}
+
+/// Keeps the choice between light and dark in a cookie.
+async fn theme(submission: Submission) -> Response {
+    let theme = Theme::named(submission.fields.get("theme"));
+    let back = visitor::local_path(submission.fields.get("next"));
+    let cookie = theme.cookie(submission.visitor.cx.app.deps.addresses.https);
+    ([(axum::http::header::SET_COOKIE, cookie)], Redirect::to(&back)).into_response()
+}
+
+/// Sends the browser to a page of ours after a form was taken.
+fn go(path: &str) -> Page {
+    Ok(Redirect::to(path).into_response())
+}
+
+/// Reads an id from the path; a text that cannot be one names nothing.
+fn id<T: std::str::FromStr>(text: &str, thing: &str) -> Result<T, Failure> {
+    text.parse().map_err(|_| Failure::not_found(thing))
 }

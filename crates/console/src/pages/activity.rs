@@ -1,0 +1,311 @@
+//! Activity: what was recorded, filtered, and what arrives while one looks.
+//!
+//! The operations read and follow the journal; here filters become their parameters and records become rows. Invariant: a
+//! live row passes the same filters as a stored one.
+
+use std::convert::Infallible;
+
+use ::logs::TailEvent;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::IntoResponse;
+use futures_util::stream;
+use maud::{Markup, html};
+use serde_json::{Map, Value};
+
+use super::fields::Fields;
+use super::format;
+use super::frame::{self, Place, empty, title};
+use super::visitor::Visitor;
+use super::Page;
+use crate::operations::logs;
+
+/// Rows of one page.
+const ROWS: &str = "100";
+
+/// The datasets with the words people use for them.
+pub(super) const DATASETS: [(&str, &str); 4] =
+    [("gateway_http", "Web requests"), ("gateway_network", "Connections"), ("worker", "Worker calls"), ("audit", "Audit")];
+
+/// The fields a filter looks at, by dataset: action, host, person, rule.
+const fn filtered(dataset: &str) -> [(&'static str, &'static str); 4] {
+    match dataset.as_bytes() {
+        b"gateway_network" => [("action", "Action"), ("host", "SNI"), ("person", "Email"), ("rule", "PolicyName")],
+        b"worker" => [("action", "Outcome"), ("host", "ScriptName"), ("person", "RequestID"), ("rule", "Decision")],
+        b"audit" => [("action", "ActionType"), ("host", "ResourceID"), ("person", "ActorEmail"), ("rule", "ResourceType")],
+        _ => [("action", "Action"), ("host", "HTTPHost"), ("person", "Email"), ("rule", "PolicyName")],
+    }
+}
+
+/// What the filters are called, by dataset.
+const fn labels(dataset: &str) -> [&'static str; 4] {
+    match dataset.as_bytes() {
+        b"gateway_network" => ["Action", "Server name", "Person", "Rule"],
+        b"worker" => ["Outcome", "Worker", "Request", "Decision"],
+        b"audit" => ["Act", "Resource id", "Who", "Kind of thing"],
+        _ => ["Action", "Host", "Person", "Rule"],
+    }
+}
+
+/// The field that holds a record's id.
+pub(super) const fn id_field(dataset: &str) -> &'static str {
+    match dataset.as_bytes() {
+        b"gateway_network" => "SessionID",
+        b"worker" => "RecordID",
+        b"audit" => "ID",
+        _ => "RequestID",
+    }
+}
+
+fn dataset_of(query: &Fields) -> &'static str {
+    let wanted = query.get("dataset");
+    DATASETS.iter().find(|(name, _)| *name == wanted).map_or("gateway_http", |(name, _)| name)
+}
+
+/// Serves `GET /activity`.
+pub(super) async fn page(visitor: Visitor) -> Page {
+    let dataset = dataset_of(&visitor.query);
+    let found = logs::page(&visitor.cx, dataset, &parameters(dataset, &visitor)).await?;
+    let query = search(dataset, &visitor.query, None);
+    let first_page = visitor.query.get("before").is_empty();
+    let actions = html! {
+        @if first_page && visitor.query.get("until").is_empty() {
+            button type="button" hidden data-pause { "Pause" }
+        }
+    };
+    let body = html! {
+        (title("Activity", "Every request, connection, Worker call and change, newest first.", &actions))
+        (tabs(dataset))
+        (filters(dataset, &visitor.query))
+        div.scroll {
+            table.records.(dataset) data-live=[first_page.then(|| format!("/activity/live?{query}"))] {
+                thead { tr { @for name in columns(dataset) { th scope="col" { (name) } } } }
+                tbody { @for record in &found.records { (row(dataset, &record.0)) } }
+            }
+        }
+        @if found.records.is_empty() {
+            (empty("Nothing matches.", &html! {
+                @if filters_set(&visitor.query) { a href={ "/activity?dataset=" (dataset) } { "Clear the filters" } " or wait: records appear here as they arrive." }
+                @else { "Records appear here as they arrive, within a second." }
+            }))
+        }
+        nav.pages aria-label="Pages" {
+            @if !first_page { a.button href={ "/activity?" (search(dataset, &visitor.query, None)) } { "Newest" } }
+            @if !found.cursor.is_empty() { a.button href={ "/activity?" (search(dataset, &visitor.query, Some(&found.cursor))) } { "Older" } }
+        }
+    };
+    Ok(frame::page(&visitor, Place::Activity, "Activity", &body))
+}
+
+fn filters_set(query: &Fields) -> bool {
+    ["action", "host", "person", "rule", "since", "until"].iter().any(|name| !query.get(name).is_empty())
+}
+
+fn tabs(dataset: &str) -> Markup {
+    html! {
+        nav.tabs aria-label="Datasets" {
+            @for (name, text) in DATASETS { a href={ "/activity?dataset=" (name) } aria-current=[(name == dataset).then_some("page")] { (text) } }
+        }
+    }
+}
+
+fn filters(dataset: &str, query: &Fields) -> Markup {
+    html! {
+        form.filters method="get" action="/activity" role="search" {
+            input type="hidden" name="dataset" value=(dataset);
+            @for ((name, _), label) in filtered(dataset).iter().zip(labels(dataset)) {
+                label { span { (label) } input type="search" name=(name) value=(query.get(name)) data-filter[*name == "host"] autocomplete="off" spellcheck="false"; }
+            }
+            label { span { "From" } input type="datetime-local" name="since" value=(query.get("since")); }
+            label { span { "Until" } input type="datetime-local" name="until" value=(query.get("until")); }
+            button type="submit" { "Filter" }
+        }
+    }
+}
+
+/// The parameters of the operation for what the filters say.
+fn parameters(dataset: &str, visitor: &Visitor) -> Vec<(String, String)> {
+    let query = &visitor.query;
+    let mut parameters = vec![("limit".to_owned(), ROWS.to_owned()), ("before".to_owned(), query.get("before").to_owned())];
+    for name in ["since", "until"] {
+        // Browsers send a local time without its zone; pages show UTC and say so.
+        let text = query.get(name);
+        let time = if text.is_empty() || text.ends_with('Z') {
+            text.to_owned()
+        } else if text.matches(':').count() == 1 {
+            format!("{text}:00Z")
+        } else {
+            format!("{text}Z")
+        };
+        parameters.push((name.to_owned(), time));
+    }
+    for (name, field) in filtered(dataset) {
+        let operator = if name == "action" { "" } else { "~" };
+        parameters.push((format!("{field}{operator}"), query.get(name).to_owned()));
+    }
+    parameters
+}
+
+/// The query string that says the same, for another page of it.
+fn search(dataset: &str, query: &Fields, before: Option<&str>) -> String {
+    let mut pairs = url::form_urlencoded::Serializer::new(String::new());
+    pairs.append_pair("dataset", dataset);
+    for name in ["action", "host", "person", "rule", "since", "until"] {
+        if !query.get(name).is_empty() {
+            pairs.append_pair(name, query.get(name));
+        }
+    }
+    if let Some(before) = before {
+        pairs.append_pair("before", before);
+    }
+    pairs.finish()
+}
+
+const fn columns(dataset: &str) -> &'static [&'static str] {
+    match dataset.as_bytes() {
+        b"gateway_network" => &["Time", "Action", "Host", "Person", "Rule", "Inspected", "Bytes", "Took"],
+        b"worker" => &["Time", "Outcome", "Worker", "Decision", "Event", "CPU", "Took", "Fetches"],
+        b"audit" => &["Time", "Act", "What", "Which", "Who", "From", "Result"],
+        _ => &["Time", "Action", "Request", "Person", "Rule", "Status", "Decided", "Took"],
+    }
+}
+
+/// One record as a row; each cell names its column for narrow screens.
+pub(super) fn row(dataset: &str, record: &Map<String, Value>) -> Markup {
+    let at = format::text(record, if dataset == "audit" { "When" } else { "Datetime" });
+    let link = format!("/activity/{dataset}/{}", format::text(record, id_field(dataset)));
+    let cells = match dataset {
+        "gateway_network" => connection_cells(record),
+        "worker" => call_cells(record),
+        "audit" => audit_cells(record),
+        _ => request_cells(record),
+    };
+    html! {
+        tr {
+            td data-label="Time" { a.open href=(link) { (format::clock(at)) } }
+            @for (cell, name) in cells.iter().zip(columns(dataset).iter().skip(1)) { td data-label=(name) { (cell) } }
+        }
+    }
+}
+
+fn request_cells(record: &Map<String, Value>) -> Vec<Markup> {
+    let text = |name: &str| format::text(record, name);
+    let url = text("URL");
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    vec![
+        format::verdict(text("Action")),
+        html! { span.request title=(url) { b { (text("HTTPMethod")) } " " (path.chars().take(160).collect::<String>()) } },
+        html! { (text("Email")) },
+        html! { (text("PolicyName")) },
+        html! { @if let status @ 1.. = format::number(record, "HTTPStatusCode") { (status) } },
+        html! { (format::micros(format::number(record, "DecisionMicros"))) },
+        html! { (format::micros(format::number(record, "DurationMicros"))) },
+    ]
+}
+
+fn connection_cells(record: &Map<String, Value>) -> Vec<Markup> {
+    let text = |name: &str| format::text(record, name);
+    let host = [text("SNI"), text("DestinationHost"), text("DestinationIP")].into_iter().find(|host| !host.is_empty());
+    let moved = format::number(record, "BytesSent") + format::number(record, "BytesReceived");
+    let inspected = record.get("Inspected").and_then(Value::as_bool).unwrap_or(false);
+    vec![
+        format::verdict(text("Action")),
+        html! { span.request { (host.unwrap_or_default()) } },
+        html! { (text("Email")) },
+        html! { (text("PolicyName")) },
+        html! { @if inspected { "yes" } @else { "no" } },
+        html! { (format::bytes(moved)) },
+        html! { (format::micros(format::number(record, "DurationMicros"))) },
+    ]
+}
+
+fn call_cells(record: &Map<String, Value>) -> Vec<Markup> {
+    let text = |name: &str| format::text(record, name);
+    vec![
+        format::verdict(text("Outcome")),
+        html! { a href={ "/workers/" (text("ScriptName")) } { (text("ScriptName")) } },
+        html! { (text("Decision")) },
+        html! { (text("EventType")) },
+        html! { (format::micros(format::number(record, "CPUTimeMicros"))) },
+        html! { (format::micros(format::number(record, "WallTimeMicros"))) },
+        html! { (format::number(record, "Subrequests")) },
+    ]
+}
+
+fn audit_cells(record: &Map<String, Value>) -> Vec<Markup> {
+    let text = |name: &str| format::text(record, name);
+    let done = record.get("ActionResult").and_then(Value::as_bool).unwrap_or(false);
+    vec![
+        html! { b { (text("ActionType")) } },
+        html! { (text("ResourceType")) },
+        html! { span.request title=(text("ResourceID")) { (text("ResourceID")) } },
+        html! { (text("ActorEmail")) },
+        html! { (text("ActorIP")) " " span.muted { (text("Interface")) } },
+        html! { @if done { "done" } @else { span.badge.bad { "refused" } } },
+    ]
+}
+
+/// Serves `GET /activity/live`: rows as server-sent events.
+pub(super) async fn live(visitor: Visitor) -> Page {
+    let dataset = dataset_of(&visitor.query);
+    let follower = logs::follow(&visitor.cx, dataset)?;
+    let wanted: Vec<(&'static str, &'static str, String)> = filtered(dataset)
+        .into_iter()
+        .map(|(name, field)| (name, field, visitor.query.get(name).to_owned()))
+        .filter(|(_, _, text)| !text.is_empty())
+        .collect();
+    let events = stream::unfold((follower, wanted), move |((mut tail, permit), wanted)| async move {
+        loop {
+            let event = match tail.next().await? {
+                TailEvent::Record(record) => {
+                    let Ok(fields) = serde_json::from_str::<Map<String, Value>>(&record.json) else { continue };
+                    if !passes(&fields, &wanted) {
+                        continue;
+                    }
+                    Event::default().event("row").data(row(dataset, &fields).into_string())
+                }
+                TailEvent::Missed(count) => Event::default().event("missed").data(count.to_string()),
+            };
+            return Some((Ok::<_, Infallible>(event), ((tail, permit), wanted)));
+        }
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// Whether a record passes the filters, as the journal's own would.
+fn passes(record: &Map<String, Value>, wanted: &[(&str, &str, String)]) -> bool {
+    wanted.iter().all(|(name, field, text)| {
+        let value = format::text(record, field);
+        if *name == "action" { value == text } else { value.to_ascii_lowercase().contains(&text.to_ascii_lowercase()) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{passes, row};
+
+    #[test]
+    fn a_live_record_passes_the_filters_a_stored_one_would() {
+        let record = json!({"Action": "block", "HTTPHost": "Files.example", "Email": "ann@example.com"});
+        let record = record.as_object().unwrap();
+        for (name, field, text, expected) in [
+            ("action", "Action", "block", true),
+            ("action", "Action", "blo", false),
+            ("host", "HTTPHost", "files", true),
+            ("person", "Email", "bob", false),
+            ("rule", "PolicyName", "x", false),
+        ] {
+            assert_eq!(passes(record, &[(name, field, text.to_owned())]), expected, "{name} {text}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_sent_is_escaped_in_a_row() {
+        let record = json!({"URL": "http://x/<script>", "HTTPMethod": "\"><b>", "Email": "<i>", "PolicyName": "'"});
+        for dataset in ["gateway_http", "gateway_network", "worker", "audit"] {
+            let row = row(dataset, record.as_object().unwrap()).into_string();
+            assert!(!row.contains("<script>") && !row.contains("<i>"), "{row}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The stylesheet, the script and the icon, served under names that hold a hash of their content.
+//!
+//! Compiled into the binary. Invariant: what a hashed name answers never changes, so browsers may keep it for ever.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+const ICON: &str = include_str!("../../assets/portunus.svg");
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+struct Asset {
+    name: String,
+    media_type: HeaderValue,
+    content: String,
+}
+
+impl Asset {
+    fn new(stem: &str, extension: &str, media_type: &'static str, content: String) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content.as_bytes());
+        let hash: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { name: format!("{stem}.{hash}.{extension}"), media_type: HeaderValue::from_static(media_type), content }
+    }
+}
+
+static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    let mut sheet = include_str!("../../assets/console.css").to_owned();
+    sheet.push_str(&choices());
+    Asset::new("console", "css", "text/css; charset=utf-8", sheet)
+});
+
+static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    let script = include_str!("../../assets/console.js").to_owned();
+    Asset::new("console", "js", "text/javascript; charset=utf-8", script)
+});
+
+/// The rules that show the settings of the chosen action and template, so that the form needs no script for it.
+fn choices() -> String {
+    let actions = policy::Hook::Http.actions().iter().map(|action| ("action", action.as_str()));
+    let templates = worker::templates::all().iter().map(|template| ("template", template.name.as_str()));
+    actions
+        .chain(templates)
+        .map(|(group, word)| {
+            format!("form:has([name={group}][value=\"{word}\"]:checked) [data-{group}~=\"{word}\"]{{display:block}}\n")
+        })
+        .collect()
+}
+
+/// The address of the stylesheet.
+pub(super) fn style() -> String {
+    format!("/assets/{}", STYLE.name)
+}
+
+/// The address of the script.
+pub(super) fn script() -> String {
+    format!("/assets/{}", SCRIPT.name)
+}
+
+/// Serves `GET /assets/{name}`.
+pub(super) async fn serve(Path(name): Path<String>) -> Response {
+    let found = [&STYLE, &SCRIPT].into_iter().find(|asset| asset.name == name);
+    match found {
+        Some(asset) => {
+            let headers = [(header::CONTENT_TYPE, asset.media_type.clone()), (header::CACHE_CONTROL, FOR_EVER)];
+            (headers, asset.content.as_str()).into_response()
+        }
+        None => (StatusCode::NOT_FOUND, "there is no such file\n").into_response(),
+    }
+}
+
+/// Serves `GET /favicon.svg`.
+pub(super) async fn icon() -> Response {
+    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"))];
+    (headers, ICON).into_response()
+}
