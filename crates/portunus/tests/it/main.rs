@@ -6,6 +6,7 @@ mod clients;
 mod command_line;
 mod crash;
 mod demo;
+mod docs;
 mod lifecycle;
 mod rules;
 mod support;

@@ -1,0 +1,107 @@
+//! The documentation as a newcomer follows it: every command of `docs/getting-started.md` that shows its output is run.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use testkit::Platform;
+
+use crate::support::binary;
+
+const PAGE: &str = include_str!("../../../../docs/getting-started.md");
+/// How long a step that reads the log may wait for its record on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const DONE: &str = "== done ==";
+
+/// A box of commands, and the lines its output shows in this order.
+struct Step {
+    commands: String,
+    /// Reading the log may be repeated until the record is there.
+    repeats: bool,
+    shown: Vec<String>,
+}
+
+fn steps() -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for fence in PAGE.split("\n```").skip(1).step_by(2) {
+        let Some((language, body)) = fence.split_once('\n') else { continue };
+        match (language, steps.last_mut()) {
+            ("sh test" | "sh test repeat", _) => {
+                let repeats = language.ends_with("repeat");
+                steps.push(Step { commands: body.to_owned(), repeats, shown: Vec::new() });
+            }
+            ("text", Some(step)) => step.shown = body.lines().map(|line| line.trim().to_owned()).collect(),
+            _ => {}
+        }
+    }
+    steps
+}
+
+/// One shell for the whole page, as a reader has.
+struct Shell {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Shell {
+    fn start(directory: &Path) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-eu").current_dir(directory).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, input, output }
+    }
+
+    /// Pastes commands and returns what they print.
+    fn paste(&mut self, commands: &str) -> String {
+        writeln!(self.input, "{commands}\necho\necho '{DONE}'").unwrap();
+        let mut printed = String::new();
+        loop {
+            let before = printed.len();
+            if self.output.read_line(&mut printed).unwrap() == 0 {
+                panic!("the shell ended with {}:\n{commands}\n{printed}", self.child.wait().unwrap());
+            }
+            if printed[before..].trim_end() == DONE {
+                return printed;
+            }
+        }
+    }
+}
+
+/// The first line that is missing, or out of order.
+fn missing<'a>(shown: &'a [String], printed: &str) -> Option<&'a str> {
+    let mut rest = printed;
+    for line in shown {
+        match rest.split_once(line.as_str()) {
+            Some((_, after)) => rest = after,
+            None => return Some(line),
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn the_first_steps_work_as_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    // The page starts the platform in the same way; free ports keep tests apart.
+    let _platform = Platform::start_in(binary(), &directory.path().join("portunus-data"), &["--demo"]).unwrap();
+    let programs = directory.path().join("target/release");
+    std::fs::create_dir_all(&programs).unwrap();
+    std::os::unix::fs::symlink(binary(), programs.join("portunus")).unwrap();
+
+    let steps = steps();
+    let shown = steps.iter().filter(|step| !step.shown.is_empty()).count();
+    assert!(steps.len() >= 10 && shown >= 10, "{} steps, {shown} with their output", steps.len());
+    let mut shell = Shell::start(directory.path());
+    for step in &steps {
+        let started = Instant::now();
+        loop {
+            let printed = shell.paste(&step.commands);
+            let Some(line) = missing(&step.shown, &printed) else { break };
+            let again = step.repeats && started.elapsed() < PATIENCE;
+            assert!(again, "this does not show {line:?}:\n{}\nit prints:\n{printed}", step.commands);
+        }
+    }
+}
