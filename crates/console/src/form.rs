@@ -54,7 +54,9 @@ pub(crate) fn insert(target: &mut Value, segments: &[&str], leaf: Value) -> Resu
             }
         },
         Value::Object(members) if !first.is_empty() => insert(members.entry(*first).or_insert(Value::Null), rest, leaf),
-        _ => Err(contradiction()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            Err(contradiction())
+        }
     }
 }
 

@@ -167,7 +167,9 @@ async fn content(cx: Cx) -> Reply {
 const fn media_type_of(module: &Module) -> &'static str {
     match module.kind {
         ModuleKind::EsModule => "application/javascript",
-        kind => modules::media_type(kind),
+        ModuleKind::TypeScript | ModuleKind::Text | ModuleKind::Json | ModuleKind::Data | ModuleKind::SourceMap => {
+            modules::media_type(module.kind)
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! its owner.
 
 use serde::{Deserialize, Serialize};
-use store::{Administer, Administrator, Operate, Permission, Permissions, ReadSettings, StoreError, Stored};
+use store::{Administer, Administrator, Operate, Permission, Permissions, ReadSettings, Stored};
 use types::{Code, Secret, UserId};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -105,9 +105,8 @@ pub async fn create(cx: &OpContext, new: NewAdministrator) -> Result<Administrat
     let after = summary(&document);
     let id = UserId(Uuid::now_v7());
     let created = cx.store().administrators().create(&grant, id, document).await;
-    let stored = created.map_err(|error| match error {
-        StoreError::Taken(_) => Failure::conflict("/email", "another administrator has this address"),
-        other => other.into(),
+    let stored = created.map_err(|error| {
+        crate::failure::taken(error, || Failure::conflict("/email", "another administrator has this address"))
     })?;
     cx.record(Change::new(Verb::Create, "administrator", id).after(after)).await?;
     Ok(view(&stored))

@@ -190,7 +190,9 @@ fn read_body(body: Value) -> Result<Map<String, Value>, Failure> {
     let mut settings = match settings {
         Value::Object(settings) => settings,
         Value::Null => Map::new(),
-        _ => return Err(Failure::invalid("/settings", "must be an object")),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            return Err(Failure::invalid("/settings", "must be an object"));
+        }
     };
     check_block("/settings", &mut settings, SETTINGS, &mut problems);
     if problems.is_empty() { Ok(settings) } else { Err(Failure::invalid_many(problems)) }
@@ -221,7 +223,9 @@ fn check_block(
             Some((_, Kind::Block(members))) => match value {
                 Value::Object(block) => check_block(&pointer, block, members, problems),
                 Value::Null => {}
-                _ => problems.push(Problem { message: "must be an object or null".to_owned(), pointer: Some(pointer) }),
+                Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                    problems.push(Problem { message: "must be an object or null".to_owned(), pointer: Some(pointer) })
+                }
             },
             Some((_, kind)) => {
                 if let Err(message) = check_value(value, kind) {

@@ -376,8 +376,5 @@ fn missing() -> Failure {
 }
 
 fn title_taken(error: StoreError) -> Failure {
-    match error {
-        StoreError::Taken(_) => Failure::conflict("/title", "another namespace has this title").numbered(10014),
-        other => other.into(),
-    }
+    crate::failure::taken(error, || Failure::conflict("/title", "another namespace has this title").numbered(10014))
 }

@@ -264,10 +264,8 @@ fn missing() -> Failure {
 }
 
 fn name_taken(error: StoreError) -> Failure {
-    match error {
-        StoreError::Taken(_) => Failure::conflict("/name", "another list has this name; choose a different one"),
-        other => other.into(),
-    }
+    let message = "another list has this name; choose a different one";
+    crate::failure::taken(error, || Failure::conflict("/name", message))
 }
 
 fn check_description(pointer: &str, description: Option<String>) -> Result<String, Failure> {

@@ -186,7 +186,14 @@ fn query_failed(error: QueryError) -> Failure {
     match error.code() {
         Code::InvalidInput => Failure::new(Code::InvalidInput, error.to_string()),
         Code::Unavailable => Failure::new(Code::Unavailable, "the log cannot be read just now; try again"),
-        _ => Failure::internal("log query", &error),
+        Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::NotFound
+        | Code::Conflict
+        | Code::Stale
+        | Code::LimitExceeded
+        | Code::RateLimited
+        | Code::Internal => Failure::internal("log query", &error),
     }
 }
 

@@ -237,10 +237,7 @@ fn missing() -> Failure {
 }
 
 fn address_taken(error: StoreError) -> Failure {
-    match error {
-        StoreError::Taken(_) => Failure::conflict("/email", "another person has this address"),
-        other => other.into(),
-    }
+    crate::failure::taken(error, || Failure::conflict("/email", "another person has this address"))
 }
 
 fn summary(user: &User) -> serde_json::Value {

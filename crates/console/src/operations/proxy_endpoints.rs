@@ -177,10 +177,7 @@ fn missing() -> Failure {
 }
 
 fn name_taken(error: StoreError) -> Failure {
-    match error {
-        StoreError::Taken(_) => Failure::conflict("/name", "another proxy endpoint has this name"),
-        other => other.into(),
-    }
+    crate::failure::taken(error, || Failure::conflict("/name", "another proxy endpoint has this name"))
 }
 
 fn summary(document: &ProxyEndpoint) -> serde_json::Value {

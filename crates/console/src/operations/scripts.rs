@@ -322,11 +322,12 @@ async fn save(
     let id = VersionId(Uuid::now_v7());
     let activate = serve == Serve::Now;
     let uploaded = cx.store().scripts().upload(grant, name, id, version, modules, activate).await;
-    let (_, stored) = uploaded.map_err(|error| match error {
-        StoreError::Stale(_) => {
-            Failure::new(Code::Stale, "someone else uploaded this Worker at the same time; upload it again")
+    let (_, stored) = uploaded.map_err(|error| {
+        if matches!(error, StoreError::Stale(_)) {
+            let message = "someone else uploaded this Worker at the same time; upload it again";
+            return Failure::new(Code::Stale, message);
         }
-        other => other.into(),
+        error.into()
     })?;
     let after = json!({
         "version": id.to_string(),

@@ -331,7 +331,9 @@ impl BindingBody {
                 let json = match self.json.clone().ok_or_else(|| need("json"))? {
                     // Forms flatten a value to its text.
                     Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-                    other => other,
+                    other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                        other
+                    }
                 };
                 check_size(pointer, "json", json.to_string().len())?;
                 Binding::Json { name, json }
