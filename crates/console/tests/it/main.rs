@@ -10,6 +10,7 @@ mod harness;
 mod identity;
 mod kv;
 mod observe;
+mod pages;
 mod people;
 mod routes;
 mod rules;
