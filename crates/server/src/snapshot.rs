@@ -155,6 +155,9 @@ impl Builder {
         let mut workers = self.managed.prepare(self.account, &stored)?;
         workers.extend(own_scripts(&stored, &scripts));
         let bypass = self.apply_network().await?;
+        let proxy_endpoints = self.endpoints().await?;
+        // A browser shows its credential only when it is asked, so an account that serves people by name asks from loopback too.
+        let require_identity = proxy_endpoints.iter().any(|endpoint| endpoint.kind == EndpointKind::Identity);
         let snapshot = Snapshot {
             account: self.account,
             revision,
@@ -162,8 +165,8 @@ impl Builder {
             l4: report.l4,
             workers,
             people: self.people().await?,
-            proxy_endpoints: self.endpoints().await?,
-            settings: settings(&configuration, &logging),
+            proxy_endpoints,
+            settings: Settings { require_identity, ..settings(&configuration, &logging) },
             bypass,
             minter: self.minter(&configuration).await?,
             upstream: self.upstream.pool.clone(),

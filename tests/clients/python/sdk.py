@@ -114,7 +114,7 @@ def workers_and_kv():
     values.update("a/b", account_id=ACCOUNT, namespace_id=namespace.id, value=b"one", metadata={"who": "ada"})
     assert values.get("a/b", account_id=ACCOUNT, namespace_id=namespace.id).text() == "one"
     pairs = [{"key": f"k{index:02}", "value": "v"} for index in range(25)]
-    client.kv.namespaces.keys.bulk_update(namespace.id, account_id=ACCOUNT, body=pairs)
+    client.kv.namespaces.bulk_update(namespace.id, account_id=ACCOUNT, body=pairs)
     keys = client.kv.namespaces.keys.list(namespace.id, account_id=ACCOUNT, limit=10, prefix="k")
     assert len(list(keys)) == 25
     client.kv.namespaces.delete(namespace.id, account_id=ACCOUNT)
