@@ -9,21 +9,27 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "portunus", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.\n\nExample:\n  portunus up --demo")]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Start the platform.
-    #[command(after_help = "Example:\n  portunus up --demo\n  portunus up --data /var/lib/portunus --proxy 127.0.0.1:3128 --ready-file ready.json")]
+    #[command(
+        after_help = "Example:\n  portunus up --demo\n  portunus up --data /var/lib/portunus --proxy 127.0.0.1:3128 --ready-file ready.json"
+    )]
     Up(Up),
     /// Check an expression: diagnostics with a caret, canonical form, fields used.
-    #[command(after_help = "Example:\n  portunus check 'any(http.request.domains[*] == \"example.com\") and http.request.method == \"POST\"'")]
+    #[command(
+        after_help = "Example:\n  portunus check 'any(http.request.domains[*] == \"example.com\") and http.request.method == \"POST\"'"
+    )]
     Check(Check),
     /// Say what a rule set decides for given facts, and why.
-    #[command(after_help = "Example:\n  portunus explain --rules rules.json --facts facts.json\n\nrules.json is an array of rules as the API takes them; facts.json maps field names to values (an absent\nfield is unknown, null has no value).")]
+    #[command(
+        after_help = "Example:\n  portunus explain --rules rules.json --facts facts.json\n\nrules.json is an array of rules as the API takes them; facts.json maps field names to values (an absent\nfield is unknown, null has no value)."
+    )]
     Explain(Explain),
     /// API tokens.
     #[command(subcommand)]
@@ -44,7 +50,7 @@ pub enum Command {
 
 /// Where the state of the platform is.
 #[derive(Debug, Clone, Args)]
-pub struct State {
+pub(crate) struct State {
     /// Directory of everything the platform writes [default: ./portunus-data].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -54,7 +60,7 @@ pub struct State {
 }
 
 #[derive(Debug, Args)]
-pub struct Up {
+pub(crate) struct Up {
     #[command(flatten)]
     pub state: State,
     /// Load and serve a small demo company.
@@ -72,7 +78,7 @@ pub struct Up {
 }
 
 #[derive(Debug, Args)]
-pub struct Check {
+pub(crate) struct Check {
     /// The hook whose fields the expression uses.
     #[arg(long, value_enum, default_value_t = Hook::Http)]
     pub hook: Hook,
@@ -84,13 +90,13 @@ pub struct Check {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Hook {
+pub(crate) enum Hook {
     Http,
     L4,
 }
 
 #[derive(Debug, Args)]
-pub struct Explain {
+pub(crate) struct Explain {
     /// JSON array of rules.
     #[arg(long, value_name = "FILE")]
     pub rules: PathBuf,
@@ -103,7 +109,7 @@ pub struct Explain {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Token {
+pub(crate) enum Token {
     /// Issue a token; its text is printed once.
     #[command(after_help = "Example:\n  portunus token create ci --permission gateway:write --permission lists:write")]
     Create {
@@ -112,7 +118,7 @@ pub enum Token {
         /// What to call it.
         name: String,
         /// What it may do, such as gateway:write; repeat for several. Without one it may do everything.
-        #[arg(long = "permission", value_name = "PERMISSION")]
+        #[arg(long = "permission", value_name = "PERMISSION", value_parser = permission)]
         permissions: Vec<store::Permission>,
         /// Print JSON.
         #[arg(long)]
@@ -137,7 +143,7 @@ pub enum Token {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum User {
+pub(crate) enum User {
     /// Add a person and print the token their browser shows the proxy.
     #[command(after_help = "Example:\n  portunus user add ana@example.com --name 'Ana Costa' --group Finance")]
     Add {
@@ -166,7 +172,7 @@ pub enum User {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Logs {
+pub(crate) enum Logs {
     /// Print records as they are written, until interrupted.
     #[command(after_help = "Example:\n  portunus logs tail --dataset gateway_http --json")]
     Tail {
@@ -182,9 +188,11 @@ pub enum Logs {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Worker {
+pub(crate) enum Worker {
     /// Run a script's fetch handler on a request, in the same sandbox as in production.
-    #[command(after_help = "Example:\n  portunus worker test training-check.ts --request request.json\n\nrequest.json: {\"method\": \"GET\", \"url\": \"https://finance.acme.test/\", \"headers\": {}, \"body\": \"\", \"cf\": {}}")]
+    #[command(
+        after_help = "Example:\n  portunus worker test training-check.ts --request request.json\n\nrequest.json: {\"method\": \"GET\", \"url\": \"https://finance.acme.test/\", \"headers\": {}, \"body\": \"\", \"cf\": {}}"
+    )]
     Test {
         /// The module with the default export, TypeScript or JavaScript.
         file: PathBuf,
@@ -204,13 +212,20 @@ pub enum Worker {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Ca {
+pub(crate) enum Ca {
     /// Print the certificate that devices must trust, PEM.
     #[command(after_help = "Example:\n  portunus ca export > portunus-ca.pem")]
     Export {
         #[command(flatten)]
         state: State,
     },
+}
+
+fn permission(text: &str) -> Result<store::Permission, String> {
+    text.parse().map_err(|_| {
+        let known: Vec<&str> = store::Permission::ALL.iter().map(|known| known.as_str()).collect();
+        format!("there are {}", known.join(", "))
+    })
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -30,7 +30,10 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode> {
             let fields: Vec<&str> = expression.fields().iter().map(|id| scheme.field(id).name).collect();
             let lists: Vec<&str> = expression.lists().collect();
             if check.json {
-                println!("{}", json!({ "valid": true, "canonical": expression.canonical(), "fields": fields, "lists": lists }));
+                println!(
+                    "{}",
+                    json!({ "valid": true, "canonical": expression.canonical(), "fields": fields, "lists": lists })
+                );
             } else {
                 println!("{}", expression.canonical());
                 println!("fields: {}", fields.join(", "));
@@ -42,7 +45,10 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode> {
         }
         Err(error) => {
             if check.json {
-                println!("{}", json!({ "valid": false, "message": error.message, "line": error.line, "column": error.column, "suggestion": error.suggestion, "text": error.to_string() }));
+                println!(
+                    "{}",
+                    json!({ "valid": false, "message": error.message, "line": error.line, "column": error.column, "suggestion": error.suggestion, "text": error.to_string() })
+                );
             } else {
                 eprintln!("{error}");
             }

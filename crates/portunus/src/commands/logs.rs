@@ -71,13 +71,26 @@ fn print_event(event: &str, json: bool) {
 /// The few fields a person scans for, whatever the dataset.
 fn line(record: &Value) -> String {
     const SHOWN: [&str; 15] = [
-        "Datetime", "When", "Action", "ActionType", "EventType", "Outcome", "HTTPMethod", "URL", "SNI", "ResourceType",
-        "HTTPStatusCode", "Email", "ActorEmail", "PolicyName", "ScriptName",
+        "Datetime",
+        "When",
+        "Action",
+        "ActionType",
+        "EventType",
+        "Outcome",
+        "HTTPMethod",
+        "URL",
+        "SNI",
+        "ResourceType",
+        "HTTPStatusCode",
+        "Email",
+        "ActorEmail",
+        "PolicyName",
+        "ScriptName",
     ];
     let shown = |name: &&str| match &record[*name] {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => Some(other.to_string()),
     };
     SHOWN.iter().filter_map(shown).collect::<Vec<_>>().join("  ")
 }

@@ -29,7 +29,10 @@ pub(crate) async fn run(token: Token) -> Result<ExitCode> {
             for token in opened.store.tokens().list(&opened.grant::<ReadTokens>()?).await? {
                 let permissions: Vec<_> = token.document.permissions.iter().map(Permission::as_str).collect();
                 if json {
-                    println!("{}", json!({ "id": token.id, "name": token.document.name, "permissions": permissions, "disabled": token.document.disabled, "created_at": token.created_at }));
+                    println!(
+                        "{}",
+                        json!({ "id": token.id, "name": token.document.name, "permissions": permissions, "disabled": token.document.disabled, "created_at": token.created_at })
+                    );
                 } else {
                     println!("{}  {}  {}", token.id, token.document.name, permissions.join(","));
                 }

@@ -20,7 +20,10 @@ pub(crate) async fn run(user: User) -> Result<ExitCode> {
             let person = opened.store.users().create(&grant, UserId(uuid::Uuid::new_v4()), person).await?;
             let (_, text) = opened.store.proxy_tokens().issue(&grant, person.id, "command line".into(), None).await?;
             if json {
-                println!("{}", json!({ "id": person.id, "email": person.document.email, "proxy_token": text.expose() }));
+                println!(
+                    "{}",
+                    json!({ "id": person.id, "email": person.document.email, "proxy_token": text.expose() })
+                );
             } else {
                 println!("{}", text.expose());
                 eprintln!("proxy token of {}: user name is the address, keep the text", person.document.email);
@@ -31,9 +34,18 @@ pub(crate) async fn run(user: User) -> Result<ExitCode> {
             for person in opened.store.users().list(&opened.grant::<ReadUsers>()?).await? {
                 let groups: Vec<_> = person.document.groups.iter().map(|group| group.name.as_str()).collect();
                 if json {
-                    println!("{}", json!({ "id": person.id, "email": person.document.email, "name": person.document.name, "groups": groups, "disabled": person.document.disabled }));
+                    println!(
+                        "{}",
+                        json!({ "id": person.id, "email": person.document.email, "name": person.document.name, "groups": groups, "disabled": person.document.disabled })
+                    );
                 } else {
-                    println!("{}  {}  {}  {}", person.id, person.document.email, person.document.name, groups.join(","));
+                    println!(
+                        "{}  {}  {}  {}",
+                        person.id,
+                        person.document.email,
+                        person.document.name,
+                        groups.join(",")
+                    );
                 }
             }
         }

@@ -40,9 +40,14 @@ pub(crate) async fn run(worker: Worker) -> Result<ExitCode> {
         body: request.body,
         cf: request.cf,
     };
-    let report = trial::run(Trial { file_name, source, variables: variables.into_iter().collect(), egress, event }).await?;
+    let report =
+        trial::run(Trial { file_name, source, variables: variables.into_iter().collect(), egress, event }).await?;
     let succeeded = matches!(report.outcome.as_str(), "response" | "request" | "none");
-    if json { println!("{}", machine_readable(&report)) } else { show(&report) }
+    if json {
+        println!("{}", machine_readable(&report))
+    } else {
+        show(&report)
+    }
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
