@@ -113,12 +113,23 @@ fn filters(dataset: &str, query: &Fields) -> Markup {
         form.filters method="get" action="/activity" role="search" {
             input type="hidden" name="dataset" value=(dataset);
             @for ((name, _), label) in filtered(dataset).iter().zip(labels(dataset)) {
-                label { span { (label) } input type="search" name=(name) value=(query.get(name)) data-filter[*name == "host"] autocomplete="off" spellcheck="false"; }
+                label { span { (label) } input type="search" name=(name) value=(query.get(name)) data-filter[*name == "host"] list=[(*name == "action").then_some("words")] autocomplete="off" spellcheck="false"; }
             }
+            datalist id="words" { @for word in words(dataset) { option value=(word) {} } }
             label { span { "From" } input type="datetime-local" name="since" value=(query.get("since")); }
             label { span { "Until" } input type="datetime-local" name="until" value=(query.get("until")); }
             button type="submit" { "Filter" }
         }
+    }
+}
+
+/// The words an action or outcome may be.
+const fn words(dataset: &str) -> &'static [&'static str] {
+    match dataset.as_bytes() {
+        b"gateway_network" => &["allow", "block", "off"],
+        b"worker" => &["ok", "exception", "exceededCpu", "exceededMemory", "canceled"],
+        b"audit" => &["create", "update", "delete", "login", "logout"],
+        _ => &["allow", "block", "redirect", "worker", "managed", "off", "isolate", "quarantine"],
     }
 }
 

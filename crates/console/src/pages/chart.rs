@@ -10,10 +10,11 @@ use super::format;
 /// Minutes on the axis.
 pub(super) const MINUTES: usize = 60;
 const WIDTH: u64 = 720;
-const HEIGHT: u64 = 150;
-const LEFT: u64 = 46;
-const BOTTOM: u64 = 20;
-const TOP: u64 = 8;
+const HEIGHT: u64 = 176;
+const LEFT: u64 = 2;
+/// Room for the labels, whose letters are larger on narrow screens.
+const BOTTOM: u64 = 26;
+const TOP: u64 = 28;
 
 /// One series of a chart.
 pub(super) struct Series {
@@ -58,19 +59,20 @@ fn ceiling(value: u64) -> u64 {
     }
 }
 
+/// The lines of the scale and what they stand for.
 fn axis(top: u64, unit: fn(u64) -> String) -> Markup {
     html! {
         @for (share, value) in [(0, 0), (1, top / 2), (2, top)] {
             @let y = HEIGHT - BOTTOM - plot_height() * share / 2;
             @if share == 0 || top > 1 || share == 2 {
                 line.grid x1=(LEFT) x2=(WIDTH) y1=(y) y2=(y) {}
-                text.tick x=(LEFT - 6) y=(y + 4) text-anchor="end" { (unit(value)) }
+                @if share > 0 { text.tick x=(LEFT) y=(y - 5) { (unit(value)) } }
             }
         }
         @for back in [60, 45, 30, 15, 0_usize] {
-            @let x = left_of(MINUTES - back.min(MINUTES));
+            @let x = left_of(MINUTES - back);
             @let anchor = match back { 60 => "start", 0 => "end", _ => "middle" };
-            text.tick x=(x) y=(HEIGHT - 5) text-anchor=(anchor) { @if back == 0 { "now" } @else { "−" (back) " min" } }
+            text.tick x=(x) y=(HEIGHT - 4) text-anchor=(anchor) { @if back == 0 { "now" } @else { "−" (back) " min" } }
         }
     }
 }

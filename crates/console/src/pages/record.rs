@@ -18,6 +18,11 @@ pub(super) async fn page(visitor: Visitor, Path((dataset, record)): Path<(String
     let record = logs::get(&visitor.cx, &dataset, id(&record, "record")?).await?.0;
     let name = DATASETS.iter().find(|(known, _)| *known == dataset).map_or("Record", |(_, text)| text);
     let at = format::text(&record, if dataset == "audit" { "When" } else { "Datetime" });
+    // An intercepted connection may have left no record of its own.
+    let has_connection = match (dataset.as_str(), format::text(&record, "SessionID").parse()) {
+        ("gateway_http", Ok(connection)) => logs::get(&visitor.cx, "gateway_network", connection).await.is_ok(),
+        _ => false,
+    };
     let body = html! {
         p.crumbs { a href={ "/activity?dataset=" (dataset) } { "Activity" } " / " (name) }
         (headline(&dataset, &record))
@@ -25,7 +30,7 @@ pub(super) async fn page(visitor: Visitor, Path((dataset, record)): Path<(String
         @match dataset.as_str() {
             "worker" => (call(&record)),
             "audit" => (change(&record)),
-            _ => (exchange(&dataset, &record)),
+            _ => (exchange(&dataset, &record, has_connection)),
         }
         (everything(&dataset, &record))
     };
@@ -46,12 +51,12 @@ fn headline(dataset: &str, record: &Map<String, Value>) -> Markup {
 }
 
 /// A web request or a connection.
-fn exchange(dataset: &str, record: &Map<String, Value>) -> Markup {
+fn exchange(dataset: &str, record: &Map<String, Value>, has_connection: bool) -> Markup {
     let text = |name: &str| format::text(record, name);
     html! {
         section.why {
             h2 { "Why" }
-            @if !text("Explanation").is_empty() { p.lead { (text("Explanation")) } }
+            @if !text("Explanation").is_empty() { p.lead { (sentence(text("Explanation"))) } }
             @if !text("PolicyID").is_empty() {
                 p { "Decided by the rule " a href={ "/rules/" (text("PolicyID")) } { (text("PolicyName")) } "." }
             } @else { p.muted { "No rule matched; the default is to allow." } }
@@ -76,10 +81,18 @@ fn exchange(dataset: &str, record: &Map<String, Value>) -> Markup {
                 }
             }
         }
-        @if dataset == "gateway_http" && !text("SessionID").is_empty() {
+        @if has_connection {
             p { a href={ "/activity/gateway_network/" (text("SessionID")) } { "The connection it came on" } }
         }
     }
+}
+
+/// A clause as a sentence.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
+    let stop = if clause.ends_with(['.', '!', '?']) { "" } else { "." };
+    first.chain(letters).chain(stop.chars()).collect()
 }
 
 /// The rules considered, the facts used and the facts waited for.
@@ -195,8 +208,10 @@ fn call(record: &Map<String, Value>) -> Markup {
         dl.figures {
             div { dt { "CPU" } dd { (format::micros(format::number(record, "CPUTimeMicros"))) } }
             div { dt { "Elapsed" } dd { (format::micros(format::number(record, "WallTimeMicros"))) } }
-            div { dt { "Memory" } dd { (format::bytes(format::number(record, "MemoryBytes"))) } }
+            @if let memory @ 1.. = format::number(record, "MemoryBytes") { div { dt { "Memory" } dd { (format::bytes(memory)) } } }
             div { dt { "Fetches" } dd { (format::number(record, "Subrequests")) } }
+            div { dt { "Start" } dd { @if record.contains_key("ColdStart") { "cold" } @else { "warm" } } }
+            @if !format::text(record, "Decision").is_empty() { div { dt { "Decision" } dd { (format::text(record, "Decision")) } } }
         }
         p { a href={ "/workers/" (script) } { "Open the Worker " (script) } }
         @for (name, field) in [("Exceptions", "Exceptions"), ("Console", "Logs")] {

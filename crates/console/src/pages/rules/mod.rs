@@ -20,11 +20,14 @@ use super::frame::{self, Place, confirm, empty, title};
 use super::visitor::{Submission, Visitor};
 use super::{Page, format, go, id};
 use crate::failure::Failure;
+use crate::operations::lists::{self, ListView};
 use crate::operations::rules::{self, Reorder, RuleView};
 
 /// Serves `GET /rules`.
 pub(super) async fn page(visitor: Visitor) -> Page {
     let all = rules::list(&visitor.cx).await?;
+    // Someone who may not look at lists sees their ids alone.
+    let lists = lists::list(&visitor.cx, None).await.unwrap_or_default();
     let may_write = visitor.may(store::Permission::GatewayWrite);
     let actions = html! {
         a.button href="/rules/test" { "Test a request" }
@@ -43,7 +46,7 @@ pub(super) async fn page(visitor: Visitor) -> Page {
                         h2 { (name) small { (of_hook.len()) } }
                         table.cards.rules {
                             thead { tr { th scope="col" { "Order" } th scope="col" { "Rule" } th scope="col" { "Action" } th scope="col" { "When" } th scope="col" { "Enabled" } } }
-                            tbody { @for (index, rule) in of_hook.iter().enumerate() { (row(&visitor, &rule.0, index, of_hook.len(), may_write)) } }
+                            tbody { @for (index, rule) in of_hook.iter().enumerate() { (row(&visitor, &rule.0, (index, of_hook.len()), may_write, &lists)) } }
                         }
                     }
                 }
@@ -62,7 +65,7 @@ pub(super) fn hook_of(rule: &Map<String, Value>) -> &str {
     first.and_then(Value::as_str).unwrap_or("http")
 }
 
-fn row(visitor: &Visitor, rule: &Map<String, Value>, index: usize, of: usize, may_write: bool) -> Markup {
+fn row(visitor: &Visitor, rule: &Map<String, Value>, (index, of): (usize, usize), may_write: bool, lists: &[ListView]) -> Markup {
     let path = format!("/rules/{}", text(rule, "id"));
     let enabled = rule.get("enabled").and_then(Value::as_bool).unwrap_or(true);
     let precedence = rule.get("precedence").map(super::record::shown).unwrap_or_default();
@@ -82,7 +85,7 @@ fn row(visitor: &Visitor, rule: &Map<String, Value>, index: usize, of: usize, ma
                 @if !text(rule, "warning_status").is_empty() { div.warning { (text(rule, "warning_status")) } }
             }
             td data-label="Action" { (format::verdict(text(rule, "action"))) (target(rule)) }
-            td data-label="When" { (conditions(rule)) }
+            td data-label="When" { (conditions(rule, lists)) }
             td data-label="Enabled" {
                 @if may_write {
                     form.inline method="post" action={ (path) "/enabled" } {
@@ -107,14 +110,16 @@ fn target(rule: &Map<String, Value>) -> Markup {
     }
 }
 
-fn conditions(rule: &Map<String, Value>) -> Markup {
+fn conditions(rule: &Map<String, Value>, lists: &[ListView]) -> Markup {
     let parts = [("traffic", ""), ("identity", "identity"), ("device_posture", "device")];
+    let used: Vec<_> = lists.iter().filter(|list| parts.iter().any(|(member, _)| text(rule, member).contains(&list.id))).collect();
     let written: Vec<_> = parts.iter().filter(|(member, _)| !text(rule, member).trim().is_empty()).collect();
     html! {
         @if written.is_empty() { span.muted { "always" } }
         @for (member, label) in written {
             div.expression { @if !label.is_empty() { span.muted { (label) } " " } code title=(text(rule, member)) { (text(rule, member)) } }
         }
+        @if !used.is_empty() { div.lists-used { "List " @for list in used { a href={ "/lists/" (list.id) } { (list.name) } " " } } }
     }
 }
 

@@ -35,7 +35,7 @@ async fn draw(visitor: &Visitor, name: &ScriptName, fields: &Fields, problems: P
     Ok(html! {
         (head(visitor, name, "/settings"))
         (problems.summary())
-        div.columns {
+        div.columns.wide {
             div {
                 (bound(visitor, &path, &settings.bindings))
                 (new_variable(visitor, &path, fields, &namespaces, problems))
