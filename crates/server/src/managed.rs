@@ -11,7 +11,7 @@ use policy::{ActionPlan, StoredRule};
 use serde_json::{Map, Value};
 use types::{AccountId, KvNamespaceId, RuleId};
 use worker::protocol::{Isolation, Limits, Module};
-use worker::templates::{self, ParameterKind, Template};
+use worker::templates::{self, Configured, ParameterError, Template};
 use worker::typescript::{self, TypeScriptError};
 use worker::{Binding, EgressError, EgressList, Script, ScriptKey};
 
@@ -19,8 +19,8 @@ use worker::{Binding, EgressError, EgressList, Script, ScriptKey};
 pub enum ManagedError {
     #[error("rule {rule}: there is no template {template:?}")]
     Unknown { rule: RuleId, template: String },
-    #[error("rule {rule}: parameter {parameter:?} is required")]
-    Missing { rule: RuleId, parameter: String },
+    #[error("rule {rule}: its parameters")]
+    Parameters { rule: RuleId, source: ParameterError },
     #[error("rule {rule}: the hosts of its parameters")]
     Egress { rule: RuleId, source: EgressError },
     #[error("template {template}")]
@@ -68,37 +68,21 @@ impl Managed {
     ) -> Result<Arc<Script>, ManagedError> {
         let template =
             templates::find(name).ok_or_else(|| ManagedError::Unknown { rule, template: name.to_owned() })?;
-        let mut bindings = BTreeMap::new();
-        let (mut parameters, mut hosts) = (Map::new(), Vec::new());
-        for parameter in &template.parameters {
-            let value = given.get(&parameter.name).or(parameter.default.as_ref()).filter(|value| !value.is_null());
-            let Some(value) = value else {
-                if parameter.required {
-                    return Err(ManagedError::Missing { rule, parameter: parameter.name.clone() });
-                }
-                continue;
-            };
-            match parameter.kind {
-                ParameterKind::Secret => {
-                    let text = value.as_str().unwrap_or_default().to_owned();
-                    bindings.insert(parameter.name.clone(), Binding::Secret(types::Secret::new(text)));
-                    continue;
-                }
-                ParameterKind::Url => hosts.extend(value.as_str().and_then(pattern)),
-                ParameterKind::Text | ParameterKind::Number | ParameterKind::Boolean | ParameterKind::List => {}
-            }
-            parameters.insert(parameter.name.clone(), value.clone());
+        let configured = template.configure(given).map_err(|source| ManagedError::Parameters { rule, source })?;
+        let version = fingerprint(&configured);
+        let mut bindings = BTreeMap::from([("parameters".to_owned(), Binding::Json(configured.parameters))]);
+        for (name, value) in configured.secrets {
+            bindings.insert(name, Binding::Secret(types::Secret::new(value)));
         }
-        let text = Value::Object(parameters).to_string();
-        let version = fingerprint(&text, &bindings);
-        bindings.insert("parameters".into(), Binding::Json(text));
-        bindings.insert("memory".into(), Binding::Kv(self.memory.to_string()));
+        if template.state {
+            bindings.insert("STATE".into(), Binding::Kv(self.memory.to_string()));
+        }
         let code = self.code(template)?;
         Ok(Arc::new(Script {
             key: ScriptKey { account, name: format!("managed:{name}:{rule}"), version },
             modules: vec![Module { name: format!("{name}.ts"), code: code.to_string() }],
             bindings,
-            egress: EgressList::parse(&hosts).map_err(|source| ManagedError::Egress { rule, source })?,
+            egress: EgressList::parse(&configured.egress).map_err(|source| ManagedError::Egress { rule, source })?,
             limits: Limits::default(),
             isolation: Isolation::Request,
         }))
@@ -116,23 +100,14 @@ impl Managed {
     }
 }
 
-/// The host and port of a URL, as an egress pattern.
-fn pattern(url: &str) -> Option<String> {
-    let url = url.parse::<http::Uri>().ok()?;
-    let host = url.host()?;
-    Some(url.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
-}
-
 /// Changes whenever a value of the script's `env` does.
-fn fingerprint(parameters: &str, secrets: &BTreeMap<String, Binding>) -> String {
+fn fingerprint(configured: &Configured) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    context.update(parameters.as_bytes());
-    for (name, binding) in secrets {
-        if let Binding::Secret(value) = binding {
-            context.update(name.as_bytes());
+    context.update(configured.parameters.as_bytes());
+    for (name, value) in &configured.secrets {
+        for part in [name, value] {
             context.update(&[0]);
-            context.update(value.expose().as_bytes());
-            context.update(&[0]);
+            context.update(part.as_bytes());
         }
     }
     let digest = context.finish();

@@ -308,9 +308,8 @@ fn own_scripts(rules: &[StoredRule], scripts: &HashMap<ScriptName, Arc<Script>>)
         let limits = Limits { cpu_ms, memory_bytes: plan.memory_bytes, ..script.limits };
         let version = format!("{}-{cpu_ms}-{}", script.key.version, plan.memory_bytes);
         let key = ScriptKey { version, ..script.key.clone() };
-        let script = limited
-            .entry(key.clone())
-            .or_insert_with(|| Arc::new(Script { key, limits, ..Script::clone(script) }));
+        let script =
+            limited.entry(key.clone()).or_insert_with(|| Arc::new(Script { key, limits, ..Script::clone(script) }));
         found.insert(rule.id, Arc::clone(script));
     }
     found

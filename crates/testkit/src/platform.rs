@@ -153,6 +153,14 @@ impl Platform {
     /// # Errors
     /// The call fails or the envelope says so; the message holds the answer.
     pub async fn api(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
+        Ok(self.envelope(method, path, body).await?["result"].take())
+    }
+
+    /// Calls the API and returns the whole envelope.
+    ///
+    /// # Errors
+    /// The call fails or the envelope says so; the message holds the answer.
+    pub async fn envelope(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
         let client = reqwest::Client::builder().no_proxy().build()?;
         let mut request = client
             .request(method.parse()?, self.account_url(path))
@@ -168,7 +176,7 @@ impl Platform {
         if envelope["success"] != json!(true) {
             bail!("{method} {path}: {status}: {text}");
         }
-        Ok(envelope["result"].clone())
+        Ok(envelope)
     }
 }
 

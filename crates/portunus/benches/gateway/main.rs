@@ -1,123 +1,195 @@
 //! The gateway under load, next to Squid and mitmproxy in the same run: new intercepted connections, keep-alive
-//! requests, large bodies, memory. Every figure is a ratio; the proxies share one core, client and origin the other.
+//! requests, large bodies, memory, start. The proxies have one core, client and origin the other.
 //!
-//! Run by `cargo xtask bench gateway`, which installs the peers and passes where they are.
+//! Run by `cargo xtask bench gateway`, which installs the peers and passes where they are. Every client trusts only the
+//! authority of the proxy it goes through, so an answer that was not inspected fails the run; and the log is counted.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints, and is told things by xtask")]
 
 mod ceiling;
 mod load;
 mod peers;
+mod resources;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use axum::Router;
 use axum::routing::get;
 use serde_json::json;
 use testkit::{Origin, OriginTls, Platform};
 
-use load::{Load, Proxy};
+use ceiling::Handshakes;
+use load::{Load, Measured, Proxy, Site};
 
 const SMALL: usize = 1024;
 const LARGE: usize = 1 << 20;
+const HUGE: usize = 32 << 20;
 /// The name every client asks for. All peers resolve it without configuration.
 const HOST: &str = "localhost";
+/// The same origin under a name on the do-not-inspect list.
+const TUNNELLED: &str = "tunnel.test";
+/// Clients at once, per kind of load.
+const CONNECTING: usize = 16;
+const ASKING: usize = 32;
+const STREAMING: usize = 4;
 
 fn main() -> Result<()> {
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    peers::pin_to_core(std::process::id(), 1)?;
+    peers::pin(std::process::id(), "1")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(measure(Duration::from_secs(seconds)))
 }
 
-async fn measure(length: Duration) -> Result<()> {
-    let tls = OriginTls::for_names(&[HOST], &["http/1.1"])?;
-    let router = Router::new()
-        .route("/small", get(|| async { vec![b'x'; SMALL] }))
-        .route("/large", get(|| async { bytes::Bytes::from_static(&[b'x'; LARGE]) }));
-    let origin = Origin::start(router, Some(&tls)).await?;
-    let target = format!("{HOST}:{}", origin.address.port());
-    let work = tempfile::tempdir()?;
-    let root = work.path().join("origin-root.pem");
-    std::fs::write(&root, &tls.root)?;
+/// What all proxies are sent to.
+struct Origins {
+    tls: OriginTls,
+    kept: Origin,
+    /// Ends every connection after one answer and resumes no session: each request costs two full handshakes.
+    fresh: Origin,
+}
 
+impl Origins {
+    async fn start() -> Result<Self> {
+        let tls = OriginTls::for_names(&[HOST, TUNNELLED], &["http/1.1"])?;
+        let huge = bytes::Bytes::from(vec![b'x'; HUGE]);
+        let router = Router::new()
+            .route("/small", get(|| async { bytes::Bytes::from_static(&[b'x'; SMALL]) }))
+            .route("/large", get(|| async { bytes::Bytes::from_static(&[b'x'; LARGE]) }))
+            .route("/huge", get(|| async move { huge }));
+        let kept = Origin::start(router, Some(&tls)).await?;
+        let mut config = rustls::ServerConfig::clone(&tls.config);
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        let forgetful = OriginTls { root: tls.root.clone(), config: Arc::new(config) };
+        let closing = [("connection", "close")];
+        let router = Router::new().route("/small", get(move || async move { (closing, [b'x'; SMALL].to_vec()) }));
+        let fresh = Origin::start(router, Some(&forgetful)).await?;
+        Ok(Self { tls, kept, fresh })
+    }
+
+    fn kept(&self) -> Site {
+        Site { name: HOST, port: self.kept.address.port() }
+    }
+
+    fn fresh(&self) -> Site {
+        Site { name: HOST, port: self.fresh.address.port() }
+    }
+
+    fn tunnelled(&self) -> Site {
+        Site { name: TUNNELLED, port: self.kept.address.port() }
+    }
+}
+
+/// What is measured of every proxy.
+struct Figures {
+    fresh: Measured,
+    kept: Measured,
+    requests: Measured,
+}
+
+async fn measure(length: Duration) -> Result<()> {
+    let binary = PathBuf::from(std::env::var("PORTUNUS_BINARY").context("PORTUNUS_BINARY names no release binary")?);
+    let work = tempfile::tempdir()?;
+    resources::start_and_rest(&binary, &work.path().join("data"))?;
+    let origins = Origins::start().await?;
+    let root = work.path().join("origin-root.pem");
+    std::fs::write(&root, &origins.tls.root)?;
     let handshakes = ceiling::measure()?;
     println!(
-        "TLS handshakes per second and core: server {:.0}, client {:.0}; ceiling {:.0}",
+        "TLS handshakes per second of CPU: server {:.0}, client {:.0}; both {:.0}, the ceiling",
         handshakes.server,
         handshakes.client,
         handshakes.ceiling()
     );
-
-    let platform = start_portunus(&tls, origin.address.port()).await?;
-    let ours = Proxy::portunus(&platform)?;
-    let tunnel = Proxy::tunnel(&platform, &tls)?;
-    let load = Load { target: &target, length };
-
-    let connections = load.new_connections(&ours, 16).await?;
-    println!("portunus: {connections}");
-    println!(
-        "new intercepted connections: {:.2} of the ceiling (at least 0.60)",
-        connections.rate / handshakes.ceiling()
-    );
-    let requests = load.keep_alive(&ours, 32).await?;
-    println!("portunus: {requests}");
-
-    streaming(&load, &ours, &tunnel, &platform).await?;
-    drop(platform);
-    compare(&load, &connections, &requests, work.path(), &root).await
+    let ours = ours(&binary, &origins, &handshakes, length).await?;
+    compare(&ours, &origins, length, work.path(), &root).await
 }
 
-/// 1 MB bodies through interception against the same through a plain tunnel, and memory while many stream.
-async fn streaming(load: &Load<'_>, ours: &Proxy, tunnel: &Proxy, platform: &Platform) -> Result<()> {
-    let resting = peers::resident_kib(platform.process_id())?;
-    let inspected = load.large(ours, 4).await?;
-    let plain = load.large_through_tunnel(tunnel, 4).await?;
+async fn ours(binary: &Path, origins: &Origins, handshakes: &Handshakes, length: Duration) -> Result<Figures> {
+    let platform = start_portunus(binary, origins).await?;
+    let proxy = Proxy::portunus(&platform)?;
+    let figures = figures("portunus", &proxy, origins, length).await?;
     println!(
-        "1 MB bodies: inspected {inspected}; plain tunnel {plain}; ratio {:.2} (at least 0.90)",
-        inspected.rate / plain.rate
+        "new intercepted connections: {:.2} of the ceiling for the same CPU, {:.2} by the clock (at least 0.60)",
+        figures.fresh.per_core() / handshakes.ceiling(),
+        figures.fresh.rate / handshakes.ceiling()
     );
-    let mut previous = None;
+    let load = Load { site: origins.kept(), length };
+    let streamed = streaming(load, origins.tunnelled(), &proxy, &Proxy::tunnel(&platform, &origins.tls.root)?).await?;
+    let logged = resources::records(&platform, "gateway_http").await?;
+    let counted = figures.fresh.count + figures.kept.count + figures.requests.count + streamed;
+    ensure!(logged >= counted, "{counted} requests were made and {logged} are in the log");
+    let tunnels = resources::records(&platform, "gateway_network").await?;
+    ensure!(tunnels > 0, "no tunnel is in the log");
+    println!("log: {logged} requests recorded for {counted} measured, {tunnels} tunnels");
+    Ok(figures)
+}
+
+async fn figures(name: &str, proxy: &Proxy, origins: &Origins, length: Duration) -> Result<Figures> {
+    let fresh = Load { site: origins.fresh(), length }.new_connections(proxy, CONNECTING).await?;
+    println!("{name}: new connections, a new one to the origin for each: {fresh}");
+    let kept = Load { site: origins.kept(), length }.new_connections(proxy, CONNECTING).await?;
+    println!("{name}: new connections, the origin's kept: {kept}");
+    let requests = Load { site: origins.kept(), length }.keep_alive(proxy, ASKING).await?;
+    println!("{name}: requests kept alive: {requests}");
+    Ok(Figures { fresh, kept, requests })
+}
+
+/// 1 MB bodies through interception against the same through a plain tunnel, and memory while many stream. Returns how
+/// many inspected requests were counted.
+async fn streaming(load: Load, tunnelled: Site, ours: &Proxy, tunnel: &Proxy) -> Result<u64> {
+    let plain = Load { site: tunnelled, ..load }.large(tunnel, STREAMING).await?;
+    let inspected = load.large(ours, STREAMING).await?;
+    println!("1 MB bodies, plain tunnel: {plain}");
+    println!("1 MB bodies, inspected:    {inspected}");
+    println!("1 MB bodies: {:.2} of the tunnel's rate (at least 0.90)", inspected.rate / plain.rate);
+    let resting = peers::resident_kib(ours.process)?;
     for connections in [16, 64] {
-        load.large(ours, connections).await?;
-        let used = peers::resident_kib(platform.process_id())?;
-        let growth = used.saturating_sub(resting) / connections as u64;
-        println!("memory with {connections} connections streaming: {used} KiB ({growth} KiB each above rest)");
-        previous = Some(used);
+        let used = load.memory_while_streaming(ours, connections).await?;
+        let each = used.saturating_sub(resting) / connections as u64;
+        println!(
+            "memory, {connections} connections streaming 1 MB bodies: {used} KiB ({each} KiB each above {resting})"
+        );
     }
-    println!("memory at rest {resting} KiB, after streaming {} KiB", previous.unwrap_or(resting));
-    Ok(())
+    let resting = peers::resident_kib(ours.process)?;
+    let used = load.memory_while_stalled(ours, 64).await?;
+    println!(
+        "memory, 64 connections of a 32 MB body that nobody reads: {used} KiB ({} KiB each above {resting})",
+        used.saturating_sub(resting) / 64
+    );
+    Ok(inspected.count)
 }
 
-async fn compare(
-    load: &Load<'_>,
-    connections: &load::Measured,
-    requests: &load::Measured,
-    work: &Path,
-    origin_root: &Path,
-) -> Result<()> {
-    let squid = peers::Squid::start(work, origin_root).context("Squid")?;
-    let theirs = load.new_connections(squid.proxy(), 16).await?;
-    println!("squid:    {theirs}");
-    println!("new connections against Squid: {:.1}x (at least 3)", connections.rate / theirs.rate);
-    let theirs = load.keep_alive(squid.proxy(), 32).await?;
-    println!("squid:    {theirs}");
-    println!("keep-alive requests against Squid: {:.1}x (at least 3)", requests.rate / theirs.rate);
+async fn compare(ours: &Figures, origins: &Origins, length: Duration, work: &Path, root: &Path) -> Result<()> {
+    let squid = peers::Squid::start(work, root).context("Squid")?;
+    let theirs = figures("squid", squid.proxy(), origins, length).await?;
+    println!("new connections against Squid, new to the origin: {} (at least 3)", ours.fresh.against(&theirs.fresh));
+    println!("new connections against Squid, origin's kept: {} (at least 3)", ours.kept.against(&theirs.kept));
+    println!("requests kept alive against Squid: {} (at least 3)", ours.requests.against(&theirs.requests));
     drop(squid);
-    let mitmproxy = peers::Mitmproxy::start(work, origin_root).context("mitmproxy")?;
-    let theirs = load.keep_alive(mitmproxy.proxy(), 32).await?;
-    println!("mitmproxy: {theirs}");
-    println!("keep-alive requests against mitmproxy: {:.1}x (at least 50)", requests.rate / theirs.rate);
+    let mitmproxy = peers::Mitmproxy::start(work, root).context("mitmproxy")?;
+    let theirs = Load { site: origins.kept(), length }.keep_alive(mitmproxy.proxy(), ASKING).await?;
+    println!("mitmproxy: requests kept alive: {theirs}");
+    println!("requests kept alive against mitmproxy: {} (at least 50)", ours.requests.against(&theirs));
     Ok(())
 }
 
-async fn start_portunus(tls: &OriginTls, port: u16) -> Result<Platform> {
-    let binary = std::env::var("PORTUNUS_BINARY").context("PORTUNUS_BINARY names no release binary")?;
-    let platform = Platform::start(Path::new(&binary), &[])?;
-    peers::pin_to_core(platform.process_id(), 0)?;
-    let network = json!({ "roots": [tls.root], "allow": [format!("127.0.0.1:{port}"), format!("[::1]:{port}")], "hosts": { HOST: "127.0.0.1" } });
+async fn start_portunus(binary: &Path, origins: &Origins) -> Result<Platform> {
+    // Started on one core, as the peers are: it makes as many threads as it has cores.
+    let platform = Platform::start(binary, &[])?;
+    peers::pin_family(platform.process_id(), "0")?;
+    let allow: Vec<String> = [origins.kept(), origins.fresh()]
+        .iter()
+        .flat_map(|site| [format!("127.0.0.1:{}", site.port), format!("[::1]:{}", site.port)])
+        .collect();
+    let network = json!({
+        "roots": [origins.tls.root],
+        "allow": allow,
+        "hosts": { HOST: "127.0.0.1", TUNNELLED: "127.0.0.1" },
+        "bypass": [{ "pattern": TUNNELLED, "reason": "the tunnel that inspection is compared with" }],
+    });
     platform.api("PUT", "/portunus/network", Some(network)).await?;
     // A rule set as small companies have it: the request is really decided, and the decision really logged.
     for (precedence, traffic) in [

@@ -11,45 +11,62 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsage
 use crate::ceiling::client_config;
 use crate::load::Proxy;
 
-pub(crate) fn pin_to_core(process: u32, core: u32) -> Result<()> {
+/// Puts every thread of a process on `cores`, such as `0` or `0-1`.
+pub(crate) fn pin(process: u32, cores: &str) -> Result<()> {
     let status = Command::new("taskset")
-        .args(["--all-tasks", "--cpu-list", "--pid", &core.to_string(), &process.to_string()])
+        .args(["--all-tasks", "--cpu-list", "--pid", cores, &process.to_string()])
         .stdout(Stdio::null())
         .status()?;
     if !status.success() {
-        bail!("cannot pin process {process} to core {core}");
+        bail!("cannot pin process {process} to core {cores}");
     }
     Ok(())
 }
 
-/// User and system time of a process and its children that have ended, and of its live descendants.
-pub(crate) fn cpu_seconds(process: u32) -> Result<f64> {
+/// The same for a process and all its descendants.
+pub(crate) fn pin_family(process: u32, cores: &str) -> Result<()> {
+    family(process)?.into_iter().try_for_each(|member| pin(member, cores))
+}
+
+/// User and system time of processes, in seconds; one that has ended counts nothing.
+pub(crate) fn cpu_seconds(members: &[u32]) -> f64 {
     let mut total = 0.0;
-    for member in family(process)? {
-        // A child may end between the listing and the reading.
+    for member in members {
         let Ok(text) = std::fs::read_to_string(format!("/proc/{member}/stat")) else { continue };
         let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or("").split(' ').collect();
         let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
         total += ticks / 100.0;
     }
-    Ok(total)
+    total
 }
 
-fn family(process: u32) -> Result<Vec<u32>> {
+/// A process and its live descendants.
+pub(crate) fn family(process: u32) -> Result<Vec<u32>> {
     let mut members = vec![process];
     let mut position = 0;
     while position < members.len() {
-        let path = format!("/proc/{0}/task/{0}/children", members[position]);
-        let children = std::fs::read_to_string(path).unwrap_or_default();
-        members.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        let threads = std::fs::read_dir(format!("/proc/{}/task", members[position]));
+        for thread in threads.into_iter().flatten() {
+            let children = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+            members.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
         position += 1;
     }
     Ok(members)
 }
 
 pub(crate) fn resident_kib(process: u32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    kernel_figure(&format!("/proc/{process}/status"), "VmRSS:")
+}
+
+/// Resident memory in which a page that several processes share counts for each by its share.
+pub(crate) fn proportional_kib(process: u32) -> Result<u64> {
+    kernel_figure(&format!("/proc/{process}/smaps_rollup"), "Pss:")
+}
+
+fn kernel_figure(file: &str, name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(file)?;
+    let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name} in {file}"))?;
     Ok(line.split_whitespace().nth(1).context("no value")?.parse()?)
 }
 
@@ -65,7 +82,7 @@ impl Squid {
         let roots = authority(&directory)?;
         let database = directory.join("certificates");
         let helper = "/usr/lib/squid/security_file_certgen";
-        run(Command::new(helper).args(["-c", "-M", "16MB", "-s"]).arg(&database))?;
+        run(Command::new(helper).args(["-c", "-s"]).arg(&database).args(["-M", "16MB"]))?;
         run(Command::new("chown").args(["-R", "proxy:proxy"]).arg(&directory))?;
         run(Command::new("chmod").args(["0755"]).arg(work).arg(&directory))?;
         let address = free_port()?;
@@ -85,10 +102,7 @@ impl Squid {
         let process = child.id();
         let squid = Self { child, proxy: Proxy { address, process, tls: client_config(&roots, false)? } };
         await_listener(address)?;
-        pin_to_core(process, 0)?;
-        for member in family(process)? {
-            pin_to_core(member, 0)?;
-        }
+        pin_family(process, "0")?;
         Ok(squid)
     }
 
@@ -127,7 +141,7 @@ impl Mitmproxy {
         let process = child.id();
         let mitmproxy = Self { child, proxy: Proxy { address, process, tls: client_config(&roots, false)? } };
         await_listener(address)?;
-        pin_to_core(process, 0)?;
+        pin(process, "0")?;
         Ok(mitmproxy)
     }
 

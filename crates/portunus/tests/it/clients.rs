@@ -17,6 +17,7 @@ fn router() -> Router {
         .route("/echo", post(|headers: HeaderMap, body: Bytes| async move { echo(&headers, &body) }))
         .route("/range", get(range))
         .route("/socket", axum::routing::any(socket))
+        .layer(axum::extract::DefaultBodyLimit::disable())
 }
 
 fn echo(headers: &HeaderMap, body: &[u8]) -> String {
@@ -47,7 +48,7 @@ async fn socket(upgrade: WebSocketUpgrade) -> Response {
     })
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_speaks_http_1_and_2_and_the_origin_sees_the_same_version() {
     let site = Site::start(router()).await;
     for (flag, version) in [("--http1.1", "HTTP/1.1"), ("--http2", "HTTP/2.0")] {
@@ -55,14 +56,14 @@ async fn curl_speaks_http_1_and_2_and_the_origin_sees_the_same_version() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_origin_without_http_2_is_not_offered_to_the_client_with_it() {
     let site = Site::start_with(router(), &["http/1.1"]).await;
     let output = site.curl(&["--http2", "--write-out", " %{http_version}", &site.url("/version")]);
     assert_eq!(text(&output), "HTTP/1.1 1.1");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_and_ranges_pass_and_proxy_headers_do_not() {
     let site = Site::start(router()).await;
     let upload = tempfile::NamedTempFile::new().unwrap();
@@ -76,7 +77,7 @@ async fn bodies_and_ranges_pass_and_proxy_headers_do_not() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python_and_node_work_with_the_authority_in_their_environment() {
     let site = Site::start(router()).await;
     let authority = site.platform.ready.ca_certificate.clone();
@@ -90,7 +91,7 @@ async fn python_and_node_work_with_the_authority_in_their_environment() {
     assert_eq!(text(&output).trim(), "HTTP/1.1");
 
     let node = "const [proxy, host] = process.argv.slice(1); const http = require('http'), tls = require('tls'); const { hostname, port } = new URL(proxy); \
-        http.request({ host: hostname, port, method: 'CONNECT', path: `${host}:443` }).on('connect', (_, socket) => { \
+        http.request({ host: hostname, port, method: 'CONNECT', path: `${host}:443`, headers: { host: `${host}:443` } }).on('connect', (_, socket) => { \
         const secure = tls.connect({ socket, servername: host, ALPNProtocols: ['http/1.1'] }, () => secure.write(`GET /version HTTP/1.1\\r\\nHost: ${host}\\r\\nConnection: close\\r\\n\\r\\n`)); \
         let seen = ''; secure.on('data', (data) => seen += data).on('end', () => console.log(seen.split('\\r\\n\\r\\n')[1])); }).end();";
     let output = Command::new("node")
@@ -101,7 +102,7 @@ async fn python_and_node_work_with_the_authority_in_their_environment() {
     assert!(text(&output).contains("HTTP/1.1"), "{}", text(&output));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn git_clones_over_https() {
     let repository = tempfile::tempdir().unwrap();
     let git = |arguments: &[&str], directory: &std::path::Path| {
@@ -144,7 +145,7 @@ async fn git_clones_over_https() {
     assert_eq!(std::fs::read_to_string(repository.path().join("copy/README")).unwrap(), "over the gateway");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_websocket_opens_through_interception_and_carries_both_ways() {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::Message;

@@ -60,7 +60,7 @@ fn explain_names_the_deciding_rule() {
     assert!(explained.contains("Casinos") && explained.contains("block"), "{explained}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_and_people_are_managed_beside_a_running_platform() {
     let platform = Platform::start(binary(), &[]).unwrap();
     let data = platform.data().to_str().unwrap().to_owned();

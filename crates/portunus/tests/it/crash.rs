@@ -13,7 +13,7 @@ use crate::support::{binary, curl, text};
 const OLDER: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 3;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_under_load_loses_no_rule_and_no_old_record() {
     let origin = Origin::start(Router::new().fallback(get(|| async { "ok" })), None).await.unwrap();
     let data = tempfile::tempdir().unwrap();
@@ -23,6 +23,7 @@ async fn a_kill_under_load_loses_no_rule_and_no_old_record() {
         let mut platform = Platform::start_in(binary(), data.path(), &[]).unwrap();
         let network = json!({ "allow": [format!("127.0.0.1/32:{}", origin.address.port())] });
         platform.api("PUT", "/portunus/network", Some(network)).await.unwrap();
+        crate::support::settled(&platform).await;
         let start = Instant::now();
         let mut number = 0;
         while start.elapsed() < OLDER * 2 {
@@ -56,9 +57,12 @@ async fn recorded_urls(platform: &Platform) -> Vec<String> {
     let (mut urls, mut before) = (Vec::new(), String::new());
     loop {
         let path = format!("/portunus/logs/gateway_http?limit=500{before}");
-        let page = platform.api("GET", &path, None).await.unwrap();
-        let Some(last) = page.as_array().unwrap().last() else { return urls };
-        before = format!("&before={}", last["RequestID"].as_str().unwrap());
-        urls.extend(page.as_array().unwrap().iter().map(|record| record["URL"].as_str().unwrap_or("").to_owned()));
+        let page = platform.envelope("GET", &path, None).await.unwrap();
+        let records = page["result"].as_array().unwrap();
+        urls.extend(records.iter().map(|record| record["URL"].as_str().unwrap_or("").to_owned()));
+        match page["result_info"]["cursor"].as_str() {
+            Some(cursor) if !records.is_empty() && !cursor.is_empty() => before = format!("&before={cursor}"),
+            _ => return urls,
+        }
     }
 }

@@ -82,7 +82,7 @@ fn missing<'a>(shown: &'a [String], printed: &str) -> Option<&'a str> {
     None
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_steps_work_as_printed() {
     let directory = tempfile::tempdir().unwrap();
     // The page starts the platform in the same way; free ports keep tests apart.

@@ -6,7 +6,7 @@ use testkit::Platform;
 
 use crate::support::binary;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_platform_starts_and_says_what_to_do_next() {
     let platform = Platform::start(binary(), &[]).unwrap();
     let ready = &platform.ready;
@@ -24,7 +24,7 @@ async fn an_empty_platform_starts_and_says_what_to_do_next() {
     assert_eq!(rules.as_array().map(Vec::len), Some(0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_start_keeps_account_authority_and_rules() {
     let data = tempfile::tempdir().unwrap();
     let mut first = Platform::start_in(binary(), data.path(), &[]).unwrap();
@@ -39,7 +39,7 @@ async fn a_second_start_keeps_account_authority_and_rules() {
     assert_eq!(rules[0]["name"], "kept");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_lets_a_request_in_flight_finish_and_exits_with_success() {
     use axum::routing::get;
     let (started, mut seen) = tokio::sync::mpsc::channel::<()>(1);

@@ -21,7 +21,7 @@ async fn status(site: &Site, arguments: &[&str]) -> String {
     text(&site.curl(&all))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_block_answers_in_the_form_the_client_accepts() {
     let site = Site::start(router()).await;
     let rule = json!({ "name": "no", "action": "block", "traffic": "http.request.uri.path == \"/no\"", "rule_settings": { "block_reason": "because of testing" } });
@@ -39,19 +39,19 @@ async fn a_block_answers_in_the_form_the_client_accepts() {
     assert_eq!(text(&site.curl(&[&site.url("/yes")])), "origin");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_rule_in_precedence_decides_and_the_record_says_so() {
     let site = Site::start(router()).await;
     let path = "http.request.uri.path == \"/both\"";
     site.rule(json!({ "name": "later", "action": "block", "precedence": 200, "traffic": path })).await;
     site.rule(json!({ "name": "sooner", "action": "allow", "precedence": 100, "traffic": path })).await;
     assert_eq!(status(&site, &[&site.url("/both")]).await, "200");
-    let records = site.platform.api("GET", "/portunus/logs/gateway_http?limit=1", None).await.unwrap();
-    assert_eq!(records[0]["PolicyName"], "sooner");
-    assert_eq!(records[0]["Action"], "allow");
+    let record =
+        crate::support::recorded(&site.platform, "gateway_http", |record| record["PolicyName"] == "sooner").await;
+    assert_eq!(record["Action"], "allow");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_are_deleted_set_and_added_on_the_way_to_the_origin() {
     let site = Site::start(router()).await;
     let settings = json!({ "set_headers": { "x-set": ["@{source.ip}"] }, "add_headers": { "x-add": ["a", "b"] }, "delete_headers": ["x-secret"] });
@@ -62,7 +62,7 @@ async fn headers_are_deleted_set_and_added_on_the_way_to_the_origin() {
     assert!(!seen.contains("x-secret"), "{seen}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn response_facts_decide_when_the_response_is_there() {
     let site = Site::start(router()).await;
     site.rule(json!({ "name": "no teapots", "action": "block", "traffic": "http.response.status_code == \"418\"" }))
@@ -71,7 +71,7 @@ async fn response_facts_decide_when_the_response_is_there() {
     assert_eq!(status(&site, &[&site.url("/other")]).await, "200");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_is_known_by_its_bytes_whatever_its_label() {
     let site = Site::start(router()).await;
     let traffic = "any(http.download.file.types[*] in {\"pdf\"})";
@@ -80,7 +80,7 @@ async fn a_download_is_known_by_its_bytes_whatever_its_label() {
     assert_eq!(status(&site, &[&site.url("/headers")]).await, "200");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_grows_and_the_next_request_is_decided_by_it() {
     let site = Site::start(router()).await;
     let list = json!({ "name": "sites", "type": "DOMAIN", "items": [{ "value": "unrelated.test" }] });
@@ -97,7 +97,7 @@ async fn a_list_grows_and_the_next_request_is_decided_by_it() {
     assert_eq!(status(&site, &[&site.url("/")]).await, "403");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_are_known_by_their_proxy_token() {
     let site = Site::start(router()).await;
     let data = site.platform.data().to_str().unwrap();
@@ -121,19 +121,19 @@ async fn people_are_known_by_their_proxy_token() {
     assert_eq!(String::from_utf8_lossy(&wrong.stdout), "407");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_inspected_keeps_its_own_certificate_and_is_recorded() {
     let site = Site::start(router()).await;
     site.rule(json!({ "name": "pinned", "action": "off", "traffic": format!("http.request.host == \"{}\"", crate::support::HOST) })).await;
     let refused = site.curl(&[&site.url("/")]);
     assert!(!refused.status.success(), "the platform's authority must not have signed this");
     assert_eq!(text(&site.curl(&["--insecure", &site.url("/")])), "origin");
-    let records = site.platform.api("GET", "/portunus/logs/gateway_network?limit=5", None).await.unwrap();
-    let record = records.as_array().unwrap().iter().find(|record| record["SNI"] == crate::support::HOST);
-    assert_eq!(record.map(|record| record["PolicyName"].clone()), Some(json!("pinned")), "{records}");
+    let of_host = |record: &Value| record["SNI"] == crate::support::HOST;
+    let record = crate::support::recorded(&site.platform, "gateway_network", of_host).await;
+    assert_eq!(record["PolicyName"], "pinned", "{record}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_untrusted_origin_is_an_error_page_unless_a_rule_lets_it_pass() {
     let site = Site::start(router()).await;
     site.platform.api("PATCH", "/portunus/network", Some(json!({ "roots": [] }))).await.unwrap();
@@ -145,7 +145,7 @@ async fn an_untrusted_origin_is_an_error_page_unless_a_rule_lets_it_pass() {
     assert_eq!(text(&site.curl(&[&site.url("/")])), "origin");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_platforms_own_addresses_and_loopback_are_out_of_reach() {
     let site = Site::start(router()).await;
     let console = site.platform.ready.console_url.clone();

@@ -17,7 +17,7 @@ pub(crate) fn binary() -> &'static Path {
 pub(crate) struct Site {
     pub(crate) platform: Platform,
     /// Keeps the origin running.
-    pub(crate) origin: Origin,
+    _origin: Origin,
 }
 
 impl Site {
@@ -35,7 +35,8 @@ impl Site {
             "roots": [tls.root],
         });
         platform.api("PUT", "/portunus/network", Some(network)).await.unwrap();
-        Self { platform, origin }
+        settled(&platform).await;
+        Self { platform, _origin: origin }
     }
 
     /// Creates a rule on this site's traffic and returns it.
@@ -67,6 +68,21 @@ pub(crate) async fn create_rule(platform: &Platform, mut rule: Value) -> Value {
 /// Waits until the proxy decides by what the API was last told.
 pub(crate) async fn settled(platform: &Platform) {
     platform.api("POST", "/portunus/snapshot/settle", Some(json!({}))).await.unwrap();
+}
+
+/// Waits for the record that `wanted` describes: a record is written when its exchange has ended, which is a moment
+/// after the client has its answer.
+pub(crate) async fn recorded(platform: &Platform, dataset: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let path = format!("/portunus/logs/{dataset}?limit=100");
+    let mut seen = Value::Null;
+    for _ in 0..200 {
+        seen = platform.api("GET", &path, None).await.unwrap();
+        if let Some(found) = seen.as_array().unwrap().iter().find(|record| wanted(record)) {
+            return found.clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("no such record: {seen:#}");
 }
 
 pub(crate) fn curl(platform: &Platform, arguments: &[&str]) -> Output {

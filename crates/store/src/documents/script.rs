@@ -135,10 +135,10 @@ pub struct ScriptLimits {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
-    /// Requests share globals, as Workers do.
-    #[default]
+    /// Requests share globals, as Workers do elsewhere.
     Shared,
-    /// Every request gets a fresh isolate.
+    /// No global outlives a request, so nothing of one person is there for the next.
+    #[default]
     Request,
 }
 
