@@ -1,6 +1,6 @@
 //! The expression language that rules are written in: parse, check against a scheme, compile, evaluate, print, explain.
-//! Knows no product field and does no I/O. An expression that cannot be evaluated is its own outcome, which callers
-//! block on, so a broken condition never widens access.
+//! Knows no product field and does no I/O. Invariant: an expression that cannot be evaluated is its own outcome, which
+//! callers block on, so a broken condition never widens access.
 //!
 //! ```
 //! use expr::{Expression, FactTable, Limits, Outcome, Scheme, Type};
