@@ -36,7 +36,7 @@ const TIDY: Duration = Duration::from_secs(600);
 
 /// What the loops work with.
 #[derive(Clone)]
-pub struct Background {
+pub(crate) struct Background {
     pub store: Store,
     pub account: AccountId,
     pub runtime: Arc<Runtime>,
@@ -52,7 +52,7 @@ impl Background {
     }
 
     /// Fires cron triggers at the start of each minute.
-    pub async fn run_schedules(self, stop: CancellationToken) {
+    pub(crate) async fn run_schedules(self, stop: CancellationToken) {
         loop {
             let now = (self.clock)();
             let into = u64::try_from(now.as_millisecond().rem_euclid(60_000)).unwrap_or(0);
@@ -91,7 +91,7 @@ impl Background {
     }
 
     /// Hands security events to every Worker that asked for them, in batches.
-    pub async fn run_events(self, mut events: mpsc::Receiver<SecurityEvent>, stop: CancellationToken) {
+    pub(crate) async fn run_events(self, mut events: mpsc::Receiver<SecurityEvent>, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let Some(Some(first)) = stop.run_until_cancelled(events.recv()).await else { return };
@@ -158,7 +158,7 @@ impl Background {
     }
 
     /// Removes expired values until `stop`.
-    pub async fn run_tidying(self, stop: CancellationToken) {
+    pub(crate) async fn run_tidying(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
             let Ok(grant) = Principal::system("tidying").authorize::<Operate>(self.account) else { continue };
             if let Err(error) = self.store.kv().expire(&grant).await {

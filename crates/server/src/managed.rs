@@ -28,7 +28,7 @@ pub enum ManagedError {
 }
 
 /// Prepares managed actions, compiling each template once.
-pub struct Managed {
+pub(crate) struct Managed {
     /// Where templates keep what they remember.
     memory: KvNamespaceId,
     compiled: Mutex<HashMap<&'static str, Arc<str>>>,
@@ -36,7 +36,7 @@ pub struct Managed {
 
 impl Managed {
     #[must_use]
-    pub fn new(memory: KvNamespaceId) -> Self {
+    pub(crate) fn new(memory: KvNamespaceId) -> Self {
         Self { memory, compiled: Mutex::default() }
     }
 
@@ -44,7 +44,7 @@ impl Managed {
     ///
     /// # Errors
     /// A template that does not exist or a parameter that does not fit.
-    pub fn prepare(
+    pub(crate) fn prepare(
         &self,
         account: AccountId,
         rules: &[StoredRule],

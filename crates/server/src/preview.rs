@@ -27,7 +27,7 @@ const SHOWN_BODY: usize = 64 << 10;
 /// Fetches a report lists.
 const SHOWN_SUBREQUESTS: usize = 100;
 
-pub struct Previewer {
+pub(crate) struct Previewer {
     pub store: Store,
     pub scripts: Arc<Scripts>,
     pub services: Arc<Services>,
@@ -48,9 +48,14 @@ impl Previewer {
             .scripts
             .prepare_draft(&self.store, &principal, job.account, &job.version, &job.modules)
             .await
-            .map_err(|error| match error {
+            .map_err(|error| match &error {
                 ScriptError::Store(error) => PreviewError::Unavailable(error.to_string()),
-                other => PreviewError::Invalid(chain(&other)),
+                ScriptError::Denied(_)
+                | ScriptError::TypeScript { .. }
+                | ScriptError::NotText(_)
+                | ScriptError::ModuleKind(_)
+                | ScriptError::NoMain(_)
+                | ScriptError::Egress(_) => PreviewError::Invalid(chain(&error)),
             })?;
         let host = Arc::new(Recording { next: EventHost::new(Arc::clone(&self.services)), seen: Mutex::default() });
         let now_ms = (self.clock)().as_millisecond() as f64;

@@ -45,7 +45,7 @@ pub enum ScriptError {
 
 /// Prepares scripts, remembering what does not change.
 #[derive(Default)]
-pub struct Scripts {
+pub(crate) struct Scripts {
     compiled: Mutex<HashMap<VersionId, Arc<Vec<protocol::Module>>>>,
 }
 
@@ -55,7 +55,7 @@ impl Scripts {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn prepare_all(
+    pub(crate) async fn prepare_all(
         &self,
         store: &Store,
         principal: &Principal,
@@ -78,7 +78,7 @@ impl Scripts {
     ///
     /// # Errors
     /// It is not in the store, or its modules or egress list do not compile.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         store: &Store,
         principal: &Principal,
@@ -109,7 +109,7 @@ impl Scripts {
     ///
     /// # Errors
     /// Its modules or egress list do not compile.
-    pub async fn prepare_draft(
+    pub(crate) async fn prepare_draft(
         &self,
         store: &Store,
         principal: &Principal,
@@ -202,7 +202,7 @@ fn binding(stored: &store::Binding) -> Option<(String, Binding)> {
 ///
 /// # Errors
 /// A module that does not compile, or no entry point.
-pub fn compile(main: &str, modules: &[store::Module]) -> Result<Vec<protocol::Module>, ScriptError> {
+pub(crate) fn compile(main: &str, modules: &[store::Module]) -> Result<Vec<protocol::Module>, ScriptError> {
     let mut compiled = Vec::with_capacity(modules.len());
     for module in modules {
         let text =

@@ -35,10 +35,10 @@ const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 const SERVICE_DEPTH: u32 = 4;
 
 /// The scripts that bindings name, replaced with every snapshot.
-pub type Scripts = std::collections::HashMap<ScriptName, Arc<Script>>;
+pub(crate) type Scripts = std::collections::HashMap<ScriptName, Arc<Script>>;
 
 /// The shared part of every Worker's host.
-pub struct Services {
+pub(crate) struct Services {
     store: Store,
     pool: Pool,
     runtime: Arc<Runtime>,
@@ -51,7 +51,7 @@ pub struct Services {
 }
 
 impl Services {
-    pub fn new(store: Store, pool: Pool, runtime: Arc<Runtime>, clock: net::Clock) -> Self {
+    pub(crate) fn new(store: Store, pool: Pool, runtime: Arc<Runtime>, clock: net::Clock) -> Self {
         Self {
             store,
             pool,
@@ -64,16 +64,16 @@ impl Services {
         }
     }
 
-    pub fn replace_scripts(&self, scripts: Scripts) {
+    pub(crate) fn replace_scripts(&self, scripts: Scripts) {
         self.scripts.store(Arc::new(scripts));
     }
 
     /// Returns the active version of a Worker.
-    pub fn script(&self, name: &ScriptName) -> Option<Arc<Script>> {
+    pub(crate) fn script(&self, name: &ScriptName) -> Option<Arc<Script>> {
         self.scripts.load().get(name).cloned()
     }
 
-    pub fn set_api(&self, router: axum::Router) {
+    pub(crate) fn set_api(&self, router: axum::Router) {
         // A second router would be a second platform in this process, which nothing starts.
         let _ = self.api.set(router);
     }
@@ -132,13 +132,13 @@ impl Services {
 
 /// A host for events that no person's request caused: cron triggers, queues, previews, and Workers called by those.
 #[derive(Clone)]
-pub struct EventHost {
+pub(crate) struct EventHost {
     services: Arc<Services>,
     depth: u32,
 }
 
 impl EventHost {
-    pub fn new(services: Arc<Services>) -> Self {
+    pub(crate) fn new(services: Arc<Services>) -> Self {
         Self { services, depth: 0 }
     }
 }

@@ -65,7 +65,7 @@ fn first(errors: &[(String, String)]) -> String {
 
 /// What to do with a rule that does not compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Broken {
+pub(crate) enum Broken {
     /// Fail, so that the snapshot in force stays.
     Refuse,
     /// Block in its place, because there is no snapshot to keep.
@@ -73,7 +73,7 @@ pub enum Broken {
 }
 
 /// A snapshot and what was learnt while building it.
-pub struct Built {
+pub(crate) struct Built {
     pub snapshot: Snapshot,
     /// Every Worker that can run, by name.
     pub scripts: HashMap<ScriptName, Arc<Script>>,
@@ -84,7 +84,7 @@ pub struct Built {
 }
 
 /// Builds snapshots, reusing what did not change.
-pub struct Builder {
+pub(crate) struct Builder {
     pub store: Store,
     pub account: AccountId,
     pub principal: Principal,
@@ -97,7 +97,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         account: AccountId,
         scripts: Arc<Scripts>,
@@ -121,7 +121,7 @@ impl Builder {
     ///
     /// # Errors
     /// The store does not answer, or something in it does not compile.
-    pub async fn build(&self, revision: u64, broken: Broken) -> Result<Built, BuildError> {
+    pub(crate) async fn build(&self, revision: u64, broken: Broken) -> Result<Built, BuildError> {
         let read = self.principal.authorize::<ReadGateway>(self.account)?;
         let configuration = self
             .store

@@ -24,7 +24,7 @@ const SETTLING: usize = 64;
 const HEALTH: Duration = Duration::from_secs(5);
 
 /// The state of the running configuration, shared by everyone who shows it.
-pub struct State {
+pub(crate) struct State {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     status: Mutex<SnapshotStatus>,
     revision: AtomicU64,
@@ -34,7 +34,7 @@ pub struct State {
 }
 
 /// The building half: owned by the one task that runs it.
-pub struct Watcher {
+pub(crate) struct Watcher {
     state: Arc<State>,
     builder: Arc<Builder>,
     services: Arc<Services>,
@@ -49,7 +49,7 @@ impl State {
     ///
     /// # Errors
     /// The store does not answer or what it holds cannot be assembled at all.
-    pub async fn first(
+    pub(crate) async fn first(
         builder: Arc<Builder>,
         services: Arc<Services>,
         runtime: Arc<worker::Runtime>,
@@ -80,7 +80,7 @@ impl State {
     }
 
     /// Says where metrics come from, once the parts that are measured exist.
-    pub fn set_metrics(&self, metrics: impl Fn() -> String + Send + Sync + 'static) {
+    pub(crate) fn set_metrics(&self, metrics: impl Fn() -> String + Send + Sync + 'static) {
         self.metrics.store(Some(Arc::new(Box::new(metrics))));
     }
 
@@ -137,7 +137,7 @@ impl SnapshotView for State {
 
 impl Watcher {
     /// Rebuilds after every change until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut health = tokio::time::interval(HEALTH);
         health.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut waiting = Vec::new();

@@ -35,7 +35,7 @@ pub enum NetworkError {
 }
 
 /// The process's way to origins.
-pub struct Upstream {
+pub(crate) struct Upstream {
     pub pool: Pool,
     connector: Arc<Connector>,
     overrides: Arc<Overridden>,
@@ -47,7 +47,7 @@ impl Upstream {
     ///
     /// # Errors
     /// An entry of the settings that does not parse.
-    pub fn new(fixed: Fixed, stored: &store::Network, clock: Clock) -> Result<Self, NetworkError> {
+    pub(crate) fn new(fixed: Fixed, stored: &store::Network, clock: Clock) -> Result<Self, NetworkError> {
         let parsed = Parsed::read(&fixed, stored)?;
         let system = Arc::new(Cached::new(Arc::new(SystemResolver::new())));
         let overrides = Arc::new(Overridden::new(parsed.hosts, system));
@@ -63,7 +63,7 @@ impl Upstream {
     }
 
     /// The names as the pool resolves them.
-    pub fn resolver(&self) -> Arc<dyn net::resolve::Resolve> {
+    pub(crate) fn resolver(&self) -> Arc<dyn net::resolve::Resolve> {
         Arc::clone(&self.overrides) as Arc<dyn net::resolve::Resolve>
     }
 
@@ -71,7 +71,7 @@ impl Upstream {
     ///
     /// # Errors
     /// An entry that does not parse; nothing changes then.
-    pub fn apply(&self, stored: &store::Network) -> Result<(), NetworkError> {
+    pub(crate) fn apply(&self, stored: &store::Network) -> Result<(), NetworkError> {
         let parsed = Parsed::read(&self.fixed, stored)?;
         let trust = TrustStore::new(&parsed.trust)?;
         self.overrides.replace(parsed.hosts);
