@@ -119,7 +119,8 @@
     const soon = () => { clearTimeout(timer); timer = setTimeout(run, 250); };
     form.addEventListener("input", soon);
     form.addEventListener("change", soon);
-    soon();
+    // An empty form is not told that it is empty.
+    if ($("[name=name]", form)?.value) soon();
     // A field of the panel goes where the caret was last.
     let last = $("[data-live]", form);
     form.addEventListener("focusin", (event) => { if (event.target.matches("[data-live]")) last = event.target; });
@@ -234,6 +235,7 @@
   };
 
   localise(document);
+  $$("nav [aria-current]").forEach((link) => { const nav = link.parentElement; nav.scrollLeft = link.offsetLeft + link.offsetWidth - nav.clientWidth; });
   $$("[data-refresh]").forEach(refresh);
   $$("[data-narrows]").forEach(narrow);
   $$("[data-check]").forEach(check);

@@ -59,7 +59,7 @@ impl<'a> Problems<'a> {
 }
 
 /// A pointer as people read it: `/rule_settings/redirect/target_uri` is "redirect target uri".
-fn spoken(pointer: &str) -> String {
+pub(super) fn spoken(pointer: &str) -> String {
     pointer.trim_start_matches("/rule_settings").trim_start_matches('/').replace(['/', '_'], " ")
 }
 

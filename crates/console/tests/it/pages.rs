@@ -40,8 +40,8 @@ fn location(answer: &Answer) -> &str {
 /// The value of a field of the page.
 fn field(page: &str, name: &str) -> String {
     let marker = format!("name=\"{name}\" value=\"");
-    let start = page.find(&marker).unwrap_or_else(|| panic!("no field {name} in {page}")) + marker.len();
-    page[start..].split('"').next().unwrap().to_owned()
+    assert!(page.contains(&marker), "no field {name} in {page}");
+    page.split(&marker).nth(1).unwrap().split('"').next().unwrap().to_owned()
 }
 
 impl<'a> Browser<'a> {

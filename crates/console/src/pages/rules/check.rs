@@ -10,6 +10,7 @@ use super::editor::as_problems;
 use crate::failure::Problem;
 use crate::operations::rules::{self, lists_named_in};
 use crate::pages::Page;
+use crate::pages::control::spoken;
 use crate::pages::frame::fragment;
 use crate::pages::visitor::Submission;
 
@@ -60,7 +61,7 @@ fn whole(problems: &[Problem], warnings: &[String]) -> Markup {
         !problem.pointer.as_deref().is_some_and(|pointer| MEMBERS.contains(&pointer.trim_start_matches('/')))
     });
     html! {
-        @for problem in elsewhere { p.problem { (problem.pointer.as_deref().unwrap_or_default()) " " (problem.message) } }
+        @for problem in elsewhere { p.problem { b { (spoken(problem.pointer.as_deref().unwrap_or_default())) } " " (problem.message) } }
         @for warning in warnings { p.warning { (warning) } }
         @if problems.is_empty() && warnings.is_empty() { p.fine { "Ready to save." } }
     }

@@ -33,10 +33,9 @@ impl Settings<'_> {
         let members = self.0.and_then(|settings| settings.pointer(pointer)).and_then(Value::as_object);
         let mut lines = Vec::new();
         for (name, values) in members.into_iter().flatten() {
-            match values {
-                Value::Array(values) => lines.extend(values.iter().map(|value| format!("{name}: {}", record::shown(value)))),
-                other => lines.push(format!("{name}: {}", record::shown(other))),
-            }
+            let one = std::slice::from_ref(values);
+            let values = values.as_array().map_or(one, Vec::as_slice);
+            lines.extend(values.iter().map(|value| format!("{name}: {}", record::shown(value))));
         }
         lines.join("\n")
     }

@@ -55,11 +55,11 @@ fn draw(visitor: &Visitor, settings: &Value, recorded: &LoggingSettings, problem
             (block_page(settings, problems))
             fieldset {
                 legend { "Inspection" }
-                @for (name, pointer, label, hint) in SWITCHES {
+                div.row { @for (name, pointer, label, hint) in SWITCHES {
                     @let options = [("", "Default"), ("on", "On"), ("off", "Off")];
                     @let chosen = match flag(pointer) { None => "", Some(true) => "on", Some(false) => "off" };
                     (Control::new(name, label).hint(hint).problems(problems.at(pointer)).select(&options, chosen))
-                }
+                } }
             }
             fieldset {
                 legend { "Logging" }
