@@ -1,7 +1,7 @@
 //! The documentation as a newcomer follows it: every command of `docs/getting-started.md` that shows its output is run.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -102,6 +102,34 @@ async fn the_first_steps_work_as_printed() {
             let Some(line) = missing(&step.shown, &printed) else { break };
             let again = step.repeats && started.elapsed() < PATIENCE;
             assert!(again, "this does not show {line:?}:\n{}\nit prints:\n{printed}", step.commands);
+        }
+    }
+}
+
+/// The repository's pages for people.
+fn pages(root: &Path) -> Vec<PathBuf> {
+    let folders = [root.to_path_buf(), root.join("docs"), root.join("docs/howto")];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+#[test]
+fn every_link_and_every_named_file_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let pages = pages(&root);
+    assert!(pages.len() >= 20, "{} pages", pages.len());
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let pictures = ["src=\"", "srcset=\""].into_iter().flat_map(|start| text.split(start).skip(1));
+        let pictures = pictures.filter_map(|rest| rest.split('"').next());
+        for link in links.chain(pictures).filter(|link| !link.is_empty() && !link.contains("://")) {
+            assert!(page.with_file_name(link).exists(), "{} links to {link}", page.display());
+        }
+        // A file of the code that a page names, such as `crates/expr/src/lib.rs`; capitals stand for any name.
+        for named in text.split('`').filter(|word| word.starts_with("crates/") && !word.contains(char::is_whitespace)) {
+            let is_pattern = named.contains("NAME") || named.contains('*');
+            assert!(is_pattern || root.join(named).exists(), "{} names {named}", page.display());
         }
     }
 }
