@@ -197,6 +197,7 @@ pub struct ConsoleDeps {
 pub(crate) enum CallerKey {
     Token(TokenId),
     Session(TokenId),
+    Worker(ScriptName),
     Address(IpAddr),
 }
 

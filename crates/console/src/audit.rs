@@ -145,6 +145,7 @@ impl OpContext {
         record.interface = match self.interface {
             Interface::Api => "API",
             Interface::Console => "UI",
+            Interface::Worker => "WORKER",
         }
         .to_owned();
         record.actor_ip = self.address.map(|address| address.to_string()).unwrap_or_default();

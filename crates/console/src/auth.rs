@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use store::{Actor, AuthenticateError, Principal};
-use types::{AccountId, Code, Email, Secret, TokenId, UserId};
+use types::{AccountId, Code, Email, ScriptName, Secret, TokenId, UserId};
 
 use crate::app::{App, CallerKey};
 use crate::failure::Failure;
@@ -30,6 +30,20 @@ pub enum Credential {
         /// What forms carry back.
         csrf: String,
     },
+    /// A Worker of this installation, through its admin API binding.
+    Worker(ScriptName),
+}
+
+/// Put into a request's extensions by the process itself when a Worker calls the API through its binding.
+///
+/// # Security
+///
+/// Extensions never come over a connection; only code of this process can set one. The principal must already be
+/// narrowed to what the binding grants.
+#[derive(Debug, Clone)]
+pub struct InProcess {
+    pub principal: Principal,
+    pub script: ScriptName,
 }
 
 /// A caller whose credential is valid.
@@ -44,6 +58,7 @@ impl Caller {
         match &self.credential {
             Credential::Token(id) => CallerKey::Token(*id),
             Credential::Session { id, .. } => CallerKey::Session(*id),
+            Credential::Worker(script) => CallerKey::Worker(script.clone()),
         }
     }
 
@@ -63,7 +78,7 @@ impl Caller {
     #[must_use]
     pub fn csrf(&self) -> Option<&str> {
         match &self.credential {
-            Credential::Token(_) => None,
+            Credential::Token(_) | Credential::Worker(_) => None,
             Credential::Session { csrf, .. } => Some(csrf),
         }
     }
@@ -86,6 +101,8 @@ pub struct OpContext {
 pub enum Interface {
     Api,
     Console,
+    /// A Worker's admin API binding.
+    Worker,
 }
 
 impl OpContext {
@@ -168,6 +185,9 @@ pub enum Proof {
 ///
 /// With [`Proof::Form`] the caller owes a [`Caller::check_form`] before it changes anything.
 pub async fn authenticate(app: &App, parts: &Parts, proof: Proof) -> Result<Caller, AuthError> {
+    if let Some(InProcess { principal, script }) = parts.extensions.get::<InProcess>() {
+        return Ok(Caller { principal: principal.clone(), credential: Credential::Worker(script.clone()) });
+    }
     if let Some(token) = token(&parts.headers)? {
         let principal = app.deps.store.authenticate_token(&token).await.map_err(refused)?;
         let Actor::Token { id, .. } = principal.actor() else { return Err(AuthError::Invalid) };

@@ -28,7 +28,7 @@ pub use app::{
     Addresses, App, BoxFuture, ConsoleDeps, Limits, Preview, PreviewError, PreviewEvent, PreviewJob, PreviewLine,
     PreviewReport, SnapshotStatus, SnapshotView,
 };
-pub use auth::{AuthError, Caller, Credential, Interface, OpContext, Proof, authenticate};
+pub use auth::{AuthError, Caller, Credential, InProcess, Interface, OpContext, Proof, authenticate};
 pub use failure::{Failure, Problem};
 
 /// Builds the whole console: the API below `/client/v4`, the pages below `/`, and what is public.

@@ -84,15 +84,21 @@ pub async fn ensure_authority(
     Ok(id)
 }
 
-/// The authority that `configuration.certificate.id` names; the nil id and no id mean none was chosen.
-async fn authority_in_use(
+/// The authority that `configuration.certificate.id` names; the nil id and no id mean the oldest that is available.
+///
+/// # Errors
+/// The store does not answer, or the chosen authority is gone.
+pub async fn authority_in_use(
     store: &Store,
     grant: &store::Grant<ReadGateway>,
 ) -> Result<Option<CertificateId>, AccountError> {
-    let Some(configuration) = store.configuration().get(grant, &Only).await? else { return Ok(None) };
-    let chosen = configuration.document.settings.get("certificate").and_then(|value| value["id"].as_str());
-    let Some(id) = chosen.and_then(|id| id.parse::<CertificateId>().ok()).filter(|id| !id.0.is_nil()) else {
-        return Ok(None);
+    let configuration = store.configuration().get(grant, &Only).await?;
+    let chosen = configuration.as_ref().and_then(|stored| stored.document.settings.get("certificate"));
+    let chosen = chosen.and_then(|value| value["id"].as_str()).and_then(|id| id.parse::<CertificateId>().ok());
+    let Some(id) = chosen.filter(|id| !id.0.is_nil()) else {
+        let available = store.certificates().list(grant).await?.into_iter();
+        let mut available = available.filter(|stored| stored.document.binding_status == BindingStatus::Available);
+        return Ok(available.next().map(|stored| stored.id));
     };
     match store.certificates().get(grant, &id).await? {
         Some(_) => Ok(Some(id)),

@@ -37,6 +37,9 @@ use crate::upstream::{Fixed, NetworkError, Upstream};
 
 /// How long requests in flight may go on after the listeners have closed.
 const DRAIN: Duration = Duration::from_secs(20);
+/// Bytes of records that may wait for the disk. Each request in flight holds room for its own, so this is also how many
+/// there may be before the log pushes back.
+const LOG_QUEUE: usize = 64 << 20;
 /// What managed actions remember lives here.
 const MANAGED_MEMORY: &str = "Managed actions";
 
@@ -147,7 +150,7 @@ impl Platform {
             (Fixed::default(), Vec::new())
         };
         let fixed = Fixed { listeners: vec![addresses.console, addresses.proxy], ..fixed };
-        let logs = Logs::open(&config.logs, LogsConfig::default()).await?;
+        let logs = Logs::open(&config.logs, LogsConfig { queue_bytes: LOG_QUEUE, ..LogsConfig::default() }).await?;
         let runtime = Arc::new(Runtime::start(RuntimeConfig::default()).await?);
         let core = Core { store, account, logs, runtime, clock: crate::clock() };
         let network = account::network(&core.store, &system, account).await?;

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use net::upstream::{Pool, Route, SendError};
@@ -120,9 +121,18 @@ impl Services {
             .map(str::parse)
             .collect::<Result<store::Permissions, store::UnknownPermission>>()
             .map_err(|error| HostError::type_error(error.to_string()))?;
+        let script = cx.script.key.name.parse().map_err(|_| HostError::unavailable("the admin API"))?;
         let principal = Principal::system("Worker").restrict(cx.script.key.account, permissions);
         let mut request = request.map(axum::body::Body::new);
-        request.extensions_mut().insert(principal);
+        // What the script wrote as host and credential means nothing here: the binding is the credential.
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = http::Uri::from(path);
+        let headers = request.headers_mut();
+        for name in [http::header::AUTHORIZATION, http::header::COOKIE] {
+            headers.remove(name);
+        }
+        headers.insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
+        request.extensions_mut().insert(console::InProcess { principal, script });
         match router.clone().oneshot(request).await {
             Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
             Err(never) => match never {},

@@ -25,7 +25,7 @@ use types::{AccountId, CertificateId, ListId, RuleId, ScriptName};
 use worker::protocol::Limits;
 use worker::{Script, ScriptKey};
 
-use crate::account::{AccountError, load_authority};
+use crate::account::{AccountError, authority_in_use, load_authority};
 use crate::managed::{Managed, ManagedError};
 use crate::scripts::{ScriptError, Scripts};
 use crate::upstream::{NetworkError, Upstream};
@@ -168,7 +168,7 @@ impl Builder {
             proxy_endpoints,
             settings: Settings { require_identity, ..settings(&configuration, &logging) },
             bypass,
-            minter: self.minter(&configuration).await?,
+            minter: self.minter().await?,
             upstream: self.upstream.pool.clone(),
             resolver: self.upstream.resolver(),
         };
@@ -269,9 +269,9 @@ impl Builder {
         Ok(BypassList::compile(&entries)?)
     }
 
-    async fn minter(&self, configuration: &Map<String, Value>) -> Result<Arc<Minter>, BuildError> {
-        let id = configuration.get("certificate").and_then(|value| value["id"].as_str());
-        let id = id.and_then(|id| id.parse::<CertificateId>().ok());
+    async fn minter(&self) -> Result<Arc<Minter>, BuildError> {
+        let grant = self.principal.authorize::<ReadGateway>(self.account)?;
+        let id = authority_in_use(&self.store, &grant).await?;
         if let Some((known, minter)) = &*self.minter.lock()
             && Some(*known) == id
         {

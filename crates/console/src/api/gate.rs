@@ -21,7 +21,7 @@ use types::{AccountId, Code};
 use super::reply::refuse;
 use super::table::Access;
 use crate::app::{App, CallerKey};
-use crate::auth::{AuthError, Interface, OpContext, Proof, authenticate};
+use crate::auth::{AuthError, Credential, Interface, OpContext, Proof, authenticate};
 use crate::failure::Failure;
 use crate::multipart;
 use crate::strict;
@@ -80,7 +80,8 @@ async fn judge(app: &Arc<App>, parts: &mut Parts, terms: Terms) -> Result<(), Fa
         return Err(Failure::missing_permission(permission));
     }
     let app = Arc::clone(app);
-    parts.extensions.insert(OpContext { app, caller, account, address, interface: Interface::Api });
+    let interface = if matches!(caller.credential, Credential::Worker(_)) { Interface::Worker } else { Interface::Api };
+    parts.extensions.insert(OpContext { app, caller, account, address, interface });
     Ok(())
 }
 

@@ -171,6 +171,7 @@ pub fn who_am_i(cx: &OpContext) -> WhoAmI {
     let (id, email) = match &cx.caller.credential {
         Credential::Token(id) => (id.to_string(), String::new()),
         Credential::Session { administrator, email, .. } => (administrator.to_string(), email.to_string()),
+        Credential::Worker(script) => (script.to_string(), String::new()),
     };
     let permissions = cx.caller.principal.permissions().iter().map(|permission| permission.to_string()).collect();
     WhoAmI { id, email, permissions, csrf: cx.caller.csrf().map(str::to_owned) }

@@ -168,3 +168,41 @@ async fn a_managed_action_is_a_template_with_parameters() {
     let page = text(&site.curl(&["--proxy-user", &user, "--header", "accept: text/html", &site.url("/")]));
     assert!(page.contains("Think first") && page.contains("Share nothing secret here."), "{page}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_admin_api_binding_does_what_it_was_granted_and_no_more() {
+    let site = Site::start(router()).await;
+    let account = site.platform.ready.account_id.clone();
+    let source = r#"export default { async fetch(request, env) {
+        const url = 'https://api/client/v4/accounts/ACCOUNT/gateway/lists';
+        const read = await env.API.fetch(url);
+        const body = JSON.stringify({ name: 'x', type: 'DOMAIN' });
+        const written = await env.API.fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+        return new Response(`${read.status} ${written.status}`);
+    } };"#;
+    let metadata = json!({ "bindings": [{ "type": "admin_api", "name": "API", "permissions": ["lists:read"] }] });
+    upload(&site, "administering", &source.replace("ACCOUNT", &account), metadata).await;
+    worker_rule(&site, "administering", json!({})).await;
+    let shown = show(&site, "/");
+    assert!(shown.ends_with("200 403"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn security_events_reach_the_queue_handler() {
+    let site = Site::start(router()).await;
+    let namespace =
+        site.platform.api("POST", "/storage/kv/namespaces", Some(json!({ "title": "seen" }))).await.unwrap();
+    let metadata = json!({
+        "queues": ["security-events"],
+        "bindings": [{ "type": "kv_namespace", "name": "SEEN", "namespace_id": namespace["id"] }],
+    });
+    let source = "export default { async queue(batch, env) { for (const message of batch.messages) await env.SEEN.put(message.body.type, message.body.rule_name ?? ''); } };";
+    upload(&site, "listening", source, metadata).await;
+    site.rule(json!({ "name": "no entry", "action": "block", "traffic": "" })).await;
+    assert!(show(&site, "/").contains(" 403"));
+    let finished = |record: &Value| record["EventType"] == "queue" && record["Outcome"] == "ok";
+    crate::support::recorded(&site.platform, "worker", finished).await;
+    let path = format!("/storage/kv/namespaces/{}/keys", namespace["id"].as_str().unwrap());
+    let keys = site.platform.api("GET", &path, None).await.unwrap();
+    assert_eq!(keys[0]["name"], "blocked", "{keys}");
+}
