@@ -113,7 +113,9 @@ fn action_settings(
             settings.insert("worker".to_owned(), worker(fields));
         }
         "managed" => {
-            settings.insert("managed".to_owned(), managed(fields, stored));
+            let managed = managed(fields, stored);
+            problems.extend(unfit(&managed));
+            settings.insert("managed".to_owned(), managed);
         }
         "quarantine" => {
             let types: Vec<&str> = fields.get("quarantine_types").split([' ', ',', '\n']).filter(|word| !word.is_empty()).collect();
@@ -196,6 +198,16 @@ fn managed(fields: &Fields, stored: &Map<String, Value>) -> Value {
         set(&mut parameters, &parameter.name, value);
     }
     json!({"template": name, "parameters": parameters})
+}
+
+/// Holds the parameters against the template's manifest: a rule whose parameters do not fit keeps the whole configuration
+/// from coming into force.
+fn unfit(managed: &Value) -> Option<Problem> {
+    use ::worker::templates::ParameterError;
+    let template = ::worker::templates::find(managed.get("template")?.as_str()?)?;
+    let error = template.configure(managed.get("parameters")?.as_object()?).err()?;
+    let (ParameterError::Missing(name) | ParameterError::Unknown(name) | ParameterError::Type { name, .. }) = &error;
+    Some(Problem { message: error.to_string(), pointer: Some(format!("/rule_settings/managed/parameters/{name}")) })
 }
 
 fn schedule(fields: &Fields) -> Option<Value> {
@@ -294,10 +306,16 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_cannot_be_read_are_pointed_at() {
-        let form = "name=a&action=allow&set_headers=nonsense&settings_json=%5B";
-        let draft = build(&Fields::parse(form.as_bytes()), &Map::new());
-        let pointers: Vec<_> = draft.problems.iter().filter_map(|problem| problem.pointer.as_deref()).collect();
-        assert_eq!(pointers, ["/rule_settings/other", "/rule_settings/set_headers"]);
+    fn what_cannot_be_read_or_does_not_fit_is_pointed_at() {
+        for (form, expected) in [
+            ("action=allow&set_headers=nonsense&settings_json=%5B", vec!["/rule_settings/other", "/rule_settings/set_headers"]),
+            ("action=managed&template=risk-api", vec!["/rule_settings/managed/parameters/url"]),
+            ("action=managed&template=risk-api&p.risk-api.url=here", vec!["/rule_settings/managed/parameters/url"]),
+            ("action=managed&template=risk-api&p.risk-api.url=https%3A%2F%2Fx.example%2F", vec![]),
+        ] {
+            let draft = build(&Fields::parse(form.as_bytes()), &Map::new());
+            let pointers: Vec<_> = draft.problems.iter().filter_map(|problem| problem.pointer.as_deref()).collect();
+            assert_eq!(pointers, expected, "{form}");
+        }
     }
 }
