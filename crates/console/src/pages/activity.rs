@@ -6,32 +6,38 @@
 use std::convert::Infallible;
 
 use ::logs::TailEvent;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
+use super::Page;
 use super::fields::Fields;
 use super::format;
 use super::frame::{self, Place, empty, title};
 use super::visitor::Visitor;
-use super::Page;
 use crate::operations::logs;
 
 /// Rows of one page.
 const ROWS: &str = "100";
 
 /// The datasets with the words people use for them.
-pub(super) const DATASETS: [(&str, &str); 4] =
-    [("gateway_http", "Web requests"), ("gateway_network", "Connections"), ("worker", "Worker calls"), ("audit", "Audit")];
+pub(super) const DATASETS: [(&str, &str); 4] = [
+    ("gateway_http", "Web requests"),
+    ("gateway_network", "Connections"),
+    ("worker", "Worker calls"),
+    ("audit", "Audit"),
+];
 
 /// The fields a filter looks at, by dataset: action, host, person, rule.
 const fn filtered(dataset: &str) -> [(&'static str, &'static str); 4] {
     match dataset.as_bytes() {
         b"gateway_network" => [("action", "Action"), ("host", "SNI"), ("person", "Email"), ("rule", "PolicyName")],
         b"worker" => [("action", "Outcome"), ("host", "ScriptName"), ("person", "RequestID"), ("rule", "Decision")],
-        b"audit" => [("action", "ActionType"), ("host", "ResourceID"), ("person", "ActorEmail"), ("rule", "ResourceType")],
+        b"audit" => {
+            [("action", "ActionType"), ("host", "ResourceID"), ("person", "ActorEmail"), ("rule", "ResourceType")]
+        }
         _ => [("action", "Action"), ("host", "HTTPHost"), ("person", "Email"), ("rule", "PolicyName")],
     }
 }
@@ -136,7 +142,8 @@ const fn words(dataset: &str) -> &'static [&'static str] {
 /// The parameters of the operation for what the filters say.
 fn parameters(dataset: &str, visitor: &Visitor) -> Vec<(String, String)> {
     let query = &visitor.query;
-    let mut parameters = vec![("limit".to_owned(), ROWS.to_owned()), ("before".to_owned(), query.get("before").to_owned())];
+    let mut parameters =
+        vec![("limit".to_owned(), ROWS.to_owned()), ("before".to_owned(), query.get("before").to_owned())];
     for name in ["since", "until"] {
         // Browsers send a local time without its zone; pages show UTC and say so.
         let text = query.get(name);

@@ -72,7 +72,9 @@ pub(super) async fn serve(Path(name): Path<String>) -> Response {
 
 /// Serves `GET /favicon.svg`.
 pub(super) async fn icon() -> Response {
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"))];
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400")),
+    ];
     (headers, ICON).into_response()
 }

@@ -66,7 +66,7 @@ fn axis(top: u64, unit: fn(u64) -> String) -> Markup {
             @let y = HEIGHT - BOTTOM - plot_height() * share / 2;
             @if share == 0 || top > 1 || share == 2 {
                 line.grid x1=(LEFT) x2=(WIDTH) y1=(y) y2=(y) {}
-                @if share > 0 { text.tick x=(LEFT) y=(y - 5) { (unit(value)) } }
+                @if share > 0 && top > 1 { text.tick x=(LEFT) y=(y - 5) { (unit(value)) } }
             }
         }
         @for back in [60, 45, 30, 15, 0_usize] {
@@ -125,7 +125,8 @@ fn column(series: &[Series], minute: usize, top: u64) -> Markup {
 /// Lines over time; a gap where nothing was measured.
 pub(super) fn lines(title: &str, series: &[Series], unit: fn(u64) -> String) -> Markup {
     let top = ceiling(series.iter().flat_map(|one| one.values.iter().flatten().copied()).max().unwrap_or(0));
-    let last = |one: &Series| one.values.iter().rev().flatten().next().map_or_else(|| "–".to_owned(), |value| unit(*value));
+    let last =
+        |one: &Series| one.values.iter().rev().flatten().next().map_or_else(|| "–".to_owned(), |value| unit(*value));
     let spoken: Vec<_> = series.iter().map(|one| format!("{} {}", one.name, last(one))).collect();
     html! {
         figure.chart {
@@ -206,6 +207,8 @@ mod tests {
         series.values[59] = Some(u64::MAX);
         let drawn = columns("Requests", &[series]).into_string();
         assert!(drawn.contains("role=\"img\"") && drawn.contains("allowed"), "{drawn}");
-        assert!(lines("Latency", &[Series::empty("p50", "one")], format::micros).into_string().contains("latest: p50 –"));
+        assert!(
+            lines("Latency", &[Series::empty("p50", "one")], format::micros).into_string().contains("latest: p50 –")
+        );
     }
 }

@@ -20,14 +20,23 @@ impl<'a> Problems<'a> {
 
     /// The messages about a member and what is inside it.
     pub(super) fn at(self, pointer: &str) -> Vec<&'a str> {
-        let inside = |found: &str| {
-            found.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let inside =
+            |found: &str| found.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let about = self.0.iter().filter(|problem| problem.pointer.as_deref().is_some_and(inside));
         about.map(|problem| problem.message.as_str()).collect()
     }
 
     /// Messages about the form as a whole, for short forms that show the rest beside their fields.
+    pub(super) fn general(self) -> Markup {
+        let whole: Vec<_> = self.0.iter().filter(|problem| problem.pointer.is_none()).collect();
+        html! {
+            @if !whole.is_empty() {
+                div.notice.bad role="alert" { @for problem in whole { p { (problem.message) } } }
+            }
+        }
+    }
+
+    /// Every message, for a form that saves nothing.
     pub(super) fn plain(self) -> Markup {
         html! {
             @if !self.0.is_empty() {
@@ -137,7 +146,9 @@ impl<'a> Control<'a> {
                 label for=(self.name) { (self.label) @if !self.required { " " } }
                 (control)
                 @if !self.problems.is_empty() {
-                    div.problem id={ (self.name) "-problem" } { @for problem in &self.problems { pre { (problem) } } }
+                    div.problem id={ (self.name) "-problem" } {
+                        @for problem in &self.problems { @if problem.contains('\n') { pre { (problem) } } @else { (problem) " " } }
+                    }
                 }
                 @if let Some(member) = self.live { div.check data-for=(member) aria-live="polite" {} }
                 @if !self.hint.is_empty() { p.hint id={ (self.name) "-hint" } { (self.hint) } }

@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use types::{Code, Secret};
 
+use super::Page;
 use super::control::{Control, Problems};
 use super::frame::{Refused, bare};
 use super::visitor::{Guest, Submission, Theme, local_path};
-use super::Page;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::operations::identity::{self, Setup, SignIn, Started};
@@ -35,7 +35,8 @@ pub(super) async fn sign_in_page(State(app): State<Arc<App>>, headers: HeaderMap
 /// Serves `POST /sign-in`.
 pub(super) async fn sign_in(guest: Guest) -> Page {
     let Guest { app, attempt, theme, form, .. } = guest;
-    let attempted = SignIn { email: form.get("email").to_owned(), password: Secret::new(form.raw("password").to_owned()) };
+    let attempted =
+        SignIn { email: form.get("email").to_owned(), password: Secret::new(form.raw("password").to_owned()) };
     match identity::sign_in(&app, attempted, attempt).await {
         Ok(started) => Ok(signed_in(&app, &started, &local_path(form.get("next")))?),
         Err(failure) => {
@@ -48,10 +49,10 @@ pub(super) async fn sign_in(guest: Guest) -> Page {
 fn sign_in_form(email: &str, next: &str, problems: Problems<'_>) -> Markup {
     html! {
         h1 { "Sign in" }
-        (problems.plain())
+        (problems.general())
         form.stack method="post" action="/sign-in" {
             input type="hidden" name="next" value=(next);
-            (Control::new("email", "E-mail address").required().autocomplete("username").input("email", email))
+            (Control::new("email", "E-mail address").required().autocomplete("username").problems(problems.at("/email")).input("email", email))
             (Control::new("password", "Password").required().autocomplete("current-password").input("password", ""))
             button.primary type="submit" { "Sign in" }
         }
@@ -91,7 +92,7 @@ fn setup_form(token: &str, [email, name]: [&str; 2], problems: Problems<'_>) -> 
     html! {
         h1 { "Welcome" }
         p.lead { "Make the first administrator of this installation. The link works once." }
-        (problems.plain())
+        (problems.general())
         form.stack method="post" action="/setup" {
             input type="hidden" name="token" value=(token);
             (Control::new("email", "E-mail address").required().autocomplete("username").problems(problems.at("/email")).input("email", email))

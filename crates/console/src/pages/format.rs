@@ -73,7 +73,8 @@ fn shown(text: &str, pattern: &str) -> String {
 pub(super) fn verdict(word: &str) -> Markup {
     let tone = match word {
         "allow" | "ok" | "allowedOnNoRuleMatch" | "allowedRule" | "active" | "available" => "calm",
-        "block" | "blocked" | "blockedRule" | "exception" | "exceededCpu" | "exceededMemory" | "exceededWall" | "error" => "bad",
+        "block" | "blocked" | "blockedRule" | "exception" | "exceededCpu" | "exceededMemory" | "exceededWall"
+        | "error" => "bad",
         "worker" | "managed" | "redirect" => "accent",
         _ => "plain",
     };
@@ -102,7 +103,8 @@ mod tests {
 
     #[test]
     fn values_read_well() {
-        for (value, text) in [(0, "0 µs"), (999, "999 µs"), (1_234, "1.2 ms"), (45_678, "45 ms"), (1_500_000, "1.5 s")] {
+        for (value, text) in [(0, "0 µs"), (999, "999 µs"), (1_234, "1.2 ms"), (45_678, "45 ms"), (1_500_000, "1.5 s")]
+        {
             assert_eq!(micros(value), text);
         }
         for (value, text) in [(0, "0 B"), (1_023, "1023 B"), (1_536, "1.5 KiB"), (5 << 30, "5.0 GiB")] {

@@ -95,7 +95,11 @@ const ITEMS_HINT: &str = "One a line. A description may follow after a #.";
 
 fn items(fields: &Fields, name: &str) -> Vec<NewItem> {
     let read = |line: String| match line.split_once(" #") {
-        Some((value, description)) => NewItem { value: value.trim().to_owned(), description: Some(description.trim().to_owned()), _created_at: None },
+        Some((value, description)) => NewItem {
+            value: value.trim().to_owned(),
+            description: Some(description.trim().to_owned()),
+            _created_at: None,
+        },
         None => NewItem { value: line, description: None, _created_at: None },
     };
     fields.lines(name).into_iter().map(read).collect()
@@ -206,10 +210,8 @@ pub(super) async fn save(Path(list): Path<String>, submission: Submission) -> Pa
 pub(super) async fn change_items(Path(list): Path<String>, submission: Submission) -> Page {
     let Submission { visitor, fields } = submission;
     let list: ListId = id(&list, "list")?;
-    let patch = ListPatch {
-        append: items(&fields, "append"),
-        remove: fields.all("remove").map(str::to_owned).collect(),
-    };
+    let patch =
+        ListPatch { append: items(&fields, "append"), remove: fields.all("remove").map(str::to_owned).collect() };
     match lists::patch(&visitor.cx, list, patch).await {
         Ok(_) => go(&format!("/lists/{list}?note=saved")),
         Err(failure) => refuse(&visitor, list, &fields, &failure).await,
@@ -227,7 +229,14 @@ pub(super) async fn confirm_delete(visitor: Visitor, Path(list): Path<String>) -
     let list = lists::get(&visitor.cx, id(&list, "list")?).await?;
     let path = format!("/lists/{}", list.id);
     let text = html! { p { strong { (list.name) } " and its " (format::plural(list.count.unwrap_or(0), "item", "items")) " go. A list that a rule uses cannot be deleted." } };
-    Ok(confirm(&visitor, Place::Lists, "Delete this list?", &text, (&format!("{path}/delete"), "Delete the list"), &path))
+    Ok(confirm(
+        &visitor,
+        Place::Lists,
+        "Delete this list?",
+        &text,
+        (&format!("{path}/delete"), "Delete the list"),
+        &path,
+    ))
 }
 
 /// Serves `POST /lists/{id}/delete`.

@@ -9,11 +9,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
+use super::Page;
 use super::chart::{self, MINUTES, Series};
 use super::format;
 use super::frame::{self, Place, empty, title};
 use super::visitor::Visitor;
-use super::Page;
 use crate::failure::Failure;
 use crate::operations::logs::{self, MinuteView};
 use crate::operations::{lists, rules, scripts};
@@ -97,7 +97,9 @@ impl Traffic {
         for minute in minutes {
             let Ok(at) = minute.at.parse::<jiff::Timestamp>() else { continue };
             let back = now.as_second().div_euclid(60) - at.as_second().div_euclid(60);
-            let Some(place) = usize::try_from(back).ok().and_then(|back| (MINUTES - 1).checked_sub(back)) else { continue };
+            let Some(place) = usize::try_from(back).ok().and_then(|back| (MINUTES - 1).checked_sub(back)) else {
+                continue;
+            };
             let [allowed, worker, other, blocked] = by_kind(minute);
             let put = |series: &mut [Series], values: &[Option<u64>]| {
                 for (one, value) in series.iter_mut().zip(values) {

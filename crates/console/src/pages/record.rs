@@ -151,7 +151,12 @@ pub(super) fn outcome(word: &str) -> &'static str {
 
 /// Where the time of a request went, as bars on one scale.
 fn timings(record: &Map<String, Value>) -> Markup {
-    let parts = [("Policy", "DecisionMicros"), ("Workers", "WorkerMicros"), ("Origin's first byte", "OriginMicros"), ("Whole request", "DurationMicros")];
+    let parts = [
+        ("Policy", "DecisionMicros"),
+        ("Workers", "WorkerMicros"),
+        ("Origin's first byte", "OriginMicros"),
+        ("Whole request", "DurationMicros"),
+    ];
     let most = parts.iter().map(|(_, field)| format::number(record, field)).max().unwrap_or(1);
     html! {
         section {
@@ -167,7 +172,12 @@ fn timings(record: &Map<String, Value>) -> Markup {
 }
 
 fn moved(record: &Map<String, Value>) -> Markup {
-    let sizes = [("Request body", "RequestBytes"), ("Response body", "ResponseBytes"), ("Sent", "BytesSent"), ("Received", "BytesReceived")];
+    let sizes = [
+        ("Request body", "RequestBytes"),
+        ("Response body", "ResponseBytes"),
+        ("Sent", "BytesSent"),
+        ("Received", "BytesReceived"),
+    ];
     html! {
         dl.pairs {
             @for (name, field) in sizes {

@@ -103,13 +103,8 @@ impl Visitor {
             return Err(Refused(Failure::not_found("account")).into_response());
         }
         admit_rate(app, caller.key(), now).map_err(IntoResponse::into_response)?;
-        let cx = OpContext {
-            app: Arc::clone(app),
-            caller,
-            account,
-            address: peer(parts),
-            interface: Interface::Console,
-        };
+        let cx =
+            OpContext { app: Arc::clone(app), caller, account, address: peer(parts), interface: Interface::Console };
         let query = Fields::parse(parts.uri.query().unwrap_or_default().as_bytes());
         Ok(Self { cx, email, csrf, theme: Theme::read(&parts.headers), path: parts.uri.path().to_owned(), query })
     }

@@ -102,23 +102,56 @@ const SOURCE: &str = "export default {\n  async fetch(request: Request) {\n    r
 
 /// Every kind of page, over a console that has one of everything. Text of people holds markup.
 async fn furnish(browser: &Browser<'_>) -> Vec<String> {
-    let named: Vec<_> = RULE.iter().map(|(name, value)| (*name, if *name == "name" { "<script>alert(1)</script>" } else { value })).collect();
+    let named: Vec<_> = RULE
+        .iter()
+        .map(|(name, value)| (*name, if *name == "name" { "<script>alert(1)</script>" } else { value }))
+        .collect();
     let rule = browser.submit("/rules", &named).await;
-    let list = browser.submit("/lists", &[("name", "<b>hosts"), ("type", "DOMAIN"), ("items", "a.example # <i>one\nb.example")]).await;
-    let person = browser.submit("/settings/people", &[("email", "ann@example.com"), ("name", "<script>"), ("groups", "<u>finance, staff")]).await;
+    let list = browser
+        .submit("/lists", &[("name", "<b>hosts"), ("type", "DOMAIN"), ("items", "a.example # <i>one\nb.example")])
+        .await;
+    let person = browser
+        .submit(
+            "/settings/people",
+            &[("email", "ann@example.com"), ("name", "<script>"), ("groups", "<u>finance, staff")],
+        )
+        .await;
     let worker = browser.submit("/workers", &[("name", "checker"), ("source", SOURCE)]).await;
     browser.submit("/settings/authority", &[("days", "30")]).await;
     browser.console.logs.flush().await.unwrap();
     let audit = browser.console.audit().await;
     let record = audit[0]["ID"].as_str().unwrap();
     let fixed = [
-        "/", "/?fragment", "/rules", "/rules/new", "/rules/new?worker=checker", "/rules/test", "/lists", "/workers", "/workers/new", "/activity",
-        "/activity?dataset=gateway_network", "/activity?dataset=worker", "/activity?dataset=audit&person=ada&since=2026-01-01T00:00",
-        "/settings", "/settings/authority", "/settings/people", "/settings/tokens", "/settings/network", "/settings/gateway",
+        "/",
+        "/?fragment",
+        "/rules",
+        "/rules/new",
+        "/rules/new?worker=checker",
+        "/rules/test",
+        "/lists",
+        "/workers",
+        "/workers/new",
+        "/activity",
+        "/activity?dataset=gateway_network",
+        "/activity?dataset=worker",
+        "/activity?dataset=audit&person=ada&since=2026-01-01T00:00",
+        "/settings",
+        "/settings/authority",
+        "/settings/people",
+        "/settings/tokens",
+        "/settings/network",
+        "/settings/gateway",
         "/settings/account",
     ];
     let mut pages: Vec<String> = fixed.iter().map(|page| (*page).to_owned()).collect();
-    pages.extend([rule.clone(), format!("{rule}/delete"), list.clone(), format!("{list}/delete"), person.clone(), format!("{person}/delete")]);
+    pages.extend([
+        rule.clone(),
+        format!("{rule}/delete"),
+        list.clone(),
+        format!("{list}/delete"),
+        person.clone(),
+        format!("{person}/delete"),
+    ]);
     pages.extend(["", "/settings", "/calls", "/versions", "/delete"].map(|tail| format!("{worker}{tail}")));
     pages.push(format!("/activity/audit/{record}"));
     pages
@@ -127,7 +160,9 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
 /// What the Content-Security-Policy would refuse, and what a person's text must never become.
 #[track_caller]
 fn assert_clean(path: &str, page: &str) {
-    for forbidden in ["<script>", " style=", "javascript:", " onclick=", " onload=", "<style", "<i>one", "<b>hosts", "<u>finance"] {
+    for forbidden in
+        ["<script>", " style=", "javascript:", " onclick=", " onload=", "<style", "<i>one", "<b>hosts", "<u>finance"]
+    {
         assert!(!page.contains(forbidden), "{path} holds {forbidden}");
     }
     for script in page.split("<script").skip(1) {
@@ -165,7 +200,10 @@ async fn every_control_has_a_label() {
                 let control = control.split('>').next().unwrap();
                 let named = control.split(" id=\"").nth(1).and_then(|rest| rest.split('"').next());
                 let labelled = named.is_some_and(|id| page.contains(&format!("for=\"{id}\"")));
-                let inside = page.split(control).next().is_some_and(|before| before.matches("<label").count() > before.matches("</label>").count());
+                let inside = page
+                    .split(control)
+                    .next()
+                    .is_some_and(|before| before.matches("<label").count() > before.matches("</label>").count());
                 let said = control.contains("type=\"hidden\"") || control.contains("aria-label");
                 assert!(labelled || inside || said, "{path}: {tag}{control}");
             }
@@ -179,10 +217,23 @@ async fn a_form_without_our_token_or_from_another_site_changes_nothing() {
     let browser = Browser::set_up(&console).await;
     let rule = browser.submit("/rules", &RULE).await;
     let forms = [
-        "/rules".to_owned(), rule.clone(), format!("{rule}/enabled"), format!("{rule}/move"), format!("{rule}/delete"), "/rules/check".to_owned(),
-        "/rules/test".to_owned(), "/lists".to_owned(), "/workers".to_owned(), "/settings/people".to_owned(), "/settings/tokens".to_owned(),
-        "/settings/network".to_owned(), "/settings/gateway".to_owned(), "/settings/account".to_owned(), "/settings/authority".to_owned(),
-        "/sign-out".to_owned(), "/theme".to_owned(),
+        "/rules".to_owned(),
+        rule.clone(),
+        format!("{rule}/enabled"),
+        format!("{rule}/move"),
+        format!("{rule}/delete"),
+        "/rules/check".to_owned(),
+        "/rules/test".to_owned(),
+        "/lists".to_owned(),
+        "/workers".to_owned(),
+        "/settings/people".to_owned(),
+        "/settings/tokens".to_owned(),
+        "/settings/network".to_owned(),
+        "/settings/gateway".to_owned(),
+        "/settings/account".to_owned(),
+        "/settings/authority".to_owned(),
+        "/sign-out".to_owned(),
+        "/theme".to_owned(),
     ];
     for path in forms {
         let cookie = ("cookie", browser.cookie.as_str());
@@ -218,7 +269,10 @@ async fn a_rule_written_in_the_form_is_the_rule_the_api_returns() {
     console.put(&format!("gateway/rules/{id}"), document).await.result();
     let page = browser.page(&path).await;
     assert!(page.contains("payload_log") && page.contains("value=\"old\""));
-    let edited: Vec<_> = RULE.into_iter().chain([("block_reason", "new"), ("settings_json", "{\"payload_log\": {\"enabled\": true}}")]).collect();
+    let edited: Vec<_> = RULE
+        .into_iter()
+        .chain([("block_reason", "new"), ("settings_json", "{\"payload_log\": {\"enabled\": true}}")])
+        .collect();
     browser.submit(&path, &edited).await;
     let rule = console.get(&format!("gateway/rules/{id}")).await.result();
     assert_eq!(rule["rule_settings"], json!({"block_reason": "new", "payload_log": {"enabled": true}}));
@@ -226,22 +280,45 @@ async fn a_rule_written_in_the_form_is_the_rule_the_api_returns() {
     assert_eq!(console.get(&format!("gateway/rules/{id}")).await.result()["enabled"], false);
     let second = browser.submit("/rules", &[("name", "second"), ("action", "allow"), ("enabled", "1")]).await;
     browser.submit(&format!("{second}/move"), &[("to", "0")]).await;
-    let names: Vec<Value> = console.get("gateway/rules").await.result().as_array().unwrap().iter().map(|rule| rule["name"].clone()).collect();
+    let names: Vec<Value> = console
+        .get("gateway/rules")
+        .await
+        .result()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| rule["name"].clone())
+        .collect();
     assert_eq!(names, ["second", "no uploads"]);
     browser.submit(&format!("{path}/delete"), &[]).await;
     console.get(&format!("gateway/rules/{id}")).await.error(404);
-    assert!(console.audit().await.iter().any(|record| record["Interface"] == "UI" && record["ResourceType"] == "gateway_rule"));
+    assert!(
+        console
+            .audit()
+            .await
+            .iter()
+            .any(|record| record["Interface"] == "UI" && record["ResourceType"] == "gateway_rule")
+    );
 }
 
 #[tokio::test]
 async fn a_refused_form_keeps_what_was_typed_and_says_why_beside_it() {
     let console = Console::new().await;
     let browser = Browser::set_up(&console).await;
-    let fields = [("name", "kept name"), ("action", "redirect"), ("traffic", "http.request.hots == \"x\""), ("redirect_target", "ftp://x")];
+    let fields = [
+        ("name", "kept name"),
+        ("action", "redirect"),
+        ("traffic", "http.request.hots == \"x\""),
+        ("redirect_target", "ftp://x"),
+    ];
     let answer = browser.send("/rules", &fields).await;
     let page = text(&answer);
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(page.contains("value=\"kept name\"") && page.contains("http.request.hots") && page.contains("value=\"ftp://x\""));
+    assert!(
+        page.contains("value=\"kept name\"")
+            && page.contains("http.request.hots")
+            && page.contains("value=\"ftp://x\"")
+    );
     assert!(page.contains("id=\"redirect_target-problem\""), "{page}");
     let broken = browser.send("/workers", &[("name", "w"), ("source", "export default {\n  async fetch( {\n")]).await;
     let page = text(&broken);
@@ -270,13 +347,24 @@ async fn a_test_explains_every_rule_and_takes_a_draft_from_the_editor() {
     let console = Console::new().await;
     let browser = Browser::set_up(&console).await;
     browser.submit("/rules", &RULE).await;
-    let request = [("method", "POST"), ("url", "https://files.example/up"), ("headers", "Accept: text/html"), ("person", "ann@example.com")];
+    let request = [
+        ("method", "POST"),
+        ("url", "https://files.example/up"),
+        ("headers", "Accept: text/html"),
+        ("person", "ann@example.com"),
+    ];
     let page = text(&browser.send("/rules/test", &request).await);
     assert!(page.contains("no uploads") && page.contains("matched") && page.contains("files.example"), "{page}");
-    let drafted = text(&browser.send("/rules/test", &[("name", "a draft"), ("action", "allow"), ("precedence", "1"), ("enabled", "1")]).await);
+    let drafted = text(
+        &browser
+            .send("/rules/test", &[("name", "a draft"), ("action", "allow"), ("precedence", "1"), ("enabled", "1")])
+            .await,
+    );
     assert!(drafted.contains("With your draft"));
     let draft = r#"{"name":"a draft","action":"allow","filters":["http"],"precedence":1}"#;
-    let page = text(&browser.send("/rules/test", &[("method", "POST"), ("url", "https://files.example/"), ("draft", draft)]).await);
+    let page = text(
+        &browser.send("/rules/test", &[("method", "POST"), ("url", "https://files.example/"), ("draft", draft)]).await,
+    );
     let decision = page.split("Rules, in order").next().unwrap();
     assert!(decision.contains("a draft") && decision.contains("allow"), "{page}");
     let wrong = browser.send("/rules/test", &[("url", "https://x.example/"), ("facts", "[")]).await;
@@ -287,19 +375,32 @@ async fn a_test_explains_every_rule_and_takes_a_draft_from_the_editor() {
 async fn lists_people_and_settings_go_through_their_forms() {
     let console = Console::new().await;
     let browser = Browser::set_up(&console).await;
-    let list = browser.submit("/lists", &[("name", "hosts"), ("type", "DOMAIN"), ("items", "a.example # first\nb.example")]).await;
+    let list = browser
+        .submit("/lists", &[("name", "hosts"), ("type", "DOMAIN"), ("items", "a.example # first\nb.example")])
+        .await;
     browser.submit(&format!("{list}/items"), &[("append", "c.example"), ("remove", "b.example")]).await;
     let items = console.get(&format!("gateway{list}/items")).await.result();
-    let values: Vec<_> = items.as_array().unwrap().iter().map(|item| (item["value"].clone(), item["description"].clone())).collect();
+    let values: Vec<_> =
+        items.as_array().unwrap().iter().map(|item| (item["value"].clone(), item["description"].clone())).collect();
     assert_eq!(values, [(json!("a.example"), json!("first")), (json!("c.example"), json!(""))]);
     let wrong = browser.send(&format!("{list}/items"), &[("append", "not a host")]).await;
     assert!(wrong.status == StatusCode::BAD_REQUEST && text(&wrong).contains("not a host"));
-    let network = [("hosts", "intranet.example 192.0.2.7"), ("allow", "10.0.0.0/8"), ("own_list", "1"), ("bypass", "*.pinned.example # pinned")];
+    let network = [
+        ("hosts", "intranet.example 192.0.2.7"),
+        ("allow", "10.0.0.0/8"),
+        ("own_list", "1"),
+        ("bypass", "*.pinned.example # pinned"),
+    ];
     browser.submit("/settings/network", &network).await;
     let stored = console.get("portunus/network").await.result();
     assert_eq!(stored["hosts"]["intranet.example"], "192.0.2.7");
     assert_eq!(stored["bypass"], json!([{"pattern": "*.pinned.example", "reason": "pinned"}]));
-    browser.submit("/settings/gateway", &[("block_header_text", "No."), ("tls_decrypt", "on"), ("log_http", "blocks"), ("log_l4", "all")]).await;
+    browser
+        .submit(
+            "/settings/gateway",
+            &[("block_header_text", "No."), ("tls_decrypt", "on"), ("log_http", "blocks"), ("log_l4", "all")],
+        )
+        .await;
     let settings = console.get("gateway/configuration").await.result()["settings"].clone();
     assert_eq!(settings["block_page"]["header_text"], "No.");
     assert_eq!(settings["tls_decrypt"], json!({"enabled": true}));
@@ -315,7 +416,11 @@ async fn a_credential_is_shown_once() {
     let person = browser.submit("/settings/people", &[("email", "ann@example.com"), ("groups", "staff")]).await;
     for (path, page, fields) in [
         (format!("{person}/tokens"), person.clone(), vec![("token_name", "laptop")]),
-        ("/settings/tokens".to_owned(), "/settings/tokens".to_owned(), vec![("name", "ci"), ("permission", "gateway:read")]),
+        (
+            "/settings/tokens".to_owned(),
+            "/settings/tokens".to_owned(),
+            vec![("name", "ci"), ("permission", "gateway:read")],
+        ),
     ] {
         let answer = browser.send(&path, &fields).await;
         let shown = text(&answer);
@@ -336,18 +441,55 @@ async fn a_worker_is_written_bound_and_served_through_its_pages() {
     let worker = browser.submit("/workers", &[("name", "checker"), ("source", SOURCE)]).await;
     let changed = SOURCE.replace("undefined", "new Response('no')");
     browser.submit(&worker, &[("module", "worker.ts"), ("source", &changed)]).await;
-    assert!(browser.page(&worker).await.contains("new Response(&#39;no&#39;)") || browser.page(&worker).await.contains("new Response('no')"));
-    browser.submit(&format!("{worker}/variables"), &[("variable_name", "LIMIT"), ("variable_kind", "json"), ("variable_value", "{\"a\": 1}")]).await;
-    browser.submit(&format!("{worker}/variables"), &[("variable_name", "SEEN"), ("variable_kind", "kv_namespace"), ("variable_value", "seen")]).await;
+    assert!(
+        browser.page(&worker).await.contains("new Response(&#39;no&#39;)")
+            || browser.page(&worker).await.contains("new Response('no')")
+    );
+    browser
+        .submit(
+            &format!("{worker}/variables"),
+            &[("variable_name", "LIMIT"), ("variable_kind", "json"), ("variable_value", "{\"a\": 1}")],
+        )
+        .await;
+    browser
+        .submit(
+            &format!("{worker}/variables"),
+            &[("variable_name", "SEEN"), ("variable_kind", "kv_namespace"), ("variable_value", "seen")],
+        )
+        .await;
     browser.submit(&format!("{worker}/secrets"), &[("secret_name", "KEY"), ("secret_text", "hidden-value")]).await;
-    browser.submit(&format!("{worker}/settings"), &[("egress", "api.example.com"), ("isolation", "request"), ("cpu_ms", "20")]).await;
+    browser
+        .submit(
+            &format!("{worker}/settings"),
+            &[("egress", "api.example.com"), ("isolation", "request"), ("cpu_ms", "20")],
+        )
+        .await;
     browser.submit(&format!("{worker}/triggers"), &[("crons", "*/5 * * * *")]).await;
     let page = browser.page(&format!("{worker}/settings")).await;
-    assert!(page.contains("LIMIT") && page.contains("KEY") && page.contains("api.example.com") && !page.contains("hidden-value"));
+    assert!(
+        page.contains("LIMIT")
+            && page.contains("KEY")
+            && page.contains("api.example.com")
+            && !page.contains("hidden-value")
+    );
     let settings = console.get("workers/scripts/checker/settings").await.result();
-    assert_eq!((&settings["egress"], &settings["isolation"], &settings["limits"]["cpu_ms"]), (&json!(["api.example.com"]), &json!("request"), &json!(20)));
+    assert_eq!(
+        (&settings["egress"], &settings["isolation"], &settings["limits"]["cpu_ms"]),
+        (&json!(["api.example.com"]), &json!("request"), &json!(20))
+    );
     assert_eq!(settings["bindings"].as_array().unwrap().len(), 3);
-    let preview = browser.send(&format!("{worker}/preview"), &[("partial", "1"), ("event", "fetch"), ("url", "https://x.example/"), ("module", "worker.ts"), ("source", &changed)]).await;
+    let preview = browser
+        .send(
+            &format!("{worker}/preview"),
+            &[
+                ("partial", "1"),
+                ("event", "fetch"),
+                ("url", "https://x.example/"),
+                ("module", "worker.ts"),
+                ("source", &changed),
+            ],
+        )
+        .await;
     assert!(preview.status == StatusCode::OK && text(&preview).contains("It answered."), "{}", text(&preview));
     browser.submit(&format!("{worker}/variables/delete"), &[("name", "LIMIT")]).await;
     browser.submit(&format!("{worker}/secrets/delete"), &[("name", "KEY")]).await;
@@ -367,18 +509,33 @@ async fn sign_in_tells_nothing_and_leads_back_to_the_page_that_was_wanted() {
     let wanted = console.send(Request::builder().uri("/rules/test?url=x").body(Body::empty()).unwrap()).await;
     assert_eq!(location(&wanted), "/sign-in?next=%2Frules%2Ftest%3Furl%3Dx");
     let attempt = |email: &'static str, password: &'static str, next: &'static str| {
-        console.send(post("/sign-in", &[("email", email), ("password", password), ("next", next)], &[("origin", ORIGIN)]))
+        console.send(post(
+            "/sign-in",
+            &[("email", email), ("password", password), ("next", next)],
+            &[("origin", ORIGIN)],
+        ))
     };
     let wrong = attempt("ada@example.com", "not the password", "/rules").await;
     let unknown = attempt("bob@example.com", "not the password", "/rules").await;
     assert_eq!((wrong.status, unknown.status), (StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED));
-    assert!(text(&wrong).contains("the address or the password is wrong") && text(&unknown).contains("the address or the password is wrong"));
+    assert!(
+        text(&wrong).contains("the address or the password is wrong")
+            && text(&unknown).contains("the address or the password is wrong")
+    );
     assert!(!wrong.headers.contains_key(header::SET_COOKIE));
-    for (next, leads) in [("/rules/test?url=x", "/rules/test?url=x"), ("//evil.example", "/"), ("https://evil.example/", "/")] {
+    for (next, leads) in
+        [("/rules/test?url=x", "/rules/test?url=x"), ("//evil.example", "/"), ("https://evil.example/", "/")]
+    {
         let right = attempt("ada@example.com", PASSWORD, next).await;
         assert_eq!((right.status, location(&right)), (StatusCode::SEE_OTHER, leads));
     }
-    let foreign = console.send(post("/sign-in", &[("email", "ada@example.com"), ("password", PASSWORD)], &[("origin", "https://evil.example")])).await;
+    let foreign = console
+        .send(post(
+            "/sign-in",
+            &[("email", "ada@example.com"), ("password", PASSWORD)],
+            &[("origin", "https://evil.example")],
+        ))
+        .await;
     assert_eq!(foreign.status, StatusCode::FORBIDDEN);
     let right = attempt("ada@example.com", PASSWORD, "").await;
     let browser = Browser::with(&console, &right).await;
@@ -391,14 +548,17 @@ async fn sign_in_tells_nothing_and_leads_back_to_the_page_that_was_wanted() {
 async fn assets_are_kept_for_ever_under_the_name_of_their_content() {
     let console = Console::new().await;
     let page = text(&console.send(Request::builder().uri("/sign-in").body(Body::empty()).unwrap()).await);
-    for (before, media_type) in [("href=\"/assets/", "text/css; charset=utf-8"), ("src=\"/assets/", "text/javascript; charset=utf-8")] {
+    for (before, media_type) in
+        [("href=\"/assets/", "text/css; charset=utf-8"), ("src=\"/assets/", "text/javascript; charset=utf-8")]
+    {
         let name = page.split(before).nth(1).unwrap().split('"').next().unwrap();
         let asset = console.send(Request::builder().uri(format!("/assets/{name}")).body(Body::empty()).unwrap()).await;
         assert_eq!(asset.status, StatusCode::OK);
         assert_eq!(asset.headers[header::CONTENT_TYPE], media_type);
         assert!(asset.headers[header::CACHE_CONTROL].to_str().unwrap().contains("immutable"));
     }
-    let gone = console.send(Request::builder().uri("/assets/console.0000000000000000.css").body(Body::empty()).unwrap()).await;
+    let gone =
+        console.send(Request::builder().uri("/assets/console.0000000000000000.css").body(Body::empty()).unwrap()).await;
     assert_eq!(gone.status, StatusCode::NOT_FOUND);
 }
 
@@ -419,9 +579,12 @@ async fn the_theme_is_kept_in_a_cookie() {
 async fn an_administrator_sees_only_what_they_may() {
     let console = Console::new().await;
     let chief = Browser::set_up(&console).await;
-    let fields = [("email", "rita@example.com"), ("new_administrator_password", PASSWORD), ("permission", "gateway:read")];
+    let fields =
+        [("email", "rita@example.com"), ("new_administrator_password", PASSWORD), ("permission", "gateway:read")];
     chief.submit("/settings/account", &fields).await;
-    let signed = console.send(post("/sign-in", &[("email", "rita@example.com"), ("password", PASSWORD)], &[("origin", ORIGIN)])).await;
+    let signed = console
+        .send(post("/sign-in", &[("email", "rita@example.com"), ("password", PASSWORD)], &[("origin", ORIGIN)]))
+        .await;
     let set = signed.headers[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
     let reader = Browser { console: &console, cookie: set, csrf: String::new() };
     let page = reader.page("/rules").await;

@@ -35,7 +35,9 @@ pub(in crate::pages) async fn check(submission: Submission) -> Page {
 }
 
 fn about<'a>(problems: &'a [Problem], member: &str) -> Vec<&'a str> {
-    let of = problems.iter().filter(|problem| problem.pointer.as_deref().and_then(|pointer| pointer.strip_prefix('/')) == Some(member));
+    let of = problems
+        .iter()
+        .filter(|problem| problem.pointer.as_deref().and_then(|pointer| pointer.strip_prefix('/')) == Some(member));
     of.map(|problem| problem.message.as_str()).collect()
 }
 

@@ -71,7 +71,9 @@ pub(super) fn build(fields: &Fields, stored: &Map<String, Value>) -> Draft {
         text => match serde_json::from_str(text) {
             Ok(Value::Object(members)) => members,
             _ => {
-                let message = "the other settings are not a JSON object; write { \"member\": value } or leave them empty".to_owned();
+                let message =
+                    "the other settings are not a JSON object; write { \"member\": value } or leave them empty"
+                        .to_owned();
                 problems.push(Problem { message, pointer: Some("/rule_settings/other".to_owned()) });
                 Map::new()
             }
@@ -104,7 +106,11 @@ fn action_settings(
         "redirect" => {
             let mut redirect = Map::new();
             set(&mut redirect, "target_uri", Some(Value::from(fields.get("redirect_target"))));
-            set(&mut redirect, "preserve_path_and_query", fields.ticked("redirect_preserve").then_some(Value::Bool(true)));
+            set(
+                &mut redirect,
+                "preserve_path_and_query",
+                fields.ticked("redirect_preserve").then_some(Value::Bool(true)),
+            );
             set(&mut redirect, "include_context", fields.ticked("redirect_context").then_some(Value::Bool(true)));
             settings.insert("redirect".to_owned(), Value::Object(redirect));
         }
@@ -118,7 +124,8 @@ fn action_settings(
             settings.insert("managed".to_owned(), managed);
         }
         "quarantine" => {
-            let types: Vec<&str> = fields.get("quarantine_types").split([' ', ',', '\n']).filter(|word| !word.is_empty()).collect();
+            let types: Vec<&str> =
+                fields.get("quarantine_types").split([' ', ',', '\n']).filter(|word| !word.is_empty()).collect();
             settings.insert("quarantine".to_owned(), json!({"file_types": types}));
         }
         _ => {}
@@ -128,7 +135,10 @@ fn action_settings(
 fn block(fields: &Fields, settings: &mut Map<String, Value>) {
     set(settings, "block_reason", fields.text("block_reason").map(Value::from));
     if let Some(target) = fields.text("block_target") {
-        settings.insert("block_page".to_owned(), json!({"target_uri": target, "include_context": fields.ticked("block_context")}));
+        settings.insert(
+            "block_page".to_owned(),
+            json!({"target_uri": target, "include_context": fields.ticked("block_context")}),
+        );
     }
     if fields.ticked("notify") {
         let mut notice = Map::new();
@@ -167,7 +177,8 @@ fn worker(fields: &Fields) -> Value {
         set(&mut worker, member, fields.number(&format!("worker_{member}")));
     }
     set(&mut worker, "on_error", fields.text("worker_on_error").map(Value::from));
-    let key: Vec<&str> = fields.get("worker_cache_key").split([' ', ',', '\n']).filter(|name| !name.is_empty()).collect();
+    let key: Vec<&str> =
+        fields.get("worker_cache_key").split([' ', ',', '\n']).filter(|name| !name.is_empty()).collect();
     let ttl = fields.number("worker_cache_ttl");
     if !key.is_empty() || ttl.is_some() {
         worker.insert("cache".to_owned(), json!({"key": key, "ttl_s": ttl.unwrap_or(Value::from(60))}));
@@ -184,16 +195,22 @@ fn managed(fields: &Fields, stored: &Map<String, Value>) -> Value {
     use ::worker::templates::ParameterKind;
     let name = fields.get("template");
     let mut parameters = Map::new();
-    let known = stored.get("rule_settings").and_then(|settings| settings.pointer("/managed/parameters"));
-    for parameter in ::worker::templates::find(name).map(|template| template.parameters.as_slice()).unwrap_or_default() {
+    let known = stored.get("rule_settings").and_then(|settings| settings.get("managed"));
+    let known = known.filter(|managed| managed["template"] == name).and_then(|managed| managed.get("parameters"));
+    for parameter in ::worker::templates::find(name).map(|template| template.parameters.as_slice()).unwrap_or_default()
+    {
         let field = parameter_field(name, &parameter.name);
         let value = match parameter.kind {
             ParameterKind::Text | ParameterKind::Url => fields.text(&field).map(Value::from),
             ParameterKind::Number => fields.number(&field),
             ParameterKind::Boolean => Some(Value::Bool(fields.ticked(&field))),
-            ParameterKind::List => Some(fields.lines(&field)).filter(|lines| !lines.is_empty()).map(|lines| json!(lines)),
+            ParameterKind::List => {
+                Some(fields.lines(&field)).filter(|lines| !lines.is_empty()).map(|lines| json!(lines))
+            }
             // A secret is never sent back to the form, so an empty field means the one that stands.
-            ParameterKind::Secret => fields.text(&field).map(Value::from).or_else(|| known?.get(&parameter.name).cloned()),
+            ParameterKind::Secret => {
+                fields.text(&field).map(Value::from).or_else(|| known?.get(&parameter.name).cloned())
+            }
         };
         set(&mut parameters, &parameter.name, value);
     }
@@ -205,7 +222,8 @@ fn managed(fields: &Fields, stored: &Map<String, Value>) -> Value {
 fn unfit(managed: &Value) -> Option<Problem> {
     use ::worker::templates::ParameterError;
     let template = ::worker::templates::find(managed.get("template")?.as_str()?)?;
-    let error = template.configure(managed.get("parameters")?.as_object()?).err()?;
+    let given = crate::operations::managed::with_stand_ins(template, managed.get("parameters")?.as_object()?);
+    let error = template.configure(&given).err()?;
     let (ParameterError::Missing(name) | ParameterError::Unknown(name) | ParameterError::Type { name, .. }) = &error;
     Some(Problem { message: error.to_string(), pointer: Some(format!("/rule_settings/managed/parameters/{name}")) })
 }
@@ -297,10 +315,12 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_not_typed_again_stays() {
-        let stored = object(json!({"rule_settings": {"managed": {"template": "risk-api", "parameters": {"token": "s"}}}}));
+        let stored =
+            object(json!({"rule_settings": {"managed": {"template": "risk-api", "parameters": {"token": {"secret": true}}}}}));
         let form = "name=a&action=managed&template=risk-api&p.risk-api.url=https%3A%2F%2Frisk.example%2F";
         let draft = build(&Fields::parse(form.as_bytes()), &stored);
-        assert_eq!(draft.document["rule_settings"]["managed"]["parameters"]["token"], "s");
+        assert_eq!(draft.document["rule_settings"]["managed"]["parameters"]["token"], json!({"secret": true}));
+        assert!(draft.problems.is_empty());
         let again = build(&Fields::parse(format!("{form}&p.risk-api.token=t").as_bytes()), &stored);
         assert_eq!(again.document["rule_settings"]["managed"]["parameters"]["token"], "t");
     }
@@ -308,7 +328,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_or_does_not_fit_is_pointed_at() {
         for (form, expected) in [
-            ("action=allow&set_headers=nonsense&settings_json=%5B", vec!["/rule_settings/other", "/rule_settings/set_headers"]),
+            (
+                "action=allow&set_headers=nonsense&settings_json=%5B",
+                vec!["/rule_settings/other", "/rule_settings/set_headers"],
+            ),
             ("action=managed&template=risk-api", vec!["/rule_settings/managed/parameters/url"]),
             ("action=managed&template=risk-api&p.risk-api.url=here", vec!["/rule_settings/managed/parameters/url"]),
             ("action=managed&template=risk-api&p.risk-api.url=https%3A%2F%2Fx.example%2F", vec![]),

@@ -24,9 +24,17 @@ pub(super) const ACTIONS: [(&str, &str, &str); 10] = [
     ("worker", "Worker", "Asks a Worker of yours, which answers, changes or declines."),
     ("managed", "Managed", "Asks a Worker that ships with Portunus."),
     ("redirect", "Redirect", "Sends the browser elsewhere."),
-    ("off", "Do not inspect", "Passes the connection through without decryption; only host, address and person are known."),
+    (
+        "off",
+        "Do not inspect",
+        "Passes the connection through without decryption; only host, address and person are known.",
+    ),
     ("noscan", "Do not scan", "Exempts from scanning of bodies; the search goes on."),
-    ("quarantine", "Quarantine", "Holds files until they were examined; this version answers with a page that says so."),
+    (
+        "quarantine",
+        "Quarantine",
+        "Holds files until they were examined; this version answers with a page that says so.",
+    ),
     ("isolate", "Isolate", "Opens the page in a remote browser; this version answers with a page that says so."),
     ("noisolate", "Do not isolate", "Exempts from isolation; the search goes on."),
 ];
@@ -93,9 +101,15 @@ pub(super) fn refuse(draft: &Draft) -> Option<Failure> {
     (!draft.problems.is_empty()).then(|| Failure::invalid_many(draft.problems.clone()))
 }
 
-async fn form(visitor: &Visitor, rule: Option<RuleId>, document: &Map<String, Value>, problems: Problems<'_>) -> Markup {
+async fn form(
+    visitor: &Visitor,
+    rule: Option<RuleId>,
+    document: &Map<String, Value>,
+    problems: Problems<'_>,
+) -> Markup {
     // Someone who may not look at Workers still sees the name a rule calls.
-    let workers: Vec<String> = scripts::list(&visitor.cx).await.map(|all| all.into_iter().map(|one| one.id).collect()).unwrap_or_default();
+    let workers: Vec<String> =
+        scripts::list(&visitor.cx).await.map(|all| all.into_iter().map(|one| one.id).collect()).unwrap_or_default();
     let action = rule.map_or_else(|| "/rules".to_owned(), |rule| format!("/rules/{rule}"));
     let name = if rule.is_some() { text(document, "name") } else { "New rule" };
     let may_write = visitor.may(store::Permission::GatewayWrite);
@@ -202,6 +216,7 @@ fn life(document: &Map<String, Value>, problems: Problems<'_>) -> Markup {
 
 /// The problems of a check, as problems of a form.
 pub(super) fn as_problems(errors: &[policy::SpecError]) -> Vec<Problem> {
-    let problem = |error: &policy::SpecError| Problem { message: error.message.clone(), pointer: Some(error.pointer.clone()) };
+    let problem =
+        |error: &policy::SpecError| Problem { message: error.message.clone(), pointer: Some(error.pointer.clone()) };
     errors.iter().map(problem).collect()
 }

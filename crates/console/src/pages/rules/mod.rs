@@ -65,7 +65,13 @@ pub(super) fn hook_of(rule: &Map<String, Value>) -> &str {
     first.and_then(Value::as_str).unwrap_or("http")
 }
 
-fn row(visitor: &Visitor, rule: &Map<String, Value>, (index, of): (usize, usize), may_write: bool, lists: &[ListView]) -> Markup {
+fn row(
+    visitor: &Visitor,
+    rule: &Map<String, Value>,
+    (index, of): (usize, usize),
+    may_write: bool,
+    lists: &[ListView],
+) -> Markup {
     let path = format!("/rules/{}", text(rule, "id"));
     let enabled = rule.get("enabled").and_then(Value::as_bool).unwrap_or(true);
     let precedence = rule.get("precedence").map(super::record::shown).unwrap_or_default();
@@ -112,7 +118,8 @@ fn target(rule: &Map<String, Value>) -> Markup {
 
 fn conditions(rule: &Map<String, Value>, lists: &[ListView]) -> Markup {
     let parts = [("traffic", ""), ("identity", "identity"), ("device_posture", "device")];
-    let used: Vec<_> = lists.iter().filter(|list| parts.iter().any(|(member, _)| text(rule, member).contains(&list.id))).collect();
+    let used: Vec<_> =
+        lists.iter().filter(|list| parts.iter().any(|(member, _)| text(rule, member).contains(&list.id))).collect();
     let written: Vec<_> = parts.iter().filter(|(member, _)| !text(rule, member).trim().is_empty()).collect();
     html! {
         @if written.is_empty() { span.muted { "always" } }
@@ -172,7 +179,14 @@ pub(super) async fn confirm_delete(visitor: Visitor, Path(rule): Path<String>) -
         p { "To keep it and take it out of force, disable it." }
     };
     let path = format!("/rules/{rule}");
-    Ok(confirm(&visitor, Place::Rules, "Delete this rule?", &text, (&format!("{path}/delete"), "Delete the rule"), &path))
+    Ok(confirm(
+        &visitor,
+        Place::Rules,
+        "Delete this rule?",
+        &text,
+        (&format!("{path}/delete"), "Delete the rule"),
+        &path,
+    ))
 }
 
 /// Serves `POST /rules/{id}/delete`.

@@ -84,7 +84,12 @@ fn redirect(settings: &Settings<'_>, problems: Problems<'_>) -> Markup {
 }
 
 fn allow(settings: &Settings<'_>, problems: Problems<'_>) -> Markup {
-    let untrusted = [("", "As the account does"), ("error", "Show a page that explains"), ("block", "Block"), ("pass_through", "Pass through")];
+    let untrusted = [
+        ("", "As the account does"),
+        ("error", "Show a page that explains"),
+        ("block", "Block"),
+        ("pass_through", "Pass through"),
+    ];
     html! {
         (Control::new("set_headers", "Set request headers").hint("One a line, Name: value. Variables such as @{identity.email} are filled in.").mono().problems(problems.at("/rule_settings/set_headers")).area(2, &settings.headers("/set_headers")))
         (Control::new("add_headers", "Add request headers").mono().problems(problems.at("/rule_settings/add_headers")).area(2, &settings.headers("/add_headers")))
@@ -99,10 +104,19 @@ fn worker(settings: &Settings<'_>, workers: &[String], problems: Problems<'_>) -
     if !names.contains(&chosen.as_str()) {
         names.insert(0, &chosen);
     }
-    let options: Vec<(&str, &str)> = names.into_iter().map(|name| (name, if name.is_empty() { "Choose…" } else { name })).collect();
-    let on_error = [("", "Block (default)"), ("block", "Block"), ("continue", "Go on with the rules after it"), ("allow", "Allow")];
+    let options: Vec<(&str, &str)> =
+        names.into_iter().map(|name| (name, if name.is_empty() { "Choose…" } else { name })).collect();
+    let on_error = [
+        ("", "Block (default)"),
+        ("block", "Block"),
+        ("continue", "Go on with the rules after it"),
+        ("allow", "Allow"),
+    ];
     let number = |name: &'static str, label: &'static str, placeholder: &'static str, pointer: &str| {
-        Control::new(name, label).placeholder(placeholder).problems(problems.at(&format!("/rule_settings{pointer}"))).input("text", &settings.text(pointer))
+        Control::new(name, label)
+            .placeholder(placeholder)
+            .problems(problems.at(&format!("/rule_settings{pointer}")))
+            .input("text", &settings.text(pointer))
     };
     html! {
         div.row {
@@ -147,7 +161,13 @@ fn parameters(template: &Template, settings: &Settings<'_>, chosen: bool, proble
     }
 }
 
-fn parameter(template: &Template, one: &Parameter, settings: &Settings<'_>, chosen: bool, problems: Problems<'_>) -> Markup {
+fn parameter(
+    template: &Template,
+    one: &Parameter,
+    settings: &Settings<'_>,
+    chosen: bool,
+    problems: Problems<'_>,
+) -> Markup {
     let pointer = format!("/managed/parameters/{}", one.name);
     let stored = chosen.then(|| settings.0?.pointer(&pointer)).flatten();
     let value = stored.or(one.default.as_ref());

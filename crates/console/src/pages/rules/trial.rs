@@ -23,8 +23,15 @@ use crate::pages::frame::{self, Place, refused_form, title};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, record};
 
-const METHODS: [(&str, &str); 7] =
-    [("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE"), ("HEAD", "HEAD"), ("OPTIONS", "OPTIONS")];
+const METHODS: [(&str, &str); 7] = [
+    ("GET", "GET"),
+    ("POST", "POST"),
+    ("PUT", "PUT"),
+    ("PATCH", "PATCH"),
+    ("DELETE", "DELETE"),
+    ("HEAD", "HEAD"),
+    ("OPTIONS", "OPTIONS"),
+];
 
 /// Serves `GET /rules/test`.
 pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
@@ -141,7 +148,9 @@ async fn facts(visitor: &Visitor, fields: &Fields) -> Result<Value, Failure> {
     });
     let mut headers: Map<String, Value> = Map::new();
     for line in fields.lines("headers") {
-        let (name, value) = line.split_once(':').ok_or_else(|| Failure::invalid("/headers", format!("\"{line}\" is not a header; write Name: value")))?;
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| Failure::invalid("/headers", format!("\"{line}\" is not a header; write Name: value")))?;
         if let Value::Array(values) = headers.entry(name.trim().to_ascii_lowercase()).or_insert_with(|| json!([])) {
             values.push(Value::from(value.trim()));
         }
@@ -172,11 +181,18 @@ async fn facts(visitor: &Visitor, fields: &Fields) -> Result<Value, Failure> {
     Ok(facts)
 }
 
-async fn evaluate(visitor: &Visitor, fields: &Fields, draft: Option<Value>) -> Result<(Evaluation, Vec<String>), Failure> {
+async fn evaluate(
+    visitor: &Visitor,
+    fields: &Fields,
+    draft: Option<Value>,
+) -> Result<(Evaluation, Vec<String>), Failure> {
     let cx = &visitor.cx;
     let facts = facts(visitor, fields).await?;
     let facts = FactsDocument::parse(Hook::Http, &facts).map_err(|errors| {
-        let problem = |error: &policy::SpecError| Problem { message: error.message.clone(), pointer: Some(format!("/facts{}", error.pointer)) };
+        let problem = |error: &policy::SpecError| Problem {
+            message: error.message.clone(),
+            pointer: Some(format!("/facts{}", error.pointer)),
+        };
         Failure::invalid_many(errors.iter().map(problem).collect())
     })?;
     let (mut compiled, mut broken) = (Vec::new(), Vec::new());

@@ -8,7 +8,9 @@ use types::{Secret, UserId};
 
 use super::{head, permission_boxes};
 use crate::failure::Failure;
-use crate::operations::administrators::{self, AdministratorPatch, AdministratorView, NewAdministrator, PasswordChange};
+use crate::operations::administrators::{
+    self, AdministratorPatch, AdministratorView, NewAdministrator, PasswordChange,
+};
 use crate::pages::control::{Control, Problems, button, csrf};
 use crate::pages::fields::Fields;
 use crate::pages::frame::{self, Place, confirm, refused_form};
@@ -140,7 +142,14 @@ pub(in crate::pages) async fn confirm_delete(visitor: Visitor, Path(administrato
     let one = all.iter().find(|one| one.id == named).ok_or_else(|| Failure::not_found("administrator"))?;
     let text = html! { p { strong { (one.email) } " is signed out and cannot sign in again. What they did stays in the audit log." } };
     let action = format!("/settings/account/{administrator}/delete");
-    Ok(confirm(&visitor, Place::Settings, "Delete this administrator?", &text, (&action, "Delete the administrator"), "/settings/account"))
+    Ok(confirm(
+        &visitor,
+        Place::Settings,
+        "Delete this administrator?",
+        &text,
+        (&action, "Delete the administrator"),
+        "/settings/account",
+    ))
 }
 
 /// Serves `POST /settings/account/{id}/delete`.

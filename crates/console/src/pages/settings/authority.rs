@@ -60,7 +60,9 @@ const fn status(one: &CertificateView) -> &'static str {
 
 fn card(visitor: &Visitor, one: &CertificateView, may_write: bool) -> Markup {
     let path = format!("/settings/authority/{}", one.id);
-    let act = |name: &str, text: &str, class: &str| button(&format!("{path}/{name}"), &visitor.csrf, class, &html! { (text) }, &[]);
+    let act = |name: &str, text: &str, class: &str| {
+        button(&format!("{path}/{name}"), &visitor.csrf, class, &html! { (text) }, &[])
+    };
     html! {
         section.card {
             div.bar {
@@ -85,15 +87,39 @@ fn card(visitor: &Visitor, one: &CertificateView, may_write: bool) -> Markup {
 fn instructions(certificate: &str, proxy: &str) -> Markup {
     let file = "portunus-ca.pem";
     let ways: [(&str, String); 9] = [
-        ("Debian, Ubuntu", format!("sudo cp {file} /usr/local/share/ca-certificates/portunus.crt && sudo update-ca-certificates")),
+        (
+            "Debian, Ubuntu",
+            format!("sudo cp {file} /usr/local/share/ca-certificates/portunus.crt && sudo update-ca-certificates"),
+        ),
         ("Fedora, RHEL", format!("sudo cp {file} /etc/pki/ca-trust/source/anchors/ && sudo update-ca-trust")),
-        ("macOS", format!("sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {file}")),
+        (
+            "macOS",
+            format!("sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {file}"),
+        ),
         ("Windows (as administrator)", format!("certutil -addstore -f Root {file}")),
         ("curl", format!("curl --cacert {file} -x {proxy} --proxy-user EMAIL:TOKEN https://example.com/")),
-        ("git", format!("git config --global http.sslCAInfo {file}\ngit config --global http.proxy {}", with_credentials(proxy))),
-        ("npm", format!("npm config set cafile {file}\nnpm config set proxy {0} && npm config set https-proxy {0}", with_credentials(proxy))),
-        ("pip, requests", format!("export REQUESTS_CA_BUNDLE={file} PIP_CERT={file} HTTPS_PROXY={}", with_credentials(proxy))),
-        ("Node.js", format!("export NODE_EXTRA_CA_CERTS={file} HTTPS_PROXY={} NODE_USE_ENV_PROXY=1", with_credentials(proxy))),
+        (
+            "git",
+            format!(
+                "git config --global http.sslCAInfo {file}\ngit config --global http.proxy {}",
+                with_credentials(proxy)
+            ),
+        ),
+        (
+            "npm",
+            format!(
+                "npm config set cafile {file}\nnpm config set proxy {0} && npm config set https-proxy {0}",
+                with_credentials(proxy)
+            ),
+        ),
+        (
+            "pip, requests",
+            format!("export REQUESTS_CA_BUNDLE={file} PIP_CERT={file} HTTPS_PROXY={}", with_credentials(proxy)),
+        ),
+        (
+            "Node.js",
+            format!("export NODE_EXTRA_CA_CERTS={file} HTTPS_PROXY={} NODE_USE_ENV_PROXY=1", with_credentials(proxy)),
+        ),
     ];
     html! {
         section {
@@ -117,7 +143,11 @@ pub(in crate::pages) async fn download(visitor: Visitor, Path(certificate): Path
     let certificate: CertificateId = id(&certificate, "certificate")?;
     let one = certificates::get(&visitor.cx, certificate).await?;
     if visitor.query.get("as") != "der" {
-        return Ok(file("application/x-pem-file", "attachment; filename=\"portunus-ca.pem\"", one.certificate.into_bytes()));
+        return Ok(file(
+            "application/x-pem-file",
+            "attachment; filename=\"portunus-ca.pem\"",
+            one.certificate.into_bytes(),
+        ));
     }
     let base64: String = one.certificate.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
     let der = base64::engine::general_purpose::STANDARD.decode(base64);
@@ -138,7 +168,9 @@ pub(in crate::pages) async fn create(submission: Submission) -> Page {
     let Submission { visitor, fields } = submission;
     let days = match fields.get("days") {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| Failure::invalid("/validity_period_days", "must be a number of days")),
+        text => {
+            text.parse().map(Some).map_err(|_| Failure::invalid("/validity_period_days", "must be a number of days"))
+        }
     };
     let made = match days {
         Ok(validity_period_days) => certificates::create(&visitor.cx, NewAuthority { validity_period_days }).await,

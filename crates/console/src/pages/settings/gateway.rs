@@ -20,7 +20,12 @@ use crate::pages::visitor::{Submission, Visitor};
 /// Switches of the configuration: field, label, hint.
 const SWITCHES: [(&str, &str, &str, &str); 4] = [
     ("tls_decrypt", "/tls_decrypt/enabled", "Inspect TLS", "Without it rules see host, address and person only."),
-    ("email_matching", "/extended_email_matching/enabled", "Match variants of e-mail addresses", "ann+x@example.com counts as ann@example.com for every action."),
+    (
+        "email_matching",
+        "/extended_email_matching/enabled",
+        "Match variants of e-mail addresses",
+        "ann+x@example.com counts as ann@example.com for every action.",
+    ),
     ("fips", "/fips/tls", "Only FIPS cipher suites", "Fewer origins and clients can be reached."),
     ("activity_log", "/activity_log/enabled", "Record activity", "What the logging settings below choose."),
 ];
@@ -149,7 +154,12 @@ pub(in crate::pages) async fn save(submission: Submission) -> Page {
     }
 }
 
-async fn keep(visitor: &Visitor, settings: &Value, before: &LoggingSettings, wanted: &LoggingSettings) -> Result<(), Failure> {
+async fn keep(
+    visitor: &Visitor,
+    settings: &Value,
+    before: &LoggingSettings,
+    wanted: &LoggingSettings,
+) -> Result<(), Failure> {
     configuration::merge(&visitor.cx, json!({"settings": settings})).await?;
     if wanted != before {
         logging::replace(&visitor.cx, wanted.clone()).await?;

@@ -36,7 +36,13 @@ struct Lines {
 impl Lines {
     fn of(settings: &NetworkSettings) -> Self {
         let hosts: Vec<_> = settings.hosts.iter().map(|(name, target)| format!("{name} {target}")).collect();
-        let entry = |entry: &BypassEntry| if entry.reason.is_empty() { entry.pattern.clone() } else { format!("{} # {}", entry.pattern, entry.reason) };
+        let entry = |entry: &BypassEntry| {
+            if entry.reason.is_empty() {
+                entry.pattern.clone()
+            } else {
+                format!("{} # {}", entry.pattern, entry.reason)
+            }
+        };
         Self {
             hosts: hosts.join("\n"),
             allow: settings.allow.join("\n"),
@@ -48,12 +54,22 @@ impl Lines {
 
     fn typed(fields: &Fields) -> Self {
         let text = |name: &str| fields.raw(name).to_owned();
-        Self { hosts: text("hosts"), allow: text("allow"), roots: text("roots"), own_list: fields.ticked("own_list"), bypass: text("bypass") }
+        Self {
+            hosts: text("hosts"),
+            allow: text("allow"),
+            roots: text("roots"),
+            own_list: fields.ticked("own_list"),
+            bypass: text("bypass"),
+        }
     }
 }
 
 async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Result<Markup, Failure> {
-    let lines = if fields.find("hosts").is_some() { Lines::typed(fields) } else { Lines::of(&network::get(&visitor.cx).await?) };
+    let lines = if fields.find("hosts").is_some() {
+        Lines::typed(fields)
+    } else {
+        Lines::of(&network::get(&visitor.cx).await?)
+    };
     let may_write = visitor.may(store::Permission::GatewayWrite);
     Ok(html! {
         (head("network"))
@@ -78,7 +94,12 @@ async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Res
     })
 }
 
-async fn endpoints(visitor: &Visitor, fields: &Fields, problems: Problems<'_>, may_write: bool) -> Result<Markup, Failure> {
+async fn endpoints(
+    visitor: &Visitor,
+    fields: &Fields,
+    problems: Problems<'_>,
+    may_write: bool,
+) -> Result<Markup, Failure> {
     let all = proxy_endpoints::list(&visitor.cx).await?;
     Ok(html! {
         section {
@@ -122,12 +143,16 @@ fn certificates(text: &str) -> Vec<String> {
 fn read(fields: &Fields) -> Result<NetworkSettings, Failure> {
     let mut hosts = BTreeMap::new();
     for line in fields.lines("hosts") {
-        let (name, target) = line.split_once(char::is_whitespace).ok_or_else(|| Failure::invalid("/hosts", format!("\"{line}\" needs a name and an address")))?;
+        let (name, target) = line
+            .split_once(char::is_whitespace)
+            .ok_or_else(|| Failure::invalid("/hosts", format!("\"{line}\" needs a name and an address")))?;
         hosts.insert(name.to_owned(), target.trim().to_owned());
     }
     let bypass = fields.ticked("own_list").then(|| {
         let entry = |line: String| match line.split_once('#') {
-            Some((pattern, reason)) => BypassEntry { pattern: pattern.trim().to_owned(), reason: reason.trim().to_owned() },
+            Some((pattern, reason)) => {
+                BypassEntry { pattern: pattern.trim().to_owned(), reason: reason.trim().to_owned() }
+            }
             None => BypassEntry { pattern: line, reason: String::new() },
         };
         fields.lines("bypass").into_iter().map(entry).collect()
@@ -159,7 +184,9 @@ pub(in crate::pages) async fn create_endpoint(submission: Submission) -> Page {
     let by_name = fields.get("kind") == "identity";
     let kind = if by_name { store::ProxyEndpointKind::Identity } else { store::ProxyEndpointKind::Ip };
     let ips = (!by_name).then(|| fields.lines("ips"));
-    match proxy_endpoints::create(&visitor.cx, NewProxyEndpoint { name: fields.get("name").to_owned(), kind, ips }).await {
+    match proxy_endpoints::create(&visitor.cx, NewProxyEndpoint { name: fields.get("name").to_owned(), kind, ips })
+        .await
+    {
         Ok(_) => go("/settings/network?note=created"),
         Err(failure) => refuse(&visitor, &fields, &failure).await,
     }
@@ -170,7 +197,14 @@ pub(in crate::pages) async fn confirm_delete(visitor: Visitor, Path(endpoint): P
     let endpoint = proxy_endpoints::get(&visitor.cx, id(&endpoint, "proxy endpoint")?).await?;
     let text = html! { p { "Whoever uses the proxy through " strong { (endpoint.name) } " alone is shut out." } };
     let action = format!("/settings/network/endpoints/{}/delete", endpoint.id);
-    Ok(confirm(&visitor, Place::Settings, "Delete this endpoint?", &text, (&action, "Delete the endpoint"), "/settings/network"))
+    Ok(confirm(
+        &visitor,
+        Place::Settings,
+        "Delete this endpoint?",
+        &text,
+        (&action, "Delete the endpoint"),
+        "/settings/network",
+    ))
 }
 
 /// Serves `POST /settings/network/endpoints/{id}/delete`.

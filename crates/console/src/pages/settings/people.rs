@@ -192,7 +192,9 @@ pub(in crate::pages) async fn issue_token(Path(person): Path<String>, submission
     let Submission { visitor, fields } = submission;
     let person: UserId = id(&person, "person")?;
     let stored = people::get(&visitor.cx, person).await?;
-    let expires_on = fields.text("expires_on").map(|text| if text.matches(':').count() == 1 { format!("{text}:00Z") } else { format!("{text}Z") });
+    let expires_on = fields
+        .text("expires_on")
+        .map(|text| if text.matches(':').count() == 1 { format!("{text}:00Z") } else { format!("{text}Z") });
     let new = NewProxyToken { name: fields.get("token_name").to_owned(), expires_on };
     match people::issue_token(&visitor.cx, person, new).await {
         Ok(token) => {
@@ -218,7 +220,14 @@ pub(in crate::pages) async fn confirm_delete(visitor: Visitor, Path(person): Pat
     let person = people::get(&visitor.cx, id(&person, "person")?).await?;
     let path = format!("/settings/people/{}", person.id);
     let text = html! { p { strong { (person.email) } " and their proxy tokens go; what was recorded about them stays. To keep them and shut them out, disable them." } };
-    Ok(confirm(&visitor, Place::Settings, "Delete this person?", &text, (&format!("{path}/delete"), "Delete the person"), &path))
+    Ok(confirm(
+        &visitor,
+        Place::Settings,
+        "Delete this person?",
+        &text,
+        (&format!("{path}/delete"), "Delete the person"),
+        &path,
+    ))
 }
 
 /// Serves `POST /settings/people/{id}/delete`.

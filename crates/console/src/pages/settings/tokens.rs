@@ -20,7 +20,12 @@ pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
     Ok(frame::page(&visitor, Place::Settings, "API tokens", &body))
 }
 
-async fn draw(visitor: &Visitor, fields: &Fields, made: Option<&TokenView>, problems: Problems<'_>) -> Result<Markup, Failure> {
+async fn draw(
+    visitor: &Visitor,
+    fields: &Fields,
+    made: Option<&TokenView>,
+    problems: Problems<'_>,
+) -> Result<Markup, Failure> {
     let all = tokens::list(&visitor.cx).await?;
     let addresses = &visitor.cx.app.deps.addresses;
     let advice = html! { p { "The API is at " code { (addresses.api_url) } ", the account is " code { (visitor.cx.account) } "." } };
@@ -68,7 +73,9 @@ fn row(visitor: &Visitor, token: &TokenView) -> Markup {
 /// Serves `POST /settings/tokens`; the answer shows the token.
 pub(in crate::pages) async fn create(submission: Submission) -> Page {
     let Submission { visitor, fields } = submission;
-    let expires_on = fields.text("expires_on").map(|text| if text.matches(':').count() == 1 { format!("{text}:00Z") } else { format!("{text}Z") });
+    let expires_on = fields
+        .text("expires_on")
+        .map(|text| if text.matches(':').count() == 1 { format!("{text}:00Z") } else { format!("{text}Z") });
     let body = TokenBody {
         name: fields.get("name").to_owned(),
         policies: Vec::new(),
@@ -95,7 +102,14 @@ pub(in crate::pages) async fn confirm_revoke(visitor: Visitor, Path(token): Path
     let token = tokens::get(&visitor.cx, id(&token, "token")?).await?;
     let text = html! { p { "Whatever uses the token " strong { (token.name) } " stops working at once." } };
     let action = format!("/settings/tokens/{}/revoke", token.id);
-    Ok(confirm(&visitor, Place::Settings, "Revoke this token?", &text, (&action, "Revoke the token"), "/settings/tokens"))
+    Ok(confirm(
+        &visitor,
+        Place::Settings,
+        "Revoke this token?",
+        &text,
+        (&action, "Revoke the token"),
+        "/settings/tokens",
+    ))
 }
 
 /// Serves `POST /settings/tokens/{id}/revoke`.

@@ -26,7 +26,12 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path(name): Path<String>) -
     Ok(frame::page(&visitor, Place::Workers, name.as_str(), &body))
 }
 
-async fn draw(visitor: &Visitor, name: &ScriptName, fields: &Fields, problems: Problems<'_>) -> Result<Markup, Failure> {
+async fn draw(
+    visitor: &Visitor,
+    name: &ScriptName,
+    fields: &Fields,
+    problems: Problems<'_>,
+) -> Result<Markup, Failure> {
     let settings = scripts::settings(&visitor.cx, name).await?;
     let schedules = scripts::schedules(&visitor.cx, name).await?;
     let crons: Vec<_> = schedules.schedules.into_iter().map(|one| one.cron).collect();
@@ -90,12 +95,24 @@ fn bound(visitor: &Visitor, path: &str, bindings: &[Value]) -> Markup {
 }
 
 fn value_of(binding: &Value) -> String {
-    let members = binding.as_object().into_iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "name" | "type"));
+    let members =
+        binding.as_object().into_iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "name" | "type"));
     members.map(|(_, value)| record::shown(value)).collect::<Vec<_>>().join(" ")
 }
 
-fn new_variable(visitor: &Visitor, path: &str, fields: &Fields, namespaces: &[kv::NamespaceView], problems: Problems<'_>) -> Markup {
-    let kinds = [("plain_text", "Text"), ("json", "JSON"), ("kv_namespace", "KV namespace (its id or name)"), ("service", "Another Worker (its name)")];
+fn new_variable(
+    visitor: &Visitor,
+    path: &str,
+    fields: &Fields,
+    namespaces: &[kv::NamespaceView],
+    problems: Problems<'_>,
+) -> Markup {
+    let kinds = [
+        ("plain_text", "Text"),
+        ("json", "JSON"),
+        ("kv_namespace", "KV namespace (its id or name)"),
+        ("service", "Another Worker (its name)"),
+    ];
     html! {
         form.sheet method="post" action={ (path) "/variables" } {
             (csrf(&visitor.csrf))
@@ -209,14 +226,17 @@ pub(in crate::pages) async fn put_variable(Path(name): Path<String>, submission:
 }
 
 async fn set_variable(visitor: &Visitor, name: &ScriptName, fields: &Fields) -> Result<(), Failure> {
-    let (variable, kind, value) = (fields.get("variable_name"), fields.get("variable_kind"), fields.raw("variable_value"));
+    let (variable, kind, value) =
+        (fields.get("variable_name"), fields.get("variable_kind"), fields.raw("variable_value"));
     let binding = match kind {
         "json" => {
             let invalid = |error| Failure::invalid("/variable/value", format!("is not JSON: {error}"));
             let value: Value = serde_json::from_str(value).map_err(invalid)?;
             json!({"name": variable, "type": kind, "json": value})
         }
-        "kv_namespace" => json!({"name": variable, "type": kind, "namespace_id": namespace(visitor, value.trim()).await?}),
+        "kv_namespace" => {
+            json!({"name": variable, "type": kind, "namespace_id": namespace(visitor, value.trim()).await?})
+        }
         "service" => json!({"name": variable, "type": kind, "service": value.trim()}),
         _ => json!({"name": variable, "type": "plain_text", "text": value}),
     };
@@ -232,7 +252,8 @@ async fn namespace(visitor: &Visitor, text: &str) -> Result<String, Failure> {
         return Ok(found.id);
     }
     let made = kv::create(&visitor.cx, kv::NewNamespace { title: text.to_owned() }).await;
-    made.map(|made| made.id).map_err(|failure| Failure { problems: failure.problems, ..Failure::invalid("/variable/value", "") })
+    made.map(|made| made.id)
+        .map_err(|failure| Failure { problems: failure.problems, ..Failure::invalid("/variable/value", "") })
 }
 
 /// Serves `POST /workers/{name}/variables/delete`.

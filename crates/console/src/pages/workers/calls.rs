@@ -58,7 +58,9 @@ fn figures(calls: &Calls) -> Markup {
 }
 
 fn newest_failure(records: &[&Map<String, Value>]) -> Markup {
-    let failed = records.iter().find(|record| record.get("Exceptions").and_then(Value::as_array).is_some_and(|all| !all.is_empty()));
+    let failed = records
+        .iter()
+        .find(|record| record.get("Exceptions").and_then(Value::as_array).is_some_and(|all| !all.is_empty()));
     html! {
         @if let Some(failed) = failed {
             section {

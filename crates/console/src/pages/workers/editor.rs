@@ -132,7 +132,8 @@ fn located(message: &str) -> (Option<(u32, u32)>, &str) {
 pub(super) fn with_typed(content: &Content, fields: &Fields) -> Vec<Module> {
     let wanted = fields.get("module");
     let typed = |module: &Module| {
-        let source = if module.name == wanted { Source::Text(fields.raw("source").to_owned()) } else { module.source.clone() };
+        let source =
+            if module.name == wanted { Source::Text(fields.raw("source").to_owned()) } else { module.source.clone() };
         Module { source, ..module.clone() }
     };
     content.modules.iter().map(typed).collect()
@@ -151,7 +152,13 @@ pub(in crate::pages) async fn save(Path(name): Path<String>, submission: Submiss
             go(&format!("/workers/{name}?note=saved{tail}"))
         }
         Err(failure) => {
-            let shown = Shown { name: &name, content: &content, fields: &fields, source: Some(fields.raw("source")), failure: Some(&failure) };
+            let shown = Shown {
+                name: &name,
+                content: &content,
+                fields: &fields,
+                source: Some(fields.raw("source")),
+                failure: Some(&failure),
+            };
             let body = draw(&visitor, &shown, &html! {});
             Ok(refused_form(&visitor, Place::Workers, name.as_str(), &failure, &body))
         }

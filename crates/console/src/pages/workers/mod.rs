@@ -22,9 +22,9 @@ use super::frame::{self, Place, confirm, empty, refused_form, title};
 use super::visitor::{Submission, Visitor};
 use super::{Page, format, go};
 use crate::failure::Failure;
+use crate::operations::logs;
 use crate::operations::scripts::{self, Serve, Upload};
 use crate::operations::upload::Metadata;
-use crate::operations::logs;
 
 /// What a new Worker begins as.
 const FIRST_SOURCE: &str = r#"/// <reference path="./portunus.d.ts" />
@@ -112,7 +112,9 @@ pub(super) async fn page(visitor: Visitor) -> Page {
 /// The newest calls by Worker; nothing for someone who may not read logs.
 async fn recent(visitor: &Visitor) -> HashMap<String, Calls> {
     let mut calls: HashMap<String, Calls> = HashMap::new();
-    let Ok(page) = logs::page(&visitor.cx, "worker", &[("limit".to_owned(), "1000".to_owned())]).await else { return calls };
+    let Ok(page) = logs::page(&visitor.cx, "worker", &[("limit".to_owned(), "1000".to_owned())]).await else {
+        return calls;
+    };
     for record in &page.records {
         calls.entry(format::text(&record.0, "ScriptName").to_owned()).or_default().add(&record.0);
     }
@@ -153,12 +155,16 @@ pub(super) async fn create(submission: Submission) -> Page {
 }
 
 async fn make(visitor: &Visitor, name: &str, source: &str) -> Result<ScriptName, Failure> {
-    let pointed = |failure: Failure| Failure { code: failure.code, ..Failure::invalid("/name", failure.problems.first().map(|problem| problem.message.clone()).unwrap_or_default()) };
+    let pointed = |failure: Failure| Failure {
+        code: failure.code,
+        ..Failure::invalid("/name", failure.problems.first().map(|problem| problem.message.clone()).unwrap_or_default())
+    };
     let name = scripts::parse_name(name).map_err(pointed)?;
     if scripts::get(&visitor.cx, &name).await.is_ok() {
         return Err(Failure::conflict("/name", "another Worker has this name; choose a different one"));
     }
-    let module = Module { name: "worker.ts".to_owned(), kind: ModuleKind::TypeScript, source: Source::Text(source.to_owned()) };
+    let module =
+        Module { name: "worker.ts".to_owned(), kind: ModuleKind::TypeScript, source: Source::Text(source.to_owned()) };
     let metadata = Metadata { main_module: Some(module.name.clone()), ..Metadata::default() };
     scripts::put(&visitor.cx, &name, Upload { metadata, modules: vec![module] }, Serve::Now).await?;
     Ok(name)
@@ -170,7 +176,14 @@ pub(super) async fn confirm_delete(visitor: Visitor, Path(name): Path<String>) -
     scripts::get(&visitor.cx, &name).await?;
     let path = format!("/workers/{name}");
     let text = html! { p { strong { (name) } ", its versions, secrets and triggers go. A Worker that a rule calls cannot be deleted." } };
-    Ok(confirm(&visitor, Place::Workers, "Delete this Worker?", &text, (&format!("{path}/delete"), "Delete the Worker"), &path))
+    Ok(confirm(
+        &visitor,
+        Place::Workers,
+        "Delete this Worker?",
+        &text,
+        (&format!("{path}/delete"), "Delete the Worker"),
+        &path,
+    ))
 }
 
 /// Serves `POST /workers/{name}/delete`.
@@ -183,7 +196,12 @@ pub(super) async fn delete(Path(name): Path<String>, form: Submission) -> Page {
 /// The head of every page of one Worker.
 pub(super) fn head(visitor: &Visitor, name: &ScriptName, here: &str) -> Markup {
     let path = format!("/workers/{name}");
-    let tabs = [("", "Code and preview"), ("/settings", "Bindings and limits"), ("/calls", "Calls"), ("/versions", "Versions")];
+    let tabs = [
+        ("", "Code and preview"),
+        ("/settings", "Bindings and limits"),
+        ("/calls", "Calls"),
+        ("/versions", "Versions"),
+    ];
     let actions = html! {
         @if visitor.may(store::Permission::GatewayWrite) { a.button href={ "/rules/new?worker=" (name) } { "Rule that calls it" } }
         @if visitor.may(store::Permission::WorkersWrite) { a.button.quiet href={ (path) "/delete" } { "Delete" } }

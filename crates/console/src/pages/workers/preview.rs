@@ -18,10 +18,13 @@ use crate::pages::frame::{self, Place};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, record};
 
-const EVENTS: [(&str, &str); 3] = [("fetch", "A web request"), ("scheduled", "A cron trigger"), ("queue", "A batch of events")];
-const METHODS: [(&str, &str); 6] = [("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE"), ("HEAD", "HEAD")];
+const EVENTS: [(&str, &str); 3] =
+    [("fetch", "A web request"), ("scheduled", "A cron trigger"), ("queue", "A batch of events")];
+const METHODS: [(&str, &str); 6] =
+    [("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE"), ("HEAD", "HEAD")];
 /// What `request.cf` holds until someone writes something else.
-const EXAMPLE_CF: &str = "{\n  \"identity\": { \"email\": \"ann@example.com\", \"name\": \"Ann\", \"groups\": [\"finance\"] }\n}";
+const EXAMPLE_CF: &str =
+    "{\n  \"identity\": { \"email\": \"ann@example.com\", \"name\": \"Ann\", \"groups\": [\"finance\"] }\n}";
 
 /// The fields of the event, kept across runs.
 pub(super) fn controls(fields: &Fields, path: &str, may_run: bool) -> Markup {
@@ -66,7 +69,9 @@ fn event(fields: &Fields) -> Result<PreviewEvent, Failure> {
         _ => {
             let mut headers = Vec::new();
             for line in fields.lines("headers") {
-                let (name, value) = line.split_once(':').ok_or_else(|| Failure::invalid("/event/headers", format!("\"{line}\" is not a header; write Name: value")))?;
+                let (name, value) = line.split_once(':').ok_or_else(|| {
+                    Failure::invalid("/event/headers", format!("\"{line}\" is not a header; write Name: value"))
+                })?;
                 headers.push((name.trim().to_owned(), value.trim().to_owned()));
             }
             PreviewEvent::Fetch {
@@ -80,7 +85,12 @@ fn event(fields: &Fields) -> Result<PreviewEvent, Failure> {
     })
 }
 
-async fn report(visitor: &Visitor, name: &types::ScriptName, content: &scripts::Content, fields: &Fields) -> Result<PreviewReport, Failure> {
+async fn report(
+    visitor: &Visitor,
+    name: &types::ScriptName,
+    content: &scripts::Content,
+    fields: &Fields,
+) -> Result<PreviewReport, Failure> {
     let event = event(fields)?;
     // A module that is not text cannot be typed; a draft with the text modules is what is in the editor.
     let modules = with_typed(content, fields).into_iter().filter_map(|module| match module.source {
@@ -105,7 +115,8 @@ pub(in crate::pages) async fn run(Path(name): Path<String>, submission: Submissi
     if fields.ticked("partial") {
         return Ok(frame::fragment(result));
     }
-    let page = Shown { name: &name, content: &content, fields: &fields, source: Some(fields.raw("source")), failure: None };
+    let page =
+        Shown { name: &name, content: &content, fields: &fields, source: Some(fields.raw("source")), failure: None };
     let body = draw(&visitor, &page, &result);
     Ok(frame::page(&visitor, Place::Workers, name.as_str(), &body))
 }
@@ -143,7 +154,9 @@ fn shown(report: &PreviewReport) -> Markup {
 fn headers_view(headers: &Value) -> Markup {
     let pairs: Vec<(String, String)> = match headers {
         Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), record::shown(value))).collect(),
-        Value::Array(pairs) => pairs.iter().filter_map(|pair| Some((record::shown(pair.get(0)?), record::shown(pair.get(1)?)))).collect(),
+        Value::Array(pairs) => {
+            pairs.iter().filter_map(|pair| Some((record::shown(pair.get(0)?), record::shown(pair.get(1)?)))).collect()
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     html! { @if !pairs.is_empty() { dl.facts { @for (name, value) in &pairs { div { dt { code { (name) } } dd { code { (value) } } } } } } }

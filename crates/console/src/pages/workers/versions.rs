@@ -45,7 +45,8 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path(name): Path<String>) -
 pub(in crate::pages) async fn deploy(Path(name): Path<String>, submission: Submission) -> Page {
     let name = scripts::parse_name(&name)?;
     let share = Share { percentage: 100.0, version_id: submission.fields.get("version").to_owned() };
-    let new = NewDeployment { strategy: "percentage".to_owned(), versions: vec![share], _force: None, _annotations: None };
+    let new =
+        NewDeployment { strategy: "percentage".to_owned(), versions: vec![share], _force: None, _annotations: None };
     scripts::deploy(&submission.visitor.cx, &name, new).await?;
     go(&format!("/workers/{name}/versions?note=deployed"))
 }
