@@ -49,7 +49,7 @@ pub struct Finished {
 /// What an invocation cost and said.
 #[derive(Debug, Clone, Default)]
 pub struct CallReport {
-    /// CPU time as the process reports it.
+    /// CPU time as the process reports it; of a process killed for using too much, as its clock stood then.
     pub cpu: Duration,
     pub wall: Duration,
     /// A process was started for this call.

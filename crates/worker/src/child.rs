@@ -24,6 +24,8 @@ const EXIT_INPUT: i32 = 76;
 pub(crate) const EXIT_PANIC: i32 = 101;
 
 const READ_SIZE: usize = 64 << 10;
+/// The first reads take less at a time: most processes never see more, and memory that is not touched costs nothing.
+const FIRST_READ: usize = 4 << 10;
 /// Rounds in which operations that do not fit into a frame are answered on the spot.
 const MAX_ROUNDS: usize = 64;
 
@@ -62,7 +64,8 @@ fn leave(code: i32) -> ! {
 
 fn serve<I: Isolate>(isolate: &mut I, output: &mut Output) -> i32 {
     let mut input = BytesMut::new();
-    let mut scratch = vec![0; READ_SIZE].into_boxed_slice();
+    let mut scratch = vec![0; FIRST_READ];
+    let mut trimmed = false;
     loop {
         match codec::next_to_worker(&mut input) {
             Ok(Some(message)) => {
@@ -78,14 +81,29 @@ fn serve<I: Isolate>(isolate: &mut I, output: &mut Output) -> i32 {
             Ok(None) => {
                 if isolate.idle() {
                     isolate.collect();
+                    if !trimmed {
+                        trim();
+                        trimmed = true;
+                    }
                 }
                 match read_some(&mut input, &mut scratch) {
                     Ok(0) | Err(_) => return EXIT_DONE,
+                    Ok(read) if read == scratch.len() && read < READ_SIZE => scratch.resize(read * 4, 0),
                     Ok(_) => {}
                 }
             }
             Err(_) => return EXIT_INPUT,
         }
+    }
+}
+
+/// Gives back what loading the script took and freed: the parser's trees are larger than most scripts.
+#[expect(unsafe_code, reason = "only the C library can give its free memory back")]
+fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only returns free memory to the system.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -124,6 +124,9 @@ impl Driver {
     /// Completes a failure with what the call cost and said.
     pub(crate) fn fail(&self, mut error: CallError, report: CallReport, started: Instant) -> CallError {
         error.report = self.report(report);
+        if error.kind == CallErrorKind::Cpu {
+            error.report.cpu = error.report.cpu.max(self.process.overrun());
+        }
         error.report.wall = started.elapsed();
         error
     }

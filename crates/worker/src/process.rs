@@ -131,6 +131,8 @@ pub(crate) struct Process {
     retiring: AtomicBool,
     held: Arc<AtomicUsize>,
     hard_us: u64,
+    /// CPU time the message had used when the process was killed for it.
+    overrun_us: AtomicU64,
     stall: Duration,
     /// Why the host killed it, if it did.
     verdict: OnceLock<Cause>,
@@ -177,6 +179,7 @@ impl Process {
             retiring: AtomicBool::new(false),
             held: Arc::default(),
             hard_us: u64::from(limits.cpu_ms.max(1)) * 1_000 * HARD_FACTOR,
+            overrun_us: AtomicU64::new(0),
             stall,
             verdict: OnceLock::new(),
             ended: OnceLock::new(),
@@ -241,6 +244,11 @@ impl Process {
             let culprit = ending.culprit.is_none_or(|culprit| culprit == call);
             (ending.cause.clone(), culprit)
         })
+    }
+
+    /// Returns the CPU time that a message had used when the process was killed for it; zero if it was not.
+    pub(crate) fn overrun(&self) -> Duration {
+        Duration::from_micros(self.overrun_us.load(Ordering::Relaxed))
     }
 
     /// Whether it ended without ever having begun the call, so that another process can serve it.
@@ -545,7 +553,10 @@ impl Process {
         });
         match ruling {
             Ruling::Later(pause) => return Some(pause),
-            Ruling::KillCpu => self.kill(Cause::Cpu),
+            Ruling::KillCpu => {
+                self.overrun_us.store(cpu_us.saturating_sub(reported_us), Ordering::Relaxed);
+                self.kill(Cause::Cpu);
+            }
             Ruling::KillStalled => self.kill(Cause::Stalled),
             Ruling::KillLying => self.kill(Cause::Protocol("it reports more CPU time than it used")),
         }

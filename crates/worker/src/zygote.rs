@@ -16,6 +16,9 @@ use crate::protocol::{FromWorker, ToWorker};
 use crate::runtime::Engine;
 use crate::sandbox::{self, Plan};
 
+/// More holes of one size than any heap has before the first fork.
+const MAX_HOLES: usize = 100_000;
+
 /// The argument that makes a program a zygote.
 pub(crate) const ARGUMENT: &str = "--portunus-worker-zygote";
 
@@ -121,6 +124,7 @@ fn prepare<I: Isolate>() -> Result<(I, Plan, Report), String> {
     aws_lc_rs::rand::fill(&mut [0; 16]).map_err(|error| error.to_string())?;
     let plan = Plan::prepare().map_err(|error| chain(&error))?;
     let landlock = sandbox::enter_zygote().map_err(|error| chain(&error))?;
+    fill_holes();
     Ok((isolate, plan, Report::Ready { landlock }))
 }
 
@@ -135,6 +139,31 @@ fn read_time_zone() {
         libc::localtime_r(&raw const start, broken_down.as_mut_ptr());
     }
 }
+
+/// Fills the holes of the C library's heap, so that what a child allocates lies together in pages of its own. Children
+/// share every page that they do not write to. The blocks are never freed.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "only the C library knows where its heap ends")]
+fn fill_holes() {
+    // SAFETY: both only report on the heap, which no other thread changes.
+    let (end, last) = unsafe { (libc::sbrk(0).addr(), libc::mallinfo2().keepcost) };
+    let top = end.saturating_sub(last);
+    let large = (10..=16).rev().map(|power| 1 << power);
+    for size in large.chain((8..1024).rev().step_by(8)) {
+        for _ in 0..MAX_HOLES {
+            // SAFETY: the size is not zero, and the block is not used.
+            let block = unsafe { libc::malloc(size) };
+            if block.is_null() || block.addr() >= top {
+                // SAFETY: null or just made.
+                unsafe { libc::free(block) };
+                break;
+            }
+        }
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn fill_holes() {}
 
 fn chain(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))

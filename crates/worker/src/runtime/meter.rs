@@ -5,8 +5,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use rquickjs::allocator::{Allocator, RustAllocator};
+use rquickjs::allocator::Allocator;
 
+use super::arena::{Arena, PAGE};
 use crate::protocol::ScriptErrorKind;
 
 /// Shared by the engine, the interrupt handler and the allocator of one runtime.
@@ -17,6 +18,8 @@ pub(super) struct Meter {
     breach: Cell<Option<ScriptErrorKind>>,
     used: Cell<usize>,
     limit: Cell<Option<usize>>,
+    /// Pages handed out since the start.
+    pages: Cell<u64>,
 }
 
 impl Meter {
@@ -67,6 +70,11 @@ impl Meter {
         self.limit.set(Some(self.used.get().saturating_add(bytes)));
     }
 
+    /// How many pages the engine has been given so far, freed ones included.
+    pub(super) fn pages(&self) -> u64 {
+        self.pages.get()
+    }
+
     fn admit(&self, more: usize) -> bool {
         let total = self.used.get().saturating_add(more);
         if self.limit.get().is_some_and(|limit| total > limit) {
@@ -91,62 +99,72 @@ pub(super) fn thread_cpu() -> u64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// The engine's allocator: the system's, counted.
-pub(super) struct Metered(pub(super) Rc<Meter>);
+/// The engine's allocator: an arena, counted.
+pub(super) struct Metered {
+    meter: Rc<Meter>,
+    arena: Arena,
+}
+
+impl Metered {
+    pub(super) fn new(meter: Rc<Meter>) -> Self {
+        Self { meter, arena: Arena::default() }
+    }
+
+    #[expect(unsafe_code, reason = "reads the size that the arena stored before the block")]
+    fn count(&self, block: *mut u8) -> *mut u8 {
+        if !block.is_null() {
+            // SAFETY: the block was just made by the arena.
+            let size = unsafe { Arena::usable_size(block) };
+            self.meter.used.set(self.meter.used.get().saturating_add(size));
+            self.meter.pages.set(self.meter.pages.get() + u64::from(size == PAGE));
+        }
+        block
+    }
+}
 
 #[expect(unsafe_code, reason = "the engine's allocator interface is a set of raw pointers")]
-// SAFETY: every pointer comes from and goes to `RustAllocator`, which keeps the contract; this type only counts.
+// SAFETY: every pointer comes from and goes to the arena, which keeps the contract; this type only counts.
 unsafe impl Allocator for Metered {
     fn alloc(&mut self, size: usize) -> *mut u8 {
-        if !self.0.admit(size) {
+        if !self.meter.admit(size) {
             return std::ptr::null_mut();
         }
-        self.count(RustAllocator.alloc(size))
+        let block = self.arena.alloc(size);
+        self.count(block)
     }
 
     fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
-        if !count.checked_mul(size).is_some_and(|total| self.0.admit(total)) {
+        let Some(total) = count.checked_mul(size).filter(|total| self.meter.admit(*total)) else {
             return std::ptr::null_mut();
-        }
-        self.count(RustAllocator.calloc(count, size))
+        };
+        let block = self.arena.alloc_zeroed(total);
+        self.count(block)
     }
 
     unsafe fn dealloc(&mut self, ptr: *mut u8) {
         // SAFETY: the pointer was made by this allocator.
         unsafe {
-            self.0.used.set(self.0.used.get().saturating_sub(RustAllocator::usable_size(ptr)));
-            RustAllocator.dealloc(ptr);
+            self.meter.used.set(self.meter.used.get().saturating_sub(Arena::usable_size(ptr)));
+            self.arena.dealloc(ptr);
         }
     }
 
     unsafe fn realloc(&mut self, ptr: *mut u8, new_size: usize) -> *mut u8 {
         // SAFETY: the pointer was made by this allocator.
-        let before = unsafe { RustAllocator::usable_size(ptr) };
-        if new_size > before && !self.0.admit(new_size - before) {
+        let before = unsafe { Arena::usable_size(ptr) };
+        if new_size > before && !self.meter.admit(new_size - before) {
             return std::ptr::null_mut();
         }
         // SAFETY: as above.
-        let moved = unsafe { RustAllocator.realloc(ptr, new_size) };
+        let moved = unsafe { self.arena.realloc(ptr, new_size) };
         if !moved.is_null() {
-            self.0.used.set(self.0.used.get().saturating_sub(before));
+            self.meter.used.set(self.meter.used.get().saturating_sub(before));
         }
         self.count(moved)
     }
 
     unsafe fn usable_size(ptr: *mut u8) -> usize {
         // SAFETY: the pointer was made by this allocator.
-        unsafe { RustAllocator::usable_size(ptr) }
-    }
-}
-
-impl Metered {
-    #[expect(unsafe_code, reason = "reads the size that the allocator stored before the block")]
-    fn count(&self, ptr: *mut u8) -> *mut u8 {
-        if !ptr.is_null() {
-            // SAFETY: the pointer was just made by `RustAllocator`.
-            let size = unsafe { RustAllocator::usable_size(ptr) };
-            self.0.used.set(self.0.used.get().saturating_add(size));
-        }
-        ptr
+        unsafe { Arena::usable_size(ptr) }
     }
 }

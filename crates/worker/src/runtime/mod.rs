@@ -7,6 +7,7 @@
 //! Invariant: after [`Engine::handle`] returns no script code is runnable, unless the engine is [`Engine::spent`].
 
 mod address;
+mod arena;
 mod crypto;
 mod headers;
 mod host;
@@ -43,6 +44,11 @@ const DRAIN_JOBS: u32 = 100;
 const JOBS_PER_LOOK: u32 = 16;
 /// Heap growth that makes a collection worth its walk, in bytes.
 const COLLECT_AFTER: usize = 1 << 20;
+
+/// Largest block that the engine keeps in slabs, in bytes; larger ones have no holes to fill.
+const LARGEST_SLAB_BLOCK: rquickjs::qjs::size_t = 504;
+/// More holes of one size than any prelude leaves.
+const MAX_HOLES: usize = 100_000;
 
 const PRELUDE: &[(&str, &str)] = &[
     ("base.js", include_str!("../../js/base.js")),
@@ -183,7 +189,7 @@ impl Realm {
     fn build(frozen: bool) -> Result<Self, EngineError> {
         let start = |error: rquickjs::Error| EngineError::Start(error.to_string());
         let meter = Rc::new(Meter::default());
-        let runtime = Runtime::new_with_alloc(Metered(Rc::clone(&meter))).map_err(start)?;
+        let runtime = Runtime::new_with_alloc(Metered::new(Rc::clone(&meter))).map_err(start)?;
         let poll = Rc::clone(&meter);
         runtime.set_interrupt_handler(Some(Box::new(move || poll.poll())));
         // Collection happens between invocations; this threshold is for one that makes much garbage.
@@ -199,6 +205,7 @@ impl Realm {
         })));
         let hooks = context.with(|ctx| prelude(&ctx, &state, frozen))?;
         runtime.run_gc();
+        context.with(|ctx| fill_holes(&ctx, &state.meter));
         Ok(Self { hooks, state, context, runtime })
     }
 
@@ -427,6 +434,25 @@ fn prelude(ctx: &Ctx<'_>, state: &Rc<State>, frozen: bool) -> Result<Hooks, Engi
         cancel: hook("cancel")?,
         abandon: hook("abandon")?,
     })
+}
+
+/// Fills the holes of every slab, so that what a forked process allocates lies in pages of its own and what the prelude
+/// made stays shared. The blocks are never freed.
+#[expect(unsafe_code, reason = "asks the engine's own allocator, which has no safe interface")]
+fn fill_holes(ctx: &Ctx<'_>, meter: &Meter) {
+    let context = ctx.as_raw().as_ptr();
+    for size in (8..=LARGEST_SLAB_BLOCK).step_by(8) {
+        let before = meter.pages();
+        for _ in 0..MAX_HOLES {
+            // SAFETY: the context is alive, and the size is not zero.
+            let block = unsafe { rquickjs::qjs::js_malloc(context, size) };
+            if block.is_null() || meter.pages() != before {
+                // SAFETY: null or just made; freeing it gives the fresh slab back.
+                unsafe { rquickjs::qjs::js_free(context, block) };
+                break;
+            }
+        }
+    }
 }
 
 /// What a log says of a promise that was rejected with nobody listening.

@@ -31,7 +31,10 @@ fn every_limit_ends_the_invocation_that_breaks_it() {
         ("try { for (;;) {} } finally { return new Response('finally'); }", ScriptErrorKind::Cpu),
         ("const f = async () => { for (;;) await null; }; await f();", ScriptErrorKind::Cpu),
         ("await null; for (;;) {}", ScriptErrorKind::Cpu),
-        ("const spin = () => Promise.resolve().then(spin); await spin();", ScriptErrorKind::Cpu),
+        (
+            "const spin = () => { for (let i = 0; i < 2000; i++); return Promise.resolve().then(spin); }; await spin();",
+            ScriptErrorKind::Cpu,
+        ),
         ("queueMicrotask(function f() { queueMicrotask(f); }); await new Promise(() => {});", ScriptErrorKind::Cpu),
         ("/^(a+)+$/.test('a'.repeat(40) + 'b'); return undefined", ScriptErrorKind::Cpu),
         ("const a = []; for (;;) a.push(new Array(1000).fill(1));", ScriptErrorKind::Memory),
