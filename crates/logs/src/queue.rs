@@ -49,6 +49,8 @@ struct State {
     records: Vec<Queued>,
     queued_bytes: usize,
     used: usize,
+    /// So many queued bytes end the writer's gathering.
+    enough: usize,
     accepted: u64,
     first_at: Option<Instant>,
     hurry: bool,
@@ -107,13 +109,18 @@ impl Queue {
         }
         let weight = record.weight();
         state.used = state.used.saturating_sub(reserved) + weight;
+        let before = state.queued_bytes;
         state.queued_bytes += weight;
+        // Between these two moments the writer sleeps to its deadline; waking it would cost more than the record.
+        let wakes = state.records.is_empty() || (before < state.enough && state.queued_bytes >= state.enough);
         state.first_at.get_or_insert_with(Instant::now);
         state.records.push(record);
         state.accepted += 1;
         let accepted = state.accepted;
         drop(state);
-        self.work.notify_one();
+        if wakes {
+            self.work.notify_one();
+        }
         if reserved > weight {
             self.room.notify_waiters();
         }
@@ -155,6 +162,7 @@ impl Queue {
     /// Returns empty-handed when `idle` passes without any, when somebody is in a hurry, or when the queue is closed.
     pub(crate) fn take(&self, interval: Duration, enough: usize, idle: Duration) -> Taken {
         let mut state = self.state.lock();
+        state.enough = enough;
         let idle_until = Instant::now() + idle;
         while !state.closed && !state.hurry && state.queued_bytes < enough {
             let until = state.first_at.map_or(idle_until, |first| first + interval);
