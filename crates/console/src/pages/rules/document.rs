@@ -315,8 +315,9 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_not_typed_again_stays() {
-        let stored =
-            object(json!({"rule_settings": {"managed": {"template": "risk-api", "parameters": {"token": {"secret": true}}}}}));
+        let stored = object(
+            json!({"rule_settings": {"managed": {"template": "risk-api", "parameters": {"token": {"secret": true}}}}}),
+        );
         let form = "name=a&action=managed&template=risk-api&p.risk-api.url=https%3A%2F%2Frisk.example%2F";
         let draft = build(&Fields::parse(form.as_bytes()), &stored);
         assert_eq!(draft.document["rule_settings"]["managed"]["parameters"]["token"], json!({"secret": true}));
