@@ -3,6 +3,7 @@
 //! It creates what is missing and touches nothing that exists. Invariant: two starts over one store leave one account
 //! and one authority in use.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -124,7 +125,7 @@ pub async fn load_authority(
     Ok(CertificateAuthority::from_pem(&certificate.document.certificate, &key)?)
 }
 
-/// Issues a token that may do everything; it lives until revoked.
+/// Issues a token that may do everything, in place of the one that the last start over this data directory issued.
 ///
 /// # Errors
 /// The store does not answer.
@@ -132,10 +133,15 @@ pub async fn issue_full_token(
     store: &Store,
     principal: &Principal,
     account: AccountId,
+    data: &Path,
 ) -> Result<Secret<String>, AccountError> {
     let grant = principal.authorize::<WriteTokens>(account)?;
-    let new =
-        NewToken { name: "ready file".into(), permissions: Permissions::ADMIN, not_before: None, expires_at: None };
+    // Another node of the same account has another directory and keeps its own.
+    let name = format!("ready file of {}", data.display());
+    for old in store.tokens().list(&grant).await?.into_iter().filter(|token| token.document.name == name) {
+        store.tokens().delete(&grant, &old.id, None).await?;
+    }
+    let new = NewToken { name, permissions: Permissions::ADMIN, not_before: None, expires_at: None };
     Ok(store.tokens().issue(&grant, new).await?.1)
 }
 

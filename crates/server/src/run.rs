@@ -103,11 +103,11 @@ struct Tasks {
     end_loops: CancellationToken,
 }
 
-/// Where the listeners are, once bound.
+/// Where the listeners of this node's roles are, once bound.
 #[derive(Clone, Copy)]
 struct Bound {
-    console: SocketAddr,
-    proxy: SocketAddr,
+    console: Option<SocketAddr>,
+    proxy: Option<SocketAddr>,
 }
 
 /// What everything else stands on.
@@ -135,9 +135,10 @@ impl Platform {
     /// The first part that does not start, with what it needs.
     pub async fn start(config: Config, with_demo: bool) -> Result<Self, StartError> {
         create_private(&config.data)?;
-        let console_listener = listen(config.console).await?;
-        let proxy_listener = listen(config.proxy).await?;
-        let addresses = Bound { console: address(&console_listener)?, proxy: address(&proxy_listener)? };
+        let console_listener = listen(&config, Role::Console, config.console).await?;
+        let proxy_listener = listen(&config, Role::Gateway, config.proxy).await?;
+        let addresses =
+            Bound { console: address(console_listener.as_ref())?, proxy: address(proxy_listener.as_ref())? };
         let store = Store::open(crate::store_config(&config)).await?;
         let system = Principal::system("start");
         let account = account::ensure_account(&store, &system).await?;
@@ -149,7 +150,7 @@ impl Platform {
         } else {
             (Fixed::default(), Vec::new())
         };
-        let fixed = Fixed { listeners: vec![addresses.console, addresses.proxy], ..fixed };
+        let fixed = Fixed { listeners: addresses.console.into_iter().chain(addresses.proxy).collect(), ..fixed };
         let logs = Logs::open(&config.logs, LogsConfig { queue_bytes: LOG_QUEUE, ..LogsConfig::default() }).await?;
         let runtime = Arc::new(Runtime::start(RuntimeConfig::default()).await?);
         let core = Core { store, account, logs, runtime, clock: crate::clock() };
@@ -160,7 +161,7 @@ impl Platform {
         let router = core.console(&running, &ready);
         running.services.set_api(router.clone());
         core.loops(&running, &tasks);
-        if config.roles.contains(&Role::Gateway) {
+        if let Some(proxy_listener) = proxy_listener {
             let (gateway, stop) = (running.gateway, tasks.close_listeners.clone());
             tasks.listeners.spawn(async move {
                 if let Err(error) = gateway.serve(proxy_listener, stop).await {
@@ -168,7 +169,7 @@ impl Platform {
                 }
             });
         }
-        if config.roles.contains(&Role::Console) {
+        if let Some(console_listener) = console_listener {
             tasks.listeners.spawn(serve_console(console_listener, router, tasks.close_listeners.clone()));
         }
         let write = |source| StartError::Write { path: config.data.clone(), source };
@@ -242,17 +243,19 @@ impl Core {
     async fn ready(&self, config: &Config, bound: Bound) -> Result<(Ready, bool), StartError> {
         let system = Principal::system("start");
         let setup = account::setup_secret(&self.store, &system, self.account).await?;
-        let console_url = format!("http://{}", bound.console);
+        // A node without a role has no address for it; the file says so with an empty text.
+        let url = |bound: Option<SocketAddr>| bound.map(|address| format!("http://{address}")).unwrap_or_default();
+        let console_url = url(bound.console);
         let ready = Ready {
             account_id: self.account,
-            api_url: format!("{console_url}/client/v4"),
-            api_token: account::issue_full_token(&self.store, &system, self.account).await?,
+            api_url: if console_url.is_empty() { String::new() } else { format!("{console_url}/client/v4") },
+            api_token: account::issue_full_token(&self.store, &system, self.account, &config.data).await?,
             setup_url: setup.as_ref().map_or_else(
                 || format!("{console_url}/sign-in"),
                 |secret| format!("{console_url}/setup?token={}", secret.expose()),
             ),
             console_url,
-            proxy: format!("http://{}", bound.proxy),
+            proxy: url(bound.proxy),
             ca_certificate: write_authority(config, &self.store, &system, self.account).await?,
         };
         Ok((ready, setup.is_some()))
@@ -317,13 +320,18 @@ async fn serve_console(listener: TcpListener, router: axum::Router, stop: Cancel
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+/// Binds the listener of a role, if this node has it.
+async fn listen(config: &Config, role: Role, address: SocketAddr) -> Result<Option<TcpListener>, StartError> {
+    if !config.roles.contains(&role) {
+        return Ok(None);
+    }
+    TcpListener::bind(address).await.map(Some).map_err(|source| StartError::Listen { address, source })
 }
 
-fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, StartError> {
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-    listener.local_addr().map_err(|source| StartError::Listen { address: unspecified, source })
+    let address = listener.map(TcpListener::local_addr).transpose();
+    address.map_err(|source| StartError::Listen { address: unspecified, source })
 }
 
 /// Creates the data directory for its owner alone.
