@@ -292,7 +292,7 @@
       const status = options.status === undefined ? 200 : Math.trunc(Number(options.status));
       if (!(status >= 200 && status <= 599)) throw new RangeError(`invalid status: ${String(options.status)}`);
       const statusText = options.statusText === undefined ? "" : `${options.statusText}`;
-      if (!/^[\t\x20-\x7e\x80-\xff]*$/u.test(statusText)) throw new TypeError("invalid status text");
+      if (statusText !== "" && !/^[\t\x20-\x7e\x80-\xff]*$/u.test(statusText)) throw new TypeError("invalid status text");
       const headers = new Headers(options.headers);
       let content = null;
       if (body !== null && body !== undefined) {

@@ -446,9 +446,8 @@ fn fill_holes(ctx: &Ctx<'_>, meter: &Meter) {
         for _ in 0..MAX_HOLES {
             // SAFETY: the context is alive, and the size is not zero.
             let block = unsafe { rquickjs::qjs::js_malloc(context, size) };
+            // The first block of a fresh slab stays too: an empty slab would be given back and made again by every call.
             if block.is_null() || meter.pages() != before {
-                // SAFETY: null or just made; freeing it gives the fresh slab back.
-                unsafe { rquickjs::qjs::js_free(context, block) };
                 break;
             }
         }
