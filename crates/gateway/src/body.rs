@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -52,7 +52,7 @@ pub(crate) struct Patience {
 /// # Errors
 /// The body's own error.
 pub(crate) async fn read_ahead(mut body: Body, bound: usize, patience: Patience) -> Result<(Head, Body), BoxError> {
-    let mut frames = VecDeque::new();
+    let mut frames = Kept::default();
     let mut size = 0;
     let mut complete = body.is_end_stream();
     while !complete && size < bound {
@@ -65,13 +65,56 @@ pub(crate) async fn read_ahead(mut body: Body, bound: usize, patience: Patience)
                 let frame = frame?;
                 size += frame.data_ref().map_or(0, Bytes::len);
                 complete = frame.is_trailers() || body.is_end_stream();
-                frames.push_back(frame);
+                frames.push(frame);
             }
         }
     }
+    let frames = frames.finish();
     let bytes = join(&frames);
     let head = Head { bytes, complete };
     Ok((head, boxed(Replayed { frames, rest: body })))
+}
+
+/// Data frames up to this length are copied together.
+const SMALL: usize = 1 << 10;
+
+/// Bytes of one frame made of small ones.
+const TOGETHER: usize = 16 << 10;
+
+/// Frames that are kept for later. A sender chooses how small its frames are: without putting them together, the
+/// bookkeeping would outgrow the bytes that are counted, and empty ones cost without end.
+#[derive(Default)]
+struct Kept {
+    frames: VecDeque<Frame<Bytes>>,
+    tail: BytesMut,
+}
+
+impl Kept {
+    fn push(&mut self, frame: Frame<Bytes>) {
+        match frame.data_ref() {
+            Some(data) if data.len() <= SMALL => {
+                self.tail.extend_from_slice(data);
+                if self.tail.len() >= TOGETHER {
+                    self.flush();
+                }
+            }
+            Some(_) | None => {
+                self.flush();
+                self.frames.push_back(frame);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.tail.is_empty() {
+            self.frames.push_back(Frame::data(self.tail.split().freeze()));
+        }
+    }
+
+    fn finish(mut self) -> VecDeque<Frame<Bytes>> {
+        self.flush();
+        self.frames
+    }
 }
 
 /// Joins data frames; one frame is shared, not copied.
@@ -125,14 +168,14 @@ impl http_body::Body for Replayed {
 
 /// Lends `body` to a Worker: what it reads is kept up to `bound`, so that the body can be taken back whole.
 pub(crate) fn lend(body: Body, bound: usize) -> (Body, Lender) {
-    let loan = Loan { body: Some(body), kept: VecDeque::new(), size: 0, bound, lost: false };
+    let loan = Loan { body: Some(body), kept: Kept::default(), size: 0, bound, lost: false };
     let loan = Arc::new(Mutex::new(loan));
     (boxed(Lent(Arc::clone(&loan))), Lender(loan))
 }
 
 struct Loan {
     body: Option<Body>,
-    kept: VecDeque<Frame<Bytes>>,
+    kept: Kept,
     size: usize,
     bound: usize,
     /// More was read than is kept, or the body failed.
@@ -151,9 +194,9 @@ impl Loan {
         };
         if self.size > self.bound {
             self.lost = true;
-            self.kept.clear();
+            self.kept = Kept::default();
         } else {
-            self.kept.push_back(copy);
+            self.kept.push(copy);
         }
     }
 }
@@ -166,7 +209,7 @@ impl Lender {
     pub(crate) fn reclaim(self) -> Option<Body> {
         let mut loan = self.0.lock();
         let rest = loan.body.take()?;
-        let frames = std::mem::take(&mut loan.kept);
+        let frames = std::mem::take(&mut loan.kept).finish();
         if loan.lost {
             return None;
         }
@@ -286,6 +329,22 @@ mod tests {
             assert_eq!(collected.trailers().unwrap()["x-sum"], "1");
             assert_eq!(collected.to_bytes(), "abcdefghi");
         }
+    }
+
+    #[test]
+    fn small_frames_are_kept_together_and_empty_ones_not_at_all() {
+        let mut kept = super::Kept::default();
+        let big = Bytes::from(vec![7; super::SMALL + 1]);
+        for _ in 0..40_000 {
+            kept.push(data("a"));
+            kept.push(data(""));
+        }
+        kept.push(Frame::data(big.clone()));
+        kept.push(data("z"));
+        let frames = kept.finish();
+        assert_eq!(frames.len(), 40_000_usize.div_ceil(super::TOGETHER) + 2);
+        let lengths: usize = frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum();
+        assert_eq!(lengths, 40_000 + big.len() + 1);
     }
 
     #[tokio::test]

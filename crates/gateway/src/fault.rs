@@ -71,7 +71,7 @@ impl Fault {
             Self::Refused(Refusal::Missing | Refusal::Wrong) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Fronting { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Guard { .. } => StatusCode::FORBIDDEN,
+            Self::Guard { .. } | Self::Refused(Refusal::Withdrawn) => StatusCode::FORBIDDEN,
             Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } | Self::Broken { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -89,6 +89,7 @@ impl Fault {
             Self::Refused(Refusal::Missing) => "proxy_authentication_required",
             Self::Refused(Refusal::Wrong) => "proxy_authentication_failed",
             Self::Refused(Refusal::TooMany) => "too_many_failures",
+            Self::Refused(Refusal::Withdrawn) => "access_withdrawn",
             Self::Fronting { .. } => "host_mismatch",
             Self::Loop => "loop",
             Self::Guard { .. } => "address_refused",
@@ -155,6 +156,9 @@ impl Fault {
             Self::Refused(Refusal::Wrong) => "The proxy credentials that were sent are not valid.".to_owned(),
             Self::Refused(Refusal::TooMany) => {
                 "Too many wrong proxy credentials came from your address within a minute.".to_owned()
+            }
+            Self::Refused(Refusal::Withdrawn) => {
+                "The proxy credentials or the address that opened this connection are not accepted any more.".to_owned()
             }
             Self::Fronting { tunnel, host } => format!(
                 "The connection was opened for {tunnel}, and the request inside it asks for {host}. The gateway does \

@@ -340,7 +340,7 @@ fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// RFC 9110 section 5.6.2.
-const fn is_token(byte: u8) -> bool {
+pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use http::HeaderValue;
+use jiff::Timestamp;
 use moka::sync::Cache;
 use types::ProxyEndpointId;
 
@@ -37,13 +38,26 @@ pub type TokenHash = [u8; 32];
 /// Every person with a proxy token.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
-    by_token: HashMap<TokenHash, Arc<Person>>,
+    by_token: HashMap<TokenHash, Holder>,
+}
+
+#[derive(Debug, Clone)]
+struct Holder {
+    person: Arc<Person>,
+    until: Option<Timestamp>,
 }
 
 impl Directory {
+    /// Makes a directory of tokens that do not expire.
     #[must_use]
     pub fn new(tokens: impl IntoIterator<Item = (TokenHash, Arc<Person>)>) -> Self {
-        Self { by_token: tokens.into_iter().collect() }
+        Self::expiring(tokens.into_iter().map(|(hash, person)| (hash, person, None)))
+    }
+
+    /// Makes a directory of tokens that are good until a moment, or for ever.
+    #[must_use]
+    pub fn expiring(tokens: impl IntoIterator<Item = (TokenHash, Arc<Person>, Option<Timestamp>)>) -> Self {
+        Self { by_token: tokens.into_iter().map(|(hash, person, until)| (hash, Holder { person, until })).collect() }
     }
 
     /// Returns the SHA-256 of a token, as the store keeps it.
@@ -56,10 +70,16 @@ impl Directory {
         hash
     }
 
-    /// Finds the person whose address and token these are.
+    /// Finds the person whose address and token these are, while the token is good.
     #[must_use]
-    pub fn find(&self, email: &str, token: &str) -> Option<&Arc<Person>> {
-        self.by_token.get(&Self::hash(token)).filter(|person| person.email.eq_ignore_ascii_case(email))
+    pub fn find(&self, email: &str, token: &str, now: Timestamp) -> Option<&Arc<Person>> {
+        self.holder(&Self::hash(token), now).filter(|person| person.email.eq_ignore_ascii_case(email))
+    }
+
+    /// Finds the person whose token has this hash, while it is good.
+    pub(crate) fn holder(&self, hash: &TokenHash, now: Timestamp) -> Option<&Arc<Person>> {
+        let holder = self.by_token.get(hash)?;
+        holder.until.is_none_or(|until| now < until).then_some(&holder.person)
     }
 
     #[must_use]
@@ -146,6 +166,8 @@ pub(crate) struct Caller {
     pub(crate) person: Option<Arc<Person>>,
     /// The subdomain of the proxy endpoint, if it came through one.
     pub(crate) endpoint: Option<Arc<str>>,
+    /// The hash of the token that proved who it is.
+    pub(crate) token: Option<TokenHash>,
 }
 
 /// Why a request has no caller.
@@ -157,12 +179,31 @@ pub(crate) enum Refusal {
     Wrong,
     /// Wrong, and too often.
     TooMany,
+    /// What opened the tunnel is not good any more.
+    Withdrawn,
 }
 
 /// What the account asks of callers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Requirements {
     pub(crate) trust_loopback: bool,
+    pub(crate) now: Timestamp,
+}
+
+/// Decides who sends a request inside a tunnel that `opener` opened: the same, as long as what opened it is still good.
+pub(crate) fn again(
+    people: &Directory,
+    endpoints: &[Endpoint],
+    source: IpAddr,
+    opener: &Caller,
+    requirements: Requirements,
+) -> Result<Caller, Refusal> {
+    let Some(token) = &opener.token else {
+        return identify(people, endpoints, source, None, requirements).map_err(|_| Refusal::Withdrawn);
+    };
+    // The person may have got other groups since.
+    let person = people.holder(token, requirements.now).ok_or(Refusal::Withdrawn)?;
+    Ok(Caller { person: Some(Arc::clone(person)), ..opener.clone() })
 }
 
 /// Decides who sends a request with this `Proxy-Authorization` from `source`.
@@ -176,20 +217,20 @@ pub(crate) fn identify(
     let source = source.to_canonical();
     if let Some(credential) = credential {
         let (email, token) = basic(credential).ok_or(Refusal::Wrong)?;
-        let person = people.find(&email, &token).ok_or(Refusal::Wrong)?;
+        let person = people.find(&email, &token, requirements.now).ok_or(Refusal::Wrong)?;
         let mut identity = endpoints.iter().filter(|endpoint| endpoint.kind == EndpointKind::Identity);
         // Several identity endpoints share one listener; with more than one the name is not known.
         let endpoint = match (identity.next(), identity.next()) {
             (Some(only), None) => Some(only.subdomain.as_str().into()),
             _ => None,
         };
-        return Ok(Caller { person: Some(Arc::clone(person)), endpoint });
+        return Ok(Caller { person: Some(Arc::clone(person)), endpoint, token: Some(Directory::hash(&token)) });
     }
     let by_source = endpoints
         .iter()
         .find(|endpoint| endpoint.kind == EndpointKind::Ip && endpoint.ips.iter().any(|range| range.contains(source)));
     if let Some(endpoint) = by_source {
-        return Ok(Caller { person: None, endpoint: Some(endpoint.subdomain.as_str().into()) });
+        return Ok(Caller { person: None, endpoint: Some(endpoint.subdomain.as_str().into()), token: None });
     }
     if source.is_loopback() && requirements.trust_loopback {
         return Ok(Caller::default());
@@ -243,6 +284,7 @@ mod tests {
     use std::sync::Arc;
 
     use base64::Engine;
+    use jiff::Timestamp;
     use types::ProxyEndpointId;
     use uuid::Uuid;
 
@@ -268,7 +310,7 @@ mod tests {
             Some(("raw", text)) => text.parse().unwrap(),
             _ => format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text)).parse().unwrap(),
         });
-        let requirements = Requirements { trust_loopback };
+        let requirements = Requirements { trust_loopback, now: Timestamp::UNIX_EPOCH };
         match identify(&directory(), endpoints, source.parse().unwrap(), header.as_ref(), requirements) {
             Ok(caller) => match (caller.person, caller.endpoint) {
                 (Some(person), _) => person.email.clone(),
@@ -278,6 +320,7 @@ mod tests {
             Err(Refusal::Missing) => "missing".to_owned(),
             Err(Refusal::Wrong) => "wrong".to_owned(),
             Err(Refusal::TooMany) => "too many".to_owned(),
+            Err(Refusal::Withdrawn) => "withdrawn".to_owned(),
         }
     }
 

@@ -81,16 +81,42 @@ fn classify(bytes: &[u8]) -> Option<Kind> {
     is_http1(bytes)
 }
 
-/// A method of upper-case letters, a space and a target: enough to hand the stream to the HTTP server, which is strict.
+/// Longest first line that is waited for.
+const LINE: usize = 16 << 10;
+
+/// Whether an HTTP server might take `bytes` for the start of a request. The HTTP server they are handed to is strict.
+///
+/// # Security
+/// Origins are lenient: they skip empty lines, take any method and several spaces. What only they would read as HTTP must
+/// not be carried unread, or a blank line in front would be a way around every rule.
 fn is_http1(bytes: &[u8]) -> Option<Kind> {
-    let method = bytes.iter().take_while(|b| b.is_ascii_uppercase()).count();
-    let target = bytes.get(method + 1..).unwrap_or_default();
-    match (method, bytes.get(method)) {
-        (1..=20, None) => None,
-        (3..=20, Some(b' ')) if target.is_empty() || (target.len() < 4 && b"http".starts_with(target)) => None,
-        (3..=20, Some(b' ')) if matches!(target, [b'/' | b'*', ..]) || target.starts_with(b"http") => Some(Kind::Http1),
+    let blank = |b: &u8| matches!(b, b'\r' | b'\n' | b' ' | b'\t');
+    let line = bytes.get(bytes.iter().take_while(|b| blank(b)).count()..).unwrap_or_default();
+    let method = line.iter().take_while(|b| crate::head::is_token(**b)).count();
+    let target = line.get(method + 1..).unwrap_or_default();
+    let longest = bytes.len() >= LINE;
+    match (method, line.get(method)) {
+        (_, None) => longest.then_some(Kind::Opaque),
+        (3.., Some(b' ')) if is_upper(line, method) && matches!(target, [b'/' | b'*', ..]) => Some(Kind::Http1),
+        (1.., Some(b' ' | b'\t')) => {
+            let end = target.iter().position(|b| *b == b'\n');
+            let target = target.get(..end.unwrap_or(target.len())).unwrap_or_default();
+            let names_http = || target.windows(5).any(|word| word.eq_ignore_ascii_case(b"HTTP/"));
+            // No request line holds a control character, and most binary protocols show one at once.
+            if target.iter().any(|b| b.is_ascii_control() && !blank(b)) {
+                Some(Kind::Opaque)
+            } else if end.is_some() || longest {
+                Some(if names_http() { Kind::Http1 } else { Kind::Opaque })
+            } else {
+                None
+            }
+        }
         _ => Some(Kind::Opaque),
     }
+}
+
+fn is_upper(line: &[u8], method: usize) -> bool {
+    line.iter().take(method).all(u8::is_ascii_uppercase)
 }
 
 /// A stream that was passed on undecided, watched until its first bytes tell what it is.
@@ -115,9 +141,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for LateCheck<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buf))?;
         let Some(seen) = this.seen.as_mut() else { return Poll::Ready(Ok(())) };
-        // Longer than any method and the start of any target.
+        // As much as it takes to tell; `classify` waits for no more.
         let fresh = buf.filled().get(before..).unwrap_or_default();
-        seen.extend_from_slice(fresh.get(..fresh.len().min(64)).unwrap_or_default());
+        let room = LINE.saturating_sub(seen.len());
+        seen.extend_from_slice(fresh.get(..fresh.len().min(room)).unwrap_or_default());
         let refused = seen.first() == Some(&TLS)
             || matches!(classify(seen), Some(Kind::Tls(_) | Kind::BrokenTls | Kind::Http1 | Kind::Http2));
         if refused {
@@ -181,8 +208,20 @@ mod tests {
             (b"EHLO there\r\n", "opaque"),
             (b"PRI ", "undecided"),
             (b"USER harry\r\n", "opaque"),
+            (b"\r\nGET / HTTP/1.1\r\n", "http1"),
+            (b"GET  / HTTP/1.1\r\n", "http1"),
+            (b"GET\t/ HTTP/1.1\r\n", "http1"),
+            (b"get / HTTP/1.1\r\n", "http1"),
+            (b"M-SEARCH * HTTP/1.1\r\n", "http1"),
+            (b"G / http/1.1\n", "http1"),
+            (b"GET HTTP://a/ HTTP/1.1\r\n", "http1"),
+            (b"CONNECT a:443 HTTP/1.1\r\n", "http1"),
+            (b"\r\n\r\n", "undecided"),
+            (b"SSH-2.0-OpenSSH_9.2 Debian\r\n", "opaque"),
+            (b"0032git-upload-pack /p.git\0host=a\0", "opaque"),
             (b"GET http://a/ HTTP/1.1\r\n", "http1"),
             (b"GE", "undecided"),
+            (b"NICK ada", "undecided"),
             (b"\x16\x03\x01\0\x05hello", "broken"),
             (b"\x16\x03\x01", "broken"),
             (b"\0\0", "opaque"),
@@ -199,6 +238,7 @@ mod tests {
         for (pieces, carried) in [
             (&[&b"\x16"[..], b"\x03\x01"][..], &b""[..]),
             (&[b"GE", b"T / HTTP/1.1\r\n"], b"GE"),
+            (&[b"\r\n", b"get / HTTP/1.1\r\n"], b"\r\n"),
             (&[b"PRI * HTTP", b"/2.0\r\n\r\nSM\r\n\r\n"], b"PRI * HTTP"),
             (&[b"EHLO a\r\n", b"\x16\x03"], b"EHLO a\r\n\x16\x03"),
         ] {

@@ -216,11 +216,11 @@ impl Flow {
         let config = &self.exchange.client.gateway.config;
         let bound = if whole { config.body_count_bytes } else { config.body_head_bytes };
         let patience = patience(config);
-        let encoding = self.exchange.headers.get(http::header::CONTENT_ENCODING).cloned();
+        let encoding = sniff::content_coding(&self.exchange.headers);
         let body = self.exchange.take_body();
         let (head, body) = body::read_ahead(body, bound, patience).await.map_err(|_| Fault::RequestBody)?;
         self.exchange.body = body;
-        note(&mut self.exchange.upload, &head, encoding.as_ref(), whole);
+        note(&mut self.exchange.upload, &head, encoding.as_deref(), whole);
         Ok(())
     }
 
@@ -232,7 +232,7 @@ impl Flow {
         let Some(arrived) = self.exchange.arrived.as_mut() else {
             return Err(Fault::Configuration("a rule reads a response that has not come".to_owned()));
         };
-        let encoding = arrived.headers.get(http::header::CONTENT_ENCODING).cloned();
+        let encoding = sniff::content_coding(&arrived.headers);
         // An event stream speaks when it has something to say; it is judged by what it has said.
         let streams = arrived.mime.as_deref() == Some("text/event-stream");
         let patience = if streams { Patience { minimum: 0, ..patience } } else { patience };
@@ -241,7 +241,7 @@ impl Flow {
             .await
             .map_err(|error| Fault::Broken { host, why: error.to_string() })?;
         arrived.body = body;
-        note(&mut self.exchange.download, &head, encoding.as_ref(), whole);
+        note(&mut self.exchange.download, &head, encoding.as_deref(), whole);
         Ok(())
     }
 
@@ -499,8 +499,8 @@ fn patience(config: &crate::GatewayConfig) -> Patience {
 }
 
 /// Notes what the head of a body shows.
-fn note(seen: &mut Seen, head: &body::Head, encoding: Option<&http::HeaderValue>, whole: bool) {
-    seen.types = Some(sniff::file_types(&head.bytes, encoding.map(http::HeaderValue::as_bytes)));
+fn note(seen: &mut Seen, head: &body::Head, encoding: Option<&[u8]>, whole: bool) {
+    seen.types = Some(sniff::file_types(&head.bytes, encoding));
     if seen.size.is_none() {
         if head.complete {
             seen.size = Some(head.bytes.len() as u64);

@@ -22,6 +22,17 @@ pub(crate) fn file_types(head: &[u8], content_encoding: Option<&[u8]>) -> &'stat
     }
 }
 
+/// Returns the codings of a message, those of several fields as one list, because that is how receivers read them.
+pub(crate) fn content_coding(headers: &http::HeaderMap) -> Option<Vec<u8>> {
+    let fields: Vec<&[u8]> = headers
+        .get_all(http::header::CONTENT_ENCODING)
+        .iter()
+        .map(|value| value.as_bytes().trim_ascii())
+        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+        .collect();
+    (!fields.is_empty()).then(|| fields.join(&b", "[..]))
+}
+
 fn trim(value: &[u8]) -> &[u8] {
     value.trim_ascii()
 }
@@ -50,7 +61,7 @@ fn decode(head: &[u8], coding: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use std::io::Write;
 
-    use super::{DECODED, file_types};
+    use super::{DECODED, content_coding, file_types};
 
     #[test]
     fn a_coded_body_is_looked_into_even_when_only_its_head_is_there() {
@@ -75,6 +86,23 @@ mod tests {
         assert!(file_types(b"%PDF-1.7", None).contains(&"pdf"));
         for coding in [&b"zstd"[..], b"gzip", b"gzip, gzip"] {
             assert_eq!(file_types(b"%PDF-1.7", Some(coding)), ["unscannable"]);
+        }
+    }
+
+    #[test]
+    fn codings_in_several_fields_are_one_list() {
+        for (fields, expected) in [
+            (&[][..], None),
+            (&["identity"][..], None),
+            (&["gzip"][..], Some("gzip")),
+            (&["identity", "gzip"][..], Some("gzip")),
+            (&["gzip", "br"][..], Some("gzip, br")),
+        ] {
+            let mut headers = http::HeaderMap::new();
+            for field in fields {
+                headers.append("content-encoding", field.parse().unwrap());
+            }
+            assert_eq!(content_coding(&headers).as_deref(), expected.map(str::as_bytes), "{fields:?}");
         }
     }
 

@@ -115,7 +115,9 @@ impl Flow {
             Ok(target) => (target, Ok(())),
             Err(fault) => (nowhere(), Err(fault)),
         };
-        let closes = parts.headers.contains_key(header::UPGRADE) || parts.method.as_str() == FAULT_METHOD;
+        // What follows these is not looked at by `framing`.
+        let unframed = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
+        let closes = unframed || parts.method.as_str() == FAULT_METHOD;
         let upgrade = hop::strip_request(&mut parts.headers);
         let has_body = !incoming.is_end_stream();
         let tunnel = match way {
@@ -179,8 +181,13 @@ impl Flow {
 
     fn identify(&mut self, way: &Way) -> Result<(), Fault> {
         let caller = match way {
-            // The credential was checked when the tunnel was opened; requests inside carry none.
-            Way::Inside(tunnel) => Ok(tunnel.caller.clone()),
+            // The credential was sent when the tunnel was opened; requests inside carry none. Tunnels live long, so
+            // whether it is still good is asked each time.
+            Way::Inside(tunnel) => {
+                let (client, snapshot) = (&self.exchange.client, &self.exchange.snapshot);
+                let (source, needs) = (client.source.ip(), requirements(client, snapshot));
+                identity::again(&snapshot.people, &snapshot.proxy_endpoints, source, &tunnel.caller, needs)
+            }
             Way::Proxy => caller(&self.exchange.client, &self.exchange.snapshot, self.credential.as_ref()),
         };
         self.exchange.caller = caller.map_err(Fault::Refused)?;
@@ -272,13 +279,19 @@ pub(crate) fn caller(
     credential: Option<&HeaderValue>,
 ) -> Result<identity::Caller, Refusal> {
     let source = client.source.ip();
-    let requirements =
-        Requirements { trust_loopback: client.gateway.config.trust_loopback && !snapshot.settings.require_identity };
-    let caller = identity::identify(&snapshot.people, &snapshot.proxy_endpoints, source, credential, requirements);
+    let needs = requirements(client, snapshot);
+    let caller = identity::identify(&snapshot.people, &snapshot.proxy_endpoints, source, credential, needs);
     caller.map_err(|refusal| {
         let too_many = refusal == Refusal::Wrong && client.gateway.failures.count(source);
         if too_many { Refusal::TooMany } else { refusal }
     })
+}
+
+fn requirements(client: &Client, snapshot: &crate::Snapshot) -> Requirements {
+    Requirements {
+        trust_loopback: client.gateway.config.trust_loopback && !snapshot.settings.require_identity,
+        now: (client.gateway.clock)(),
+    }
 }
 
 /// Adds the headers that go with a status of refusal.
@@ -306,6 +319,9 @@ fn aim(parts: &Parts, way: &Way) -> Result<Target, Fault> {
             let scheme = exchange::scheme(&parts.uri).ok_or_else(|| Fault::Target(why.to_owned()))?;
             let origin = origin(scheme, parts.uri.authority().map(http::uri::Authority::as_str), None)?;
             Ok(Target::new(origin, path))
+        }
+        Way::Inside(_) if parts.method == Method::CONNECT => {
+            Err(Fault::Target("a tunnel cannot be opened inside a tunnel".to_owned()))
         }
         Way::Inside(tunnel) => {
             let authority = inner_authority(parts)?;

@@ -1,9 +1,14 @@
 //! Who asks: credentials, proxy endpoints, refusals.
 
+use std::sync::atomic::Ordering;
+
 use axum::Router;
 use axum::routing::any;
 use gateway::{Endpoint, EndpointKind, SecurityEventKind, Settings};
+use jiff::{SignedDuration, Timestamp};
 use testkit::Origin;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use types::ProxyEndpointId;
 use uuid::Uuid;
 
@@ -87,4 +92,38 @@ async fn a_proxy_endpoint_serves_its_sources_without_credentials() {
     assert_eq!(stand.get("http://site.test/no").await.status, 403);
     let record = stand.http_record("http://site.test/yes").await;
     assert_eq!((record["ProxyEndpoint"].as_str(), record.get("Email")), (Some("branch"), None));
+}
+
+#[tokio::test]
+async fn a_token_that_expires_ends_the_tunnels_it_opened() {
+    let origin = origin().await;
+    let expiry = Some(Timestamp::now() + SignedDuration::from_hours(1));
+    let setup = Setup { names: vec![("site.test", origin.address)], settings: strict(), expiry, ..Setup::default() };
+    let stand = Stand::start(setup).await;
+    let mut tunnel = stand.dial().await;
+    let credential = credential(EMAIL, TOKEN);
+    let open =
+        format!("CONNECT site.test:80 HTTP/1.1\r\nHost: site.test:80\r\nProxy-Authorization: {credential}\r\n\r\n");
+    tunnel.write_all(open.as_bytes()).await.unwrap();
+    assert!(head(&mut tunnel).await.starts_with("HTTP/1.1 200"));
+    let inside = b"HEAD / HTTP/1.1\r\nHost: site.test\r\n\r\n";
+    tunnel.write_all(inside).await.unwrap();
+    assert!(head(&mut tunnel).await.starts_with("HTTP/1.1 200"));
+    stand.ahead.store(7200, Ordering::Relaxed);
+    tunnel.write_all(inside).await.unwrap();
+    let refused = head(&mut tunnel).await;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    let again = with(get("http://site.test/"), "proxy-authorization", &credential);
+    assert_eq!(stand.send(again).await.status, 407);
+}
+
+/// Reads one head.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "{}", String::from_utf8_lossy(&read));
+        read.push(byte[0]);
+    }
+    String::from_utf8(read).unwrap()
 }

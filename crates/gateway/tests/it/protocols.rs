@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use testkit::{Origin, OriginTls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -165,7 +166,6 @@ async fn ranges_and_coded_bodies_pass_untouched() {
 
 #[tokio::test]
 async fn a_client_that_asks_first_is_told_to_continue() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let origin = Origin::start(router(), None).await.unwrap();
     let stand = Stand::start(Setup { names: vec![("site.test", origin.address)], ..Setup::default() }).await;
@@ -242,4 +242,19 @@ async fn curl_gets_what_it_asks_for_over_http1_and_http2() {
         assert_eq!(text, expected, "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(stand.gateway.stats().intercepted, 2);
+}
+
+#[tokio::test]
+async fn a_tunnel_inside_a_tunnel_is_refused_and_ends_the_connection() {
+    let origin = Origin::start(Router::new().fallback(any(|| async { "hello" })), None).await.unwrap();
+    let stand = Stand::start(Setup { names: vec![("site.test", origin.address)], ..Setup::default() }).await;
+    let mut stream = stand.connect("site.test:80").await;
+    let nested = "CONNECT site.test:80 HTTP/1.1\r\nHost: site.test:80\r\n\r\n";
+    let unchecked = "GET / HTTP/1.1\r\nHost: site.test\r\nX-A: 1\r\n folded\r\n\r\n";
+    stream.write_all(format!("{nested}{unchecked}").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -81,6 +82,8 @@ pub(crate) struct Setup {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) bypass: BypassList,
     pub(crate) script: Option<Behaviour>,
+    /// When the person's token stops being good.
+    pub(crate) expiry: Option<Timestamp>,
 }
 
 impl Default for Setup {
@@ -96,6 +99,7 @@ impl Default for Setup {
             endpoints: Vec::new(),
             bypass: BypassList::default(),
             script: None,
+            expiry: None,
         }
     }
 }
@@ -110,6 +114,8 @@ pub(crate) struct Stand {
     pub(crate) events: mpsc::Receiver<SecurityEvent>,
     pub(crate) stop: CancellationToken,
     pub(crate) directory: tempfile::TempDir,
+    /// Seconds by which the gateway's clock is ahead.
+    pub(crate) ahead: Arc<AtomicI64>,
     serving: JoinSet<std::io::Result<()>>,
 }
 
@@ -125,7 +131,11 @@ impl Stand {
         });
         let authority = Arc::new(authority.unwrap());
         let ca = authority.certificate_pem().to_owned();
-        let clock: net::Clock = Arc::new(Timestamp::now);
+        let ahead = Arc::new(AtomicI64::new(0));
+        let clock: net::Clock = {
+            let ahead = Arc::clone(&ahead);
+            Arc::new(move || Timestamp::now() + jiff::SignedDuration::from_secs(ahead.load(Ordering::Relaxed)))
+        };
         let mut table = OverrideTable::default();
         for (name, address) in &setup.names {
             table.insert(name, None, Override::Socket(*address));
@@ -162,7 +172,7 @@ impl Stand {
             http: rules.http,
             l4: rules.l4,
             workers,
-            people: Directory::new([(Directory::hash(TOKEN), Arc::new(person))]),
+            people: Directory::expiring([(Directory::hash(TOKEN), Arc::new(person), setup.expiry)]),
             proxy_endpoints: setup.endpoints,
             settings: setup.settings,
             bypass: setup.bypass,
@@ -184,7 +194,7 @@ impl Stand {
         let mut serving = JoinSet::new();
         let (running, token) = (gateway.clone(), stop.clone());
         serving.spawn(async move { running.serve(listener, token).await });
-        Self { proxy, gateway, logs, ca, account, events, stop, directory, serving }
+        Self { proxy, gateway, logs, ca, account, events, stop, directory, ahead, serving }
     }
 
     /// Waits for a record that fits.
