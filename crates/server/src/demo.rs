@@ -192,7 +192,14 @@ async fn load_rules(store: &Store, principal: &Principal, account: AccountId) ->
         }
         let precedence = body["precedence"].as_i64().unwrap_or_default();
         let body = serde_json::value::to_raw_value(&body)?;
-        store.rules().create(&grant, RuleId(Uuid::new_v4()), Rule { name, enabled: true, precedence, body }).await?;
+        store
+            .rules()
+            .create(
+                &grant,
+                RuleId(Uuid::new_v4()),
+                Rule { name, enabled: true, precedence, body, secrets: BTreeMap::new() },
+            )
+            .await?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub enum ScriptError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Denied(#[from] Denied),
-    #[error("module {module}: {source}")]
+    #[error("module {module}")]
     TypeScript { module: String, source: TypeScriptError },
     #[error("module {0} is not UTF-8 text")]
     NotText(String),
@@ -98,9 +98,12 @@ impl Scripts {
             }
         };
         let secrets = store.script_secrets().open(&operate, name).await?;
-        let generation: i64 =
-            store.script_secrets().list_of(&read, name).await?.iter().map(|secret| secret.revision.0).sum();
-        let version = format!("{}-{}-{}-{generation}", head.id, head.revision.0, secrets.len());
+        let version = format!(
+            "{}-{}-{}",
+            head.id,
+            head.revision.0,
+            generation(&store.script_secrets().list_of(&read, name).await?)
+        );
         let key = ScriptKey { account, name: name.to_string(), version };
         assemble(key, &head.document, &modules, secrets)
     }
@@ -137,6 +140,19 @@ impl Scripts {
         compiled.insert(version, Arc::clone(&modules));
         modules
     }
+}
+
+/// Differs whenever the secrets of a Worker do, and tells nothing about them. A revision alone starts again when a secret
+/// is deleted and set anew; the time of its creation does not.
+fn generation(secrets: &[store::Stored<store::ScriptSecret>]) -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for secret in secrets {
+        context.update(secret.id.name.as_bytes());
+        context.update(&[0]);
+        context.update(&secret.created_at.as_microsecond().to_be_bytes());
+        context.update(&secret.revision.0.to_be_bytes());
+    }
+    context.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn assemble(

@@ -15,19 +15,19 @@ use net::Minter;
 use parking_lot::Mutex;
 use policy::lists::{ListSet, ListType};
 use policy::redirect::Target;
-use policy::{ActionPlan, CompileOptions, RuleSpec, StoredRule};
+use policy::{ActionPlan, CompileOptions, Hook, RuleSpec, StoredRule};
 use serde_json::{Map, Value, json};
 use store::{
-    Denied, Only, Principal, ProxyEndpointKind, ReadGateway, ReadLists, ReadRules, ReadUsers, Revision, Store,
-    StoreError,
+    Denied, Only, Operate, Principal, ProxyEndpointKind, ReadGateway, ReadLists, ReadUsers, Revision, Store, StoreError,
 };
 use types::{AccountId, CertificateId, ListId, RuleId, ScriptName};
 use worker::protocol::Limits;
 use worker::{Script, ScriptKey};
 
 use crate::account::{AccountError, authority_in_use, load_authority};
-use crate::managed::{Managed, ManagedError};
+use crate::managed::{Kept, Managed};
 use crate::scripts::{ScriptError, Scripts};
+use crate::state::chain;
 use crate::upstream::{NetworkError, Upstream};
 
 /// Leaf certificates remembered per authority.
@@ -43,8 +43,6 @@ pub enum BuildError {
     Account(#[from] AccountError),
     #[error(transparent)]
     Script(#[from] ScriptError),
-    #[error(transparent)]
-    Managed(#[from] ManagedError),
     #[error("network settings")]
     Network(#[from] NetworkError),
     #[error("cannot prepare certificates")]
@@ -77,7 +75,7 @@ pub(crate) struct Built {
     pub snapshot: Snapshot,
     /// Every Worker that can run, by name.
     pub scripts: HashMap<ScriptName, Arc<Script>>,
-    /// Rules that do not compile, by id.
+    /// Rules that do not compile or cannot be carried out, and block in their place, by id.
     pub rule_errors: Vec<(String, String)>,
     /// Workers that cannot be prepared; rules that call them follow their `on_error`.
     pub script_errors: Vec<(String, String)>,
@@ -134,14 +132,14 @@ impl Builder {
             self.store.logging().get(&read, &Only).await?.map(|stored| stored.document.settings).unwrap_or_default();
         let options =
             CompileOptions { extended_email_matching: enabled(&configuration, "extended_email_matching", false) };
-        let stored = self.rules().await?;
+        let (stored, kept, unread) = self.rules().await?;
         let lists = self.lists().await?;
         let mut report = policy::compile(&stored, &lists, options);
-        let rule_errors: Vec<_> = report
+        let reasons = report
             .errors
             .iter()
-            .map(|error| (error.id.to_string(), error.errors.first().map(ToString::to_string).unwrap_or_default()))
-            .collect();
+            .map(|error| (error.id.to_string(), error.errors.first().map(ToString::to_string).unwrap_or_default()));
+        let mut rule_errors: Vec<_> = unread.into_iter().chain(reasons).collect();
         if !rule_errors.is_empty() {
             if broken == Broken::Refuse {
                 return Err(BuildError::Rules(rule_errors));
@@ -152,7 +150,8 @@ impl Builder {
             report = policy::compile(&replaced.collect::<Vec<_>>(), &lists, options);
         }
         let (scripts, failed) = self.scripts.prepare_all(&self.store, &self.principal, self.account).await?;
-        let mut workers = self.managed.prepare(self.account, &stored)?;
+        let (mut workers, unprepared) = self.managed.prepare(self.account, &stored, &kept);
+        rule_errors.extend(unprepared.iter().map(|error| (error.subject(), chain(error))));
         workers.extend(own_scripts(&stored, &scripts));
         let bypass = self.apply_network().await?;
         let proxy_endpoints = self.endpoints().await?;
@@ -176,18 +175,32 @@ impl Builder {
         Ok(Built { snapshot, scripts, rule_errors, script_errors })
     }
 
-    async fn rules(&self) -> Result<Vec<StoredRule>, BuildError> {
-        let grant = self.principal.authorize::<ReadRules>(self.account)?;
-        let mut rules = Vec::new();
+    /// Reads every rule. One whose document is no rule blocks in its place, and is named with the reason.
+    async fn rules(&self) -> Result<(Vec<StoredRule>, HashMap<RuleId, Kept>, Vec<(String, String)>), BuildError> {
+        let grant = self.principal.authorize::<Operate>(self.account)?;
+        let (mut rules, mut kept, mut unread) = (Vec::new(), HashMap::new(), Vec::new());
         for stored in self.store.rules().list(&grant).await? {
             let body: Value = serde_json::from_str(stored.document.body.get()).unwrap_or(Value::Null);
-            let spec = RuleSpec::parse(&body).map_err(|errors| {
-                let reason = errors.first().map(ToString::to_string).unwrap_or_default();
-                BuildError::Rules(vec![(stored.id.to_string(), reason)])
-            })?;
+            let spec = match RuleSpec::parse(&body) {
+                Ok(spec) => spec,
+                Err(_) if !stored.document.enabled => continue,
+                Err(errors) => {
+                    let reason = errors.first().map(ToString::to_string).unwrap_or_default();
+                    unread.push((stored.id.to_string(), reason));
+                    let hook = body["filters"][0].as_str().unwrap_or(Hook::Http.as_str());
+                    let Some(spec) = stop(&stored.document.name, hook) else {
+                        return Err(BuildError::Rules(unread));
+                    };
+                    spec
+                }
+            };
+            if let ActionPlan::Managed(_) = spec.plan() {
+                let secrets = self.store.rules().open(&grant, &stored).map_err(|error| chain(&error));
+                kept.insert(stored.id, Kept { revision: stored.revision, secrets });
+            }
             rules.push(StoredRule { id: stored.id, precedence: stored.document.precedence, spec });
         }
-        Ok(rules)
+        Ok((rules, kept, unread))
     }
 
     async fn lists(&self) -> Result<ListSet, BuildError> {
@@ -228,12 +241,11 @@ impl Builder {
             .filter(|user| !user.document.disabled)
             .map(|user| (user.id, Arc::new(person(user))))
             .collect();
-        let now = self.store.now();
         let tokens = self.store.proxy_tokens().list(&grant).await?;
-        Ok(Directory::new(tokens.into_iter().filter_map(|token| {
-            let alive = token.document.expires_at.is_none_or(|end| now < end);
+        Ok(Directory::expiring(tokens.into_iter().filter_map(|token| {
             let hash = token_hash(&token.document.secret_hash)?;
-            people.get(&token.document.user).filter(|_| alive).map(|person| (hash, Arc::clone(person)))
+            let person = people.get(&token.document.user)?;
+            Some((hash, Arc::clone(person), token.document.expires_at))
         })))
     }
 
@@ -288,13 +300,17 @@ impl Builder {
 
 /// A rule that blocks all of its hook's traffic, in place of one whose condition is not known.
 fn blocking(rule: &StoredRule) -> StoredRule {
+    // The document is ours and always parses; were it not to, the broken rule stays and compiling reports it.
+    let spec = stop(&rule.spec.name, rule.spec.hook.as_str()).unwrap_or_else(|| rule.spec.clone());
+    StoredRule { id: rule.id, precedence: rule.precedence, spec }
+}
+
+fn stop(name: &str, hook: &str) -> Option<RuleSpec> {
     let body = json!({
-        "name": rule.spec.name, "action": "block", "enabled": true, "filters": [rule.spec.hook.as_str()],
+        "name": name, "action": "block", "enabled": true, "filters": [hook],
         "rule_settings": { "block_reason": "A rule at this place cannot be evaluated. The administrator sees why in the console." },
     });
-    // The document above is ours and always parses; were it not to, the broken rule stays and compiling reports it.
-    let spec = RuleSpec::parse(&body).unwrap_or_else(|_| rule.spec.clone());
-    StoredRule { id: rule.id, precedence: rule.precedence, spec }
+    RuleSpec::parse(&body).ok()
 }
 
 /// The script of each rule that calls one of the owner's Workers, under the rule's own limits.

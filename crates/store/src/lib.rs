@@ -15,6 +15,7 @@ mod feed;
 mod grant;
 mod lists;
 mod rotation;
+mod rules;
 mod scripts;
 mod seal;
 mod secret_text;

@@ -50,7 +50,8 @@ impl Store {
     ///
     /// [`StoreError::Seal`] when a secret does not open, [`StoreError::Stale`] when one was saved meanwhile: call again.
     pub async fn reseal(&self, grant: &Grant<Operate>) -> Result<usize, StoreError> {
-        Ok(self.reseal_all::<Certificate>(grant).await? + self.reseal_all::<ScriptSecret>(grant).await?)
+        let documents = self.reseal_all::<Certificate>(grant).await? + self.reseal_all::<ScriptSecret>(grant).await?;
+        Ok(documents + self.reseal_rules(grant).await?)
     }
 
     async fn reseal_all<D: Sealing>(&self, grant: &Grant<Operate>) -> Result<usize, StoreError>

@@ -14,6 +14,7 @@ pub mod kv;
 pub mod lists;
 pub mod logging;
 pub mod logs;
+pub(crate) mod managed;
 pub mod modules;
 pub mod network;
 pub mod people;

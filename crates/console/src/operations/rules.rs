@@ -17,6 +17,7 @@ use types::{Code, ListId, RuleId};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::managed::{self, Parted};
 use super::time;
 use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
@@ -113,8 +114,9 @@ pub async fn create(cx: &OpContext, document: Value) -> Result<RuleView, Failure
     let _writing = cx.app.rule_writes.lock().await;
     let precedence = free_precedence(cx, &grant, &spec, None).await?;
     let id = RuleId(Uuid::new_v4());
-    let stored = cx.store().rules().create(&grant, id, rule(&spec, precedence)?).await?;
-    cx.record(Change::new(Verb::Create, "gateway_rule", id).after(document_of(&stored)?)).await?;
+    let parted = managed::part(cx, &grant, id, &spec, None)?;
+    let stored = cx.store().rules().create(&grant, id, rule(&spec, precedence, parted)?).await?;
+    cx.record(Change::new(Verb::Create, "gateway_rule", id).after(shown(&stored)?)).await?;
     show(cx, &stored).await
 }
 
@@ -130,10 +132,11 @@ pub async fn replace(cx: &OpContext, id: RuleId, document: Value) -> Result<Rule
     check_targets(cx, &spec).await?;
     let _writing = cx.app.rule_writes.lock().await;
     let precedence = free_precedence(cx, &grant, &spec, Some(&before)).await?;
-    let document = rule(&spec, precedence)?;
+    let parted = managed::part(cx, &grant, id, &spec, Some(&before))?;
+    let document = rule(&spec, precedence, parted)?;
     let stored = cx.store().rules().replace(&grant, id, document, Some(before.revision)).await?;
     let change = Change::new(Verb::Update, "gateway_rule", id);
-    cx.record(change.before(document_of(&before)?).after(document_of(&stored)?)).await?;
+    cx.record(change.before(shown(&before)?).after(shown(&stored)?)).await?;
     show(cx, &stored).await
 }
 
@@ -146,7 +149,7 @@ pub async fn delete(cx: &OpContext, id: RuleId) -> Result<(), Failure> {
     let grant = cx.authorize::<WriteRules>()?;
     let before = cx.store().rules().get(&grant, &id).await?.ok_or_else(missing)?;
     cx.store().rules().delete(&grant, &id, None).await?;
-    cx.record(Change::new(Verb::Delete, "gateway_rule", id).before(document_of(&before)?)).await
+    cx.record(Change::new(Verb::Delete, "gateway_rule", id).before(shown(&before)?)).await
 }
 
 /// Starts a rule's life again: it expires its duration from this moment.
@@ -169,8 +172,8 @@ pub async fn reset_expiration(cx: &OpContext, id: RuleId) -> Result<RuleView, Fa
     let body = raw(&document)?;
     let changed = Rule { body, ..before.document.clone() };
     let stored = cx.store().rules().replace(&grant, id, changed, Some(before.revision)).await?;
-    let change = Change::new(Verb::Update, "gateway_rule", id).before(document_of(&before)?);
-    cx.record(change.after(document)).await?;
+    let change = Change::new(Verb::Update, "gateway_rule", id).before(shown(&before)?);
+    cx.record(change.after(shown(&stored)?)).await?;
     show(cx, &stored).await
 }
 
@@ -220,7 +223,8 @@ pub(crate) async fn compile(cx: &OpContext, document: &Value) -> Result<RuleSpec
     Ok(spec)
 }
 
-/// A rule may only call a Worker or a managed action that exists; a typo would fail closed for everyone it matches.
+/// A rule may only call a Worker that exists; a typo would fail closed for everyone it matches. Managed actions are checked
+/// where their secrets are taken out.
 async fn check_targets(cx: &OpContext, spec: &RuleSpec) -> Result<(), Failure> {
     let settings = spec.document().get("rule_settings");
     let text = |pointer: &str| settings.and_then(|settings| settings.pointer(pointer)).and_then(Value::as_str);
@@ -235,13 +239,6 @@ async fn check_targets(cx: &OpContext, spec: &RuleSpec) -> Result<(), Failure> {
             let message = format!("there is no Worker \"{script}\"; upload it first");
             return Err(Failure::invalid("/rule_settings/worker/script", message));
         }
-    }
-    if let Some(template) = text("/managed/template")
-        && worker::templates::find(template).is_none()
-    {
-        let known: Vec<_> = worker::templates::all().iter().map(|template| template.name.as_str()).collect();
-        let message = format!("there is no managed action \"{template}\"; there are {}", known.join(", "));
-        return Err(Failure::invalid("/rule_settings/managed/template", message));
     }
     Ok(())
 }
@@ -277,13 +274,20 @@ async fn free_precedence(
         .map_err(|error| Failure::conflict("/precedence", error.to_string()))
 }
 
-fn rule(spec: &RuleSpec, precedence: i64) -> Result<Rule, Failure> {
-    let body = raw(&Value::Object(spec.document().clone()))?;
-    Ok(Rule { name: spec.name.clone(), enabled: spec.is_enabled(), precedence, body })
+fn rule(spec: &RuleSpec, precedence: i64, parted: Parted) -> Result<Rule, Failure> {
+    let body = raw(&parted.document)?;
+    Ok(Rule { name: spec.name.clone(), enabled: spec.is_enabled(), precedence, body, secrets: parted.secrets })
 }
 
 fn raw(document: &Value) -> Result<Box<RawValue>, Failure> {
     serde_json::value::to_raw_value(document).map_err(|error| Failure::internal("rule document", &error))
+}
+
+/// The document as the API and the audit log show it.
+fn shown(rule: &Stored<Rule>) -> Result<Value, Failure> {
+    let mut document = document_of(rule)?;
+    managed::mask(&mut document);
+    Ok(document)
 }
 
 fn document_of(rule: &Stored<Rule>) -> Result<Value, Failure> {
@@ -300,7 +304,7 @@ fn hook_of(rule: &Stored<Rule>) -> &'static str {
 }
 
 fn view(rule: &Stored<Rule>, lists: &HashMap<String, Arc<List>>) -> Result<RuleView, Failure> {
-    let Value::Object(mut members) = document_of(rule)? else {
+    let Value::Object(mut members) = shown(rule)? else {
         return Err(Failure::new(Code::Internal, "a stored rule is not an object"));
     };
     let (hook, warning) = match spec_of(rule) {

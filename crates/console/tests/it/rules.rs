@@ -221,3 +221,64 @@ async fn every_change_stands_in_the_audit_log_with_before_and_after() {
     assert_eq!(audit[1]["ActorIP"], "192.0.2.1");
     assert_eq!(audit[1]["ActionResult"], true);
 }
+
+/// A managed rule that asks the risk service at `url`.
+fn risk(url: &str, token: Value) -> Value {
+    let parameters = json!({"url": url, "token": token});
+    let managed = json!({"template": "risk-api", "parameters": parameters});
+    json!({"name": "risk", "action": "managed", "rule_settings": {"managed": managed}})
+}
+
+#[tokio::test]
+async fn the_secret_of_a_managed_action_is_never_shown_again() {
+    let console = Console::new().await;
+    let mark = json!({"secret": true});
+    let token = |rule: &Value| rule["rule_settings"]["managed"]["parameters"]["token"].clone();
+    let created = console.post("gateway/rules", risk("https://risk.example/v1", json!("hush"))).await.result();
+    assert_eq!(token(&created), mark);
+    let path = format!("gateway/rules/{}", created["id"].as_str().unwrap());
+    // What was read is accepted, and keeps the secret; a new one takes its place.
+    let kept = console.put(&path, created.clone()).await.result();
+    assert_eq!(token(&kept), mark);
+    let moved = risk("https://risk.example/v2", mark.clone());
+    console.put(&path, moved).await.result();
+    assert_eq!(token(&console.put(&path, risk("https://other.example/", json!("hush 2"))).await.result()), mark);
+    assert_eq!(token(&console.get(&path).await.result()), mark);
+    console.delete(&path).await.result();
+    assert!(console.audit().await.iter().all(|record| !record.to_string().contains("hush")));
+}
+
+#[tokio::test]
+async fn a_kept_secret_stays_with_its_rule_and_its_hosts() {
+    let console = Console::new().await;
+    let mark = json!({"secret": true});
+    let created = console.post("gateway/rules", risk("https://risk.example/", json!("hush"))).await.result();
+    let path = format!("gateway/rules/{}", created["id"].as_str().unwrap());
+    let pointer = "/rule_settings/managed/parameters/token";
+    let elsewhere = console.put(&path, risk("https://evil.example/", mark.clone())).await.error(400);
+    assert_eq!(elsewhere.0, pointer);
+    assert!(elsewhere.1.contains("https://evil.example"), "{}", elsewhere.1);
+    let copied = console.post("gateway/rules", risk("https://risk.example/", mark)).await.error(400);
+    assert_eq!(copied.0, pointer);
+}
+
+#[tokio::test]
+async fn managed_parameters_fit_their_template_or_are_refused() {
+    let console = Console::new().await;
+    for (managed, at) in [
+        (json!({"template": "risk-apy", "parameters": {}}), "/rule_settings/managed/template"),
+        (json!({"template": "risk-api"}), "/rule_settings/managed/parameters/url"),
+        (json!({"template": "risk-api", "parameters": {"url": "here"}}), "/rule_settings/managed/parameters/url"),
+        (
+            json!({"template": "risk-api", "parameters": {"url": "https://a.example", "x": 1}}),
+            "/rule_settings/managed/parameters/x",
+        ),
+        (
+            json!({"template": "risk-api", "parameters": {"url": "https://a.example", "token": 1}}),
+            "/rule_settings/managed/parameters/token",
+        ),
+    ] {
+        let rule = json!({"name": "r", "action": "managed", "rule_settings": {"managed": managed}});
+        assert_eq!(console.post("gateway/rules", rule).await.error(400).0, at);
+    }
+}

@@ -1,13 +1,15 @@
 //! What concerns SQLite's files and the key file.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use serde_json::value::RawValue;
 use store::{
-    BindingStatus, CertificateOrigin, KeySource, KvNamespace, Location, NewCertificate, OpenError, Operate, SealError,
-    Store, StoreConfig,
+    BindingStatus, CertificateOrigin, KeySource, KvNamespace, Location, NewCertificate, OpenError, Operate, Rule,
+    SealError, Sealed, Store, StoreConfig,
 };
-use types::{CertificateId, KvNamespaceId, Secret};
+use types::{CertificateId, KvNamespaceId, RuleId, Secret};
 use uuid::Uuid;
 
 use crate::fixture::{TestClock, config, grant, run};
@@ -16,6 +18,12 @@ use crate::suite::collect;
 fn with_key(directory: &Path) -> StoreConfig {
     let location = Location::Sqlite(directory.join("portunus.db"));
     StoreConfig { key: KeySource::File(directory.join("sealing.key")), ..config(location, &TestClock::new()) }
+}
+
+fn managed(token: Sealed) -> Rule {
+    let body = RawValue::from_string("{}".to_owned()).unwrap();
+    let secrets = BTreeMap::from([("token".to_owned(), token)]);
+    Rule { name: "managed".to_owned(), enabled: true, precedence: 1, body, secrets }
 }
 
 #[test]
@@ -51,6 +59,9 @@ fn a_rotated_key_opens_what_the_old_one_sealed_until_it_is_sealed_again() {
         let id = CertificateId(Uuid::from_u128(1));
         let store = Store::open(with_key(directory.path())).await.unwrap();
         store.certificates().import(&grant(), id, certificate()).await.unwrap();
+        let rule = RuleId(Uuid::from_u128(2));
+        let token = store.rules().seal(&grant(), rule, "token", &Secret::new("the token".to_owned())).unwrap();
+        store.rules().create(&grant(), rule, managed(token)).await.unwrap();
         store.close().await;
 
         let other = tempfile::tempdir().unwrap();
@@ -61,7 +72,7 @@ fn a_rotated_key_opens_what_the_old_one_sealed_until_it_is_sealed_again() {
         let store = Store::open(with_key(directory.path())).await.unwrap();
         let opened = store.certificates().private_key(&grant(), id).await.unwrap();
         assert_eq!(opened.expose(), "the key");
-        assert_eq!(store.reseal(&grant()).await.unwrap(), 1);
+        assert_eq!(store.reseal(&grant()).await.unwrap(), 2);
         assert_eq!(store.reseal(&grant()).await.unwrap(), 0);
         store.close().await;
 
@@ -69,6 +80,8 @@ fn a_rotated_key_opens_what_the_old_one_sealed_until_it_is_sealed_again() {
         let store = Store::open(with_key(directory.path())).await.unwrap();
         let opened = store.certificates().private_key(&grant(), id).await.unwrap();
         assert_eq!(opened.expose(), "the key");
+        let stored = store.rules().get(&grant::<Operate>(), &rule).await.unwrap().unwrap();
+        assert_eq!(store.rules().open(&grant(), &stored).unwrap()["token"].expose(), "the token");
         store.close().await;
     });
 }

@@ -1,5 +1,6 @@
 //! What every backend promises. Each case is one async function; the macro runs it on each backend.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -48,6 +49,7 @@ store_suite! {
     writers_of_one_new_key_agree,
     a_worker_keeps_its_newest_versions_and_its_active_one,
     a_workers_secrets_open_for_the_system_only,
+    a_rules_secrets_open_in_their_own_place,
     a_private_key_is_stored_sealed_in_its_own_place,
     a_token_works_while_it_is_valid,
     nobody_confers_more_than_they_hold,
@@ -63,7 +65,8 @@ store_suite! {
 
 fn rule(name: &str, precedence: i64) -> Rule {
     let body = format!(r#"{{"name":"{name}","traffic":  "any(http.request.uri == \"é\")"}}"#);
-    Rule { name: name.to_owned(), enabled: true, precedence, body: RawValue::from_string(body).unwrap() }
+    let body = RawValue::from_string(body).unwrap();
+    Rule { name: name.to_owned(), enabled: true, precedence, body, secrets: BTreeMap::new() }
 }
 
 fn rule_id(number: u128) -> RuleId {
@@ -424,6 +427,23 @@ async fn a_workers_secrets_open_for_the_system_only(f: &Fixture) {
     assert!(!serde_json::to_string(&listed[1].document).unwrap().contains("s3cret"));
     f.store.scripts().delete_with_versions(&grant, &name, None).await.unwrap();
     assert!(secrets.list(&grant).await.unwrap().is_empty());
+}
+
+async fn a_rules_secrets_open_in_their_own_place(f: &Fixture) {
+    let (rules, write, operate) = (f.store.rules(), grant::<WriteRules>(), grant::<Operate>());
+    let sealed = rules.seal(&write, rule_id(1), "token", &Secret::new("hush".to_owned())).unwrap();
+    let with = |parameter: &str| {
+        let secrets = BTreeMap::from([(parameter.to_owned(), sealed.clone())]);
+        Rule { secrets, ..rule("one", 1) }
+    };
+    rules.create(&write, rule_id(1), with("token")).await.unwrap();
+    let read = rules.get(&operate, &rule_id(1)).await.unwrap().unwrap();
+    assert!(!serde_json::to_string(&read.document).unwrap().contains("hush"));
+    assert_eq!(rules.open(&operate, &read).unwrap()["token"].expose(), "hush");
+    let elsewhere = rules.create(&write, rule_id(2), with("token")).await.unwrap();
+    assert!(matches!(rules.open(&operate, &elsewhere).unwrap_err(), StoreError::Seal(_)));
+    let renamed = rules.replace(&write, rule_id(1), with("other"), None).await.unwrap();
+    assert!(matches!(rules.open(&operate, &renamed).unwrap_err(), StoreError::Seal(_)));
 }
 
 async fn a_private_key_is_stored_sealed_in_its_own_place(f: &Fixture) {
