@@ -43,6 +43,10 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// How long a request waits for another one's dial that may end in a connection they can share.
 const WAIT_FOR_DIAL: Duration = Duration::from_secs(1);
 
+/// Bytes read ahead from an HTTP/1.1 origin whose response nobody takes; also the longest response head. A body arrives
+/// in pieces of up to this size, which is two full writes towards the client.
+const MAX_BUFFER: usize = 128 << 10;
+
 /// Times one request is given another connection.
 const MAX_ATTEMPTS: usize = 3;
 
@@ -515,6 +519,7 @@ impl Inner {
             Protocol::Http1 => {
                 let (sender, driver) = http1::Builder::new()
                     .max_headers(self.limits.max_headers)
+                    .max_buf_size(MAX_BUFFER)
                     .handshake::<_, Body>(io)
                     .await
                     .map_err(|error| ConnectError::Http(error.into()))?;
