@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::ceiling::client_config;
 use crate::peers::{cpu_seconds, family, resident_kib};
-use crate::{HUGE, LARGE, SMALL};
+use crate::{LARGE, SMALL};
 
 /// A proxy to put load on, and the one authority its clients trust.
 pub(crate) struct Proxy {
@@ -145,7 +145,7 @@ impl Load {
         // Whatever the proxy is willing to buffer, it has read by then.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let used = resident_kib(proxy.process)?;
-        debug_assert!(HUGE > LARGE && !stalled.is_empty());
+        drop(stalled);
         Ok(used)
     }
 
