@@ -14,8 +14,8 @@ mod form;
 mod guard;
 pub mod multipart;
 pub mod operations;
-mod paging;
 mod pages;
+mod paging;
 mod password;
 mod public;
 mod session;
@@ -36,6 +36,9 @@ pub use failure::{Failure, Problem};
 /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that rates and the audit log know addresses.
 pub fn router(deps: ConsoleDeps) -> Router {
     let app = App::new(deps);
-    public::router(&app).nest(api::MOUNT, api::router(&app)).merge(pages::router(&app)).with_state(app.clone())
+    public::router(&app)
+        .nest(api::MOUNT, api::router(&app))
+        .merge(pages::router(&app))
+        .with_state(app.clone())
         .layer(axum::middleware::from_fn_with_state(app, public::protect))
 }

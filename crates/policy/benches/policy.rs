@@ -1,6 +1,11 @@
 //! What a decision costs with 10 rules and with 10,000, and whether it allocates.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a benchmark prints, and stops at what it does not expect"
+)]
 #![expect(unsafe_code, reason = "counting allocations needs a global allocator")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -145,10 +145,14 @@ fn check(settings: &NetworkSettings) -> Vec<Problem> {
     for (index, entry) in settings.bypass.iter().flatten().enumerate().take(MOST_ENTRIES) {
         let name = entry.pattern.strip_prefix("*.").filter(|name| name.contains('.')).unwrap_or(&entry.pattern);
         if net::Host::parse(name).ok().and_then(|host| host.name().map(|same| same == name)) != Some(true) {
-            fault(format!("/bypass/{index}/pattern"), "is not a host name, nor `*.` followed by a name with a dot".into());
+            fault(
+                format!("/bypass/{index}/pattern"),
+                "is not a host name, nor `*.` followed by a name with a dot".into(),
+            );
         }
     }
-    let longest = [settings.hosts.len(), settings.allow.len(), settings.roots.len(), settings.bypass.iter().flatten().count()];
+    let longest =
+        [settings.hosts.len(), settings.allow.len(), settings.roots.len(), settings.bypass.iter().flatten().count()];
     if longest.iter().any(|count| *count > MOST_ENTRIES) {
         fault(String::new(), format!("at most {MOST_ENTRIES} entries of a kind"));
     }
