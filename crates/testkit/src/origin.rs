@@ -71,6 +71,8 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Ro
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
+        // The last segment of a body would wait 40 ms for a delayed acknowledgement, and be measured.
+        let _ = stream.set_nodelay(true);
         let (acceptor, router) = (acceptor.clone(), router.clone());
         connections.spawn(async move {
             match acceptor {
