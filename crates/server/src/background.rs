@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use croner::Cron;
+use futures_util::StreamExt;
 use gateway::SecurityEvent;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -26,6 +27,10 @@ use crate::services::{EventHost, Services};
 const CRON_STEP: Duration = Duration::from_secs(60);
 /// Wall-clock bound of one scheduled or queue call.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many Workers handle a trigger or a batch at the same time.
+const AT_ONCE: usize = 16;
+/// How long one may go on after the platform was told to stop.
+const GRACE: Duration = Duration::from_secs(5);
 /// A batch is delivered when it has this many events or is this old.
 const BATCH: usize = 100;
 const BATCH_AGE: Duration = Duration::from_secs(1);
@@ -61,13 +66,16 @@ impl Background {
                 return;
             }
             let minute = (self.clock)();
-            for (name, cron) in self.due(minute).await {
-                let Some(script) = self.services.script(&name) else { continue };
-                let at = minute.as_millisecond() as f64;
-                let result = self.runtime.scheduled(&script, cron.clone(), at, self.call()).await;
-                self.record(&script, "scheduled", &cron, result).await;
-            }
+            let due = futures_util::stream::iter(self.due(minute).await);
+            until(&stop, due.for_each_concurrent(AT_ONCE, |(name, cron)| self.fire(name, cron, minute))).await;
         }
+    }
+
+    async fn fire(&self, name: ScriptName, cron: String, minute: Timestamp) {
+        let Some(script) = self.services.script(&name) else { return };
+        let at = minute.as_millisecond() as f64;
+        let result = self.runtime.scheduled(&script, cron.clone(), at, self.call()).await;
+        self.record(&script, "scheduled", &cron, result).await;
     }
 
     async fn due(&self, minute: Timestamp) -> Vec<(ScriptName, String)> {
@@ -108,7 +116,7 @@ impl Background {
                     },
                 }
             }
-            self.deliver(std::mem::take(&mut batch)).await;
+            until(&stop, self.deliver(std::mem::take(&mut batch))).await;
         }
     }
 
@@ -122,21 +130,22 @@ impl Background {
                 Some(QueueMessage { id, timestamp_ms: now, attempts: 1, body })
             })
             .collect();
-        for name in self.consumers().await {
-            let Some(script) = self.services.script(&name) else { continue };
-            let result = self.runtime.queue(&script, QUEUE.into(), messages.clone(), self.call()).await;
-            let retry: Vec<_> = match &result {
-                Ok(finished) => {
-                    messages.iter().filter(|message| finished.retry.contains(&message.id)).cloned().collect()
-                }
-                Err(_) => messages.clone(),
-            };
+        let consumers = futures_util::stream::iter(self.consumers().await);
+        consumers.for_each_concurrent(AT_ONCE, |name| self.hand_over(name, &messages)).await;
+    }
+
+    async fn hand_over(&self, name: ScriptName, messages: &[QueueMessage]) {
+        let Some(script) = self.services.script(&name) else { return };
+        let result = self.runtime.queue(&script, QUEUE.into(), messages.to_vec(), self.call()).await;
+        let retry: Vec<_> = match &result {
+            Ok(finished) => messages.iter().filter(|message| finished.retry.contains(&message.id)).cloned().collect(),
+            Err(_) => messages.to_vec(),
+        };
+        self.record(&script, "queue", QUEUE, result).await;
+        if !retry.is_empty() {
+            let again = retry.into_iter().map(|message| QueueMessage { attempts: 2, ..message }).collect();
+            let result = self.runtime.queue(&script, QUEUE.into(), again, self.call()).await;
             self.record(&script, "queue", QUEUE, result).await;
-            if !retry.is_empty() {
-                let again = retry.into_iter().map(|message| QueueMessage { attempts: 2, ..message }).collect();
-                let result = self.runtime.queue(&script, QUEUE.into(), again, self.call()).await;
-                self.record(&script, "queue", QUEUE, result).await;
-            }
         }
     }
 
@@ -180,6 +189,18 @@ impl Background {
     }
 }
 
+/// Does `work`, and gives it up soon after `stop`: a Worker that takes its time must not hold up the end of the platform.
+async fn until(stop: &CancellationToken, work: impl Future<Output = ()>) {
+    let given_up = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = given_up => {}
+    }
+}
+
 /// Whether a trigger fires in the minute that `now` is in, in UTC.
 fn is_due(cron: &str, now: Timestamp) -> bool {
     let Ok(cron) = Cron::from_str(cron) else { return false };
@@ -191,7 +212,21 @@ fn is_due(cron: &str, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_due;
+    use std::time::Duration;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::{GRACE, is_due, until};
+
+    #[tokio::test(start_paused = true)]
+    async fn work_is_given_up_after_the_platform_was_told_to_stop() {
+        let (stop, started) = (CancellationToken::new(), tokio::time::Instant::now());
+        until(&stop, tokio::time::sleep(Duration::from_secs(30))).await;
+        assert_eq!(started.elapsed(), Duration::from_secs(30));
+        stop.cancel();
+        until(&stop, std::future::pending()).await;
+        assert_eq!(started.elapsed(), Duration::from_secs(30) + GRACE);
+    }
 
     #[test]
     fn triggers_fire_in_their_minute_and_no_other() {
