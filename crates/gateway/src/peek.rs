@@ -233,6 +233,18 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_greeting_longer_than_is_read_is_not_carried() {
+        // A ClientHello of 100,000 bytes, in records of 16 KiB.
+        let mut hello = vec![1, 1, 0x86, 0xa0, 3, 3];
+        hello.resize(100_004, 0);
+        let records = hello.chunks(16 << 10).flat_map(|piece| {
+            let [high, low] = u16::try_from(piece.len()).unwrap().to_be_bytes();
+            [&[0x16, 3, 1, high, low], piece].concat()
+        });
+        assert_eq!(kind(&records.collect::<Vec<_>>(), 4096).await, "broken");
+    }
+
     #[tokio::test]
     async fn late_tls_and_http_are_not_carried() {
         for (pieces, carried) in [

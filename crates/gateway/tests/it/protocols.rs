@@ -166,7 +166,6 @@ async fn ranges_and_coded_bodies_pass_untouched() {
 
 #[tokio::test]
 async fn a_client_that_asks_first_is_told_to_continue() {
-
     let origin = Origin::start(router(), None).await.unwrap();
     let stand = Stand::start(Setup { names: vec![("site.test", origin.address)], ..Setup::default() }).await;
     let mut stream = stand.dial().await;

@@ -1,8 +1,8 @@
 //! Worker actions on real traffic: answer, change, decline, fail.
 
-use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::support::{Site, settled, text};
@@ -167,6 +167,23 @@ async fn a_managed_action_is_a_template_with_parameters() {
     let user = format!("ana@example.test:{token}");
     let page = text(&site.curl(&["--proxy-user", &user, "--header", "accept: text/html", &site.url("/")]));
     assert!(page.contains("Think first") && page.contains("Share nothing secret here."), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_managed_action_gets_the_secret_that_the_api_hides() {
+    let judge = post(|headers: HeaderMap| async move {
+        let known = headers.get("authorization").is_some_and(|value| value == "Bearer hush");
+        Json(json!({ "decision": if known { "allow" } else { "deny" } }))
+    });
+    let site = Site::start(router().route("/judge", judge)).await;
+    let parameters = json!({ "url": site.url("/judge"), "token": "hush" });
+    let managed = json!({ "template": "risk-api", "parameters": parameters });
+    site.rule(json!({ "name": "risk", "action": "managed", "traffic": "", "rule_settings": { "managed": managed } }))
+        .await;
+    settled(&site.platform).await;
+    assert!(show(&site, "/").ends_with("origin"), "{}", show(&site, "/"));
+    let rules = site.platform.api("GET", "/gateway/rules", None).await.unwrap();
+    assert!(rules.to_string().contains(r#""token":{"secret":true}"#) && !rules.to_string().contains("hush"), "{rules}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
