@@ -1,83 +1,110 @@
 //! Real clients against the real binary: the published SDKs, a browser, the TypeScript compiler.
 //!
-//! Their packages come from their registries into `target/clients`, by lock files in `tests/clients`. Each suite is a
+//! Their packages come from their registries into `target/clients`, by the lock files in `tests/clients`. Each suite is a
 //! program of its own that exits with 0 or says what is wrong; this module gives it a platform to talk to.
 
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::machine;
 use crate::run::{check, command, root};
+
+/// A suite that takes longer stands still. Seconds.
+const LONGEST_SUITE: &str = "300";
 
 /// Runs every suite.
 pub(crate) fn all() -> Result<()> {
+    machine::prepare(&machine::FOR_CLIENTS)?;
     check(command("cargo").args(["build", "--package", "portunus", "--locked"]))?;
-    let work = root().join("target/clients");
-    std::fs::create_dir_all(&work)?;
+    let work = target().join("clients");
     let node = node_packages(&work)?;
-    types(&node)?;
+    check(suite("node").arg(node.join("node_modules/typescript/bin/tsc")).arg("--project").arg(ours("types")))?;
     let python = python_packages(&work)?;
-    let platform = Platform::start(&[])?;
-    check(platform.told(Command::new("node").arg(node.join("sdk.mjs"))))?;
-    check(platform.told(Command::new(&python).arg(root().join("tests/clients/python/sdk.py"))))?;
+
+    let platform = Platform::start(&work, &[])?;
+    platform.run(suite("node").arg(node.join("sdk.mjs")))?;
+    platform.run(suite(&python).arg(ours("python/sdk.py")))?;
     drop(platform);
-    let demo = Platform::start(&["--demo"])?;
-    check(demo.told(Command::new("node").arg(node.join("browser.mjs"))))?;
-    println!("clients: SDKs (Node, Python), browser and type definitions pass");
+
+    let demo = Platform::start(&work, &["--demo"])?;
+    demo.run(suite("node").arg(node.join("intercept.mjs")))?;
+    demo.run(suite(&python).arg(ours("python/intercept.py")))?;
+    demo.run(suite("node").arg(node.join("browser.mjs")))?;
+    demo.run(suite("node").arg(node.join("console.mjs")))?;
+    println!("\nclients: type definitions, SDKs, Node, Python, the browser and the console in it pass");
     Ok(())
 }
 
-/// Copies the Node suites beside their packages and installs those.
+/// A part of `tests/clients`.
+fn ours(path: &str) -> PathBuf {
+    root().join("tests/clients").join(path)
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from))
+}
+
+/// A command that is ended when it stands still.
+fn suite(program: impl AsRef<OsStr>) -> Command {
+    let mut suite = command("timeout");
+    suite.arg(LONGEST_SUITE).arg(program);
+    suite
+}
+
+/// Copies the Node suites beside their packages, which Node finds there, and installs those.
 fn node_packages(work: &Path) -> Result<PathBuf> {
     let directory = work.join("node");
     std::fs::create_dir_all(&directory)?;
-    for entry in std::fs::read_dir(root().join("tests/clients/node"))? {
+    for entry in std::fs::read_dir(ours("node"))? {
         let path = entry?.path();
-        if let Some(name) = path.file_name() {
+        if path.is_file()
+            && let Some(name) = path.file_name()
+        {
             std::fs::copy(&path, directory.join(name))?;
         }
     }
-    check(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&directory))?;
+    once(&directory, &ours("node/package-lock.json"), || {
+        check(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&directory))
+    })?;
     Ok(directory)
 }
 
-/// The published type definitions must accept every template and demo Worker, alone.
-fn types(node: &Path) -> Result<()> {
-    let mut compiler = Command::new("node");
-    compiler.arg(node.join("node_modules/typescript/bin/tsc"));
-    compiler
-        .args(["--noEmit", "--strict", "--target", "es2023", "--module", "esnext", "--lib", "es2023", "--types", ""]);
-    compiler.args(["--moduleDetection", "force"]);
-    compiler.arg(root().join("crates/worker/types/portunus.d.ts"));
-    for directory in ["crates/worker/templates", "crates/server/demo"] {
-        for entry in std::fs::read_dir(root().join(directory))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "ts") {
-                compiler.arg(path);
-            }
-        }
-    }
-    check(&mut compiler)
-}
-
+/// Installs the Python packages into an environment of their own and returns its interpreter.
 fn python_packages(work: &Path) -> Result<PathBuf> {
     let directory = work.join("python");
+    std::fs::create_dir_all(&directory)?;
     let python = directory.join("bin/python");
-    if !python.exists() {
-        check(Command::new("python3").args(["-m", "venv"]).arg(&directory))?;
-    }
-    let requirements = root().join("tests/clients/python/requirements.txt");
-    check(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))?;
+    let requirements = ours("python/requirements.txt");
+    once(&directory, &requirements, || {
+        check(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
+        check(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements))
+    })?;
     Ok(python)
+}
+
+/// Installs into `directory` unless what `lock` names is there already.
+fn once(directory: &Path, lock: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let stamp = directory.join("installed");
+    let wanted = std::fs::read(lock)?;
+    if std::fs::read(&stamp).is_ok_and(|present| present == wanted) {
+        return Ok(());
+    }
+    install()?;
+    Ok(std::fs::write(stamp, wanted)?)
 }
 
 /// A running platform that ends with this value.
 struct Platform {
     child: Child,
     ready: Value,
+    /// Kept open, so that the process can go on printing.
+    _output: Lines<BufReader<ChildStdout>>,
     _data: Scratch,
 }
 
@@ -91,10 +118,10 @@ impl Drop for Scratch {
 }
 
 impl Platform {
-    fn start(arguments: &[&str]) -> Result<Self> {
-        let data = Scratch(root().join(format!("target/clients/data-{}-{}", std::process::id(), arguments.len())));
+    fn start(work: &Path, arguments: &[&str]) -> Result<Self> {
+        let data = Scratch(work.join(format!("data-{}-{}", std::process::id(), arguments.len())));
         let ready_file = data.0.join("ready.json");
-        let mut child = command("target/debug/portunus")
+        let mut child = Command::new(target().join("debug/portunus"))
             .args(["up", "--console", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--data"])
             .arg(&data.0)
             .arg("--ready-file")
@@ -117,11 +144,11 @@ impl Platform {
             }
         }
         let ready = serde_json::from_str(&std::fs::read_to_string(ready_file)?)?;
-        Ok(Self { child, ready, _data: data })
+        Ok(Self { child, ready, _output: lines, _data: data })
     }
 
-    /// Tells a suite where the platform is.
-    fn told<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    /// Runs a suite to its end, telling it where the platform is.
+    fn run(&self, suite: &mut Command) -> Result<()> {
         for (variable, field) in [
             ("API_URL", "api_url"),
             ("API_TOKEN", "api_token"),
@@ -131,9 +158,11 @@ impl Platform {
             ("PROXY", "proxy"),
             ("CA_CERTIFICATE", "ca_certificate"),
         ] {
-            command.env(variable, self.ready[field].as_str().unwrap_or_default());
+            let value = self.ready[field].as_str().with_context(|| format!("the ready file has no {field}"))?;
+            suite.env(variable, value);
         }
-        command
+        // The platform is on this machine; a proxy the packages came through must not stand before it.
+        check(suite.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1"))
     }
 }
 

@@ -20,6 +20,13 @@ pub(crate) const FOR_TESTS: [Program; 5] = [
     Program { name: "chromium", probe: "--version", package: "chromium" },
 ];
 
+pub(crate) const FOR_CLIENTS: [Program; 4] = [
+    Program { name: "chromium", probe: "--version", package: "chromium" },
+    Program { name: "certutil", probe: "--build-flags", package: "libnss3-tools" },
+    Program { name: "openssl", probe: "version", package: "openssl" },
+    Program { name: "python3", probe: "-cimport ensurepip", package: "python3-venv" },
+];
+
 pub(crate) const FOR_BENCHMARKS: [Program; 1] = [Program { name: "squid", probe: "-v", package: "squid-openssl" }];
 
 /// Installs what is missing with apt, or names it.

@@ -1,0 +1,203 @@
+// The console in Chromium: first run, sign-in, and every page one can walk to, in both themes, wide and narrow.
+//
+// Pages are found by following links from the navigation, so a new page is looked at without being named here. Each must
+// load without a console error or a violation of the Content-Security-Policy, fit its width, and pass axe-core.
+// SCREENSHOTS names a directory for pictures of all of them.
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import axe from "axe-core";
+import { ProxyAgent, fetch } from "undici";
+import { withBrowser, withPage } from "./chromium.mjs";
+import { authority, console_url, credential, proxy, setup_url, suite } from "./platform.mjs";
+
+const EMAIL = "owner@acme.test";
+const PASSWORD = "correct horse battery staple";
+const WIDE = { width: 1600, height: 1000 };
+const NARROW = { width: 360, height: 740 };
+const SCREENSHOTS = process.env.SCREENSHOTS;
+/** More pages than this mean that the walk does not see that two are alike. */
+const MOST_PAGES = 80;
+
+/** What is wrong with the pages looked at; all of it is told at once. */
+const faults = [];
+
+/** Listens to everything a page may complain about, and returns what takes the complaints. */
+function listen(page) {
+  const heard = [];
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) heard.push(`${message.type()}: ${message.text()}`);
+  });
+  page.on("pageerror", (error) => heard.push(`exception: ${error.message}`));
+  return () => heard.splice(0);
+}
+
+/** Fills a form of credentials by the types of its fields and sends it. */
+async function submit(page, values) {
+  for (const [type, value] of Object.entries(values)) await page.locator(`main input[type=${type}]`).fill(value);
+  await Promise.all([page.waitForURL((url) => url.pathname === "/"), page.locator("main button[type=submit]").click()]);
+}
+
+async function signIn(page) {
+  await page.goto(new URL("/sign-in", console_url).href);
+  await submit(page, { email: EMAIL, password: PASSWORD });
+}
+
+async function firstRun(browser) {
+  await withPage(browser, { viewport: WIDE }, async (page, context) => {
+    const complaints = listen(page);
+    await page.goto(setup_url);
+    await look(page, "setup", complaints);
+    await submit(page, { email: EMAIL, password: PASSWORD });
+    await Promise.all([page.waitForURL(/\/sign-in/), page.getByRole("button", { name: "Sign out" }).click()]);
+    await look(page, "sign-in", complaints);
+    await submit(page, { email: EMAIL, password: PASSWORD });
+    const cookies = (await context.cookies()).filter((cookie) => cookie.httpOnly);
+    assert.ok(cookies.length > 0 && cookies.every((cookie) => cookie.sameSite !== "None"), "the session cookie is for this site alone");
+    assert.deepEqual(complaints(), []);
+    assert.deepEqual(faults, []);
+    const again = await page.goto(setup_url);
+    assert.ok(again.status() >= 400, `the setup link works twice: ${again.status()}`);
+  });
+}
+
+async function strangersAreSentToSignIn(browser) {
+  await withPage(browser, {}, async (page) => {
+    for (const path of ["/", "/rules", "/settings"]) {
+      await page.goto(new URL(path, console_url).href);
+      assert.equal(new URL(page.url()).pathname, "/sign-in", path);
+    }
+    await page.locator("main input[type=email]").fill(EMAIL);
+    await page.locator("main input[type=password]").fill("not the password at all");
+    await page.locator("main button[type=submit]").click();
+    await page.getByRole("alert").first().waitFor();
+    assert.equal(new URL(page.url()).pathname, "/sign-in");
+  });
+}
+
+/** Two pages that differ only in which thing they show are looked at once. */
+function kind(url) {
+  const segments = url.pathname.split("/").map((segment) => (/^[0-9a-f-]{16,}$|^\d+$/.test(segment) ? "*" : segment));
+  return `${segments.join("/")}?${[...url.searchParams.keys()].sort()}`;
+}
+
+async function everyPage(browser) {
+  await withPage(browser, { viewport: WIDE }, async (page, context) => {
+    const complaints = listen(page);
+    await signIn(page);
+    const links = async () =>
+      (await page.locator("a[href]").evaluateAll((all) => all.map((a) => a.href))).map((href) => new URL(href));
+    const waiting = await links();
+    const seen = new Set();
+    while (waiting.length > 0) {
+      const url = waiting.shift();
+      url.hash = "";
+      if (url.origin !== new URL(console_url).origin || seen.has(kind(url))) continue;
+      seen.add(kind(url));
+      assert.ok(seen.size <= MOST_PAGES, `more than ${MOST_PAGES} pages: ${[...seen]}`);
+      // What is not a page, a certificate to download say, only has to be there.
+      const answer = await context.request.get(url.href);
+      if (answer.status() !== 200) faults.push(`${url.pathname} answers ${answer.status()}`);
+      if (answer.status() !== 200 || !answer.headers()["content-type"].startsWith("text/html")) continue;
+      const policy = answer.headers()["content-security-policy"] ?? "";
+      if (!/default-src '(self|none)'/.test(policy) || policy.includes("unsafe")) faults.push(`${url.pathname} has the policy "${policy}"`);
+      await page.goto(url.href);
+      const name = kind(url).replaceAll(/[^a-z*-]+/g, "_").replaceAll("*", "one").replaceAll(/^_|_$/g, "") || "overview";
+      await look(page, name, complaints);
+      waiting.push(...(await links()));
+    }
+    assert.equal(faults.length, 0, `\n${faults.join("\n")}`);
+    console.log(`console: looked at ${seen.size} addresses: ${[...seen].map((one) => one.replace(/\?$/, "")).join(" ")}`);
+  });
+}
+
+/** Looks at the page in both themes and widths. */
+async function look(page, name, complaints) {
+  const fault = (text) => faults.push(`${name}: ${text}`);
+  if ((await page.locator("h1").count()) !== 1) fault("does not have one h1");
+  if (!(await page.title())) fault("has no title");
+  const colours = [];
+  for (const [width, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) {
+    await page.setViewportSize(viewport);
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    if (overflow > 0) fault(`is ${overflow} px too wide for ${viewport.width} px`);
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      if (width === "wide") colours.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
+      // Colours are the same in both widths, and the layout in both themes.
+      if ((width === "wide") === (colorScheme === "light")) {
+        for (const violation of await violations(page)) fault(`(${width}, ${colorScheme}) ${violation}`);
+      }
+      if (SCREENSHOTS) await page.screenshot({ path: join(SCREENSHOTS, `${name}-${colorScheme}-${viewport.width}.png`), fullPage: true });
+    }
+  }
+  if (colours[0] === colours[1]) fault("has no dark theme");
+  await page.setViewportSize(WIDE);
+  complaints().forEach(fault);
+}
+
+/** What axe-core finds that keeps somebody from using the page. */
+async function violations(page) {
+  // Evaluated over the debugging protocol, which the Content-Security-Policy does not concern.
+  await page.evaluate(axe.source);
+  const { violations: found } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const grave = found.filter((violation) => ["serious", "critical"].includes(violation.impact));
+  return grave.map(({ id, nodes }) => {
+    const told = nodes.slice(0, 3).map((node) => `\n    ${node.target}: ${node.failureSummary.replaceAll(/\s+/g, " ")}`);
+    return `${id}, ${nodes.length} times${told.join("")}`;
+  });
+}
+
+async function keyboard(browser) {
+  await withPage(browser, { viewport: WIDE }, async (page) => {
+    await signIn(page);
+    await page.keyboard.press("Tab");
+    const skip = await page.evaluate(() => document.activeElement.getAttribute("href"));
+    assert.match(skip ?? "", /^#/, "the first stop of the Tab key skips the navigation");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("?");
+    await page.locator("dialog[open]").waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator("dialog[open]").waitFor({ state: "detached" });
+    await page.keyboard.press("g");
+    await page.keyboard.press("r");
+    await page.waitForURL(/\/rules$/);
+  });
+}
+
+async function withoutScript(browser) {
+  await withPage(browser, { viewport: NARROW, javaScriptEnabled: false }, async (page) => {
+    await signIn(page);
+    const pages = await page.getByRole("navigation").first().getByRole("link").evaluateAll((all) => all.map((a) => a.href));
+    assert.ok(pages.length >= 5, "the navigation has few links");
+    for (const href of pages) {
+      assert.equal((await page.goto(href)).status(), 200, href);
+      assert.equal(await page.locator("h1").count(), 1, href);
+    }
+  });
+}
+
+/** Pages that show traffic need some: allowed, redirected, blocked. */
+async function traffic() {
+  for (const email of ["ana@acme.test", "ben@acme.test"]) {
+    const { username, password } = await credential(email);
+    const token = `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+    const dispatcher = new ProxyAgent({ uri: proxy, token, requestTls: { ca: authority } });
+    for (const url of ["https://finance.acme.test/", "https://chat.openmind.test/", "https://learning.acme.test/"]) {
+      await (await fetch(url, { dispatcher })).arrayBuffer();
+    }
+  }
+}
+
+if (SCREENSHOTS) mkdirSync(SCREENSHOTS, { recursive: true });
+await traffic();
+await withBrowser({ trusting: false }, (browser) =>
+  suite("console", {
+    "the setup link makes the administrator once, who signs out and in": () => firstRun(browser),
+    "strangers and wrong passwords get no further than the sign-in": () => strangersAreSentToSignIn(browser),
+    "every page: no errors, no policy violations, accessible, fits 360 and 1600 px in both themes": () => everyPage(browser),
+    "the keyboard reaches everything": () => keyboard(browser),
+    "it works without JavaScript": () => withoutScript(browser),
+  }),
+);
+process.exit(0);
