@@ -13,14 +13,18 @@ use crate::load::Proxy;
 
 /// Puts every thread of a process on `cores`, such as `0` or `0-1`.
 pub(crate) fn pin(process: u32, cores: &str) -> Result<()> {
-    let status = Command::new("taskset")
-        .args(["--all-tasks", "--cpu-list", "--pid", cores, &process.to_string()])
-        .stdout(Stdio::null())
-        .status()?;
-    if !status.success() {
-        bail!("cannot pin process {process} to core {cores}");
+    // A thread that ends between the listing and its turn fails the whole call.
+    for _ in 0..10 {
+        let status = Command::new("taskset")
+            .args(["--all-tasks", "--cpu-list", "--pid", cores, &process.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        if status.success() {
+            return Ok(());
+        }
     }
-    Ok(())
+    bail!("cannot pin process {process} to core {cores}");
 }
 
 /// The same for a process and all its descendants.
