@@ -20,7 +20,8 @@ const LONGEST_SUITE: &str = "300";
 /// Runs every suite.
 pub(crate) fn all() -> Result<()> {
     machine::prepare(&machine::FOR_CLIENTS)?;
-    check(command("cargo").args(["build", "--package", "portunus", "--locked"]))?;
+    // The same selection as the tests, so that cargo finds everything built and builds nothing with other features.
+    check(command("cargo").args(["build", "--workspace", "--tests", "--bins", "--locked"]))?;
     let work = target().join("clients");
     let node = node_packages(&work)?;
     check(suite("node").arg(node.join("node_modules/typescript/bin/tsc")).arg("--project").arg(ours("types")))?;
