@@ -165,6 +165,29 @@ async function keyboard(browser) {
   });
 }
 
+async function checkedWhileTyped(browser) {
+  await withPage(browser, { viewport: WIDE }, async (page) => {
+    await signIn(page);
+    await page.goto(new URL("/rules/new", console_url).href);
+    const traffic = page.getByLabel("Traffic", { exact: true });
+    await traffic.fill('http.request.hots == "a"');
+    await page.getByText("did you mean `http.request.host`").waitFor();
+    await traffic.fill('http.request.host == "a"');
+    await page.getByText("did you mean `http.request.host`").waitFor({ state: "detached" });
+  });
+}
+
+async function previewed(browser) {
+  await withPage(browser, { viewport: WIDE }, async (page) => {
+    await signIn(page);
+    await page.goto(new URL("/workers/training-check", console_url).href);
+    await page.locator("[name=url]").fill("https://finance.acme.test/");
+    await page.locator("[name=cf]").fill(JSON.stringify({ identity: { email: "ben@acme.test" } }));
+    await page.getByRole("button", { name: /^Run/ }).click();
+    await page.getByText("https://learning.acme.test/compliance?from=").first().waitFor();
+  });
+}
+
 async function withoutScript(browser) {
   await withPage(browser, { viewport: NARROW, javaScriptEnabled: false }, async (page) => {
     await signIn(page);
@@ -196,6 +219,8 @@ await withBrowser({ trusting: false }, (browser) =>
     "the setup link makes the administrator once, who signs out and in": () => firstRun(browser),
     "strangers and wrong passwords get no further than the sign-in": () => strangersAreSentToSignIn(browser),
     "every page: no errors, no policy violations, accessible, fits 360 and 1600 px in both themes": () => everyPage(browser),
+    "an expression is checked while it is typed": () => checkedWhileTyped(browser),
+    "a Worker is tried against a request before it serves": () => previewed(browser),
     "the keyboard reaches everything": () => keyboard(browser),
     "it works without JavaScript": () => withoutScript(browser),
   }),
