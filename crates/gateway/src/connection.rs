@@ -113,6 +113,7 @@ async fn http1(client: &Arc<Client>, stream: impl Stream + 'static, way: Way) {
         .keep_alive(true);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(framed), service).with_upgrades());
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = client.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
@@ -153,6 +154,7 @@ async fn http2(client: &Arc<Client>, stream: impl Stream + 'static, way: Way) {
     let mut closing = false;
     let ended = loop {
         tokio::select! {
+            biased;
             ended = connection.as_mut() => break ended,
             () = client.stop.cancelled(), if !closing => {
                 connection.as_mut().graceful_shutdown();

@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap};
 use http::{Request, Response};
 use http_body::Body as _;
 use net::upstream::{CertificatePolicy, ConnectError, ConnectionInfo, Pool, Route, SendError, Stage};
-use net::{Host, Offer, Origin};
+use net::{Host, Offer, Origin, Protocol};
 
 use crate::body::{Body, boxed, empty_body};
 use crate::fault::Fault;
@@ -38,7 +38,8 @@ pub(crate) async fn send(pool: &Pool, origin: &Origin, leg: Leg, request: Reques
     if binds_the_connection(request.headers()) {
         route = route.with_partition(leg.client);
     }
-    let again = replay(&request);
+    // Only where HTTP/2 is offered can it turn out not to work.
+    let again = if leg.offer.includes(Protocol::Http2) { replay(&request) } else { None };
     let first = exchange(pool, &route, leg.within, request, &origin.host).await;
     match (first, again) {
         // The origin asked for HTTP/1.1 or its HTTP/2 does not work; the pool remembers, so this goes the other way.

@@ -6,8 +6,10 @@
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use rustix::net::RecvFlags;
 
 use crate::codec::{self, FrameError, Progress};
 use crate::protocol::{CallId, FromWorker, LogLevel, OpId, OperationError, ScriptError, ScriptErrorKind, ToWorker};
@@ -26,6 +28,9 @@ pub(crate) const EXIT_PANIC: i32 = 101;
 const READ_SIZE: usize = 64 << 10;
 /// The first reads take less at a time: most processes never see more, and memory that is not touched costs nothing.
 const FIRST_READ: usize = 4 << 10;
+/// How long a process looks for its next message before it sleeps. Waking it up costs the host more than the look, and
+/// under load, or while a script waits for a value from KV, the next message is only moments away.
+const ALERT: Duration = Duration::from_micros(50);
 /// Rounds in which operations that do not fit into a frame are answered on the spot.
 const MAX_ROUNDS: usize = 64;
 
@@ -194,12 +199,16 @@ fn own_cpu_us() -> u64 {
 }
 
 fn read_some(input: &mut BytesMut, scratch: &mut [u8]) -> rustix::io::Result<usize> {
+    let asleep_from = Instant::now() + ALERT;
+    let mut flags = RecvFlags::DONTWAIT;
     loop {
-        match rustix::io::read(rustix::stdio::stdin(), &mut *scratch) {
-            Ok(read) => {
+        match rustix::net::recv(rustix::stdio::stdin(), &mut *scratch, flags) {
+            Ok((_, read)) => {
                 input.extend_from_slice(scratch.get(..read).unwrap_or_default());
                 return Ok(read);
             }
+            Err(rustix::io::Errno::AGAIN) if Instant::now() < asleep_from => rustix::thread::sched_yield(),
+            Err(rustix::io::Errno::AGAIN) => flags = RecvFlags::empty(),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error),
         }

@@ -105,6 +105,17 @@ pub struct Runtime {
 struct Active {
     calls: AtomicUsize,
     none: Notify,
+    /// One of them has its thread kept awake.
+    alert: AtomicBool,
+}
+
+/// The one call whose thread is kept awake.
+pub(crate) struct Alert<'a>(&'a AtomicBool);
+
+impl Drop for Alert<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// Counts as one call under way for as long as it lives.
@@ -114,6 +125,11 @@ impl ActiveGuard {
     fn new(active: &Arc<Active>) -> Self {
         active.calls.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(active))
+    }
+
+    /// Claims to be the one call whose thread is kept awake.
+    pub(crate) fn only_alert(&self) -> Option<Alert<'_>> {
+        (!self.0.alert.swap(true, Ordering::AcqRel)).then(|| Alert(&self.0.alert))
     }
 }
 

@@ -125,6 +125,8 @@ pub(crate) struct Process {
     /// The CPU clock the process reported last, and when its current message began, since `epoch`.
     reported_us: AtomicU64,
     progress_us: AtomicU64,
+    /// How long a message keeps the process busy, of late.
+    usual_us: AtomicU64,
     epoch: Instant,
     used_at_us: AtomicU64,
     /// Takes no new calls and ends with its last one.
@@ -174,6 +176,7 @@ impl Process {
             handled: AtomicU32::new(0),
             reported_us: AtomicU64::new(0),
             progress_us: AtomicU64::new(0),
+            usual_us: AtomicU64::new(0),
             epoch,
             used_at_us: AtomicU64::new(micros(epoch.elapsed())),
             retiring: AtomicBool::new(false),
@@ -261,6 +264,11 @@ impl Process {
         if self.verdict.set(cause).is_ok() {
             let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         }
+    }
+
+    /// Says whether a message usually keeps the process busy for no longer than `limit`.
+    pub(crate) fn answers_within(&self, limit: Duration) -> bool {
+        self.usual_us.load(Ordering::Relaxed) <= micros(limit)
     }
 
     /// Registers a call and sends its invocation; `message` gets the call's id. Nothing, if the process has ended.
@@ -444,7 +452,10 @@ impl Process {
         output.unhandled.drain(..newly_size);
         self.handled.store(progress.handled, Ordering::Relaxed);
         self.reported_us.store(progress.cpu_us, Ordering::Relaxed);
-        self.progress_us.store(self.now_us(), Ordering::Relaxed);
+        let now_us = self.now_us();
+        let took_us = now_us.saturating_sub(self.progress_us.swap(now_us, Ordering::Relaxed)) / u64::from(newly);
+        // Written under the lock, read without it: a guess is all it is for.
+        self.usual_us.store((3 * self.usual_us.load(Ordering::Relaxed) + took_us) / 4, Ordering::Relaxed);
         drop(output);
         self.free.notify_one();
         Ok(())

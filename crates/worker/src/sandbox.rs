@@ -152,7 +152,7 @@ fn filter() -> Result<BpfProgram, SandboxError> {
     let abort = u64::from(libc::SIGABRT.unsigned_abs());
     let checked = [
         // One socket, nothing else.
-        (libc::SYS_read, vec![is(0, 0)?]),
+        (libc::SYS_recvfrom, vec![is(0, 0)?]),
         (libc::SYS_write, vec![is(0, 0)?]),
         // Closed, and nothing can open it: lets the allocator's last words fail, so that `abort` is reached.
         (libc::SYS_write, vec![is(0, 2)?]),

@@ -9,6 +9,7 @@
 mod ceiling;
 mod load;
 mod peers;
+mod relay;
 mod resources;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +38,12 @@ const ASKING: usize = 32;
 const STREAMING: usize = 4;
 
 fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, first, origin_root, own_root] = arguments.as_slice()
+        && first == relay::ARGUMENT
+    {
+        return relay::run(origin_root, own_root);
+    }
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     peers::pin(std::process::id(), "1")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -104,6 +111,7 @@ async fn measure(length: Duration) -> Result<()> {
         handshakes.ceiling()
     );
     let ours = ours(&binary, &origins, &handshakes, length).await?;
+    floor(&ours, &origins, length, work.path(), &root).await?;
     compare(&ours, &origins, length, work.path(), &root).await
 }
 
@@ -160,6 +168,15 @@ async fn streaming(load: Load, tunnelled: Site, ours: &Proxy, tunnel: &Proxy) ->
         used.saturating_sub(resting) / 64
     );
     Ok(inspected.count)
+}
+
+/// What is left to gain: the same load through a process that does nothing but TLS.
+async fn floor(ours: &Figures, origins: &Origins, length: Duration, work: &Path, root: &Path) -> Result<()> {
+    let relay = relay::Relay::start(work, root)?;
+    let floor = Load { site: origins.kept(), length }.keep_alive(relay.proxy(), ASKING).await?;
+    println!("relay, TLS on both sides and nothing else: requests kept alive: {floor}");
+    println!("requests kept alive against the relay: {}", ours.requests.against(&floor));
+    Ok(())
 }
 
 async fn compare(ours: &Figures, origins: &Origins, length: Duration, work: &Path, root: &Path) -> Result<()> {
