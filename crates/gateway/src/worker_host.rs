@@ -183,6 +183,10 @@ impl Host for RequestHost {
         }
     }
 
+    fn reaches_own_origin(&self) -> bool {
+        true
+    }
+
     delegate!();
 }
 
