@@ -343,7 +343,7 @@ impl Flow {
         }
         let Some(script) = self.exchange.snapshot.workers.get(&rule.id).map(Arc::clone) else {
             self.record.fields.error = format!("the Worker of rule \"{}\" is not deployed", rule.name);
-            return Ok(self.worker_failed(rule, terms.on_error, false));
+            return Ok(self.worker_failed(rule, terms.on_error));
         };
         self.record.fields.worker_script.clone_from(&script.key.name);
         let leg = self.leg(UntrustedCertificate::Error);
@@ -360,11 +360,12 @@ impl Flow {
         if let Some(connection) = &self.exchange.connection {
             self.record.fields.destination_ip = connection.peer.ip().to_string();
         }
+        let on_error = if consulted.spent { OnError::Block } else { terms.on_error };
         let (decision, error) = match &consulted.opinion {
             Opinion::Respond(_) => ("response", None),
             Opinion::Changed => ("request", None),
             Opinion::None => ("none", None),
-            Opinion::Failed(error) => (on_error_word(terms.on_error), Some(error)),
+            Opinion::Failed(error) => (on_error_word(on_error), Some(error)),
         };
         if let Some(report) = &consulted.report {
             let call = WorkerCall {
@@ -379,8 +380,13 @@ impl Flow {
             let id = record::worker_call(&self.exchange.client.gateway, &self.exchange.snapshot, call).await;
             self.record.fields.worker_invocation_id = id.to_string();
         }
+        if consulted.spent
+            && let Opinion::Failed(error) = &consulted.opinion
+        {
+            return Ok(self.failed_after_sending(rule, &script, error));
+        }
         let remembered = consulted.report.is_none();
-        Ok(self.opinion(rule, &script, terms.on_error, consulted.opinion, remembered))
+        Ok(self.opinion(rule, &script, on_error, consulted.opinion, remembered))
     }
 
     fn opinion(
@@ -410,18 +416,38 @@ impl Flow {
             Opinion::Failed(error) => {
                 self.record.fields.worker_outcome = error.kind.to_string();
                 self.record.fields.error = format!("Worker {name}: {error}");
-                self.worker_failed(rule, on_error, passes_through(&error))
+                // A script that called `passThroughOnException` continues where it would be blocked.
+                let continues = error.pass_through && on_error == OnError::Block;
+                self.worker_failed(rule, if continues { OnError::Continue } else { on_error })
             }
         }
     }
 
-    /// Does what the rule says about failures. A script that called `passThroughOnException` continues.
-    fn worker_failed(&mut self, rule: &RuleRef, on_error: OnError, pass_through: bool) -> Turn {
+    /// Ends a request whose Worker failed when the origin may already have it.
+    ///
+    /// # Security
+    /// `continue` and `allow` would send it again: an order placed twice, a sum paid twice. So neither they nor
+    /// `passThroughOnException` apply; only a request that is safe to repeat goes on.
+    fn failed_after_sending(&mut self, rule: &RuleRef, script: &Script, error: &CallError) -> Turn {
+        let name = &script.key.name;
+        self.record.fields.worker_outcome = error.kind.to_string();
+        self.record.fields.error = format!(
+            "Worker {name}: {error}. It had sent the request to its origin before, and a {} is not sent twice",
+            self.exchange.method
+        );
+        self.report(SecurityEventKind::WorkerFailed, self.record.fields.error.clone());
+        let what = "A check that your organisation requires could not be completed. The site may have received your \
+                    request all the same: look there before you send it again.";
+        let title = "This request may have been carried out";
+        self.refuse(Some(rule), BLOCK, "check_failed_after_sending", title, what.to_owned())
+    }
+
+    /// Does what the rule says about failures.
+    fn worker_failed(&mut self, rule: &RuleRef, on_error: OnError) -> Turn {
         let detail = self.record.fields.error.clone();
         self.report(SecurityEventKind::WorkerFailed, detail);
         match on_error {
             OnError::Continue => Turn::Again,
-            OnError::Block if pass_through => Turn::Again,
             OnError::Allow => {
                 self.record
                     .decided("allow", format!("the Worker of rule \"{}\" failed, and its rule allows then", rule.name));
@@ -518,8 +544,4 @@ const fn on_error_word(on_error: OnError) -> &'static str {
         OnError::Continue => "continue",
         OnError::Allow => "allow",
     }
-}
-
-const fn passes_through(error: &CallError) -> bool {
-    error.pass_through
 }
