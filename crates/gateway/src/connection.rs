@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -60,6 +60,8 @@ pub(crate) struct Tunnel {
     /// Absent for HTTP without TLS.
     pub(crate) hello: Option<Box<ClientHello>>,
     pub(crate) tls: Option<TlsInfo>,
+    /// The revision whose network rules let it stand; later ones are held against its next request.
+    pub(crate) judged: AtomicU64,
 }
 
 /// Where requests on a connection come from.

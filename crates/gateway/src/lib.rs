@@ -23,6 +23,7 @@ mod page;
 mod peek;
 mod record;
 mod relay;
+mod review;
 mod ruling;
 mod services;
 mod snapshot;

@@ -17,6 +17,7 @@ use policy::ruleset::FactVariables;
 use tokio::time::Instant;
 
 use crate::body::{Body, Metered, empty_body};
+use crate::connect::Opened;
 use crate::connection;
 use crate::events::SecurityEventKind;
 use crate::exchange::{self, Arrived};
@@ -24,7 +25,6 @@ use crate::fault::Fault;
 use crate::hop;
 use crate::record;
 use crate::stages::Flow;
-use crate::tunnel;
 use crate::upstream::{self, Answer};
 
 impl Flow {
@@ -212,14 +212,12 @@ impl Flow {
 
     /// Joins both sides of a connection that changed protocols.
     fn bridge(&self, client: OnUpgrade, origin: OnUpgrade) {
-        let owner = Arc::clone(&self.exchange.client);
-        let idle = owner.gateway.config.tunnel_idle_timeout;
+        let opened = Opened::of(&self.exchange);
+        let tls = self.exchange.target.origin.scheme == net::Scheme::Https;
         self.exchange.client.spawn(async move {
             // The client's side is ready once hyper has written the 101.
             let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return };
-            let (near, far) = (connection::unwrap(client), TokioIo::new(origin));
-            tunnel::copy(near, far, idle).await;
-            drop(owner);
+            opened.bridge(connection::unwrap(client), TokioIo::new(origin), tls).await;
         });
     }
 }

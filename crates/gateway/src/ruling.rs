@@ -4,6 +4,7 @@
 //! refused: there is no way from a failure here to the origin except a rule's own `on_error`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Response;
@@ -93,10 +94,13 @@ impl Flow {
         }
     }
 
-    /// Holds network rules against a request that did not come in TLS.
+    /// Holds network rules against a request. In TLS they were held against the connection, so there only rules that came
+    /// later are.
     pub(crate) async fn network_rules(&mut self) -> Option<Response<Body>> {
-        let rules = &self.exchange.snapshot.l4;
-        if rules.is_empty() || self.exchange.tunnel.as_ref().is_some_and(|tunnel| tunnel.hello.is_some()) {
+        let (rules, revision) = (&self.exchange.snapshot.l4, self.exchange.snapshot.revision);
+        let secure = self.exchange.tunnel.clone().filter(|tunnel| tunnel.hello.is_some());
+        let judged = secure.as_ref().is_some_and(|tunnel| tunnel.judged.load(Ordering::Relaxed) == revision);
+        if rules.is_empty() || judged {
             return None;
         }
         if self.exchange.addresses.is_none() && rules.fields().contains(policy::hook::l4::id::DST_IP) {
@@ -104,7 +108,8 @@ impl Flow {
         }
         let exchange = &self.exchange;
         let verdict = exchange.with_facts(|facts| {
-            let connection = ConnectionFacts { detected_protocol: Some(Some("http")), ..facts.connection };
+            let protocol = if secure.is_some() { "tls" } else { "http" };
+            let connection = ConnectionFacts { detected_protocol: Some(Some(protocol)), ..facts.connection };
             exchange.snapshot.l4.finish(&L4Facts(connection), exchange.at, Cursor::start(), &mut Scratch::new())
         });
         let rule = verdict.rule.as_deref();
@@ -120,7 +125,12 @@ impl Flow {
             | ActionPlan::Managed(_)
             | ActionPlan::Off
             | ActionPlan::NoScan
-            | ActionPlan::NoIsolate => return None,
+            | ActionPlan::NoIsolate => {
+                if let Some(tunnel) = secure {
+                    tunnel.judged.store(revision, Ordering::Relaxed);
+                }
+                return None;
+            }
         };
         let why = rule.map_or_else(String::new, |rule| {
             self.record.rule(rule);

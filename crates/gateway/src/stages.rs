@@ -287,7 +287,7 @@ pub(crate) fn caller(
     })
 }
 
-fn requirements(client: &Client, snapshot: &crate::Snapshot) -> Requirements {
+pub(crate) fn requirements(client: &Client, snapshot: &crate::Snapshot) -> Requirements {
     Requirements {
         trust_loopback: client.gateway.config.trust_loopback && !snapshot.settings.require_identity,
         now: (client.gateway.clock)(),

@@ -116,6 +116,7 @@ pub(crate) struct Stand {
     pub(crate) directory: tempfile::TempDir,
     /// Seconds by which the gateway's clock is ahead.
     pub(crate) ahead: Arc<AtomicI64>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
     serving: JoinSet<std::io::Result<()>>,
 }
 
@@ -180,9 +181,10 @@ impl Stand {
             upstream,
             resolver,
         };
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let (gateway, events) = Gateway::new(Parts {
             config: setup.config,
-            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            snapshot: Arc::clone(&snapshot),
             runtime: Arc::new(Scripted(setup.script)),
             logs: logs.clone(),
             services: Arc::new(NoServices),
@@ -194,7 +196,27 @@ impl Stand {
         let mut serving = JoinSet::new();
         let (running, token) = (gateway.clone(), stop.clone());
         serving.spawn(async move { running.serve(listener, token).await });
-        Self { proxy, gateway, logs, ca, account, events, stop, directory, ahead, serving }
+        Self { proxy, gateway, logs, ca, account, events, stop, directory, ahead, snapshot, serving }
+    }
+
+    /// Puts the next configuration in force: other rules, and the people as they are, or nobody.
+    pub(crate) fn change(&self, rules: &[Value], people: bool) {
+        let before = self.snapshot.load_full();
+        let (rules, workers) = compile(self.account, rules);
+        self.snapshot.store(Arc::new(Snapshot {
+            account: self.account,
+            revision: before.revision + 1,
+            http: rules.http,
+            l4: rules.l4,
+            workers,
+            people: if people { before.people.clone() } else { Directory::default() },
+            proxy_endpoints: before.proxy_endpoints.clone(),
+            settings: before.settings.clone(),
+            bypass: before.bypass.clone(),
+            minter: Arc::clone(&before.minter),
+            upstream: before.upstream.clone(),
+            resolver: Arc::clone(&before.resolver),
+        }));
     }
 
     /// Waits for a record that fits.
@@ -260,8 +282,17 @@ impl Stand {
 
     /// Opens a tunnel; what comes back is the stream inside it.
     pub(crate) async fn connect(&self, target: &str) -> TcpStream {
+        self.connect_as(target, "").await
+    }
+
+    /// Opens a tunnel with the person's credential.
+    pub(crate) async fn connect_as_person(&self, target: &str) -> TcpStream {
+        self.connect_as(target, &format!("Proxy-Authorization: {}\r\n", credential(EMAIL, TOKEN))).await
+    }
+
+    async fn connect_as(&self, target: &str, fields: &str) -> TcpStream {
         let mut stream = self.dial().await;
-        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
