@@ -21,6 +21,7 @@ use types::RequestId;
 use crate::body::{Body, empty_body};
 use crate::connection::{Client, Tunnel};
 use crate::identity::{Caller, Person};
+use crate::interim::Interim;
 use crate::snapshot::Snapshot;
 
 /// What has been seen of a body so far.
@@ -61,6 +62,11 @@ pub(crate) struct Exchange {
     /// The protocol the client asks to change to.
     pub(crate) upgrade: Option<HeaderValue>,
     pub(crate) on_upgrade: Option<OnUpgrade>,
+    /// The upgrade was asked for by extended CONNECT (RFC 8441).
+    pub(crate) extended: bool,
+    /// Where interim responses go; absent when the client's protocol has no way for them, or a rule waits to judge the
+    /// response.
+    pub(crate) interim: Option<Interim>,
     pub(crate) upload: Seen,
     pub(crate) package: Option<Package>,
     /// Addresses of the origin, once a rule asked for them or it was connected to.

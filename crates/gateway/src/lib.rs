@@ -19,6 +19,7 @@ mod gateway;
 pub mod head;
 mod hop;
 mod identity;
+mod interim;
 mod page;
 mod peek;
 mod record;
@@ -33,6 +34,7 @@ mod stages;
 mod tunnel;
 mod upstream;
 mod verdict_cache;
+mod websocket;
 mod worker_action;
 mod worker_host;
 

@@ -26,11 +26,15 @@ use crate::hop;
 use crate::record;
 use crate::stages::Flow;
 use crate::upstream::{self, Answer};
+use crate::websocket;
 
 impl Flow {
     /// Sends the request under `plan` and holds what arrives.
     pub(crate) async fn forward(&mut self, plan: &AllowPlan) -> Result<(), Fault> {
-        let request = self.outgoing(plan)?;
+        let mut request = self.outgoing(plan)?;
+        if let Some(interim) = self.exchange.interim.take().filter(|_| self.ruling.quarantine.is_none()) {
+            hyper::ext::on_informational(&mut request, move |head| interim.send(head.status(), head.headers()));
+        }
         let leg = self.leg(plan.untrusted_cert);
         let started = Instant::now();
         let pool = self.exchange.snapshot.upstream.clone();
@@ -201,6 +205,10 @@ impl Flow {
         *response.status_mut() = arrived.status;
         *response.headers_mut() = arrived.headers;
         if let Some(origin) = arrived.upgrade {
+            if self.exchange.extended && !websocket::is_accepted(&self.exchange.headers, response.headers()) {
+                let host = self.exchange.target.host.clone();
+                return Err(Fault::Broken { host, why: "it accepted a WebSocket that nobody asked for".to_owned() });
+            }
             let Some(client) = self.exchange.on_upgrade.take() else {
                 let host = self.exchange.target.host.clone();
                 return Err(Fault::Broken { host, why: "it changed protocols without being asked".to_owned() });
