@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use net::server::AcceptError;
 use net::upstream::Route;
 use net::{BoxStream, ClientHello, Counted, Host, LeafNames, Offer, Origin, Prefixed, Protocol, Scheme};
@@ -343,7 +344,7 @@ impl Opened {
             let facts = ConnectionFacts { detected_protocol: detected, ..facts };
             rules.finish(&L4Facts(facts), now, Cursor::start(), &mut Scratch::new())
         });
-        stopped(&verdict.action, verdict.rule, "network rule")
+        stopped(&verdict.action, verdict.rule, "network rule", &self.caller, now)
     }
 
     /// Web rules that are settled by the host alone hold for what cannot be read, too. Those that need more do not match.
@@ -355,7 +356,7 @@ impl Opened {
             let facts = HttpFacts::of_connection(facts);
             self.snapshot.http.finish(&facts, now, Cursor::start(), &mut Scratch::new())
         });
-        stopped(&verdict.action, verdict.rule, "rule")
+        stopped(&verdict.action, verdict.rule, "rule", &self.caller, now)
     }
 
     /// Answers the client's handshake with a minted certificate and serves what is inside.
@@ -462,8 +463,20 @@ impl Opened {
 }
 
 /// Whether an action lets a connection pass that nobody can look into.
-fn stopped(action: &ActionPlan, rule: Option<Arc<RuleRef>>, kind: &str) -> Option<Stopped> {
+fn stopped(
+    action: &ActionPlan,
+    rule: Option<Arc<RuleRef>>,
+    kind: &str,
+    caller: &Caller,
+    now: Timestamp,
+) -> Option<Stopped> {
     let name = rule.as_ref().map_or("", |rule| rule.name.as_str());
+    if let ActionPlan::Allow(plan) = action
+        && let Some(fault) = caller.session_fault(plan.check_session, now)
+    {
+        let why = format!("{kind} \"{name}\" allows it to people who signed in lately. {fault}");
+        return Some((rule, why));
+    }
     match action {
         ActionPlan::Allow(_) | ActionPlan::Off | ActionPlan::NoScan | ActionPlan::NoIsolate => None,
         ActionPlan::Block(_) | ActionPlan::Unevaluable(_) => {

@@ -42,7 +42,7 @@ pub use bypass::{BypassEntry, BypassList, PatternError, default_entries};
 pub use config::GatewayConfig;
 pub use events::{SecurityEvent, SecurityEventKind};
 pub use gateway::{Gateway, GatewayStats, Parts};
-pub use identity::{Directory, Endpoint, EndpointKind, Network, NetworkError, Person, TokenHash};
+pub use identity::{Directory, Endpoint, EndpointKind, Network, NetworkError, Person, Token, TokenHash};
 pub use page::Look;
 pub use services::{Runner, Services};
 pub use snapshot::{BlockPage, BlockRedirect, LogSwitches, Logging, Settings, Snapshot};

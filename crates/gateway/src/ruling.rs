@@ -113,6 +113,11 @@ impl Flow {
             exchange.snapshot.l4.finish(&L4Facts(connection), exchange.at, Cursor::start(), &mut Scratch::new())
         });
         let rule = verdict.rule.as_deref();
+        if let ActionPlan::Allow(plan) = &verdict.action
+            && let Some(fault) = exchange.caller.session_fault(plan.check_session, exchange.at)
+        {
+            return Some(self.refuse_session(rule, &fault));
+        }
         let plan = match &verdict.action {
             ActionPlan::Block(plan) => Arc::clone(plan),
             ActionPlan::Unevaluable(_) => Arc::default(),
@@ -264,12 +269,12 @@ impl Flow {
         let named = || rule.map_or_else(String::new, |rule| format!("rule \"{}\"", rule.name));
         let turn = match &verdict.action {
             ActionPlan::Allow(plan) => {
+                if let Some(fault) = self.exchange.caller.session_fault(plan.check_session, self.exchange.at) {
+                    return Ok(Turn::Done(Ruled::Answer(self.refuse_session(rule, &fault))));
+                }
                 let why = if rule.is_some() { format!("{} allows it", named()) } else { "no rule matched".to_owned() };
                 self.record.decided("allow", why);
                 self.warn_if_late(plan);
-                if plan.check_session.is_some_and(|check| check.enforce) {
-                    self.record.warn("the age of the session is not checked: a proxy token has no session");
-                }
                 Turn::Done(Ruled::Forward(Arc::clone(plan)))
             }
             ActionPlan::Block(plan) => {
@@ -331,9 +336,29 @@ impl Flow {
     }
 
     fn refuse(&mut self, rule: Option<&RuleRef>, action: &str, code: &'static str, title: &str, what: String) -> Turn {
+        Turn::Done(Ruled::Answer(self.refusal(rule, action, code, title, what)))
+    }
+
+    fn refusal(
+        &mut self,
+        rule: Option<&RuleRef>,
+        action: &str,
+        code: &'static str,
+        title: &str,
+        what: String,
+    ) -> Response<Body> {
         self.record.decided(action, what.clone());
         self.report(SecurityEventKind::Blocked, what.clone());
-        Turn::Done(Ruled::Answer(answer::refuse(&self.exchange, rule, code, title, what)))
+        answer::refuse(&self.exchange, rule, code, title, what)
+    }
+
+    /// A rule that would allow the request asks for a fresher sign-in.
+    fn refuse_session(&mut self, rule: Option<&RuleRef>, fault: &str) -> Response<Body> {
+        let name = rule.map_or("", |rule| rule.name.as_str());
+        let what = format!(
+            "The rule \"{name}\" allows this to people who signed in lately. {fault} Get a new proxy token to go on."
+        );
+        self.refusal(rule, BLOCK, "session_too_old", "Please sign in again", what)
     }
 
     /// Asks the Worker of `rule` and carries out its answer.

@@ -11,6 +11,7 @@ use base64::Engine;
 use bytes::Bytes;
 use gateway::{
     BypassList, Directory, Endpoint, Gateway, GatewayConfig, Parts, Person, Runner, SecurityEvent, Settings, Snapshot,
+    Token,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -84,6 +85,8 @@ pub(crate) struct Setup {
     pub(crate) script: Option<Behaviour>,
     /// When the person's token stops being good.
     pub(crate) expiry: Option<Timestamp>,
+    /// When the person was given it.
+    pub(crate) issued: Option<Timestamp>,
 }
 
 impl Default for Setup {
@@ -100,6 +103,7 @@ impl Default for Setup {
             bypass: BypassList::default(),
             script: None,
             expiry: None,
+            issued: None,
         }
     }
 }
@@ -173,7 +177,12 @@ impl Stand {
             http: rules.http,
             l4: rules.l4,
             workers,
-            people: Directory::expiring([(Directory::hash(TOKEN), Arc::new(person), setup.expiry)]),
+            people: Directory::of([Token {
+                hash: Directory::hash(TOKEN),
+                person: Arc::new(person),
+                issued: setup.issued,
+                until: setup.expiry,
+            }]),
             proxy_endpoints: setup.endpoints,
             settings: setup.settings,
             bypass: setup.bypass,
@@ -419,7 +428,7 @@ fn compile(account: AccountId, rules: &[Value]) -> (policy::CompileReport, HashM
                 key: ScriptKey { account, name: format!("script-{at}"), version: "1".to_owned() },
                 modules: Vec::new(),
                 bindings: std::collections::BTreeMap::new(),
-                egress: worker::EgressList::deny_all(),
+                egress: worker::EgressList::parse(["listed.test"]).unwrap(),
                 limits: worker::protocol::Limits::default(),
                 isolation: worker::protocol::Isolation::default(),
             };
