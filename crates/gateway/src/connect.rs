@@ -307,6 +307,12 @@ impl Opened {
             Ok(Ok(dialled)) => {
                 record.fields.destination_ip = dialled.peer.ip().to_string();
                 self.reached = Some(dialled.peer.ip());
+                // The name may have led elsewhere when rules were asked (DNS rebinding): what counts is where it led.
+                if self.reads_addresses()
+                    && let Some(stopped) = self.stops(carried).await
+                {
+                    return review::record(&mut record, stopped);
+                }
                 let idle = self.client.gateway.config.tunnel_idle_timeout;
                 tokio::select! {
                     ended = tunnel::copy(stream, dialled.stream, idle) => {

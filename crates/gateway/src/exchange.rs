@@ -55,6 +55,8 @@ pub(crate) struct Exchange {
     pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) target: Target,
+    /// A Worker sent it to another origin than the client did.
+    pub(crate) moved: bool,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
     pub(crate) has_body: bool,

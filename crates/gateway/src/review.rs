@@ -61,7 +61,13 @@ impl Opened {
         }
     }
 
-    async fn stops(&self, carried: &Carried<'_>) -> Option<Stopped> {
+    /// Whether any rule looks at the address of the destination.
+    pub(crate) fn reads_addresses(&self) -> bool {
+        self.snapshot.l4.fields().contains(policy::hook::l4::id::DST_IP)
+            || self.snapshot.http.fields().contains(policy::hook::http::id::DST_IP)
+    }
+
+    pub(crate) async fn stops(&self, carried: &Carried<'_>) -> Option<Stopped> {
         match carried {
             Carried::Tls { sni } => match self.exempt_by_names(*sni).await {
                 Some((rule, _)) => self.stops_passing(*sni, rule.is_some()).await,

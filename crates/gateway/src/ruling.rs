@@ -98,7 +98,7 @@ impl Flow {
     /// later are.
     pub(crate) async fn network_rules(&mut self) -> Option<Response<Body>> {
         let (rules, revision) = (&self.exchange.snapshot.l4, self.exchange.snapshot.revision);
-        let secure = self.exchange.tunnel.clone().filter(|tunnel| tunnel.hello.is_some());
+        let secure = self.exchange.tunnel.clone().filter(|tunnel| tunnel.hello.is_some() && !self.exchange.moved);
         let judged = secure.as_ref().is_some_and(|tunnel| tunnel.judged.load(Ordering::Relaxed) == revision);
         if rules.is_empty() || judged {
             return None;
@@ -108,7 +108,8 @@ impl Flow {
         }
         let exchange = &self.exchange;
         let verdict = exchange.with_facts(|facts| {
-            let protocol = if secure.is_some() { "tls" } else { "http" };
+            let tls = secure.is_some() || (exchange.moved && exchange.target.origin.scheme == net::Scheme::Https);
+            let protocol = if tls { "tls" } else { "http" };
             let connection = ConnectionFacts { detected_protocol: Some(Some(protocol)), ..facts.connection };
             exchange.snapshot.l4.finish(&L4Facts(connection), exchange.at, Cursor::start(), &mut Scratch::new())
         });
@@ -419,6 +420,13 @@ impl Flow {
             && let Opinion::Failed(error) = &consulted.opinion
         {
             return Ok(self.failed_after_sending(rule, &script, error));
+        }
+        if self.exchange.moved
+            && matches!(consulted.opinion, Opinion::Changed)
+            && let Some(response) = self.network_rules().await
+        {
+            // Network rules come before web rules, and what they were asked about was another destination.
+            return Ok(Turn::Done(Ruled::Answer(response)));
         }
         let remembered = consulted.report.is_none();
         Ok(self.opinion(rule, &script, on_error, consulted.opinion, remembered))

@@ -148,6 +148,7 @@ impl Flow {
             method: parts.method,
             version: parts.version,
             target,
+            moved: false,
             mime: if has_body { exchange::media_type(&parts.headers) } else { None },
             upload: Seen { types: None, size: if has_body { exchange::declared_length(&parts.headers) } else { None } },
             headers: parts.headers,
@@ -331,6 +332,10 @@ fn aim(parts: &Parts, way: &Way) -> Result<Target, Fault> {
         let number = parts.uri.path().get(1..).and_then(|number| number.parse::<usize>().ok());
         let fault = number.and_then(|number| HeadFault::ALL.get(number)).copied();
         return Err(Fault::Head(fault.unwrap_or(HeadFault::RequestLine)));
+    }
+    // HTTP/2 lets the same length be given twice, and an HTTP/1.1 origin may take that for something else.
+    if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Fault::Head(HeadFault::DuplicateLength));
     }
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     match way {

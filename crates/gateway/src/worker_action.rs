@@ -199,7 +199,11 @@ fn accept(exchange: &mut Exchange, script: &Script, request: Request<Body>) -> R
     exchange.body = body;
     exchange.mime = exchange::media_type(&exchange.headers);
     if !same_origin {
-        exchange.addresses = None;
+        exchange.addresses = match exchange.target.origin.host {
+            net::Host::Address(address) => Some(vec![address]),
+            net::Host::Name(_) => None,
+        };
+        exchange.moved = true;
     }
     exchange.upload = exchange::Seen::default();
     Ok(same_message)

@@ -462,3 +462,25 @@ async fn an_origin_that_does_not_answer_the_websocket_key_is_refused_for_the_htt
     let record = stand.http_record("https://site.test/ws").await;
     assert!(record["Error"].as_str().unwrap().contains("that nobody asked for"), "{record}");
 }
+
+#[tokio::test]
+async fn a_length_given_twice_over_http2_does_not_reach_an_http1_origin() {
+    let tls = OriginTls::for_names(&["site.test"], &["http/1.1"]).unwrap();
+    let origin = Origin::start(router(), Some(&tls)).await.unwrap();
+    let setup = Setup { names: vec![("site.test", origin.address)], roots: vec![tls.root.clone()], ..Setup::default() };
+    let stand = Stand::start(setup).await;
+    let stream = stand.tls("site.test:443", "site.test", &["h2"], &stand.ca).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let _ = connection.await;
+    });
+    let request = Request::post("https://site.test/upload")
+        .header("content-length", "3")
+        .header("content-length", "3")
+        .body(())
+        .unwrap();
+    let (response, mut send) = sender.ready().await.unwrap().send_request(request, false).unwrap();
+    let _ = send.send_data(Bytes::from_static(b"abc"), true);
+    assert_eq!(response.await.unwrap().status(), 400);
+}

@@ -109,6 +109,23 @@ async fn a_request_to_another_origin_needs_the_egress_list() {
 }
 
 #[tokio::test]
+async fn network_rules_hold_for_where_a_worker_sends_a_request() {
+    let script = behaviour(|mut request, _, _| async move {
+        *request.uri_mut() = "http://listed.test/".parse().unwrap();
+        Ok(Answer::Request(request))
+    });
+    let origin = Origin::start(Router::new().fallback(any(|| async { "reached" })), None).await.unwrap();
+    for (blocked, status) in [("listed.test", 403), ("other.test", 200)] {
+        let mut network = rule("not there", "block", &format!("net.sni.host == \"{blocked}\""));
+        network["filters"] = json!(["l4"]);
+        let names = vec![("site.test", origin.address), ("listed.test", origin.address)];
+        let rules = vec![worker(json!({ "script": "a" })), network];
+        let stand = Stand::start(Setup { names, rules, script: script.clone(), ..Setup::default() }).await;
+        assert_eq!(stand.get("http://site.test/").await.status.as_u16(), status, "{blocked}");
+    }
+}
+
+#[tokio::test]
 async fn a_script_that_declines_leaves_the_request_whole() {
     let script = behaviour(|request, _, _| async move {
         let mut body = request.into_body();
