@@ -22,6 +22,8 @@ pub struct GatewayConfig {
     pub idle_timeout: Duration,
     /// A tunnel through which nothing flows is closed after this.
     pub tunnel_idle_timeout: Duration,
+    /// How often a tunnel or WebSocket is held against the credentials and rules of the day.
+    pub review_interval: Duration,
     /// From CONNECT to the end of the TLS handshake with the client.
     pub handshake_timeout: Duration,
     /// How long the gateway waits for the first bytes inside a tunnel before it treats it as an opaque protocol.
@@ -64,6 +66,7 @@ impl Default for GatewayConfig {
             head_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(120),
             tunnel_idle_timeout: Duration::from_secs(8 * 3600),
+            review_interval: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(15),
             peek_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(30),

@@ -3,12 +3,14 @@
 //! Requests inside go on to `stages`. Invariant: a connection is passed through only when network rules allow it and no
 //! web rule would stop its host, and every connection that is not read has a record with its name, fingerprint and bytes.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use net::server::AcceptError;
 use net::upstream::Route;
 use net::{BoxStream, ClientHello, Counted, Host, LeafNames, Offer, Origin, Prefixed, Protocol, Scheme};
@@ -26,19 +28,25 @@ use crate::identity::Caller;
 use crate::page;
 use crate::peek::{self, Kind, LateCheck};
 use crate::record::{BLOCK, HttpRecord, TunnelRecord};
+use crate::review::{self, Carried};
 use crate::snapshot::Snapshot;
 use crate::stages;
 use crate::tunnel;
 use crate::upstream;
 
 /// A tunnel that was granted.
-struct Opened {
-    client: Arc<Client>,
-    snapshot: Arc<Snapshot>,
-    caller: Caller,
-    host: Host,
-    port: u16,
+pub(crate) struct Opened {
+    pub(crate) client: Arc<Client>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) caller: Caller,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    /// The address it leads to, once it does.
+    pub(crate) reached: Option<IpAddr>,
 }
+
+/// A rule that stops a connection, if it is a rule that does, and why.
+pub(crate) type Stopped = (Option<Arc<RuleRef>>, String);
 
 /// Answers CONNECT, and serves what travels inside when it is granted.
 ///
@@ -57,7 +65,7 @@ async fn grant(client: &Arc<Client>, mut request: Request<Incoming>) -> Response
         Ok(granted) => granted,
         Err(fault) => return refuse(client, &snapshot, &request, &fault).await,
     };
-    let opened = Opened { client: Arc::clone(client), snapshot, caller, host, port };
+    let opened = Opened { client: Arc::clone(client), snapshot, caller, host, port, reached: None };
     let upgrade = hyper::upgrade::on(request);
     client.spawn(async move {
         // The client may go away between the answer and the upgrade.
@@ -125,12 +133,15 @@ impl Opened {
 
     /// HTTP without TLS inside the tunnel: the same stages, one request at a time.
     async fn plain(self, stream: BoxStream, protocol: Protocol) {
-        let Self { client, caller, host, port, .. } = self;
-        let tunnel = Tunnel { scheme: Scheme::Http, host, port, caller, hello: None, tls: None };
+        let Self { client, snapshot, caller, host, port, .. } = self;
+        let judged = snapshot.revision.into();
+        // The connection may outlive many snapshots; each request takes the one of its time.
+        drop(snapshot);
+        let tunnel = Tunnel { scheme: Scheme::Http, host, port, caller, hello: None, tls: None, judged };
         connection::serve_inside(&client, stream, tunnel, protocol).await;
     }
 
-    async fn tls(self, stream: BoxStream, hello: Box<ClientHello>) {
+    async fn tls(mut self, stream: BoxStream, hello: Box<ClientHello>) {
         let sni = hello.sni.as_deref().and_then(|name| Host::parse(name).ok());
         match self.passes(&hello, sni.as_ref()).await {
             Some((rule, why)) => {
@@ -146,17 +157,8 @@ impl Opened {
     /// # Security
     /// The server name is the client's word. With a name in CONNECT both must be exempt; with an address, the address must
     /// be one of that name's, or claiming an exempt name would be a way around inspection.
-    async fn passes(&self, hello: &ClientHello, sni: Option<&Host>) -> Option<(Option<Arc<RuleRef>>, String)> {
-        let names: Vec<String> = [sni, Some(&self.host)]
-            .into_iter()
-            .flatten()
-            .filter(|host| sni.is_none() || host.name().is_some())
-            .map(bare)
-            .collect();
-        let mut found = None;
-        for name in &names {
-            found = Some(self.exempt(name).await?);
-        }
+    async fn passes(&self, hello: &ClientHello, sni: Option<&Host>) -> Option<Stopped> {
+        let found = Some(self.exempt_by_names(sni).await?);
         if let (Some(sni), Host::Address(address)) = (sni, &self.host) {
             let resolved = match sni.name() {
                 Some(name) => self.snapshot.resolver.resolve(name, self.port).await.ok()?,
@@ -170,8 +172,23 @@ impl Opened {
         found
     }
 
+    /// Says why every name of a connection is exempt from decryption, if it is.
+    pub(crate) async fn exempt_by_names(&self, sni: Option<&Host>) -> Option<Stopped> {
+        let names: Vec<String> = [sni, Some(&self.host)]
+            .into_iter()
+            .flatten()
+            .filter(|host| sni.is_none() || host.name().is_some())
+            .map(bare)
+            .collect();
+        let mut found = None;
+        for name in &names {
+            found = Some(self.exempt(name).await?);
+        }
+        found
+    }
+
     /// Says why `host` is exempt from decryption, if it is.
-    async fn exempt(&self, host: &str) -> Option<(Option<Arc<RuleRef>>, String)> {
+    async fn exempt(&self, host: &str) -> Option<Stopped> {
         if !self.snapshot.settings.tls_decrypt {
             return Some((None, "TLS decryption is switched off".to_owned()));
         }
@@ -198,10 +215,10 @@ impl Opened {
         Some((None, format!("on the do-not-inspect list: {reason}")))
     }
 
-    fn with_facts<T>(
+    pub(crate) fn with_facts<T>(
         &self,
         host: &str,
-        addresses: Option<&[std::net::IpAddr]>,
+        addresses: Option<&[IpAddr]>,
         read: impl FnOnce(ConnectionFacts<'_>) -> T,
     ) -> T {
         read(connection_facts(&self.client, &self.caller, Some(host), Some(self.port), addresses))
@@ -209,14 +226,17 @@ impl Opened {
 
     /// The host that rules judge: the name in CONNECT; for an address the name in the TLS greeting, which is resolved here
     /// or was checked against the address, so that what is judged is what is reached.
-    fn judged<'a>(&'a self, sni: Option<&'a Host>) -> &'a Host {
+    pub(crate) fn judged<'a>(&'a self, sni: Option<&'a Host>) -> &'a Host {
         match (&self.host, sni) {
             (Host::Address(_), Some(sni)) => sni,
             (host, _) => host,
         }
     }
 
-    async fn resolve(&self, host: &str) -> Option<Vec<std::net::IpAddr>> {
+    pub(crate) async fn resolve(&self, host: &str) -> Option<Vec<IpAddr>> {
+        if let Some(reached) = self.reached {
+            return Some(vec![reached]);
+        }
         match Host::parse(host).ok()? {
             Host::Address(address) => Some(vec![address]),
             Host::Name(name) => {
@@ -232,7 +252,7 @@ impl Opened {
     }
 
     async fn pass_tls(
-        &self,
+        &mut self,
         stream: BoxStream,
         hello: &ClientHello,
         sni: Option<&Host>,
@@ -240,10 +260,7 @@ impl Opened {
         why: String,
     ) {
         let mut record = self.record(Some(hello)).await;
-        let judged = self.judged(sni);
-        // An `off` rule comes first in the order of enforcement; without one, web rules about the host still hold.
-        let stopped = if rule.is_some() { None } else { self.stopped_by_web_rules(judged).await };
-        match self.stopped_by_network_rules("tls", judged).await.or(stopped) {
+        match self.stops_passing(sni, rule.is_some()).await {
             Some((rule, why)) => {
                 record.decided(BLOCK, why);
                 if let Some(rule) = rule {
@@ -255,20 +272,16 @@ impl Opened {
                 if let Some(rule) = rule {
                     record.rule(&rule);
                 }
-                self.carry(stream, record).await;
+                self.carry(stream, record, &Carried::Tls { sni }).await;
             }
         }
     }
 
     /// Passes a protocol that is not read.
-    async fn pass(self, stream: BoxStream, what: &str) {
+    async fn pass(mut self, stream: BoxStream, what: &str) {
         Counters::add(&self.client.gateway.counters.tunnels);
         let mut record = self.record(None).await;
-        let stopped = match self.stopped_by_network_rules("", &self.host).await {
-            None => self.stopped_by_web_rules(&self.host).await,
-            stopped => stopped,
-        };
-        match stopped {
+        match self.stops_opaque().await {
             Some((rule, why)) => {
                 record.decided(BLOCK, why);
                 if let Some(rule) = rule {
@@ -277,13 +290,13 @@ impl Opened {
             }
             None => {
                 record.decided("allow", format!("passed through: {what}"));
-                self.carry(stream, record).await;
+                self.carry(stream, record, &Carried::Opaque).await;
             }
         }
     }
 
     /// Dials the destination and copies both ways.
-    async fn carry(&self, stream: BoxStream, mut record: TunnelRecord) {
+    async fn carry(&mut self, stream: BoxStream, mut record: TunnelRecord, carried: &Carried<'_>) {
         let stream = Counted::with_counters(stream, Arc::clone(&record.bytes));
         let connector = Arc::clone(self.snapshot.upstream.connector());
         let dialled = tokio::time::timeout(
@@ -293,8 +306,20 @@ impl Opened {
         match dialled.await {
             Ok(Ok(dialled)) => {
                 record.fields.destination_ip = dialled.peer.ip().to_string();
-                let ended = tunnel::copy(stream, dialled.stream, self.client.gateway.config.tunnel_idle_timeout).await;
-                ended.as_str().clone_into(&mut record.fields.connection_close_reason);
+                self.reached = Some(dialled.peer.ip());
+                // The name may have led elsewhere when rules were asked (DNS rebinding): what counts is where it led.
+                if self.reads_addresses()
+                    && let Some(stopped) = self.stops(carried).await
+                {
+                    return review::record(&mut record, stopped);
+                }
+                let idle = self.client.gateway.config.tunnel_idle_timeout;
+                tokio::select! {
+                    ended = tunnel::copy(stream, dialled.stream, idle) => {
+                        ended.as_str().clone_into(&mut record.fields.connection_close_reason);
+                    }
+                    stopped = self.withdrawn(carried) => review::record(&mut record, stopped),
+                }
             }
             Ok(Err(error)) => {
                 let fault = upstream::connect_fault(&error, &self.host);
@@ -312,7 +337,7 @@ impl Opened {
     }
 
     /// Network rules come before web rules.
-    async fn stopped_by_network_rules(&self, protocol: &str, host: &Host) -> Option<(Option<Arc<RuleRef>>, String)> {
+    pub(crate) async fn stopped_by_network_rules(&self, protocol: &str, host: &Host) -> Option<Stopped> {
         let rules = &self.snapshot.l4;
         if rules.is_empty() {
             return None;
@@ -325,11 +350,11 @@ impl Opened {
             let facts = ConnectionFacts { detected_protocol: detected, ..facts };
             rules.finish(&L4Facts(facts), now, Cursor::start(), &mut Scratch::new())
         });
-        stopped(&verdict.action, verdict.rule, "network rule")
+        stopped(&verdict.action, verdict.rule, "network rule", &self.caller, now)
     }
 
     /// Web rules that are settled by the host alone hold for what cannot be read, too. Those that need more do not match.
-    async fn stopped_by_web_rules(&self, host: &Host) -> Option<(Option<Arc<RuleRef>>, String)> {
+    pub(crate) async fn stopped_by_web_rules(&self, host: &Host) -> Option<Stopped> {
         let host = bare(host);
         let addresses = self.resolve(&host).await;
         let now = (self.client.gateway.clock)();
@@ -337,7 +362,7 @@ impl Opened {
             let facts = HttpFacts::of_connection(facts);
             self.snapshot.http.finish(&facts, now, Cursor::start(), &mut Scratch::new())
         });
-        stopped(&verdict.action, verdict.rule, "rule")
+        stopped(&verdict.action, verdict.rule, "rule", &self.caller, now)
     }
 
     /// Answers the client's handshake with a minted certificate and serves what is inside.
@@ -368,6 +393,9 @@ impl Opened {
             Ok(accepted) => {
                 Counters::add(&gateway.counters.intercepted);
                 let protocol = accepted.tls.alpn.unwrap_or(Protocol::Http1);
+                let judged = self.snapshot.revision.into();
+                // The connection may outlive many snapshots; each request takes the one of its time.
+                drop(self.snapshot);
                 let tunnel = Tunnel {
                     scheme: Scheme::Https,
                     host: origin_host,
@@ -375,6 +403,7 @@ impl Opened {
                     caller: self.caller,
                     hello: Some(hello),
                     tls: Some(accepted.tls),
+                    judged,
                 };
                 connection::serve_inside(&self.client, accepted.stream, tunnel, protocol).await;
             }
@@ -424,7 +453,7 @@ impl Opened {
         record.decided("unknown", why);
     }
 
-    async fn record(&self, hello: Option<&ClientHello>) -> TunnelRecord {
+    pub(crate) async fn record(&self, hello: Option<&ClientHello>) -> TunnelRecord {
         let host = bare(&self.host);
         let mut record = TunnelRecord::open(&self.client, &self.snapshot, &self.caller, &host, self.port).await;
         if let Some(hello) = hello {
@@ -440,8 +469,20 @@ impl Opened {
 }
 
 /// Whether an action lets a connection pass that nobody can look into.
-fn stopped(action: &ActionPlan, rule: Option<Arc<RuleRef>>, kind: &str) -> Option<(Option<Arc<RuleRef>>, String)> {
+fn stopped(
+    action: &ActionPlan,
+    rule: Option<Arc<RuleRef>>,
+    kind: &str,
+    caller: &Caller,
+    now: Timestamp,
+) -> Option<Stopped> {
     let name = rule.as_ref().map_or("", |rule| rule.name.as_str());
+    if let ActionPlan::Allow(plan) = action
+        && let Some(fault) = caller.session_fault(plan.check_session, now)
+    {
+        let why = format!("{kind} \"{name}\" allows it to people who signed in lately. {fault}");
+        return Some((rule, why));
+    }
     match action {
         ActionPlan::Allow(_) | ActionPlan::Off | ActionPlan::NoScan | ActionPlan::NoIsolate => None,
         ActionPlan::Block(_) | ActionPlan::Unevaluable(_) => {
@@ -463,7 +504,7 @@ fn stopped(action: &ActionPlan, rule: Option<Arc<RuleRef>>, kind: &str) -> Optio
 }
 
 /// A host without the brackets of an IPv6 address.
-fn bare(host: &Host) -> String {
+pub(crate) fn bare(host: &Host) -> String {
     match host {
         Host::Name(name) => name.to_string(),
         Host::Address(address) => address.to_string(),

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::framing::{Framed, HeadLimits};
 use crate::gateway::Inner;
 use crate::identity::Caller;
+use crate::interim::Interim;
 use crate::sources::Place;
 use crate::stages;
 
@@ -60,6 +61,8 @@ pub(crate) struct Tunnel {
     /// Absent for HTTP without TLS.
     pub(crate) hello: Option<Box<ClientHello>>,
     pub(crate) tls: Option<TlsInfo>,
+    /// The revision whose network rules let it stand; later ones are held against its next request.
+    pub(crate) judged: AtomicU64,
 }
 
 /// Where requests on a connection come from.
@@ -94,12 +97,24 @@ pub(crate) async fn serve_inside(
 async fn http1(client: &Arc<Client>, stream: impl Stream + 'static, way: Way) {
     let config = &client.gateway.config;
     let limits = HeadLimits { bytes: config.head_bytes, fields: config.header_fields, timeout: config.head_timeout };
-    let framed = Framed::new(Box::new(stream) as net::BoxStream, limits);
+    let interim = Interim::default();
+    let framed = Framed::new(Box::new(stream) as net::BoxStream, limits, interim.clone());
     let service = {
         let client = Arc::clone(client);
         service_fn(move |request: Request<Incoming>| {
-            let (client, way) = (Arc::clone(&client), way.clone());
-            async move { Ok::<_, Infallible>(stages::answer(client, way, request).await) }
+            let (client, way, interim) = (Arc::clone(&client), way.clone(), interim.clone());
+            async move {
+                // What was sent late for the request before has no place any more.
+                drop(interim.take());
+                let mut answer = pin!(stages::answer(client, way, request, Some(interim.clone())));
+                let answered = std::future::poll_fn(|context| {
+                    interim.written_by(context.waker());
+                    answer.as_mut().poll(context)
+                });
+                let response = answered.await;
+                interim.close();
+                Ok::<_, Infallible>(response)
+            }
         })
     };
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -133,7 +148,7 @@ async fn http2(client: &Arc<Client>, stream: impl Stream + 'static, way: Way) {
         service_fn(move |request: Request<Incoming>| {
             let (client, way, busy) = (Arc::clone(&client), way.clone(), Activity::begin(&activity));
             async move {
-                let response = stages::answer(client, way, request).await;
+                let response = stages::answer(client, way, request, None).await;
                 drop(busy);
                 Ok::<_, Infallible>(response)
             }
@@ -148,7 +163,9 @@ async fn http2(client: &Arc<Client>, stream: impl Stream + 'static, way: Way) {
         .initial_connection_window_size(1 << 20)
         .max_send_buf_size(128 << 10)
         .keep_alive_interval(config.idle_timeout / 4)
-        .keep_alive_timeout(config.idle_timeout / 4);
+        .keep_alive_timeout(config.idle_timeout / 4)
+        // WebSocket inside HTTP/2 (RFC 8441).
+        .enable_connect_protocol();
     let stream = TokioIo::new(Box::new(stream) as net::BoxStream);
     let mut connection = pin!(builder.serve_connection(stream, service));
     let mut closing = false;

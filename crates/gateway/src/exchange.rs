@@ -21,6 +21,7 @@ use types::RequestId;
 use crate::body::{Body, empty_body};
 use crate::connection::{Client, Tunnel};
 use crate::identity::{Caller, Person};
+use crate::interim::Interim;
 use crate::snapshot::Snapshot;
 
 /// What has been seen of a body so far.
@@ -54,6 +55,8 @@ pub(crate) struct Exchange {
     pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) target: Target,
+    /// A Worker sent it to another origin than the client did.
+    pub(crate) moved: bool,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
     pub(crate) has_body: bool,
@@ -61,6 +64,11 @@ pub(crate) struct Exchange {
     /// The protocol the client asks to change to.
     pub(crate) upgrade: Option<HeaderValue>,
     pub(crate) on_upgrade: Option<OnUpgrade>,
+    /// The upgrade was asked for by extended CONNECT (RFC 8441).
+    pub(crate) extended: bool,
+    /// Where interim responses go; absent when the client's protocol has no way for them, or a rule waits to judge the
+    /// response.
+    pub(crate) interim: Option<Interim>,
     pub(crate) upload: Seen,
     pub(crate) package: Option<Package>,
     /// Addresses of the origin, once a rule asked for them or it was connected to.

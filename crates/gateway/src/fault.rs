@@ -106,6 +106,21 @@ impl Fault {
         }
     }
 
+    /// Says whether the request had not left yet, so that its origin cannot have seen any of it.
+    pub(crate) const fn is_before_sending(&self) -> bool {
+        matches!(
+            self,
+            Self::Target(_)
+                | Self::Guard { .. }
+                | Self::Resolve { .. }
+                | Self::Connect { .. }
+                | Self::ConnectTimeout { .. }
+                | Self::Tls { .. }
+                | Self::Untrusted { .. }
+                | Self::Busy
+        )
+    }
+
     /// Says whether the gateway refused, rather than something failing.
     pub(crate) const fn is_refusal(&self) -> bool {
         matches!(

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::head::{self, Following, HeadFault};
+use crate::interim::Interim;
 
 /// The method of the synthetic request that stands for a refused head; its path is `/` and the fault's number.
 pub(crate) const FAULT_METHOD: &str = "PORTUNUS-FAULT";
@@ -43,10 +44,15 @@ pub(crate) struct Framed<T> {
     timeout: Duration,
     ended: bool,
     discarded: usize,
+    interim: Interim,
+    /// An interim head that is being written, and how much of it is.
+    head: Vec<u8>,
+    written: usize,
 }
 
 impl<T> Framed<T> {
-    pub(crate) fn new(io: T, limits: HeadLimits) -> Self {
+    /// Wraps `io`; interim responses go out where one is due.
+    pub(crate) fn new(io: T, limits: HeadLimits, interim: Interim) -> Self {
         Self {
             io,
             tracker: Tracker::new(limits.bytes, limits.fields),
@@ -57,6 +63,9 @@ impl<T> Framed<T> {
             timeout: limits.timeout,
             ended: false,
             discarded: 0,
+            interim,
+            head: Vec::new(),
+            written: 0,
         }
     }
 
@@ -201,12 +210,48 @@ impl<T: AsyncRead + Unpin> AsyncRead for Framed<T> {
     }
 }
 
+impl<T: AsyncWrite + Unpin> Framed<T> {
+    /// Writes interim heads where hyper's bytes cannot be cut in two: before the first of a response, or when it has
+    /// flushed all it had.
+    fn poll_interim(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.head.is_empty() || self.interim.is_waiting() {
+            if self.head.is_empty() {
+                (self.head, self.written) = (self.interim.take(), 0);
+                continue;
+            }
+            let left = self.head.get(self.written..).unwrap_or_default();
+            let count = ready!(Pin::new(&mut self.io).poll_write(context, left))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += count;
+            if self.written == self.head.len() {
+                self.head.clear();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Called before hyper's own bytes.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.interim.is_unflushed() {
+            ready!(self.poll_interim(context))?;
+            self.interim.set_unflushed(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<T: AsyncWrite + Unpin> AsyncWrite for Framed<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context))?;
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes only when it holds nothing more.
+        self.interim.set_unflushed(false);
+        ready!(self.poll_interim(context))?;
         Pin::new(&mut self.io).poll_flush(context)
     }
 
@@ -219,6 +264,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Framed<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context))?;
         Pin::new(&mut self.io).poll_write_vectored(context, slices)
     }
 
@@ -385,7 +431,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::{FAULT_METHOD, Framed, HeadLimits};
+    use super::{FAULT_METHOD, Framed, HeadLimits, Interim};
     use crate::head::HeadFault;
 
     const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 20, timeout: Duration::from_secs(5) };
@@ -395,7 +441,7 @@ mod tests {
     /// What hyper would read of `input`, delivered in pieces of `size` bytes.
     async fn through(input: &[u8], size: usize) -> std::io::Result<Vec<u8>> {
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let mut framed = Framed::new(server, LIMITS);
+        let mut framed = Framed::new(server, LIMITS, Interim::default());
         let reader = async {
             let mut output = Vec::new();
             // A refused connection stays open until the answer is written, which nobody writes here.
@@ -469,7 +515,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_trickles_is_refused_after_the_time_out() {
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut framed = Framed::new(server, LIMITS);
+        let mut framed = Framed::new(server, LIMITS, Interim::default());
         client.write_all(b"GET / HT").await.unwrap();
         let mut output = vec![0; fault(HeadFault::TooSlow).len()];
         framed.read_exact(&mut output).await.unwrap();

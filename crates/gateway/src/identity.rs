@@ -13,6 +13,7 @@ use base64::Engine;
 use http::HeaderValue;
 use jiff::Timestamp;
 use moka::sync::Cache;
+use policy::action::CheckSession;
 use types::ProxyEndpointId;
 
 /// A person as rules see them.
@@ -44,20 +45,36 @@ pub struct Directory {
 #[derive(Debug, Clone)]
 struct Holder {
     person: Arc<Person>,
+    issued: Option<Timestamp>,
     until: Option<Timestamp>,
+}
+
+/// One proxy token.
+#[derive(Debug, Clone)]
+pub struct Token {
+    pub hash: TokenHash,
+    pub person: Arc<Person>,
+    /// When its person was given it, which is the last thing known of them signing in.
+    pub issued: Option<Timestamp>,
+    /// When it stops being good; none is never.
+    pub until: Option<Timestamp>,
 }
 
 impl Directory {
     /// Makes a directory of tokens that do not expire.
     #[must_use]
     pub fn new(tokens: impl IntoIterator<Item = (TokenHash, Arc<Person>)>) -> Self {
-        Self::expiring(tokens.into_iter().map(|(hash, person)| (hash, person, None)))
+        Self::of(tokens.into_iter().map(|(hash, person)| Token { hash, person, issued: None, until: None }))
     }
 
-    /// Makes a directory of tokens that are good until a moment, or for ever.
+    /// Makes a directory of tokens with what is known of their age.
     #[must_use]
-    pub fn expiring(tokens: impl IntoIterator<Item = (TokenHash, Arc<Person>, Option<Timestamp>)>) -> Self {
-        Self { by_token: tokens.into_iter().map(|(hash, person, until)| (hash, Holder { person, until })).collect() }
+    pub fn of(tokens: impl IntoIterator<Item = Token>) -> Self {
+        let entries = tokens.into_iter().map(|token| {
+            let Token { hash, person, issued, until } = token;
+            (hash, Holder { person, issued, until })
+        });
+        Self { by_token: entries.collect() }
     }
 
     /// Returns the SHA-256 of a token, as the store keeps it.
@@ -73,13 +90,13 @@ impl Directory {
     /// Finds the person whose address and token these are, while the token is good.
     #[must_use]
     pub fn find(&self, email: &str, token: &str, now: Timestamp) -> Option<&Arc<Person>> {
-        self.holder(&Self::hash(token), now).filter(|person| person.email.eq_ignore_ascii_case(email))
+        let holder = self.holder(&Self::hash(token), now).filter(|holder| holder.is(email))?;
+        Some(&holder.person)
     }
 
-    /// Finds the person whose token has this hash, while it is good.
-    pub(crate) fn holder(&self, hash: &TokenHash, now: Timestamp) -> Option<&Arc<Person>> {
-        let holder = self.by_token.get(hash)?;
-        holder.until.is_none_or(|until| now < until).then_some(&holder.person)
+    /// Finds who holds the token with this hash, while it is good.
+    fn holder(&self, hash: &TokenHash, now: Timestamp) -> Option<&Holder> {
+        self.by_token.get(hash).filter(|holder| holder.until.is_none_or(|until| now < until))
     }
 
     #[must_use]
@@ -90,6 +107,12 @@ impl Directory {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_token.is_empty()
+    }
+}
+
+impl Holder {
+    fn is(&self, email: &str) -> bool {
+        self.person.email.eq_ignore_ascii_case(email)
     }
 }
 
@@ -168,6 +191,49 @@ pub(crate) struct Caller {
     pub(crate) endpoint: Option<Arc<str>>,
     /// The hash of the token that proved who it is.
     pub(crate) token: Option<TokenHash>,
+    /// When that token was issued.
+    pub(crate) issued: Option<Timestamp>,
+}
+
+impl Caller {
+    /// Says why the session that `check` asks for is not there: the time since the proxy token was issued is its age, and
+    /// without a token there is none.
+    pub(crate) fn session_fault(&self, check: Option<CheckSession>, now: Timestamp) -> Option<String> {
+        let check = check.filter(|check| check.enforce)?;
+        let limit = words(check.duration);
+        match (self.issued, &self.token) {
+            (Some(issued), _) => {
+                let age = now.duration_since(issued).unsigned_abs();
+                let fresh = issued <= now && age <= check.duration;
+                (!fresh).then(|| {
+                    format!(
+                        "It asks for a sign-in within the last {limit}, and this proxy token was issued {} ago.",
+                        words(age)
+                    )
+                })
+            }
+            (None, Some(_)) => Some(format!(
+                "It asks for a sign-in within the last {limit}, and nothing says when this proxy token was issued."
+            )),
+            (None, None) => Some(format!(
+                "It asks for a sign-in within the last {limit}, and this request comes without a proxy token."
+            )),
+        }
+    }
+}
+
+/// A duration in its two largest units, as in `1 d 2 h`.
+fn words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let shown: Vec<String> = units
+        .iter()
+        .skip_while(|(count, _)| *count == 0)
+        .take(2)
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if shown.is_empty() { "0 s".to_owned() } else { shown.join(" ") }
 }
 
 /// Why a request has no caller.
@@ -202,8 +268,8 @@ pub(crate) fn again(
         return identify(people, endpoints, source, None, requirements).map_err(|_| Refusal::Withdrawn);
     };
     // The person may have got other groups since.
-    let person = people.holder(token, requirements.now).ok_or(Refusal::Withdrawn)?;
-    Ok(Caller { person: Some(Arc::clone(person)), ..opener.clone() })
+    let holder = people.holder(token, requirements.now).ok_or(Refusal::Withdrawn)?;
+    Ok(Caller { person: Some(Arc::clone(&holder.person)), issued: holder.issued, ..opener.clone() })
 }
 
 /// Decides who sends a request with this `Proxy-Authorization` from `source`.
@@ -217,20 +283,22 @@ pub(crate) fn identify(
     let source = source.to_canonical();
     if let Some(credential) = credential {
         let (email, token) = basic(credential).ok_or(Refusal::Wrong)?;
-        let person = people.find(&email, &token, requirements.now).ok_or(Refusal::Wrong)?;
+        let hash = Directory::hash(&token);
+        let holder = people.holder(&hash, requirements.now).filter(|holder| holder.is(&email)).ok_or(Refusal::Wrong)?;
         let mut identity = endpoints.iter().filter(|endpoint| endpoint.kind == EndpointKind::Identity);
         // Several identity endpoints share one listener; with more than one the name is not known.
         let endpoint = match (identity.next(), identity.next()) {
             (Some(only), None) => Some(only.subdomain.as_str().into()),
             _ => None,
         };
-        return Ok(Caller { person: Some(Arc::clone(person)), endpoint, token: Some(Directory::hash(&token)) });
+        let person = Some(Arc::clone(&holder.person));
+        return Ok(Caller { person, endpoint, token: Some(hash), issued: holder.issued });
     }
     let by_source = endpoints
         .iter()
         .find(|endpoint| endpoint.kind == EndpointKind::Ip && endpoint.ips.iter().any(|range| range.contains(source)));
     if let Some(endpoint) = by_source {
-        return Ok(Caller { person: None, endpoint: Some(endpoint.subdomain.as_str().into()), token: None });
+        return Ok(Caller { person: None, endpoint: Some(endpoint.subdomain.as_str().into()), ..Caller::default() });
     }
     if source.is_loopback() && requirements.trust_loopback {
         return Ok(Caller::default());

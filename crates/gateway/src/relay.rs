@@ -17,6 +17,7 @@ use policy::ruleset::FactVariables;
 use tokio::time::Instant;
 
 use crate::body::{Body, Metered, empty_body};
+use crate::connect::Opened;
 use crate::connection;
 use crate::events::SecurityEventKind;
 use crate::exchange::{self, Arrived};
@@ -24,13 +25,16 @@ use crate::fault::Fault;
 use crate::hop;
 use crate::record;
 use crate::stages::Flow;
-use crate::tunnel;
 use crate::upstream::{self, Answer};
+use crate::websocket;
 
 impl Flow {
     /// Sends the request under `plan` and holds what arrives.
     pub(crate) async fn forward(&mut self, plan: &AllowPlan) -> Result<(), Fault> {
-        let request = self.outgoing(plan)?;
+        let mut request = self.outgoing(plan)?;
+        if let Some(interim) = self.exchange.interim.take().filter(|_| self.ruling.quarantine.is_none()) {
+            hyper::ext::on_informational(&mut request, move |head| interim.send(head.status(), head.headers()));
+        }
         let leg = self.leg(plan.untrusted_cert);
         let started = Instant::now();
         let pool = self.exchange.snapshot.upstream.clone();
@@ -201,6 +205,10 @@ impl Flow {
         *response.status_mut() = arrived.status;
         *response.headers_mut() = arrived.headers;
         if let Some(origin) = arrived.upgrade {
+            if self.exchange.extended && !websocket::is_accepted(&self.exchange.headers, response.headers()) {
+                let host = self.exchange.target.host.clone();
+                return Err(Fault::Broken { host, why: "it accepted a WebSocket that nobody asked for".to_owned() });
+            }
             let Some(client) = self.exchange.on_upgrade.take() else {
                 let host = self.exchange.target.host.clone();
                 return Err(Fault::Broken { host, why: "it changed protocols without being asked".to_owned() });
@@ -212,14 +220,12 @@ impl Flow {
 
     /// Joins both sides of a connection that changed protocols.
     fn bridge(&self, client: OnUpgrade, origin: OnUpgrade) {
-        let owner = Arc::clone(&self.exchange.client);
-        let idle = owner.gateway.config.tunnel_idle_timeout;
+        let opened = Opened::of(&self.exchange);
+        let tls = self.exchange.target.origin.scheme == net::Scheme::Https;
         self.exchange.client.spawn(async move {
             // The client's side is ready once hyper has written the 101.
             let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return };
-            let (near, far) = (connection::unwrap(client), TokioIo::new(origin));
-            tunnel::copy(near, far, idle).await;
-            drop(owner);
+            opened.bridge(connection::unwrap(client), TokioIo::new(origin), tls).await;
         });
     }
 }

@@ -4,6 +4,7 @@
 //! refused: there is no way from a failure here to the origin except a rule's own `on_error`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Response;
@@ -93,10 +94,13 @@ impl Flow {
         }
     }
 
-    /// Holds network rules against a request that did not come in TLS.
+    /// Holds network rules against a request. In TLS they were held against the connection, so there only rules that came
+    /// later are.
     pub(crate) async fn network_rules(&mut self) -> Option<Response<Body>> {
-        let rules = &self.exchange.snapshot.l4;
-        if rules.is_empty() || self.exchange.tunnel.as_ref().is_some_and(|tunnel| tunnel.hello.is_some()) {
+        let (rules, revision) = (&self.exchange.snapshot.l4, self.exchange.snapshot.revision);
+        let secure = self.exchange.tunnel.clone().filter(|tunnel| tunnel.hello.is_some() && !self.exchange.moved);
+        let judged = secure.as_ref().is_some_and(|tunnel| tunnel.judged.load(Ordering::Relaxed) == revision);
+        if rules.is_empty() || judged {
             return None;
         }
         if self.exchange.addresses.is_none() && rules.fields().contains(policy::hook::l4::id::DST_IP) {
@@ -104,10 +108,17 @@ impl Flow {
         }
         let exchange = &self.exchange;
         let verdict = exchange.with_facts(|facts| {
-            let connection = ConnectionFacts { detected_protocol: Some(Some("http")), ..facts.connection };
+            let tls = secure.is_some() || (exchange.moved && exchange.target.origin.scheme == net::Scheme::Https);
+            let protocol = if tls { "tls" } else { "http" };
+            let connection = ConnectionFacts { detected_protocol: Some(Some(protocol)), ..facts.connection };
             exchange.snapshot.l4.finish(&L4Facts(connection), exchange.at, Cursor::start(), &mut Scratch::new())
         });
         let rule = verdict.rule.as_deref();
+        if let ActionPlan::Allow(plan) = &verdict.action
+            && let Some(fault) = exchange.caller.session_fault(plan.check_session, exchange.at)
+        {
+            return Some(self.refuse_session(rule, &fault));
+        }
         let plan = match &verdict.action {
             ActionPlan::Block(plan) => Arc::clone(plan),
             ActionPlan::Unevaluable(_) => Arc::default(),
@@ -120,7 +131,12 @@ impl Flow {
             | ActionPlan::Managed(_)
             | ActionPlan::Off
             | ActionPlan::NoScan
-            | ActionPlan::NoIsolate => return None,
+            | ActionPlan::NoIsolate => {
+                if let Some(tunnel) = secure {
+                    tunnel.judged.store(revision, Ordering::Relaxed);
+                }
+                return None;
+            }
         };
         let why = rule.map_or_else(String::new, |rule| {
             self.record.rule(rule);
@@ -254,12 +270,12 @@ impl Flow {
         let named = || rule.map_or_else(String::new, |rule| format!("rule \"{}\"", rule.name));
         let turn = match &verdict.action {
             ActionPlan::Allow(plan) => {
+                if let Some(fault) = self.exchange.caller.session_fault(plan.check_session, self.exchange.at) {
+                    return Ok(Turn::Done(Ruled::Answer(self.refuse_session(rule, &fault))));
+                }
                 let why = if rule.is_some() { format!("{} allows it", named()) } else { "no rule matched".to_owned() };
                 self.record.decided("allow", why);
                 self.warn_if_late(plan);
-                if plan.check_session.is_some_and(|check| check.enforce) {
-                    self.record.warn("the age of the session is not checked: a proxy token has no session");
-                }
                 Turn::Done(Ruled::Forward(Arc::clone(plan)))
             }
             ActionPlan::Block(plan) => {
@@ -321,9 +337,29 @@ impl Flow {
     }
 
     fn refuse(&mut self, rule: Option<&RuleRef>, action: &str, code: &'static str, title: &str, what: String) -> Turn {
+        Turn::Done(Ruled::Answer(self.refusal(rule, action, code, title, what)))
+    }
+
+    fn refusal(
+        &mut self,
+        rule: Option<&RuleRef>,
+        action: &str,
+        code: &'static str,
+        title: &str,
+        what: String,
+    ) -> Response<Body> {
         self.record.decided(action, what.clone());
         self.report(SecurityEventKind::Blocked, what.clone());
-        Turn::Done(Ruled::Answer(answer::refuse(&self.exchange, rule, code, title, what)))
+        answer::refuse(&self.exchange, rule, code, title, what)
+    }
+
+    /// A rule that would allow the request asks for a fresher sign-in.
+    fn refuse_session(&mut self, rule: Option<&RuleRef>, fault: &str) -> Response<Body> {
+        let name = rule.map_or("", |rule| rule.name.as_str());
+        let what = format!(
+            "The rule \"{name}\" allows this to people who signed in lately. {fault} Get a new proxy token to go on."
+        );
+        self.refusal(rule, BLOCK, "session_too_old", "Please sign in again", what)
     }
 
     /// Asks the Worker of `rule` and carries out its answer.
@@ -343,7 +379,7 @@ impl Flow {
         }
         let Some(script) = self.exchange.snapshot.workers.get(&rule.id).map(Arc::clone) else {
             self.record.fields.error = format!("the Worker of rule \"{}\" is not deployed", rule.name);
-            return Ok(self.worker_failed(rule, terms.on_error, false));
+            return Ok(self.worker_failed(rule, terms.on_error));
         };
         self.record.fields.worker_script.clone_from(&script.key.name);
         let leg = self.leg(UntrustedCertificate::Error);
@@ -360,11 +396,12 @@ impl Flow {
         if let Some(connection) = &self.exchange.connection {
             self.record.fields.destination_ip = connection.peer.ip().to_string();
         }
+        let on_error = if consulted.spent { OnError::Block } else { terms.on_error };
         let (decision, error) = match &consulted.opinion {
             Opinion::Respond(_) => ("response", None),
             Opinion::Changed => ("request", None),
             Opinion::None => ("none", None),
-            Opinion::Failed(error) => (on_error_word(terms.on_error), Some(error)),
+            Opinion::Failed(error) => (on_error_word(on_error), Some(error)),
         };
         if let Some(report) = &consulted.report {
             let call = WorkerCall {
@@ -379,8 +416,20 @@ impl Flow {
             let id = record::worker_call(&self.exchange.client.gateway, &self.exchange.snapshot, call).await;
             self.record.fields.worker_invocation_id = id.to_string();
         }
+        if consulted.spent
+            && let Opinion::Failed(error) = &consulted.opinion
+        {
+            return Ok(self.failed_after_sending(rule, &script, error));
+        }
+        if self.exchange.moved
+            && matches!(consulted.opinion, Opinion::Changed)
+            && let Some(response) = self.network_rules().await
+        {
+            // Network rules come before web rules, and what they were asked about was another destination.
+            return Ok(Turn::Done(Ruled::Answer(response)));
+        }
         let remembered = consulted.report.is_none();
-        Ok(self.opinion(rule, &script, terms.on_error, consulted.opinion, remembered))
+        Ok(self.opinion(rule, &script, on_error, consulted.opinion, remembered))
     }
 
     fn opinion(
@@ -410,18 +459,38 @@ impl Flow {
             Opinion::Failed(error) => {
                 self.record.fields.worker_outcome = error.kind.to_string();
                 self.record.fields.error = format!("Worker {name}: {error}");
-                self.worker_failed(rule, on_error, passes_through(&error))
+                // A script that called `passThroughOnException` continues where it would be blocked.
+                let continues = error.pass_through && on_error == OnError::Block;
+                self.worker_failed(rule, if continues { OnError::Continue } else { on_error })
             }
         }
     }
 
-    /// Does what the rule says about failures. A script that called `passThroughOnException` continues.
-    fn worker_failed(&mut self, rule: &RuleRef, on_error: OnError, pass_through: bool) -> Turn {
+    /// Ends a request whose Worker failed when the origin may already have it.
+    ///
+    /// # Security
+    /// `continue` and `allow` would send it again: an order placed twice, a sum paid twice. So neither they nor
+    /// `passThroughOnException` apply; only a request that is safe to repeat goes on.
+    fn failed_after_sending(&mut self, rule: &RuleRef, script: &Script, error: &CallError) -> Turn {
+        let name = &script.key.name;
+        self.record.fields.worker_outcome = error.kind.to_string();
+        self.record.fields.error = format!(
+            "Worker {name}: {error}. It had sent the request to its origin before, and a {} is not sent twice",
+            self.exchange.method
+        );
+        self.report(SecurityEventKind::WorkerFailed, self.record.fields.error.clone());
+        let what = "A check that your organisation requires could not be completed. The site may have received your \
+                    request all the same: look there before you send it again.";
+        let title = "This request may have been carried out";
+        self.refuse(Some(rule), BLOCK, "check_failed_after_sending", title, what.to_owned())
+    }
+
+    /// Does what the rule says about failures.
+    fn worker_failed(&mut self, rule: &RuleRef, on_error: OnError) -> Turn {
         let detail = self.record.fields.error.clone();
         self.report(SecurityEventKind::WorkerFailed, detail);
         match on_error {
             OnError::Continue => Turn::Again,
-            OnError::Block if pass_through => Turn::Again,
             OnError::Allow => {
                 self.record
                     .decided("allow", format!("the Worker of rule \"{}\" failed, and its rule allows then", rule.name));
@@ -518,8 +587,4 @@ const fn on_error_word(on_error: OnError) -> &'static str {
         OnError::Continue => "continue",
         OnError::Allow => "allow",
     }
-}
-
-const fn passes_through(error: &CallError) -> bool {
-    error.pass_through
 }

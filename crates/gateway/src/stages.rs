@@ -27,8 +27,10 @@ use crate::framing::FAULT_METHOD;
 use crate::head::HeadFault;
 use crate::hop;
 use crate::identity::{self, Refusal, Requirements};
+use crate::interim::Interim;
 use crate::record::{BLOCK, HttpRecord};
 use crate::ruling::{Ruled, Ruling};
+use crate::websocket;
 
 /// One request with its record and the state of its decision.
 pub(crate) struct Flow {
@@ -42,11 +44,17 @@ pub(crate) struct Flow {
 }
 
 /// Answers one request, whatever happens.
-pub(crate) async fn answer(client: Arc<Client>, way: Way, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(
+    client: Arc<Client>,
+    way: Way,
+    request: Request<Incoming>,
+    interim: Option<Interim>,
+) -> Response<Body> {
     if matches!(way, Way::Proxy) && request.method() == Method::CONNECT {
         return connect::open(&client, request).await;
     }
     let (mut flow, arrival) = Flow::open(client, &way, request).await;
+    flow.exchange.interim = interim.filter(|_| flow.exchange.version == Version::HTTP_11);
     // Boxed once here, so that connections of idle clients stay small.
     let outcome = match arrival {
         Ok(()) => Box::pin(flow.run(&way)).await,
@@ -73,6 +81,8 @@ impl Flow {
             Ruled::Answer(response) => return Ok(response),
             // A rule waits for the response: the request goes out under the plan that holds if that rule does not match.
             Ruled::AwaitResponse(plan) => {
+                // Nothing of a response is shown before its verdict.
+                self.exchange.interim = None;
                 self.forward(&plan).await?;
                 if self.is_settled() {
                     return self.relay();
@@ -102,12 +112,16 @@ impl Flow {
         let id = Uuid::now_v7();
         let at = (client.gateway.clock)();
         let record = HttpRecord::open(&client, &snapshot, id, at).await;
+        let extended = matches!(way, Way::Inside(_)) && websocket::is_extended(&request);
         let (mut request, on_upgrade) = {
             let mut request = request;
-            let wants = request.headers().contains_key(header::UPGRADE);
+            let wants = extended || request.headers().contains_key(header::UPGRADE);
             let on_upgrade = wants.then(|| hyper::upgrade::on(&mut request));
             (request, on_upgrade)
         };
+        if extended {
+            websocket::as_upgrade(&mut request);
+        }
         let credential = request.headers_mut().remove(header::PROXY_AUTHORIZATION);
         let (mut parts, incoming) = request.into_parts();
         let aimed = aim(&parts, way);
@@ -119,6 +133,7 @@ impl Flow {
         let unframed = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
         let closes = unframed || parts.method.as_str() == FAULT_METHOD;
         let upgrade = hop::strip_request(&mut parts.headers);
+        let upgrade = if extended { Some(websocket::PROTOCOL) } else { upgrade };
         let has_body = !incoming.is_end_stream();
         let tunnel = match way {
             Way::Proxy => None,
@@ -133,6 +148,7 @@ impl Flow {
             method: parts.method,
             version: parts.version,
             target,
+            moved: false,
             mime: if has_body { exchange::media_type(&parts.headers) } else { None },
             upload: Seen { types: None, size: if has_body { exchange::declared_length(&parts.headers) } else { None } },
             headers: parts.headers,
@@ -140,6 +156,8 @@ impl Flow {
             has_body,
             upgrade,
             on_upgrade,
+            extended,
+            interim: None,
             package: None,
             addresses: None,
             connection: None,
@@ -227,6 +245,9 @@ impl Flow {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
         }
+        if self.exchange.extended {
+            websocket::answer(&mut response);
+        }
         self.trace();
         let Self { mut record, .. } = self;
         record.fields.http_status_code = response.status().as_u16();
@@ -287,7 +308,7 @@ pub(crate) fn caller(
     })
 }
 
-fn requirements(client: &Client, snapshot: &crate::Snapshot) -> Requirements {
+pub(crate) fn requirements(client: &Client, snapshot: &crate::Snapshot) -> Requirements {
     Requirements {
         trust_loopback: client.gateway.config.trust_loopback && !snapshot.settings.require_identity,
         now: (client.gateway.clock)(),
@@ -311,6 +332,10 @@ fn aim(parts: &Parts, way: &Way) -> Result<Target, Fault> {
         let number = parts.uri.path().get(1..).and_then(|number| number.parse::<usize>().ok());
         let fault = number.and_then(|number| HeadFault::ALL.get(number)).copied();
         return Err(Fault::Head(fault.unwrap_or(HeadFault::RequestLine)));
+    }
+    // HTTP/2 lets the same length be given twice, and an HTTP/1.1 origin may take that for something else.
+    if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Fault::Head(HeadFault::DuplicateLength));
     }
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     match way {

@@ -39,6 +39,9 @@ pub(crate) struct Consulted {
     /// Absent when a remembered answer was used.
     pub(crate) report: Option<CallReport>,
     pub(crate) wall: Duration,
+    /// The Worker failed after the origin may have received what must not be sent twice: whatever the rule says about
+    /// failures, the request must not go on.
+    pub(crate) spent: bool,
 }
 
 /// How a rule asks.
@@ -64,7 +67,7 @@ pub(crate) async fn consult(exchange: &mut Exchange, question: Question<'_>) -> 
     if let Some(remembered) = key.as_ref().and_then(|key| gateway.verdicts.find(key)) {
         Counters::add(&gateway.counters.worker_cache_hits);
         let opinion = recall(exchange, &remembered);
-        return Ok(Consulted { opinion, report: None, wall: started.elapsed() });
+        return Ok(Consulted { opinion, report: None, wall: started.elapsed(), spent: false });
     }
     Counters::add(&gateway.counters.worker_calls);
     let before = exchange.headers.clone();
@@ -87,6 +90,7 @@ pub(crate) async fn consult(exchange: &mut Exchange, question: Question<'_>) -> 
             (Answer::NoOpinion, Some(report), Some(error))
         }
     };
+    let mut spent = false;
     let keep = key.zip(question.cache).filter(|_| !asked && error.is_none());
     let opinion = match answer {
         Answer::Response(response) => {
@@ -104,13 +108,20 @@ pub(crate) async fn consult(exchange: &mut Exchange, question: Question<'_>) -> 
             }
             Err(error) => {
                 Counters::add(&gateway.counters.worker_failures);
+                spent = !host.origin_leg.lock().release();
+                restore(exchange, lender)?;
                 Opinion::Failed(error)
             }
         },
         Answer::NoOpinion => {
+            spent = !host.origin_leg.lock().release();
             restore(exchange, lender)?;
             match error {
                 Some(error) => Opinion::Failed(error),
+                None if spent => {
+                    Counters::add(&gateway.counters.worker_failures);
+                    Opinion::Failed(failure("it sent the request to its origin and then returned nothing"))
+                }
                 None => {
                     if let Some((key, plan)) = keep {
                         gateway.verdicts.keep(key, Remembered::NoOpinion, plan.ttl);
@@ -120,7 +131,7 @@ pub(crate) async fn consult(exchange: &mut Exchange, question: Question<'_>) -> 
             }
         }
     };
-    Ok(Consulted { opinion, report, wall: started.elapsed() })
+    Ok(Consulted { opinion, report, wall: started.elapsed(), spent })
 }
 
 /// What the script's `fetch` handler is given. The body is lent, so that it can come back.
@@ -167,21 +178,14 @@ fn restore(exchange: &mut Exchange, lender: Option<body::Lender>) -> Result<(), 
 
 /// Applies a `Request` that the script returned. True when only headers differ.
 fn accept(exchange: &mut Exchange, script: &Script, request: Request<Body>) -> Result<bool, CallError> {
-    let refuse = |message: &str| CallError {
-        kind: worker::CallErrorKind::Exception,
-        message: message.to_owned(),
-        stack: String::new(),
-        pass_through: false,
-        report: CallReport::default(),
-    };
     let (parts, body) = request.into_parts();
-    let target = target_of(&parts.uri).ok_or_else(|| refuse("the returned request has no http or https URL"))?;
+    let target = target_of(&parts.uri).ok_or_else(|| failure("the returned request has no http or https URL"))?;
     let same_origin = target.origin == exchange.target.origin;
     if !same_origin {
-        let url = url::Url::parse(&target.url).map_err(|_| refuse("the returned request has no valid URL"))?;
+        let url = url::Url::parse(&target.url).map_err(|_| failure("the returned request has no valid URL"))?;
         // Sending people elsewhere is egress, whether the script fetches or returns the request.
         if !script.egress.permits(&url) {
-            return Err(refuse("the returned request goes to another origin, which the script's egress list lacks"));
+            return Err(failure("the returned request goes to another origin, which the script's egress list lacks"));
         }
     }
     let same_message = target.url == exchange.target.url && parts.method == exchange.method && !exchange.has_body;
@@ -195,10 +199,25 @@ fn accept(exchange: &mut Exchange, script: &Script, request: Request<Body>) -> R
     exchange.body = body;
     exchange.mime = exchange::media_type(&exchange.headers);
     if !same_origin {
-        exchange.addresses = None;
+        exchange.addresses = match exchange.target.origin.host {
+            net::Host::Address(address) => Some(vec![address]),
+            net::Host::Name(_) => None,
+        };
+        exchange.moved = true;
     }
     exchange.upload = exchange::Seen::default();
     Ok(same_message)
+}
+
+/// A failure that the gateway finds in what the script returned.
+fn failure(message: &str) -> CallError {
+    CallError {
+        kind: worker::CallErrorKind::Exception,
+        message: message.to_owned(),
+        stack: String::new(),
+        pass_through: false,
+        report: CallReport::default(),
+    }
 }
 
 fn target_of(uri: &Uri) -> Option<Target> {

@@ -14,6 +14,7 @@ use worker::{BoxFuture, CallContext, FetchTarget, Host, HostError, KvPage, KvWri
 
 use crate::body::Body;
 use crate::exchange;
+use crate::fault::Fault;
 use crate::gateway::Inner;
 use crate::hop;
 use crate::snapshot::Snapshot;
@@ -34,17 +35,61 @@ pub(crate) struct OriginLeg {
     /// The script has asked the origin.
     pub(crate) asked: bool,
     pub(crate) connection: Option<Arc<ConnectionInfo>>,
+    /// Requests of the script that the origin may have received and that must not be repeated.
+    acts: u32,
+    /// The request has gone on without the script.
+    released: bool,
+}
+
+impl OriginLeg {
+    /// Lets the request go on without the script, which from here on sends the origin nothing that must not be repeated.
+    /// False if it has done so already: then the request must not be sent once more.
+    pub(crate) fn release(&mut self) -> bool {
+        self.released = true;
+        self.acts == 0
+    }
 }
 
 impl RequestHost {
     async fn to_origin(&self, request: Request<Body>) -> Result<Response<Body>, HostError> {
         self.origin_leg.lock().asked = true;
+        let acts = self.begin_act(&self.origin, &request)?;
         let request = outgoing(request);
         let answer = upstream::send(&self.snapshot.upstream, &self.origin, self.leg, request).await;
-        let mut answer = answer.map_err(|fault| HostError::type_error(fault.what()))?;
+        let mut answer = answer.map_err(|fault| self.refused(acts, &fault))?;
         hop::strip_response(answer.response.headers_mut());
         self.origin_leg.lock().connection = Some(answer.connection);
         Ok(answer.response)
+    }
+
+    async fn to_egress(&self, request: Request<Body>) -> Result<Response<Body>, HostError> {
+        let origin = origin_of(&request)?;
+        let acts = self.begin_act(&origin, &request)?;
+        let answer = to_egress(&self.gateway, &self.snapshot, &origin, request).await;
+        answer.map_err(|fault| self.refused(acts, &fault))
+    }
+
+    /// Notes a request that its origin, being the one of the request that is decided, must not see twice.
+    fn begin_act(&self, origin: &Origin, request: &Request<Body>) -> Result<bool, HostError> {
+        if *origin != self.origin || hop::is_replayable(request.method()) {
+            return Ok(false);
+        }
+        let mut leg = self.origin_leg.lock();
+        if leg.released {
+            return Err(HostError::type_error("the request has gone on without this Worker and is not sent twice"));
+        }
+        leg.acts = leg.acts.saturating_add(1);
+        Ok(true)
+    }
+
+    /// What a failed fetch looks like to the script. A request that never left does not count as an act; one that is cut
+    /// short does, because the origin may have it.
+    fn refused(&self, acts: bool, fault: &Fault) -> HostError {
+        if acts && fault.is_before_sending() {
+            let mut leg = self.origin_leg.lock();
+            leg.acts = leg.acts.saturating_sub(1);
+        }
+        HostError::type_error(fault.what())
     }
 }
 
@@ -68,21 +113,29 @@ fn outgoing(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// Sends a request to wherever its URL leads.
-async fn to_egress(gateway: &Inner, snapshot: &Snapshot, request: Request<Body>) -> Result<Response<Body>, HostError> {
+/// Reads where a request's URL leads.
+fn origin_of(request: &Request<Body>) -> Result<Origin, HostError> {
     let uri = request.uri();
     let scheme = exchange::scheme(uri).ok_or_else(|| HostError::type_error("only http and https can be fetched"))?;
     let host = uri.host().unwrap_or_default();
     let host = Name::parse(host).map_err(|error| HostError::type_error(error.to_string()))?;
-    let origin = Origin::new(scheme, host, uri.port_u16().unwrap_or_else(|| scheme.default_port()));
+    Ok(Origin::new(scheme, host, uri.port_u16().unwrap_or_else(|| scheme.default_port())))
+}
+
+/// Sends a request to wherever its URL leads.
+async fn to_egress(
+    gateway: &Inner,
+    snapshot: &Snapshot,
+    origin: &Origin,
+    request: Request<Body>,
+) -> Result<Response<Body>, Fault> {
     let leg = Leg {
         offer: Offer::Both,
         certificates: CertificatePolicy::RequireValid,
         client: 0,
         within: gateway.config.response_timeout.min(Duration::from_secs(60)),
     };
-    let answer = upstream::send(&snapshot.upstream, &origin, leg, outgoing(request)).await;
-    let mut answer = answer.map_err(|fault| HostError::type_error(fault.what()))?;
+    let mut answer = upstream::send(&snapshot.upstream, origin, leg, outgoing(request)).await?;
     hop::strip_response(answer.response.headers_mut());
     Ok(answer.response)
 }
@@ -179,8 +232,12 @@ impl Host for RequestHost {
     ) -> BoxFuture<'a, Result<Response<Body>, HostError>> {
         match target {
             FetchTarget::Origin => Box::pin(self.to_origin(request)),
-            FetchTarget::Egress => Box::pin(to_egress(&self.gateway, &self.snapshot, request)),
+            FetchTarget::Egress => Box::pin(self.to_egress(request)),
         }
+    }
+
+    fn reaches_own_origin(&self) -> bool {
+        true
     }
 
     delegate!();
@@ -195,7 +252,9 @@ impl Host for Background {
     ) -> BoxFuture<'a, Result<Response<Body>, HostError>> {
         Box::pin(async {
             let snapshot = self.gateway.snapshot.load_full();
-            to_egress(&self.gateway, &snapshot, request).await
+            let origin = origin_of(&request)?;
+            let answer = to_egress(&self.gateway, &snapshot, &origin, request).await;
+            answer.map_err(|fault| HostError::type_error(fault.what()))
         })
     }
 

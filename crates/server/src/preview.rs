@@ -208,6 +208,10 @@ impl Host for Recording {
         })
     }
 
+    fn reaches_own_origin(&self) -> bool {
+        true
+    }
+
     fn service<'a>(
         &'a self,
         cx: &'a CallContext,

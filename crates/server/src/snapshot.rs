@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use gateway::{
     BlockPage, BlockRedirect, BypassEntry, BypassList, Directory, Endpoint, EndpointKind, LogSwitches, Logging, Look,
-    Person, Settings, Snapshot,
+    Person, Settings, Snapshot, Token,
 };
 use net::Minter;
 use parking_lot::Mutex;
@@ -242,10 +242,10 @@ impl Builder {
             .map(|user| (user.id, Arc::new(person(user))))
             .collect();
         let tokens = self.store.proxy_tokens().list(&grant).await?;
-        Ok(Directory::expiring(tokens.into_iter().filter_map(|token| {
+        Ok(Directory::of(tokens.into_iter().filter_map(|token| {
             let hash = token_hash(&token.document.secret_hash)?;
-            let person = people.get(&token.document.user)?;
-            Some((hash, Arc::clone(person), token.document.expires_at))
+            let person = Arc::clone(people.get(&token.document.user)?);
+            Some(Token { hash, person, issued: Some(token.created_at), until: token.document.expires_at })
         })))
     }
 

@@ -56,7 +56,7 @@ pub enum EventKind {
 pub enum FetchTarget {
     /// The request being handled, sent on to its own origin: same scheme, host and port, checked.
     Origin,
-    /// A URL the script's egress list permits, or the origin of the request being handled.
+    /// A URL the script's egress list permits or, where the host says so, the origin of the request being handled.
     Egress,
 }
 
@@ -114,6 +114,15 @@ pub trait Host: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
         let _ = (cx, target, request);
         refuse("fetch")
+    }
+
+    /// Whether a script may fetch the origin of the request it handles although its egress list does not name it.
+    ///
+    /// # Security
+    /// That right comes with a person's request, for the Worker whose rule matched it. A Worker that is called in turn is
+    /// handed a URL of its caller's choice, which must not become its own licence.
+    fn reaches_own_origin(&self) -> bool {
+        false
     }
 
     /// Calls the service a binding stands for.

@@ -191,9 +191,10 @@ enum Destination {
 /// Decides whether a global `fetch` may reach a URL.
 ///
 /// # Security
-/// `incoming` comes from the process, so it is believed only for the origin of the request being handled.
+/// `incoming` comes from the process, so it is believed only for the origin of the request being handled, and only for
+/// a call that carries the right to that origin ([`crate::Host::reaches_own_origin`]).
 fn fetch_target(shared: &CallShared, url: &Url, incoming: bool) -> Result<Destination, HostError> {
-    let own = shared.context.url.as_ref().is_some_and(|own| same_origin(own, url));
+    let own = shared.host.reaches_own_origin() && shared.context.url.as_ref().is_some_and(|own| same_origin(own, url));
     if own && incoming {
         return Ok(Destination::Fetch(FetchTarget::Origin));
     }

@@ -232,6 +232,10 @@ impl Host for Recorded {
         Box::pin(std::future::ready(self.answer(&request)))
     }
 
+    fn reaches_own_origin(&self) -> bool {
+        true
+    }
+
     fn service<'a>(
         &'a self,
         _: &'a CallContext,

@@ -117,6 +117,62 @@ async fn a_token_that_expires_ends_the_tunnels_it_opened() {
     assert_eq!(stand.send(again).await.status, 407);
 }
 
+#[tokio::test]
+async fn an_old_session_is_asked_to_sign_in_again() {
+    let origin = origin().await;
+    let settings = serde_json::json!({ "check_session": { "enforce": true, "duration": "24h" } });
+    let now = Timestamp::now();
+    for (issued, credential_sent, status, words) in [
+        (Some(now - SignedDuration::from_hours(1)), true, 200, ""),
+        (
+            Some(now - SignedDuration::from_hours(49)),
+            true,
+            403,
+            "within the last 1 d, and this proxy token was issued 2 d 1 h ago",
+        ),
+        (None, true, 403, "nothing says when this proxy token was issued"),
+        (None, false, 403, "comes without a proxy token"),
+    ] {
+        for hook in ["http", "l4"] {
+            let traffic = if hook == "http" { "http.request.host == \"site.test\"" } else { "net.dst.port == 80" };
+            let mut fresh = crate::support::rule_with("fresh", "allow", traffic, settings.clone());
+            fresh["filters"] = serde_json::json!([hook]);
+            let names = vec![("site.test", origin.address)];
+            let stand = Stand::start(Setup { names, rules: vec![fresh], issued, ..Setup::default() }).await;
+            let mut request = get("http://site.test/");
+            if credential_sent {
+                request = with(request, "proxy-authorization", &credential(EMAIL, TOKEN));
+            }
+            let got = stand.send(request).await;
+            assert_eq!(got.status.as_u16(), status, "{hook} {}", got.text());
+            assert!(got.text().contains(words), "{}", got.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_nobody_reads_needs_a_fresh_session_too() {
+    let origin = origin().await;
+    let settings = serde_json::json!({ "check_session": { "enforce": true, "duration": "1h" } });
+    let mut fresh = crate::support::rule_with("fresh", "allow", "net.dst.port == 22", settings);
+    fresh["filters"] = serde_json::json!(["l4"]);
+    let issued = Some(Timestamp::now() - SignedDuration::from_hours(2));
+    let stand = Stand::start(Setup {
+        names: vec![("site.test", origin.address)],
+        rules: vec![fresh],
+        issued,
+        ..Setup::default()
+    })
+    .await;
+    let mut tunnel = stand.connect_as_person("site.test:22").await;
+    let _ = tunnel.write_all(b"\x00\x01\x02\x03").await;
+    let mut answer = Vec::new();
+    let _ = tunnel.read_to_end(&mut answer).await;
+    let record = stand.record(logs::Dataset::GatewayNetwork, |record| record["DestinationPort"] == 22).await;
+    assert_eq!(record["Action"], "block");
+    assert!(record["Explanation"].as_str().unwrap().contains("issued 2 h ago"), "{record}");
+}
+
 /// Reads one head.
 async fn head(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();

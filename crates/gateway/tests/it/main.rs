@@ -11,5 +11,6 @@ mod intercept;
 mod pages;
 mod protocols;
 mod records;
+mod review;
 mod support;
 mod workers;

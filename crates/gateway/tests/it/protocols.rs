@@ -257,3 +257,230 @@ async fn a_tunnel_inside_a_tunnel_is_refused_and_ends_the_connection() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
 }
+
+/// An origin that speaks HTTP/1.1 by hand: it answers each head that ends with what `answers` yields for its path.
+async fn by_hand(tls: &OriginTls, answers: fn(&str) -> Vec<&'static str>) -> (std::net::SocketAddr, JoinSet<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::clone(&tls.config));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            connections.spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut head = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    head.push(byte);
+                    if head.ends_with(b"\r\n\r\n") {
+                        let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
+                        for part in answers(text.split(' ').nth(1).unwrap()) {
+                            stream.write_all(part.as_bytes()).await.unwrap();
+                            stream.flush().await.unwrap();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (address, tasks)
+}
+
+fn with_hints(path: &str) -> Vec<&'static str> {
+    match path {
+        "/hints" => vec![
+            "HTTP/1.1 102 Processing\r\n\r\n",
+            "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfinal",
+        ],
+        // Never answered: what comes before must reach the client all the same.
+        "/hints-only" => vec!["HTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n"],
+        "/image" => vec![
+            "HTTP/1.1 103 Early Hints\r\nlink: </c.css>\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: 1\r\n\r\nx",
+        ],
+        _ => vec!["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nplain"],
+    }
+}
+
+/// Reads until what was read ends with `end`.
+async fn until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &str) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(end.as_bytes()) {
+        let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+        read.push(byte.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&read))).unwrap());
+    }
+    String::from_utf8(read).unwrap()
+}
+
+#[tokio::test]
+async fn interim_responses_reach_an_http1_client_before_the_response_they_belong_to() {
+    let tls = OriginTls::for_names(&["site.test"], &["http/1.1"]).unwrap();
+    let (address, _tasks) = by_hand(&tls, with_hints).await;
+    let rules = vec![crate::support::rule(
+        "no pictures",
+        "block",
+        "http.request.uri.path == \"/image\" and http.download.mime == \"image/png\"",
+    )];
+    let setup = Setup { names: vec![("site.test", address)], roots: vec![tls.root.clone()], rules, ..Setup::default() };
+    let stand = Stand::start(setup).await;
+    let mut stream = stand.tls("site.test:443", "site.test", &["http/1.1"], &stand.ca).await.unwrap();
+    for _ in 0..3 {
+        stream.write_all(b"GET /hints HTTP/1.1\r\nHost: site.test\r\n\r\n").await.unwrap();
+        let seen = until(&mut stream, "\r\n\r\nfinal").await;
+        let heads: Vec<&str> = seen.split("\r\n\r\n").collect();
+        assert_eq!(heads[0], "HTTP/1.1 102 Processing");
+        assert_eq!(heads[1], "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload");
+        assert!(heads[2].starts_with("HTTP/1.1 200 OK\r\n"), "{seen}");
+        assert_eq!(heads.len(), 4);
+    }
+    // Requests sent together: each interim response stands before its own final one.
+    let plain = "GET /plain HTTP/1.1\r\nHost: site.test\r\n\r\n";
+    let hints = plain.replace("/plain", "/hints");
+    stream.write_all([plain, &hints, plain, &hints].concat().as_bytes()).await.unwrap();
+    let mut seen = String::new();
+    for end in ["plain", "final", "plain", "final"] {
+        seen += &until(&mut stream, end).await;
+    }
+    let parts: Vec<&str> = seen.split("HTTP/1.1 ").skip(1).collect();
+    assert_eq!(parts.iter().filter(|part| part.starts_with("200")).count(), 4, "{seen}");
+    for pair in parts.windows(2).filter(|pair| pair[0].starts_with('1')) {
+        assert!(pair[1].starts_with('1') || pair[1].ends_with("final"), "{seen}");
+    }
+    stream.write_all(hints.replace("/hints", "/image").as_bytes()).await.unwrap();
+    let seen = until(&mut stream, "\r\n\r\n").await;
+    assert!(seen.starts_with("HTTP/1.1 403"), "nothing of a response is shown before its verdict: {seen}");
+    let mut stream = stand.tls("site.test:443", "site.test", &["http/1.1"], &stand.ca).await.unwrap();
+    stream.write_all(b"GET /hints-only HTTP/1.1\r\nHost: site.test\r\n\r\n").await.unwrap();
+    assert_eq!(until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n");
+}
+
+#[tokio::test]
+async fn an_http10_client_is_sent_no_interim_responses() {
+    let tls = OriginTls::for_names(&["site.test"], &["http/1.1"]).unwrap();
+    let (address, _tasks) = by_hand(&tls, with_hints).await;
+    let setup = Setup { names: vec![("site.test", address)], roots: vec![tls.root.clone()], ..Setup::default() };
+    let stand = Stand::start(setup).await;
+    let mut stream = stand.tls("site.test:443", "site.test", &["http/1.1"], &stand.ca).await.unwrap();
+    stream.write_all(b"GET /hints HTTP/1.0\r\nHost: site.test\r\n\r\n").await.unwrap();
+    let seen = until(&mut stream, "final").await;
+    assert!(!seen.contains("103") && seen.contains(" 200 OK"), "{seen}");
+}
+
+/// Asks for a WebSocket by extended CONNECT and returns the status and, where granted, the stream.
+async fn extended(
+    stand: &Stand,
+    path: &str,
+) -> (
+    http::StatusCode,
+    http::HeaderMap,
+    h2::client::SendRequest<Bytes>,
+    h2::SendStream<Bytes>,
+    h2::RecvStream,
+    JoinSet<()>,
+) {
+    let stream = stand.tls("site.test:443", "site.test", &["h2"], &stand.ca).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let _ = connection.await;
+    });
+    let mut sender = sender.ready().await.unwrap();
+    while !sender.is_extended_connect_protocol_enabled() {
+        tokio::task::yield_now().await;
+    }
+    let mut request = Request::builder()
+        .method("CONNECT")
+        .uri(format!("https://site.test{path}"))
+        .header("sec-websocket-version", "13")
+        .header("origin", "https://site.test")
+        .body(())
+        .unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from("websocket"));
+    let (response, send) = sender.send_request(request, false).unwrap();
+    let (head, body) = response.await.unwrap().into_parts();
+    (head.status, head.headers, sender, send, body, tasks)
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_is_bridged_to_an_http1_upgrade() {
+    let (stand, _origin) = stand(router(), &["h2", "http/1.1"]).await;
+    let (status, headers, sender, mut send, mut body, _tasks) = extended(&stand, "/ws").await;
+    assert_eq!(status, 200);
+    assert!(!headers.contains_key("sec-websocket-accept") && !headers.contains_key("upgrade"), "{headers:?}");
+    // A masked text frame of RFC 6455: "Hello".
+    send.send_data(Bytes::from_static(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]), false)
+        .unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 7 {
+        let data = tokio::time::timeout(PATIENCE, body.data()).await.unwrap().unwrap().unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+        seen.extend_from_slice(&data);
+    }
+    assert_eq!(seen, b"\x81\x05Hello");
+    // Other requests share the connection meanwhile.
+    let request = Request::get("https://site.test/plain").body(()).unwrap();
+    let (response, _) = sender.ready().await.unwrap().send_request(request, true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    let record = stand.http_record("https://site.test/ws").await;
+    assert_eq!(
+        (record["HTTPMethod"].as_str(), record["HTTPVersion"].as_str(), record["HTTPStatusCode"].as_u64()),
+        (Some("GET"), Some("HTTP/2"), Some(200))
+    );
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_is_decided_like_any_request_and_never_granted_for_less_than_one() {
+    let tls = OriginTls::for_names(&["site.test"], &["h2", "http/1.1"]).unwrap();
+    let origin = Origin::start(router(), Some(&tls)).await.unwrap();
+    let rules = vec![crate::support::rule(
+        "no sockets",
+        "block",
+        "http.request.uri.path == \"/ws\" and http.request.method == \"GET\"",
+    )];
+    let setup =
+        Setup { names: vec![("site.test", origin.address)], roots: vec![tls.root.clone()], rules, ..Setup::default() };
+    let stand = Stand::start(setup).await;
+    assert_eq!(extended(&stand, "/ws").await.0, 403);
+    // An ordinary page where a WebSocket was asked for: 200 would tell the client that it has one.
+    assert_eq!(extended(&stand, "/plain").await.0, 502);
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_answer_the_websocket_key_is_refused_for_the_http2_client() {
+    let tls = OriginTls::for_names(&["site.test"], &["http/1.1"]).unwrap();
+    let answers = |_: &str| {
+        vec![
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: bm90IGl0\r\n\r\n",
+        ]
+    };
+    let (address, _tasks) = by_hand(&tls, answers).await;
+    let setup = Setup { names: vec![("site.test", address)], roots: vec![tls.root.clone()], ..Setup::default() };
+    let stand = Stand::start(setup).await;
+    assert_eq!(extended(&stand, "/ws").await.0, 502);
+    let record = stand.http_record("https://site.test/ws").await;
+    assert!(record["Error"].as_str().unwrap().contains("that nobody asked for"), "{record}");
+}
+
+#[tokio::test]
+async fn a_length_given_twice_over_http2_does_not_reach_an_http1_origin() {
+    let tls = OriginTls::for_names(&["site.test"], &["http/1.1"]).unwrap();
+    let origin = Origin::start(router(), Some(&tls)).await.unwrap();
+    let setup = Setup { names: vec![("site.test", origin.address)], roots: vec![tls.root.clone()], ..Setup::default() };
+    let stand = Stand::start(setup).await;
+    let stream = stand.tls("site.test:443", "site.test", &["h2"], &stand.ca).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let _ = connection.await;
+    });
+    let request = Request::post("https://site.test/upload")
+        .header("content-length", "3")
+        .header("content-length", "3")
+        .body(())
+        .unwrap();
+    let (response, mut send) = sender.ready().await.unwrap().send_request(request, false).unwrap();
+    let _ = send.send_data(Bytes::from_static(b"abc"), true);
+    assert_eq!(response.await.unwrap().status(), 400);
+}

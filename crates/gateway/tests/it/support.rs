@@ -11,6 +11,7 @@ use base64::Engine;
 use bytes::Bytes;
 use gateway::{
     BypassList, Directory, Endpoint, Gateway, GatewayConfig, Parts, Person, Runner, SecurityEvent, Settings, Snapshot,
+    Token,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -84,6 +85,8 @@ pub(crate) struct Setup {
     pub(crate) script: Option<Behaviour>,
     /// When the person's token stops being good.
     pub(crate) expiry: Option<Timestamp>,
+    /// When the person was given it.
+    pub(crate) issued: Option<Timestamp>,
 }
 
 impl Default for Setup {
@@ -100,6 +103,7 @@ impl Default for Setup {
             bypass: BypassList::default(),
             script: None,
             expiry: None,
+            issued: None,
         }
     }
 }
@@ -116,6 +120,7 @@ pub(crate) struct Stand {
     pub(crate) directory: tempfile::TempDir,
     /// Seconds by which the gateway's clock is ahead.
     pub(crate) ahead: Arc<AtomicI64>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
     serving: JoinSet<std::io::Result<()>>,
 }
 
@@ -172,7 +177,12 @@ impl Stand {
             http: rules.http,
             l4: rules.l4,
             workers,
-            people: Directory::expiring([(Directory::hash(TOKEN), Arc::new(person), setup.expiry)]),
+            people: Directory::of([Token {
+                hash: Directory::hash(TOKEN),
+                person: Arc::new(person),
+                issued: setup.issued,
+                until: setup.expiry,
+            }]),
             proxy_endpoints: setup.endpoints,
             settings: setup.settings,
             bypass: setup.bypass,
@@ -180,9 +190,10 @@ impl Stand {
             upstream,
             resolver,
         };
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let (gateway, events) = Gateway::new(Parts {
             config: setup.config,
-            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            snapshot: Arc::clone(&snapshot),
             runtime: Arc::new(Scripted(setup.script)),
             logs: logs.clone(),
             services: Arc::new(NoServices),
@@ -194,7 +205,27 @@ impl Stand {
         let mut serving = JoinSet::new();
         let (running, token) = (gateway.clone(), stop.clone());
         serving.spawn(async move { running.serve(listener, token).await });
-        Self { proxy, gateway, logs, ca, account, events, stop, directory, ahead, serving }
+        Self { proxy, gateway, logs, ca, account, events, stop, directory, ahead, snapshot, serving }
+    }
+
+    /// Puts the next configuration in force: other rules, and the people as they are, or nobody.
+    pub(crate) fn change(&self, rules: &[Value], people: bool) {
+        let before = self.snapshot.load_full();
+        let (rules, workers) = compile(self.account, rules);
+        self.snapshot.store(Arc::new(Snapshot {
+            account: self.account,
+            revision: before.revision + 1,
+            http: rules.http,
+            l4: rules.l4,
+            workers,
+            people: if people { before.people.clone() } else { Directory::default() },
+            proxy_endpoints: before.proxy_endpoints.clone(),
+            settings: before.settings.clone(),
+            bypass: before.bypass.clone(),
+            minter: Arc::clone(&before.minter),
+            upstream: before.upstream.clone(),
+            resolver: Arc::clone(&before.resolver),
+        }));
     }
 
     /// Waits for a record that fits.
@@ -260,8 +291,17 @@ impl Stand {
 
     /// Opens a tunnel; what comes back is the stream inside it.
     pub(crate) async fn connect(&self, target: &str) -> TcpStream {
+        self.connect_as(target, "").await
+    }
+
+    /// Opens a tunnel with the person's credential.
+    pub(crate) async fn connect_as_person(&self, target: &str) -> TcpStream {
+        self.connect_as(target, &format!("Proxy-Authorization: {}\r\n", credential(EMAIL, TOKEN))).await
+    }
+
+    async fn connect_as(&self, target: &str, fields: &str) -> TcpStream {
         let mut stream = self.dial().await;
-        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
@@ -388,7 +428,7 @@ fn compile(account: AccountId, rules: &[Value]) -> (policy::CompileReport, HashM
                 key: ScriptKey { account, name: format!("script-{at}"), version: "1".to_owned() },
                 modules: Vec::new(),
                 bindings: std::collections::BTreeMap::new(),
-                egress: worker::EgressList::deny_all(),
+                egress: worker::EgressList::parse(["listed.test"]).unwrap(),
                 limits: worker::protocol::Limits::default(),
                 isolation: worker::protocol::Isolation::default(),
             };

@@ -109,6 +109,23 @@ async fn a_request_to_another_origin_needs_the_egress_list() {
 }
 
 #[tokio::test]
+async fn network_rules_hold_for_where_a_worker_sends_a_request() {
+    let script = behaviour(|mut request, _, _| async move {
+        *request.uri_mut() = "http://listed.test/".parse().unwrap();
+        Ok(Answer::Request(request))
+    });
+    let origin = Origin::start(Router::new().fallback(any(|| async { "reached" })), None).await.unwrap();
+    for (blocked, status) in [("listed.test", 403), ("other.test", 200)] {
+        let mut network = rule("not there", "block", &format!("net.sni.host == \"{blocked}\""));
+        network["filters"] = json!(["l4"]);
+        let names = vec![("site.test", origin.address), ("listed.test", origin.address)];
+        let rules = vec![worker(json!({ "script": "a" })), network];
+        let stand = Stand::start(Setup { names, rules, script: script.clone(), ..Setup::default() }).await;
+        assert_eq!(stand.get("http://site.test/").await.status.as_u16(), status, "{blocked}");
+    }
+}
+
+#[tokio::test]
 async fn a_script_that_declines_leaves_the_request_whole() {
     let script = behaviour(|request, _, _| async move {
         let mut body = request.into_body();
@@ -158,6 +175,88 @@ async fn a_failure_does_what_the_rule_says() {
             (Some(on_error), Some("boom"))
         );
     }
+}
+
+/// An origin that counts what it is asked, behind a rule whose Worker asks it too.
+async fn counted(rule: Value, script: Option<Behaviour>) -> (Stand, Origin, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&asked);
+    let count = move || {
+        let counting = Arc::clone(&counting);
+        async move { counting.fetch_add(1, Ordering::SeqCst).to_string() }
+    };
+    let origin = Origin::start(Router::new().fallback(any(count)), None).await.unwrap();
+    let names = vec![("site.test", origin.address)];
+    let stand = Stand::start(Setup { names, rules: vec![rule], script, ..Setup::default() }).await;
+    (stand, origin, asked)
+}
+
+#[tokio::test]
+async fn a_request_that_must_not_be_repeated_reaches_its_origin_once_though_its_worker_fails_after_asking() {
+    for (method, on_error, pass_through, target, status, asked) in [
+        ("POST", "continue", false, FetchTarget::Origin, 403, 1),
+        ("POST", "allow", false, FetchTarget::Origin, 403, 1),
+        ("POST", "block", true, FetchTarget::Origin, 403, 1),
+        ("POST", "continue", false, FetchTarget::Egress, 403, 1),
+        ("PATCH", "allow", false, FetchTarget::Origin, 403, 1),
+        ("GET", "continue", false, FetchTarget::Origin, 200, 2),
+        ("GET", "allow", false, FetchTarget::Egress, 200, 2),
+    ] {
+        let script = behaviour(move |request, call, script| async move {
+            let cx = CallContext { script, event: EventKind::Fetch, url: None, cf: Arc::clone(&call.cf) };
+            call.host.fetch(&cx, target, request).await.unwrap();
+            Err(failure(pass_through))
+        });
+        let (stand, _origin, count) = counted(worker(json!({ "script": "a", "on_error": on_error })), script).await;
+        let mut request = post("http://site.test/", if method == "GET" { "" } else { "body" });
+        *request.method_mut() = method.parse().unwrap();
+        let got = stand.send(request).await;
+        assert_eq!((got.status.as_u16(), count.load(Ordering::SeqCst)), (status, asked), "{method} {on_error}");
+        let record = stand.http_record("http://site.test/").await;
+        let error = record["Error"].as_str().unwrap();
+        assert_eq!(error.contains("is not sent twice"), status == 403, "{error}");
+        let call = stand.record(Dataset::Worker, |_| true).await;
+        assert_eq!(call["Decision"], if status == 403 { "block" } else { on_error });
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_sent_the_request_and_returns_nothing_does_not_send_it_again() {
+    let script = behaviour(|request, call, script| async move {
+        let cx = CallContext { script, event: EventKind::Fetch, url: None, cf: Arc::clone(&call.cf) };
+        call.host.fetch(&cx, FetchTarget::Origin, request).await.unwrap();
+        Ok(Answer::NoOpinion)
+    });
+    let (stand, _origin, count) = counted(worker(json!({ "script": "a" })), script).await;
+    assert_eq!(stand.send(post("http://site.test/", "x")).await.status, 403);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert_eq!(stand.get("http://site.test/").await.status, 200, "a GET may be repeated");
+    assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_request_that_never_left_goes_on_as_the_rule_says() {
+    // Nothing listens there: the script's own fetch fails before anything is sent.
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let script = behaviour(|request, call, script| async move {
+        let cx = CallContext { script, event: EventKind::Fetch, url: None, cf: Arc::clone(&call.cf) };
+        let refused = call.host.fetch(&cx, FetchTarget::Origin, request).await;
+        assert!(refused.is_err());
+        Err(failure(false))
+    });
+    let rules = vec![worker(json!({ "script": "a", "on_error": "continue" }))];
+    let stand = Stand::start(Setup { names: vec![("site.test", closed)], rules, script, ..Setup::default() }).await;
+    assert_eq!(stand.send(post("http://site.test/", "")).await.status, 502);
+}
+
+#[tokio::test]
+async fn a_refused_change_leaves_the_request_whole() {
+    let script = behaviour(|mut request, _, _| async move {
+        *request.uri_mut() = "http://elsewhere.test/".parse().unwrap();
+        Ok(Answer::Request(request))
+    });
+    let (stand, _origin) = stand(vec![worker(json!({ "script": "a", "on_error": "continue" }))], script).await;
+    assert_eq!(stand.send(post("http://site.test/", vec![b'x'; 1000])).await.text(), " 1000");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod documentation;
 pub mod http;
 pub mod l4;
+mod shared;
 
 use std::sync::OnceLock;
 

@@ -84,6 +84,32 @@ async fn a_script_reaches_its_own_origin_and_its_egress_list_and_nothing_else() 
 }
 
 #[tokio::test]
+async fn a_script_that_another_called_reaches_its_egress_list_only() {
+    let runtime = Runtime::start(patient()).await.unwrap();
+    let script = handler(
+        "called",
+        "const say = async (what) => { try { return await (await what()).text(); } catch (error) { return error.message; } };
+         return Response.json([
+            await say(() => fetch(request)),
+            await say(() => fetch(request.url)),
+            await say(() => fetch(new Request(request, { method: 'POST', body: 'x' }))),
+            await say(() => fetch('https://allowed.test/a')),
+         ]);",
+    );
+    let host = Arc::new(Recorder { called_in_turn: true, ..Recorder::default() });
+    let answer = async |url: &str| {
+        let reply = runtime.fetch(&script, request(url), call(&host)).await.unwrap();
+        let Answer::Response(response) = reply.answer else { panic!("not a response") };
+        response.into_body().collect().await.unwrap().to_bytes()
+    };
+    let refused = "http://victim.test is not on this Worker's egress list";
+    assert_eq!(answer("http://victim.test/").await, format!(r#"["{refused}","{refused}","{refused}","host /a"]"#));
+    // A URL that its own list permits stays permitted, whoever wrote it.
+    assert_eq!(answer("https://allowed.test/b").await, r#"["host /b","host /b","host /b","host /a"]"#);
+    assert!(host.asked.lock().unwrap().iter().all(|line| line.starts_with("Egress ")));
+}
+
+#[tokio::test]
 async fn bodies_pass_through_stream_and_are_read() {
     let runtime = Runtime::start(patient()).await.unwrap();
     let mut script = (*handler(

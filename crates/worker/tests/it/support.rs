@@ -76,6 +76,8 @@ pub(crate) async fn text(runtime: &Runtime, script: &Arc<Script>, path: &str) ->
 /// A host that answers everything and remembers what it was asked.
 #[derive(Default)]
 pub(crate) struct Recorder {
+    /// The call is another Worker's, which carries no right to the origin of the request it handles.
+    pub(crate) called_in_turn: bool,
     pub(crate) asked: Mutex<Vec<String>>,
     pub(crate) logs: Mutex<Vec<(LogLevel, String)>>,
 }
@@ -106,6 +108,10 @@ impl Host for Recorder {
                 path => response.header("x-from", "host").body(full_body(format!("host {path}"))).unwrap(),
             })
         })
+    }
+
+    fn reaches_own_origin(&self) -> bool {
+        !self.called_in_turn
     }
 
     fn service<'a>(
