@@ -1,4 +1,7 @@
 //! The host's handle on the zygote: starts it, asks it for processes, hears how they end, starts it again if it dies.
+//!
+//! One process with the usual limits is kept ready, so that the first call to a Worker waits for its script to load and
+//! not for a fork. Invariant: the spare has never seen a script, and ends with the launcher.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::{self, End, Fork, Report};
 use crate::pool::StartError;
+use crate::protocol::Limits;
 use crate::sandbox::Landlock;
 use crate::zygote::ARGUMENT;
 
@@ -40,9 +44,23 @@ pub(crate) struct Forked {
     pub(crate) end: oneshot::Receiver<End>,
 }
 
+impl Forked {
+    fn is_alive(&mut self) -> bool {
+        matches!(self.end.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    }
+}
+
+/// What most scripts may use, and the spare is made for.
+fn usual_memory() -> u64 {
+    Limits::default().memory_bytes
+}
+
 /// Starts processes through a zygote.
 pub(crate) struct Launcher {
     executable: PathBuf,
+    spare: Mutex<Option<Forked>>,
+    /// A spare is being forked.
+    refilling: AtomicBool,
     zygote: tokio::sync::Mutex<Option<Arc<Zygote>>>,
     landlock: Mutex<Landlock>,
     starts: AtomicU64,
@@ -56,17 +74,20 @@ impl Launcher {
         executable: PathBuf,
         tracker: TaskTracker,
         stop: CancellationToken,
-    ) -> Result<Self, StartError> {
-        let launcher = Self {
+    ) -> Result<Arc<Self>, StartError> {
+        let launcher = Arc::new(Self {
             executable,
+            spare: Mutex::default(),
+            refilling: AtomicBool::new(false),
             zygote: tokio::sync::Mutex::default(),
             landlock: Mutex::default(),
             starts: AtomicU64::new(0),
             serial: AtomicU64::new(1),
             tracker,
             stop,
-        };
+        });
         launcher.zygote().await?;
+        launcher.refill();
         Ok(launcher)
     }
 
@@ -78,8 +99,35 @@ impl Launcher {
         self.starts.load(Ordering::Relaxed)
     }
 
-    /// Forks one process. Dropping the future, or the stream it returns, ends the process.
-    pub(crate) async fn fork(&self, memory_bytes: u64) -> Result<Forked, StartError> {
+    /// Returns a process without a script. Dropping the future, or the stream it returns, ends the process.
+    pub(crate) async fn fork(self: &Arc<Self>, memory_bytes: u64) -> Result<Forked, StartError> {
+        if memory_bytes != usual_memory() {
+            return self.fork_now(memory_bytes).await;
+        }
+        let spare = self.spare.lock().take().and_then(|mut spare| spare.is_alive().then_some(spare));
+        let forked = match spare {
+            Some(spare) => Ok(spare),
+            None => self.fork_now(memory_bytes).await,
+        };
+        self.refill();
+        forked
+    }
+
+    /// Forks a spare in the background unless there is one.
+    fn refill(self: &Arc<Self>) {
+        if self.stop.is_cancelled() || self.spare.lock().is_some() || self.refilling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let launcher = Arc::clone(self);
+        self.tracker.spawn(async move {
+            let forked = launcher.stop.run_until_cancelled(launcher.fork_now(usual_memory())).await;
+            // Without a spare the next call forks, and hears why that fails.
+            *launcher.spare.lock() = forked.and_then(Result::ok).filter(|_| !launcher.stop.is_cancelled());
+            launcher.refilling.store(false, Ordering::Release);
+        });
+    }
+
+    async fn fork_now(&self, memory_bytes: u64) -> Result<Forked, StartError> {
         let zygote = self.zygote().await?;
         let (ours, theirs) = pair(SocketType::STREAM).map_err(StartError::Spawn)?;
         let stream = watched(ours).map_err(StartError::Spawn)?;
@@ -109,6 +157,7 @@ impl Launcher {
 
     /// Closes the zygote, which ends it and, with it, every process.
     pub(crate) async fn close(&self) {
+        self.spare.lock().take();
         if let Some(zygote) = self.zygote.lock().await.take() {
             let _ = rustix::net::shutdown(&zygote.control, Shutdown::Both);
         }

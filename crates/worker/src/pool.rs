@@ -160,7 +160,6 @@ impl Runtime {
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
         let launcher = Launcher::start(config.executable.clone(), tracker.clone(), stop.clone()).await?;
-        let launcher = Arc::new(launcher);
         let linger = config.linger;
         let slots = Slots::start(config, Arc::clone(&launcher), tracker.clone(), stop.clone())?;
         Ok(Self {
