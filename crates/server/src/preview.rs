@@ -55,6 +55,7 @@ impl Previewer {
                 | ScriptError::NotText(_)
                 | ScriptError::ModuleKind(_)
                 | ScriptError::NoMain(_)
+                | ScriptError::NoVersion(_)
                 | ScriptError::Egress(_) => PreviewError::Invalid(chain(&error)),
             })?;
         let host = Arc::new(Recording { next: EventHost::new(Arc::clone(&self.services)), seen: Mutex::default() });

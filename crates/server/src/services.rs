@@ -22,6 +22,8 @@ use worker::{
     ResponseCache, Runtime, Script,
 };
 
+use crate::scripts::Prepared;
+
 /// How binding targets are written in a prepared script.
 pub(crate) const WORKER_SERVICE: &str = "worker:";
 pub(crate) const API_SERVICE: &str = "api:";
@@ -35,15 +37,13 @@ const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Workers may call Workers this deep; a cycle ends here.
 const SERVICE_DEPTH: u32 = 4;
 
-/// The scripts that bindings name, replaced with every snapshot.
-pub(crate) type Scripts = std::collections::HashMap<ScriptName, Arc<Script>>;
-
 /// The shared part of every Worker's host.
 pub(crate) struct Services {
     store: Store,
     pool: Pool,
     runtime: Arc<Runtime>,
-    scripts: ArcSwap<Scripts>,
+    /// The Workers in force.
+    scripts: ArcSwap<Prepared>,
     limiter: RateLimiter,
     cache: ResponseCache,
     /// The admin API; set once the console exists, which itself needs these services.
@@ -65,13 +65,19 @@ impl Services {
         }
     }
 
-    pub(crate) fn replace_scripts(&self, scripts: Scripts) {
-        self.scripts.store(Arc::new(scripts));
+    pub(crate) fn replace_scripts(&self, scripts: Arc<Prepared>) {
+        self.scripts.store(scripts);
     }
 
     /// Returns the active version of a Worker.
     pub(crate) fn script(&self, name: &ScriptName) -> Option<Arc<Script>> {
-        self.scripts.load().get(name).cloned()
+        self.scripts.load().ready.get(name).cloned()
+    }
+
+    /// Returns the Workers whose active version takes security events.
+    pub(crate) fn consumers(&self) -> Vec<Arc<Script>> {
+        let scripts = self.scripts.load();
+        scripts.consumers.iter().filter_map(|name| scripts.ready.get(name).cloned()).collect()
     }
 
     pub(crate) fn set_api(&self, router: axum::Router) {

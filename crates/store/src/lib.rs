@@ -42,8 +42,8 @@ pub use documents::list::{List, ListItem, ListType, NewListItem};
 pub use documents::network::{BypassHost, Network};
 pub use documents::rule::Rule;
 pub use documents::script::{
-    Binding, Cron, Isolation, Module, ModuleHead, ModuleKind, RateLimit, Schedule, Script, ScriptContent, ScriptLimits,
-    ScriptSecret, ScriptSecretId, ScriptVersion, Source,
+    Binding, Cron, Isolation, Module, ModuleHead, ModuleKind, RateLimit, SECURITY_EVENTS, Schedule, Script,
+    ScriptContent, ScriptLimits, ScriptSecret, ScriptSecretId, ScriptVersion, Source,
 };
 pub use error::{OpenError, StoreError};
 pub use feed::{Change, ChangeFeed, ChangedDocument};

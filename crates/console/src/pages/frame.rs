@@ -165,7 +165,7 @@ fn theme_switch(visitor: &Visitor) -> Markup {
 }
 
 fn status_dot(status: &SnapshotStatus) -> Markup {
-    let well = status.store_reachable && status.last_error.is_none() && status.rule_errors.is_empty();
+    let well = status.store_reachable && status.stale.is_empty() && status.rule_errors.is_empty();
     html! {
         span.state.well[well].ill[!well] title="The configuration that decides traffic" {
             span.dot aria-hidden="true" {}
@@ -183,15 +183,19 @@ fn banner(status: &SnapshotStatus) -> Markup {
                 " Traffic continues on revision " (status.revision) ". Changes cannot be saved until it answers."
             }
         }
-        @if let Some(error) = &status.last_error {
+        @for part in &status.stale {
             div.notice.bad role="alert" {
-                strong { "The newest configuration is not in force." }
-                " Traffic continues on revision " (status.revision) ": " (error)
+                strong { "The newest " (part.part) " are not in force." }
+                " What was before stays, everything else is in force (revision " (status.revision) "): " (part.reason)
             }
         }
         @if !status.rule_errors.is_empty() {
             div.notice.bad role="alert" {
-                strong { "Some rules do not compile and block what they may concern:" }
+                @if status.stale.iter().any(|part| part.part == "rules") {
+                    strong { "These rules do not compile, so the ones before the change decide:" }
+                } @else {
+                    strong { "Some rules do not compile and block what they may concern:" }
+                }
                 ul { @for (id, reason) in status.rule_errors.iter().take(10) {
                     li { a href={ "/rules/" (id) } { "Open the rule" } " " (reason) }
                 } }
