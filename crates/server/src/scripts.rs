@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use policy::{ActionPlan, StoredRule};
 use store::{Denied, ModuleKind, Operate, Principal, ReadScripts, ScriptVersion, Store, StoreError};
-use types::{AccountId, Code, RuleId, ScriptName, Secret, VersionId};
+use types::{AccountId, RuleId, ScriptName, Secret, VersionId};
 use uuid::Uuid;
 use worker::protocol::{self, Isolation, Limits};
 use worker::typescript::TypeScriptError;
@@ -91,7 +91,7 @@ impl Scripts {
                     }
                     prepared.ready.insert(name, ready);
                 }
-                Err(ScriptError::Store(error)) if error.code() == Code::Unavailable => return Err(error.into()),
+                Err(ScriptError::Store(error)) if error.is_passing() => return Err(error.into()),
                 Err(error) => prepared.failed.push((name, error)),
             }
         }

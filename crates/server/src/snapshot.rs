@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use store::{
     Denied, Only, Operate, Principal, ProxyEndpointKind, ReadGateway, ReadLists, ReadUsers, Revision, Store, StoreError,
 };
-use types::{AccountId, CertificateId, Code, ListId, RuleId, ScriptName};
+use types::{AccountId, CertificateId, ListId, RuleId, ScriptName};
 use worker::Script;
 
 use crate::account::{AccountError, authority_in_use, load_authority};
@@ -68,7 +68,7 @@ impl BuildError {
         else {
             return false;
         };
-        error.code() == Code::Unavailable
+        error.is_passing()
     }
 }
 
