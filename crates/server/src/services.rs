@@ -11,8 +11,7 @@ use arc_swap::ArcSwap;
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use net::upstream::{Pool, Route, SendError};
-use net::{Host as HostName, Offer, Origin, Scheme};
+use net::upstream::Pool;
 use store::{Expiry, Principal, ReadKv, Store, StoreError, WriteKv};
 use tower::ServiceExt;
 use types::{KvNamespaceId, ScriptName};
@@ -41,6 +40,7 @@ const SERVICE_DEPTH: u32 = 4;
 pub(crate) struct Services {
     store: Store,
     pool: Pool,
+    response_timeout: Duration,
     runtime: Arc<Runtime>,
     /// The Workers in force.
     scripts: ArcSwap<Prepared>,
@@ -56,6 +56,7 @@ impl Services {
         Self {
             store,
             pool,
+            response_timeout: gateway::GatewayConfig::default().response_timeout,
             runtime,
             scripts: ArcSwap::default(),
             limiter: RateLimiter::new(RATE_LIMIT_KEYS),
@@ -87,12 +88,6 @@ impl Services {
 
     fn now(&self) -> Timestamp {
         (self.clock)()
-    }
-
-    async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Body>, HostError> {
-        let route = route(request.uri())?;
-        let exchange = self.pool.send(&route, request).await.map_err(unreachable)?;
-        Ok(exchange.response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
     async fn call_worker(
@@ -166,7 +161,7 @@ impl Host for EventHost {
         _target: FetchTarget,
         request: http::Request<Body>,
     ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
-        Box::pin(self.services.send(request))
+        Box::pin(gateway::fetch(&self.services.pool, self.services.response_timeout, request))
     }
 
     fn service<'a>(
@@ -323,29 +318,6 @@ fn expiry(ttl_s: Option<u64>, at_s: Option<u64>) -> Result<Expiry, HostError> {
     let Some(at) = at_s else { return Ok(Expiry::Never) };
     let at = i64::try_from(at).ok().and_then(|at| Timestamp::from_second(at).ok());
     at.map(Expiry::At).ok_or_else(|| HostError::type_error("expiration is out of range"))
-}
-
-/// The route of an absolute URL.
-fn route(uri: &http::Uri) -> Result<Route, HostError> {
-    let scheme = match uri.scheme_str() {
-        Some("https") => Scheme::Https,
-        Some("http") => Scheme::Http,
-        _ => return Err(HostError::type_error("only http and https can be fetched")),
-    };
-    let host = uri.host().ok_or_else(|| HostError::type_error("the URL names no host"))?;
-    let host = HostName::parse(host).map_err(|error| HostError::type_error(error.to_string()))?;
-    let port = uri.port_u16().unwrap_or(scheme.default_port());
-    Ok(Route::new(Origin::new(scheme, host, port), Offer::Both))
-}
-
-fn unreachable(error: SendError) -> HostError {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    HostError::type_error(format!("fetch failed: {message}"))
 }
 
 fn refused(error: store::Denied) -> HostError {
