@@ -51,10 +51,7 @@ impl Previewer {
             .map_err(|error| match &error {
                 ScriptError::Store(error) => PreviewError::Unavailable(error.to_string()),
                 ScriptError::Denied(_)
-                | ScriptError::TypeScript { .. }
-                | ScriptError::NotText(_)
-                | ScriptError::ModuleKind(_)
-                | ScriptError::NoMain(_)
+                | ScriptError::Modules(_)
                 | ScriptError::NoVersion(_)
                 | ScriptError::Egress(_) => PreviewError::Invalid(chain(&error)),
             })?;

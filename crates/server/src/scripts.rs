@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use policy::{ActionPlan, StoredRule};
-use store::{Denied, ModuleKind, Operate, Principal, ReadScripts, ScriptVersion, Store, StoreError};
+use store::{Denied, Operate, Principal, ReadScripts, ScriptVersion, Store, StoreError};
 use types::{AccountId, RuleId, ScriptName, Secret, VersionId};
 use uuid::Uuid;
+use worker::modules::CompileError;
 use worker::protocol::{self, Isolation, Limits};
-use worker::typescript::TypeScriptError;
 use worker::{Binding, EgressError, EgressList, RateSpec, Script, ScriptKey};
 
 use crate::services::{API_SERVICE, WORKER_SERVICE};
@@ -34,14 +34,8 @@ pub enum ScriptError {
     Denied(#[from] Denied),
     #[error("version {0} is not in the store")]
     NoVersion(VersionId),
-    #[error("module {module}")]
-    TypeScript { module: String, source: TypeScriptError },
-    #[error("module {0} is not UTF-8 text")]
-    NotText(String),
-    #[error("modules of this kind cannot be imported yet: {0}")]
-    ModuleKind(String),
-    #[error("main module {0} is not among the modules")]
-    NoMain(String),
+    #[error("modules")]
+    Modules(#[from] CompileError),
     #[error("egress")]
     Egress(#[from] EgressError),
 }
@@ -117,7 +111,10 @@ impl Scripts {
             None => {
                 let content = store.scripts().content(&read, head.id).await?;
                 let content = content.ok_or(ScriptError::NoVersion(head.id))?;
-                self.remember(head.id, compile(&head.document.main_module, &content.document.modules)?)
+                self.remember(
+                    head.id,
+                    console::operations::modules::compile(&head.document.main_module, &content.document.modules)?,
+                )
             }
         };
         let secrets = store.script_secrets().open(&operate, name).await?;
@@ -147,7 +144,7 @@ impl Scripts {
         let secrets = store.script_secrets().open(&operate, &version.script).await?;
         // A draft never shares a process with anything, not even with itself a moment ago.
         let key = ScriptKey { account, name: version.script.to_string(), version: format!("draft-{}", Uuid::now_v7()) };
-        assemble(key, version, &compile(&version.main_module, modules)?, secrets)
+        assemble(key, version, &console::operations::modules::compile(&version.main_module, modules)?, secrets)
     }
 
     fn remembered(&self, version: VersionId) -> Option<Arc<Vec<protocol::Module>>> {
@@ -256,32 +253,4 @@ fn binding(stored: &store::Binding) -> Option<(String, Binding)> {
         }
     };
     Some((stored.name().to_owned(), target))
-}
-
-/// Turns source modules into JavaScript, the entry point first.
-///
-/// # Errors
-/// A module that does not compile, or no entry point.
-pub(crate) fn compile(main: &str, modules: &[store::Module]) -> Result<Vec<protocol::Module>, ScriptError> {
-    let mut compiled = Vec::with_capacity(modules.len());
-    for module in modules {
-        let text =
-            || std::str::from_utf8(module.source.as_bytes()).map_err(|_| ScriptError::NotText(module.name.clone()));
-        let code = match module.kind {
-            ModuleKind::SourceMap => continue,
-            ModuleKind::EsModule | ModuleKind::TypeScript => {
-                worker::typescript::to_javascript(&module.name, text()?)
-                    .map_err(|source| ScriptError::TypeScript { module: module.name.clone(), source })?
-            }
-            ModuleKind::Text => format!("export default {};", serde_json::Value::from(text()?)),
-            ModuleKind::Json => format!("export default {};", text()?),
-            ModuleKind::Data => return Err(ScriptError::ModuleKind(module.name.clone())),
-        };
-        let module = protocol::Module { name: module.name.clone(), code };
-        if module.name == main { compiled.insert(0, module) } else { compiled.push(module) }
-    }
-    if compiled.first().is_none_or(|first| first.name != main) {
-        return Err(ScriptError::NoMain(main.to_owned()));
-    }
-    Ok(compiled)
 }
