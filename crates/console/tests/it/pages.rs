@@ -343,6 +343,23 @@ async fn expressions_are_checked_while_they_are_written() {
 }
 
 #[tokio::test]
+async fn the_first_preview_is_of_someone_who_exists_at_a_host_that_a_rule_names() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let worker = browser.submit("/workers", &[("name", "checker"), ("source", SOURCE)]).await;
+    assert!(browser.page(&worker).await.contains("value=\"https://example.com/\""));
+    let rule = json!({
+        "name": "r", "action": "worker", "traffic": "http.request.host == \"finance.acme.test\"",
+        "rule_settings": { "worker": { "script": "checker" } },
+    });
+    console.post("gateway/rules", rule).await.result();
+    browser.submit("/settings/people", &[("email", "bo@acme.test"), ("name", "Bo"), ("groups", "Finance")]).await;
+    let page = browser.page(&worker).await;
+    assert!(page.contains("value=\"https://finance.acme.test/\""), "{page}");
+    assert!(page.contains("bo@acme.test") && page.contains("Finance") && !page.contains("ann@example.com"), "{page}");
+}
+
+#[tokio::test]
 async fn a_test_explains_every_rule_and_takes_a_draft_from_the_editor() {
     let console = Console::new().await;
     let browser = Browser::set_up(&console).await;
