@@ -20,23 +20,26 @@ pub(super) enum Place {
     Rules,
     Lists,
     Workers,
+    Kv,
     Activity,
     Settings,
 }
 
-const PLACES: [(Place, &str, &str, &str); 6] = [
+const PLACES: [(Place, &str, &str, &str); 7] = [
     (Place::Overview, "/", "Overview", "o"),
     (Place::Rules, "/rules", "Rules", "r"),
     (Place::Lists, "/lists", "Lists", "l"),
     (Place::Workers, "/workers", "Workers", "w"),
+    (Place::Kv, "/kv", "KV", "k"),
     (Place::Activity, "/activity", "Activity", "a"),
     (Place::Settings, "/settings", "Settings", "s"),
 ];
 
 /// What a page says after a form was taken; the query names it, so nobody can make it say something else.
-const NOTES: [(&str, &str); 12] = [
+const NOTES: [(&str, &str); 13] = [
     ("saved", "Saved. It is in force within a second."),
     ("created", "Created. It is in force within a second."),
+    ("stored", "Stored. Workers read it from here on."),
     ("deleted", "Deleted."),
     ("moved", "Moved."),
     ("enabled", "The rule is enabled."),
