@@ -128,6 +128,7 @@ pub trait Host: Send + Sync + 'static {
     /// # Security
     /// That right comes with a person's request, for the Worker whose rule matched it. A Worker that is called in turn is
     /// handed a URL of its caller's choice, which must not become its own licence.
+    /// Nor is it taken from [`Host::inner`].
     fn reaches_own_origin(&self) -> bool {
         false
     }
