@@ -27,12 +27,21 @@ pub struct SnapshotStatus {
     /// When the one in force was compiled.
     #[schema(value_type = Option<String>)]
     pub compiled_at: Option<Timestamp>,
-    /// Why the newest stored configuration is not in force, if it is not.
-    pub last_error: Option<String>,
+    /// Parts of the stored configuration that are not in force; what each was before is, and so is everything else.
+    pub stale: Vec<StalePart>,
     /// Whether the store answered last time it was asked.
     pub store_reachable: bool,
     /// Rules that do not compile, by id, with the reason.
     pub rule_errors: Vec<(String, String)>,
+}
+
+/// A part of the configuration that is older than the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct StalePart {
+    /// `rules`, `people`, `Workers`, `settings`, `proxy endpoints`, `network` or `certificate authority`.
+    pub part: String,
+    /// Why the stored one cannot be put in force.
+    pub reason: String,
 }
 
 /// What the console may know about the data plane.

@@ -26,7 +26,7 @@ use axum::Router;
 
 pub use app::{
     Addresses, App, BoxFuture, ConsoleDeps, Limits, Preview, PreviewError, PreviewEvent, PreviewJob, PreviewLine,
-    PreviewReport, SnapshotStatus, SnapshotView,
+    PreviewReport, SnapshotStatus, SnapshotView, StalePart,
 };
 pub use auth::{AuthError, Caller, Credential, InProcess, Interface, OpContext, Proof, authenticate};
 pub use failure::{Failure, Problem};

@@ -223,11 +223,4 @@ impl Gateway {
             events_dropped: inner.events.dropped(),
         }
     }
-
-    /// Returns the host for Workers that run outside a request (`scheduled`, `queue`): the services, and `fetch` through
-    /// the same guarded path.
-    #[must_use]
-    pub fn worker_host(&self) -> Arc<dyn worker::Host> {
-        Arc::new(crate::worker_host::Background::new(Arc::clone(&self.inner)))
-    }
 }

@@ -46,3 +46,4 @@ pub use identity::{Directory, Endpoint, EndpointKind, Network, NetworkError, Per
 pub use page::Look;
 pub use services::{Runner, Services};
 pub use snapshot::{BlockPage, BlockRedirect, LogSwitches, Logging, Settings, Snapshot};
+pub use worker_host::fetch;

@@ -10,8 +10,8 @@ use worker::{Body, BoxFuture, Call, CallError, Reply, Script};
 
 /// Everything a Worker may ask for except `fetch`: KV, service bindings, the admin API, rate limits, its cache.
 ///
-/// `server` implements [`worker::Host`] for those and leaves `fetch` alone; the gateway puts its own in front, through
-/// the same guarded path that a person's requests take.
+/// `server` implements [`worker::Host`] for those; within a request the gateway puts its own `fetch` in front, and
+/// outside of any `server` calls [`crate::fetch`], which takes the same guarded path as a person's requests.
 pub type Services = Arc<dyn worker::Host>;
 
 /// Runs `fetch` handlers.

@@ -1,6 +1,7 @@
 //! Everything a request needs to be decided: one immutable value, built off the hot path and swapped whole.
 //!
-//! Plain data; `server` builds it from the store. Invariant: a request sees one snapshot from its first stage to its
+//! Plain data; `server` builds it from the store, part by part: a part whose documents did not change is shared with the
+//! snapshot before. Invariant: a request sees one snapshot from its first stage to its
 //! record, so rules, people and certificates in it belong together.
 
 use std::collections::HashMap;
@@ -16,17 +17,17 @@ use crate::page::Look;
 pub struct Snapshot {
     pub account: AccountId,
     pub revision: u64,
-    pub http: policy::ruleset::HttpRuleset,
-    pub l4: policy::ruleset::L4Ruleset,
+    pub http: Arc<policy::ruleset::HttpRuleset>,
+    pub l4: Arc<policy::ruleset::L4Ruleset>,
     /// The script of each rule whose action is `worker` or `managed`, with the rule's own CPU and memory limits; for a
     /// managed rule the template's modules, with `env.parameters` bound to the rule's parameters. Rules that ask for the
     /// same script and limits share one value; limits that differ need a key version that differs.
-    pub workers: HashMap<RuleId, Arc<worker::Script>>,
-    pub people: Directory,
-    pub proxy_endpoints: Vec<Endpoint>,
+    pub workers: Arc<HashMap<RuleId, Arc<worker::Script>>>,
+    pub people: Arc<Directory>,
+    pub proxy_endpoints: Arc<[Endpoint]>,
     pub settings: Settings,
     /// Hosts that are never inspected; starts as [`crate::default_entries`].
-    pub bypass: BypassList,
+    pub bypass: Arc<BypassList>,
     /// Signs leaf certificates with the account's authority.
     pub minter: Arc<net::Minter>,
     /// Resolves, guards, dials and pools; its guard carries the allow list, its trust the extra roots. Reuse the same

@@ -1,4 +1,5 @@
-//! Performs what a Worker asks for: `fetch` through the gateway's own guarded path, everything else by the services.
+//! Performs a Worker's `fetch`, inside a request and outside of any, through the gateway's own guarded path; everything
+//! else is left to the services.
 //!
 //! The runtime has checked the script's egress list before it calls. Invariant: no fetch leaves here without the guard,
 //! which judges the resolved address, and none accepts an untrusted certificate.
@@ -7,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
-use net::upstream::{CertificatePolicy, ConnectionInfo};
+use net::upstream::{CertificatePolicy, ConnectionInfo, Pool};
 use net::{Host as Name, Offer, Origin};
 use parking_lot::Mutex;
-use worker::{BoxFuture, CallContext, FetchTarget, Host, HostError, KvPage, KvWrite, RateSpec};
+use worker::{BoxFuture, CallContext, FetchTarget, Host, HostError};
 
 use crate::body::Body;
 use crate::exchange;
@@ -65,7 +66,8 @@ impl RequestHost {
     async fn to_egress(&self, request: Request<Body>) -> Result<Response<Body>, HostError> {
         let origin = origin_of(&request)?;
         let acts = self.begin_act(&origin, &request)?;
-        let answer = to_egress(&self.gateway, &self.snapshot, &origin, request).await;
+        let within = self.gateway.config.response_timeout;
+        let answer = to_egress(&self.snapshot.upstream, within, &origin, request).await;
         answer.map_err(|fault| self.refused(acts, &fault))
     }
 
@@ -93,17 +95,6 @@ impl RequestHost {
     }
 }
 
-/// The host of calls outside any request.
-pub(crate) struct Background {
-    gateway: Arc<Inner>,
-}
-
-impl Background {
-    pub(crate) const fn new(gateway: Arc<Inner>) -> Self {
-        Self { gateway }
-    }
-}
-
 /// Removes what belongs to no request a script may send.
 fn outgoing(mut request: Request<Body>) -> Request<Body> {
     let headers: &mut HeaderMap = request.headers_mut();
@@ -122,10 +113,28 @@ fn origin_of(request: &Request<Body>) -> Result<Origin, HostError> {
     Ok(Origin::new(scheme, host, uri.port_u16().unwrap_or_else(|| scheme.default_port())))
 }
 
-/// Sends a request to wherever its URL leads.
+/// The longest a script waits for a response head that is not its request's own.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sends a Worker's request to wherever its URL leads, on the same guarded path that a person's requests take: the
+/// resolved address is judged, the certificate must be valid, headers of the connection stay on it, and the response head
+/// has its time. Redirects are not followed.
+///
+/// # Errors
+/// A [`HostError`] that says in plain words what is wrong with the URL or its origin.
+pub async fn fetch(
+    pool: &Pool,
+    response_timeout: Duration,
+    request: Request<Body>,
+) -> Result<Response<Body>, HostError> {
+    let origin = origin_of(&request)?;
+    let answer = to_egress(pool, response_timeout, &origin, request).await;
+    answer.map_err(|fault| HostError::type_error(fault.what()))
+}
+
 async fn to_egress(
-    gateway: &Inner,
-    snapshot: &Snapshot,
+    pool: &Pool,
+    response_timeout: Duration,
     origin: &Origin,
     request: Request<Body>,
 ) -> Result<Response<Body>, Fault> {
@@ -133,97 +142,18 @@ async fn to_egress(
         offer: Offer::Both,
         certificates: CertificatePolicy::RequireValid,
         client: 0,
-        within: gateway.config.response_timeout.min(Duration::from_secs(60)),
+        within: response_timeout.min(PATIENCE),
     };
-    let mut answer = upstream::send(&snapshot.upstream, origin, leg, outgoing(request)).await?;
+    let mut answer = upstream::send(pool, origin, leg, outgoing(request)).await?;
     hop::strip_response(answer.response.headers_mut());
     Ok(answer.response)
 }
 
-/// Everything but `fetch` goes to the services.
-macro_rules! delegate {
-    () => {
-        fn service<'a>(
-            &'a self,
-            cx: &'a CallContext,
-            service: &'a str,
-            request: Request<Body>,
-        ) -> BoxFuture<'a, Result<Response<Body>, HostError>> {
-            self.gateway.services.service(cx, service, request)
-        }
-
-        fn kv_get<'a>(
-            &'a self,
-            cx: &'a CallContext,
-            namespace: &'a str,
-            key: String,
-        ) -> BoxFuture<'a, Result<Option<worker::protocol::KvValue>, HostError>> {
-            self.gateway.services.kv_get(cx, namespace, key)
-        }
-
-        fn kv_put<'a>(
-            &'a self,
-            cx: &'a CallContext,
-            namespace: &'a str,
-            write: KvWrite,
-        ) -> BoxFuture<'a, Result<(), HostError>> {
-            self.gateway.services.kv_put(cx, namespace, write)
-        }
-
-        fn kv_delete<'a>(
-            &'a self,
-            cx: &'a CallContext,
-            namespace: &'a str,
-            key: String,
-        ) -> BoxFuture<'a, Result<(), HostError>> {
-            self.gateway.services.kv_delete(cx, namespace, key)
-        }
-
-        fn kv_list<'a>(
-            &'a self,
-            cx: &'a CallContext,
-            namespace: &'a str,
-            prefix: String,
-            limit: u32,
-            cursor: Option<String>,
-        ) -> BoxFuture<'a, Result<KvPage, HostError>> {
-            self.gateway.services.kv_list(cx, namespace, prefix, limit, cursor)
-        }
-
-        fn rate_limit<'a>(
-            &'a self,
-            cx: &'a CallContext,
-            binding: &'a str,
-            spec: RateSpec,
-            key: String,
-        ) -> BoxFuture<'a, Result<bool, HostError>> {
-            self.gateway.services.rate_limit(cx, binding, spec, key)
-        }
-
-        fn cache_match<'a>(
-            &'a self,
-            cx: &'a CallContext,
-            key: String,
-        ) -> BoxFuture<'a, Result<Option<Response<Body>>, HostError>> {
-            self.gateway.services.cache_match(cx, key)
-        }
-
-        fn cache_put<'a>(
-            &'a self,
-            cx: &'a CallContext,
-            key: String,
-            response: Response<Body>,
-        ) -> BoxFuture<'a, Result<(), HostError>> {
-            self.gateway.services.cache_put(cx, key, response)
-        }
-
-        fn cache_delete<'a>(&'a self, cx: &'a CallContext, key: String) -> BoxFuture<'a, Result<bool, HostError>> {
-            self.gateway.services.cache_delete(cx, key)
-        }
-    };
-}
-
 impl Host for RequestHost {
+    fn inner(&self) -> Option<&dyn Host> {
+        Some(&*self.gateway.services)
+    }
+
     fn fetch<'a>(
         &'a self,
         _cx: &'a CallContext,
@@ -239,24 +169,4 @@ impl Host for RequestHost {
     fn reaches_own_origin(&self) -> bool {
         true
     }
-
-    delegate!();
-}
-
-impl Host for Background {
-    fn fetch<'a>(
-        &'a self,
-        _cx: &'a CallContext,
-        _target: FetchTarget,
-        request: Request<Body>,
-    ) -> BoxFuture<'a, Result<Response<Body>, HostError>> {
-        Box::pin(async {
-            let snapshot = self.gateway.snapshot.load_full();
-            let origin = origin_of(&request)?;
-            let answer = to_egress(&self.gateway, &snapshot, &origin, request).await;
-            answer.map_err(|fault| HostError::type_error(fault.what()))
-        })
-    }
-
-    delegate!();
 }

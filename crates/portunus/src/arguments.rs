@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// The certificate authority that signs inspected sites.
     #[command(subcommand)]
     Ca(Ca),
+    /// The key that seals secrets in the store.
+    #[command(subcommand)]
+    Key(Key),
 }
 
 /// Where the state of the platform is.
@@ -218,6 +221,32 @@ pub(crate) enum Ca {
     Export {
         #[command(flatten)]
         state: State,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a new sealing key and seal every secret with it; goes on where an interrupted rotation stopped.
+    #[command(
+        after_help = "Example:\n  portunus key rotate --data /var/lib/portunus\n\nWorks beside a running platform. The older keys stay in the file until `portunus key forget`."
+    )]
+    Rotate {
+        #[command(flatten)]
+        state: State,
+        /// Print one JSON object a line: the progress, then the outcome.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove older keys from the key file, if nothing is sealed with them.
+    #[command(
+        after_help = "Example:\n  portunus key forget --data /var/lib/portunus\n\nA backup of the database from before the rotation needs the older keys: keep a copy of the file with it."
+    )]
+    Forget {
+        #[command(flatten)]
+        state: State,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 

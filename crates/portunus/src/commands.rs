@@ -3,6 +3,7 @@
 pub(crate) mod ca;
 pub(crate) mod check;
 pub(crate) mod explain;
+pub(crate) mod key;
 pub(crate) mod logs;
 pub(crate) mod state;
 pub(crate) mod token;

@@ -44,5 +44,6 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Logs(logs) => commands::logs::run(logs).await,
         Command::Worker(worker) => commands::worker::run(worker).await,
         Command::Ca(ca) => commands::ca::run(ca).await,
+        Command::Key(key) => commands::key::run(key).await,
     }
 }

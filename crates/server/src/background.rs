@@ -13,7 +13,7 @@ use gateway::SecurityEvent;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use logs::Logs;
-use store::{Operate, Principal, ReadScripts, Store};
+use store::{Operate, Principal, ReadScripts, SECURITY_EVENTS, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, ScriptName};
@@ -34,8 +34,6 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A batch is delivered when it has this many events or is this old.
 const BATCH: usize = 100;
 const BATCH_AGE: Duration = Duration::from_secs(1);
-/// The name queue handlers see.
-const QUEUE: &str = "security-events";
 /// How often values that have expired are removed.
 const TIDY: Duration = Duration::from_secs(600);
 
@@ -130,40 +128,22 @@ impl Background {
                 Some(QueueMessage { id, timestamp_ms: now, attempts: 1, body })
             })
             .collect();
-        let consumers = futures_util::stream::iter(self.consumers().await);
-        consumers.for_each_concurrent(AT_ONCE, |name| self.hand_over(name, &messages)).await;
+        let consumers = futures_util::stream::iter(self.services.consumers());
+        consumers.for_each_concurrent(AT_ONCE, |script| self.hand_over(script, &messages)).await;
     }
 
-    async fn hand_over(&self, name: ScriptName, messages: &[QueueMessage]) {
-        let Some(script) = self.services.script(&name) else { return };
-        let result = self.runtime.queue(&script, QUEUE.into(), messages.to_vec(), self.call()).await;
+    async fn hand_over(&self, script: Arc<Script>, messages: &[QueueMessage]) {
+        let result = self.runtime.queue(&script, SECURITY_EVENTS.into(), messages.to_vec(), self.call()).await;
         let retry: Vec<_> = match &result {
             Ok(finished) => messages.iter().filter(|message| finished.retry.contains(&message.id)).cloned().collect(),
             Err(_) => messages.to_vec(),
         };
-        self.record(&script, "queue", QUEUE, result).await;
+        self.record(&script, "queue", SECURITY_EVENTS, result).await;
         if !retry.is_empty() {
             let again = retry.into_iter().map(|message| QueueMessage { attempts: 2, ..message }).collect();
-            let result = self.runtime.queue(&script, QUEUE.into(), again, self.call()).await;
-            self.record(&script, "queue", QUEUE, result).await;
+            let result = self.runtime.queue(&script, SECURITY_EVENTS.into(), again, self.call()).await;
+            self.record(&script, "queue", SECURITY_EVENTS, result).await;
         }
-    }
-
-    /// The Workers whose active version asked for security events.
-    async fn consumers(&self) -> Vec<ScriptName> {
-        let Ok(grant) = Principal::system("security events").authorize::<ReadScripts>(self.account) else {
-            return Vec::new();
-        };
-        let Ok(scripts) = self.store.scripts().list(&grant).await else { return Vec::new() };
-        let mut consumers = Vec::new();
-        for script in scripts {
-            if let Ok(Some(version)) = self.store.script_versions().get(&grant, &script.document.active).await
-                && version.document.queues.iter().any(|queue| queue == QUEUE)
-            {
-                consumers.push(script.id);
-            }
-        }
-        consumers
     }
 
     /// Removes expired values until `stop`.

@@ -1,4 +1,4 @@
-//! The demo company: two people, three sites, one list, four rules, two Workers.
+//! The demo company: two people, three sites, one list, four rules, two Workers, and a proxy that asks who it is.
 //!
 //! It is ordinary content written through the same stores as anybody's; only the sites are served by this process. It
 //! decides nothing at run time. Invariant: loading it twice into one data directory changes nothing.
@@ -10,10 +10,11 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use store::{
-    Binding, Group, Isolation, List, ListType, Module, ModuleKind, NewListItem, Principal, Rule, ScriptLimits,
-    ScriptVersion, Source, Store, User, WriteLists, WriteRules, WriteScripts, WriteUsers,
+    Binding, Group, Isolation, List, ListType, Module, ModuleKind, NewListItem, Principal, ProxyEndpoint,
+    ProxyEndpointKind, Rule, ScriptLimits, ScriptVersion, Source, Store, User, WriteGateway, WriteLists, WriteRules,
+    WriteScripts, WriteUsers,
 };
-use types::{AccountId, Email, ListId, RuleId, ScriptName, Secret, UserId, VersionId};
+use types::{AccountId, Email, ListId, ProxyEndpointId, RuleId, ScriptName, Secret, UserId, VersionId};
 use uuid::Uuid;
 
 use crate::account::AccountError;
@@ -39,6 +40,7 @@ pub const fn people() -> [Person; 2] {
 }
 
 const LIST: ListId = ListId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+const ENDPOINT: &str = "People of the demo";
 const TRAINING_CHECK: &str = "training-check";
 const LEARNER_HEADER: &str = "learner-header";
 
@@ -95,6 +97,7 @@ pub async fn load(store: &Store, principal: &Principal, account: AccountId) -> R
     load_script(store, principal, account, LEARNER_HEADER, include_str!("../demo/learner-header.ts"), Vec::new())
         .await?;
     load_rules(store, principal, account).await?;
+    load_endpoint(store, principal, account).await?;
     load_people(store, principal, account).await
 }
 
@@ -200,6 +203,22 @@ async fn load_rules(store: &Store, principal: &Principal, account: AccountId) ->
                 Rule { name, enabled: true, precedence, body, secrets: BTreeMap::new() },
             )
             .await?;
+    }
+    Ok(())
+}
+
+/// A browser shows its credential only when it is asked, and from loopback it is asked only where people are served by
+/// name. Without this a newcomer's browser would be nobody to the rules, and none of them would do what they are for.
+async fn load_endpoint(store: &Store, principal: &Principal, account: AccountId) -> Result<(), DemoError> {
+    let grant = principal.authorize::<WriteGateway>(account)?;
+    if store.proxy_endpoints().find(&grant, ENDPOINT).await?.is_none() {
+        let endpoint = ProxyEndpoint {
+            name: ENDPOINT.into(),
+            kind: ProxyEndpointKind::Identity,
+            ips: Vec::new(),
+            subdomain: "demo".into(),
+        };
+        store.proxy_endpoints().create(&grant, ProxyEndpointId(Uuid::new_v4()), endpoint).await?;
     }
     Ok(())
 }

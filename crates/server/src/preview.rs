@@ -10,10 +10,10 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store::{Principal, Store};
-use worker::protocol::{KvValue, QueueMessage};
+use worker::protocol::QueueMessage;
 use worker::{
-    Answer, Body, Call, CallContext, CallError, CallErrorKind, CallReport, FetchTarget, Host, HostError, KvPage,
-    KvWrite, RateSpec, Reply, Runtime, full_body,
+    Answer, Body, Call, CallContext, CallError, CallErrorKind, CallReport, FetchTarget, Host, HostError, Reply,
+    Runtime, full_body,
 };
 
 use crate::scripts::{ScriptError, Scripts};
@@ -51,10 +51,8 @@ impl Previewer {
             .map_err(|error| match &error {
                 ScriptError::Store(error) => PreviewError::Unavailable(error.to_string()),
                 ScriptError::Denied(_)
-                | ScriptError::TypeScript { .. }
-                | ScriptError::NotText(_)
-                | ScriptError::ModuleKind(_)
-                | ScriptError::NoMain(_)
+                | ScriptError::Modules(_)
+                | ScriptError::NoVersion(_)
                 | ScriptError::Egress(_) => PreviewError::Invalid(chain(&error)),
             })?;
         let host = Arc::new(Recording { next: EventHost::new(Arc::clone(&self.services)), seen: Mutex::default() });
@@ -190,6 +188,10 @@ impl Recording {
 }
 
 impl Host for Recording {
+    fn inner(&self) -> Option<&dyn Host> {
+        Some(&self.next)
+    }
+
     fn fetch<'a>(
         &'a self,
         cx: &'a CallContext,
@@ -210,83 +212,5 @@ impl Host for Recording {
 
     fn reaches_own_origin(&self) -> bool {
         true
-    }
-
-    fn service<'a>(
-        &'a self,
-        cx: &'a CallContext,
-        service: &'a str,
-        request: http::Request<Body>,
-    ) -> worker::BoxFuture<'a, Result<http::Response<Body>, HostError>> {
-        self.next.service(cx, service, request)
-    }
-
-    fn kv_get<'a>(
-        &'a self,
-        cx: &'a CallContext,
-        namespace: &'a str,
-        key: String,
-    ) -> worker::BoxFuture<'a, Result<Option<KvValue>, HostError>> {
-        self.next.kv_get(cx, namespace, key)
-    }
-
-    fn kv_put<'a>(
-        &'a self,
-        cx: &'a CallContext,
-        namespace: &'a str,
-        write: KvWrite,
-    ) -> worker::BoxFuture<'a, Result<(), HostError>> {
-        self.next.kv_put(cx, namespace, write)
-    }
-
-    fn kv_delete<'a>(
-        &'a self,
-        cx: &'a CallContext,
-        namespace: &'a str,
-        key: String,
-    ) -> worker::BoxFuture<'a, Result<(), HostError>> {
-        self.next.kv_delete(cx, namespace, key)
-    }
-
-    fn kv_list<'a>(
-        &'a self,
-        cx: &'a CallContext,
-        namespace: &'a str,
-        prefix: String,
-        limit: u32,
-        cursor: Option<String>,
-    ) -> worker::BoxFuture<'a, Result<KvPage, HostError>> {
-        self.next.kv_list(cx, namespace, prefix, limit, cursor)
-    }
-
-    fn rate_limit<'a>(
-        &'a self,
-        cx: &'a CallContext,
-        binding: &'a str,
-        spec: RateSpec,
-        key: String,
-    ) -> worker::BoxFuture<'a, Result<bool, HostError>> {
-        self.next.rate_limit(cx, binding, spec, key)
-    }
-
-    fn cache_match<'a>(
-        &'a self,
-        cx: &'a CallContext,
-        key: String,
-    ) -> worker::BoxFuture<'a, Result<Option<http::Response<Body>>, HostError>> {
-        self.next.cache_match(cx, key)
-    }
-
-    fn cache_put<'a>(
-        &'a self,
-        cx: &'a CallContext,
-        key: String,
-        response: http::Response<Body>,
-    ) -> worker::BoxFuture<'a, Result<(), HostError>> {
-        self.next.cache_put(cx, key, response)
-    }
-
-    fn cache_delete<'a>(&'a self, cx: &'a CallContext, key: String) -> worker::BoxFuture<'a, Result<bool, HostError>> {
-        self.next.cache_delete(cx, key)
     }
 }

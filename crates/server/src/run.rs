@@ -218,14 +218,9 @@ impl Core {
         );
         // The feed is opened before the state is read, so that no change falls between.
         let feed = self.store.changes().await?;
-        let (state, watcher) = State::first(
-            Arc::new(builder),
-            Arc::clone(&services),
-            Arc::clone(&self.runtime),
-            feed,
-            Arc::clone(&self.clock),
-        )
-        .await?;
+        let (state, watcher) =
+            State::first(builder, Arc::clone(&services), Arc::clone(&self.runtime), feed, Arc::clone(&self.clock))
+                .await?;
         tasks.loops.spawn(watcher.run(tasks.end_loops.clone()));
         let (gateway, events) = Gateway::new(gateway::Parts {
             config: GatewayConfig { drain_timeout: DRAIN, ..GatewayConfig::default() },

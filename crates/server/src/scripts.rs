@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use store::{Denied, ModuleKind, Operate, Principal, ReadScripts, ScriptVersion, Store, StoreError};
-use types::{AccountId, ScriptName, Secret, VersionId};
+use policy::{ActionPlan, StoredRule};
+use store::{Denied, Operate, Principal, ReadScripts, ScriptVersion, Store, StoreError};
+use types::{AccountId, RuleId, ScriptName, Secret, VersionId};
 use uuid::Uuid;
+use worker::modules::CompileError;
 use worker::protocol::{self, Isolation, Limits};
-use worker::typescript::TypeScriptError;
 use worker::{Binding, EgressError, EgressList, RateSpec, Script, ScriptKey};
 
 use crate::services::{API_SERVICE, WORKER_SERVICE};
@@ -31,16 +32,22 @@ pub enum ScriptError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Denied(#[from] Denied),
-    #[error("module {module}")]
-    TypeScript { module: String, source: TypeScriptError },
-    #[error("module {0} is not UTF-8 text")]
-    NotText(String),
-    #[error("modules of this kind cannot be imported yet: {0}")]
-    ModuleKind(String),
-    #[error("main module {0} is not among the modules")]
-    NoMain(String),
+    #[error("version {0} is not in the store")]
+    NoVersion(VersionId),
+    #[error("modules")]
+    Modules(#[from] CompileError),
     #[error("egress")]
     Egress(#[from] EgressError),
+}
+
+/// Every Worker that can run, and why the others cannot.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    pub ready: HashMap<ScriptName, Arc<Script>>,
+    /// Those whose `queue` handler takes security events.
+    pub consumers: Vec<ScriptName>,
+    /// Rules that call one of these follow their `on_error`.
+    pub failed: Vec<(ScriptName, ScriptError)>,
 }
 
 /// Prepares scripts, remembering what does not change.
@@ -60,41 +67,54 @@ impl Scripts {
         store: &Store,
         principal: &Principal,
         account: AccountId,
-    ) -> Result<(HashMap<ScriptName, Arc<Script>>, Vec<(ScriptName, ScriptError)>), ScriptError> {
+    ) -> Result<Prepared, ScriptError> {
         let grant = principal.authorize::<ReadScripts>(account)?;
-        let (mut ready, mut failed) = (HashMap::new(), Vec::new());
+        let mut prepared = Prepared::default();
         for script in store.scripts().list(&grant).await? {
-            let prepared = self.prepare(store, principal, account, &script.id, script.document.active).await;
-            match prepared {
-                Ok(prepared) => drop(ready.insert(script.id, prepared)),
-                Err(ScriptError::Store(error)) => return Err(error.into()),
-                Err(error) => failed.push((script.id, error)),
+            let (name, version) = (script.id, script.document.active);
+            let head = store.script_versions().get(&grant, &version).await?;
+            let result = match &head {
+                Some(head) => self.prepare(store, principal, account, head).await,
+                None => Err(ScriptError::NoVersion(version)),
+            };
+            match result {
+                Ok(ready) => {
+                    let queues = head.iter().flat_map(|head| &head.document.queues);
+                    if queues.into_iter().any(|queue| queue == store::SECURITY_EVENTS) {
+                        prepared.consumers.push(name.clone());
+                    }
+                    prepared.ready.insert(name, ready);
+                }
+                Err(ScriptError::Store(error)) if error.is_passing() => return Err(error.into()),
+                Err(error) => prepared.failed.push((name, error)),
             }
         }
-        Ok((ready, failed))
+        Ok(prepared)
     }
 
-    /// Prepares one version.
+    /// Prepares one stored version.
     ///
     /// # Errors
-    /// It is not in the store, or its modules or egress list do not compile.
-    pub(crate) async fn prepare(
+    /// Its modules or egress list do not compile, or the store does not answer.
+    async fn prepare(
         &self,
         store: &Store,
         principal: &Principal,
         account: AccountId,
-        name: &ScriptName,
-        version: VersionId,
+        head: &store::Stored<ScriptVersion>,
     ) -> Result<Arc<Script>, ScriptError> {
         let read = principal.authorize::<ReadScripts>(account)?;
         let operate = principal.authorize::<Operate>(account)?;
-        let missing = || StoreError::NotFound(store::Kind::ScriptVersion);
-        let head = store.script_versions().get(&read, &version).await?.ok_or_else(missing)?;
-        let modules = match self.remembered(version) {
+        let name = &head.document.script;
+        let modules = match self.remembered(head.id) {
             Some(modules) => modules,
             None => {
-                let content = store.scripts().content(&read, version).await?.ok_or_else(missing)?;
-                self.remember(version, compile(&head.document.main_module, &content.document.modules)?)
+                let content = store.scripts().content(&read, head.id).await?;
+                let content = content.ok_or(ScriptError::NoVersion(head.id))?;
+                self.remember(
+                    head.id,
+                    console::operations::modules::compile(&head.document.main_module, &content.document.modules)?,
+                )
             }
         };
         let secrets = store.script_secrets().open(&operate, name).await?;
@@ -124,7 +144,7 @@ impl Scripts {
         let secrets = store.script_secrets().open(&operate, &version.script).await?;
         // A draft never shares a process with anything, not even with itself a moment ago.
         let key = ScriptKey { account, name: version.script.to_string(), version: format!("draft-{}", Uuid::now_v7()) };
-        assemble(key, version, &compile(&version.main_module, modules)?, secrets)
+        assemble(key, version, &console::operations::modules::compile(&version.main_module, modules)?, secrets)
     }
 
     fn remembered(&self, version: VersionId) -> Option<Arc<Vec<protocol::Module>>> {
@@ -140,6 +160,27 @@ impl Scripts {
         compiled.insert(version, Arc::clone(&modules));
         modules
     }
+}
+
+/// The script of each rule that calls one of the owner's Workers, under the rule's own limits.
+pub(crate) fn of_rules(
+    rules: &[StoredRule],
+    scripts: &HashMap<ScriptName, Arc<Script>>,
+) -> HashMap<RuleId, Arc<Script>> {
+    let mut limited: HashMap<ScriptKey, Arc<Script>> = HashMap::new();
+    let mut found = HashMap::new();
+    for rule in rules.iter().filter(|rule| rule.spec.is_enabled()) {
+        let ActionPlan::Worker(plan) = rule.spec.plan() else { continue };
+        let Some(script) = scripts.get(&plan.script) else { continue };
+        let cpu_ms = u32::try_from(plan.cpu.as_millis()).unwrap_or(u32::MAX);
+        let limits = Limits { cpu_ms, memory_bytes: plan.memory_bytes, ..script.limits };
+        let version = format!("{}-{cpu_ms}-{}", script.key.version, plan.memory_bytes);
+        let key = ScriptKey { version, ..script.key.clone() };
+        let script =
+            limited.entry(key.clone()).or_insert_with(|| Arc::new(Script { key, limits, ..Script::clone(script) }));
+        found.insert(rule.id, Arc::clone(script));
+    }
+    found
 }
 
 /// Differs whenever the secrets of a Worker do, and tells nothing about them. A revision alone starts again when a secret
@@ -212,32 +253,4 @@ fn binding(stored: &store::Binding) -> Option<(String, Binding)> {
         }
     };
     Some((stored.name().to_owned(), target))
-}
-
-/// Turns source modules into JavaScript, the entry point first.
-///
-/// # Errors
-/// A module that does not compile, or no entry point.
-pub(crate) fn compile(main: &str, modules: &[store::Module]) -> Result<Vec<protocol::Module>, ScriptError> {
-    let mut compiled = Vec::with_capacity(modules.len());
-    for module in modules {
-        let text =
-            || std::str::from_utf8(module.source.as_bytes()).map_err(|_| ScriptError::NotText(module.name.clone()));
-        let code = match module.kind {
-            ModuleKind::SourceMap => continue,
-            ModuleKind::EsModule | ModuleKind::TypeScript => {
-                worker::typescript::to_javascript(&module.name, text()?)
-                    .map_err(|source| ScriptError::TypeScript { module: module.name.clone(), source })?
-            }
-            ModuleKind::Text => format!("export default {};", serde_json::Value::from(text()?)),
-            ModuleKind::Json => format!("export default {};", text()?),
-            ModuleKind::Data => return Err(ScriptError::ModuleKind(module.name.clone())),
-        };
-        let module = protocol::Module { name: module.name.clone(), code };
-        if module.name == main { compiled.insert(0, module) } else { compiled.push(module) }
-    }
-    if compiled.first().is_none_or(|first| first.name != main) {
-        return Err(ScriptError::NoMain(main.to_owned()));
-    }
-    Ok(compiled)
 }

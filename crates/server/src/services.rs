@@ -11,8 +11,7 @@ use arc_swap::ArcSwap;
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use net::upstream::{Pool, Route, SendError};
-use net::{Host as HostName, Offer, Origin, Scheme};
+use net::upstream::Pool;
 use store::{Expiry, Principal, ReadKv, Store, StoreError, WriteKv};
 use tower::ServiceExt;
 use types::{KvNamespaceId, ScriptName};
@@ -21,6 +20,8 @@ use worker::{
     Answer, Body, BoxFuture, Call, CallContext, FetchTarget, Host, HostError, KvPage, KvWrite, RateLimiter, RateSpec,
     ResponseCache, Runtime, Script,
 };
+
+use crate::scripts::Prepared;
 
 /// How binding targets are written in a prepared script.
 pub(crate) const WORKER_SERVICE: &str = "worker:";
@@ -35,15 +36,14 @@ const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Workers may call Workers this deep; a cycle ends here.
 const SERVICE_DEPTH: u32 = 4;
 
-/// The scripts that bindings name, replaced with every snapshot.
-pub(crate) type Scripts = std::collections::HashMap<ScriptName, Arc<Script>>;
-
 /// The shared part of every Worker's host.
 pub(crate) struct Services {
     store: Store,
     pool: Pool,
+    response_timeout: Duration,
     runtime: Arc<Runtime>,
-    scripts: ArcSwap<Scripts>,
+    /// The Workers in force.
+    scripts: ArcSwap<Prepared>,
     limiter: RateLimiter,
     cache: ResponseCache,
     /// The admin API; set once the console exists, which itself needs these services.
@@ -56,6 +56,7 @@ impl Services {
         Self {
             store,
             pool,
+            response_timeout: gateway::GatewayConfig::default().response_timeout,
             runtime,
             scripts: ArcSwap::default(),
             limiter: RateLimiter::new(RATE_LIMIT_KEYS),
@@ -65,13 +66,19 @@ impl Services {
         }
     }
 
-    pub(crate) fn replace_scripts(&self, scripts: Scripts) {
-        self.scripts.store(Arc::new(scripts));
+    pub(crate) fn replace_scripts(&self, scripts: Arc<Prepared>) {
+        self.scripts.store(scripts);
     }
 
     /// Returns the active version of a Worker.
     pub(crate) fn script(&self, name: &ScriptName) -> Option<Arc<Script>> {
-        self.scripts.load().get(name).cloned()
+        self.scripts.load().ready.get(name).cloned()
+    }
+
+    /// Returns the Workers whose active version takes security events.
+    pub(crate) fn consumers(&self) -> Vec<Arc<Script>> {
+        let scripts = self.scripts.load();
+        scripts.consumers.iter().filter_map(|name| scripts.ready.get(name).cloned()).collect()
     }
 
     pub(crate) fn set_api(&self, router: axum::Router) {
@@ -81,12 +88,6 @@ impl Services {
 
     fn now(&self) -> Timestamp {
         (self.clock)()
-    }
-
-    async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Body>, HostError> {
-        let route = route(request.uri())?;
-        let exchange = self.pool.send(&route, request).await.map_err(unreachable)?;
-        Ok(exchange.response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
     async fn call_worker(
@@ -160,7 +161,7 @@ impl Host for EventHost {
         _target: FetchTarget,
         request: http::Request<Body>,
     ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
-        Box::pin(self.services.send(request))
+        Box::pin(gateway::fetch(&self.services.pool, self.services.response_timeout, request))
     }
 
     fn service<'a>(
@@ -317,29 +318,6 @@ fn expiry(ttl_s: Option<u64>, at_s: Option<u64>) -> Result<Expiry, HostError> {
     let Some(at) = at_s else { return Ok(Expiry::Never) };
     let at = i64::try_from(at).ok().and_then(|at| Timestamp::from_second(at).ok());
     at.map(Expiry::At).ok_or_else(|| HostError::type_error("expiration is out of range"))
-}
-
-/// The route of an absolute URL.
-fn route(uri: &http::Uri) -> Result<Route, HostError> {
-    let scheme = match uri.scheme_str() {
-        Some("https") => Scheme::Https,
-        Some("http") => Scheme::Http,
-        _ => return Err(HostError::type_error("only http and https can be fetched")),
-    };
-    let host = uri.host().ok_or_else(|| HostError::type_error("the URL names no host"))?;
-    let host = HostName::parse(host).map_err(|error| HostError::type_error(error.to_string()))?;
-    let port = uri.port_u16().unwrap_or(scheme.default_port());
-    Ok(Route::new(Origin::new(scheme, host, port), Offer::Both))
-}
-
-fn unreachable(error: SendError) -> HostError {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    HostError::type_error(format!("fetch failed: {message}"))
 }
 
 fn refused(error: store::Denied) -> HostError {

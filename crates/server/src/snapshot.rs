@@ -1,32 +1,31 @@
-//! Stored documents to the one immutable value the data plane runs on.
+//! Stored documents to the parts of what the data plane runs on: rules, people, settings and so on, each by itself.
 //!
-//! It reads, compiles and assembles, off the hot path; it never changes the store. Invariant: a snapshot is whole or is
-//! not built, and a rule that does not compile never silently drops out: it keeps the last good snapshot in force or,
-//! when there is none yet, blocks in its place.
+//! It reads and compiles, off the hot path; it never changes the store, and it does not decide when a part is built.
+//! Invariant: a part is whole or is not built, and a rule that does not compile never silently drops out: the rules fail
+//! as one or, when there are none to keep yet, it blocks in its place.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use gateway::{
     BlockPage, BlockRedirect, BypassEntry, BypassList, Directory, Endpoint, EndpointKind, LogSwitches, Logging, Look,
-    Person, Settings, Snapshot, Token,
+    Person, Settings, Token,
 };
 use net::Minter;
-use parking_lot::Mutex;
 use policy::lists::{ListSet, ListType};
 use policy::redirect::Target;
-use policy::{ActionPlan, CompileOptions, Hook, RuleSpec, StoredRule};
+use policy::ruleset::{HttpRuleset, L4Ruleset};
+use policy::{ActionPlan, CompileOptions, CompileReport, Hook, RuleSpec, StoredRule};
 use serde_json::{Map, Value, json};
 use store::{
     Denied, Only, Operate, Principal, ProxyEndpointKind, ReadGateway, ReadLists, ReadUsers, Revision, Store, StoreError,
 };
 use types::{AccountId, CertificateId, ListId, RuleId, ScriptName};
-use worker::protocol::Limits;
-use worker::{Script, ScriptKey};
+use worker::Script;
 
 use crate::account::{AccountError, authority_in_use, load_authority};
 use crate::managed::{Kept, Managed};
-use crate::scripts::{ScriptError, Scripts};
+use crate::scripts::{Prepared, ScriptError, Scripts};
 use crate::state::chain;
 use crate::upstream::{NetworkError, Upstream};
 
@@ -61,27 +60,49 @@ fn first(errors: &[(String, String)]) -> String {
     errors.first().map(|(rule, reason)| format!("rule {rule}: {reason}")).unwrap_or_default()
 }
 
+impl BuildError {
+    /// Whether the same documents may well be read the next time.
+    pub(crate) fn is_passing(&self) -> bool {
+        let (Self::Store(error) | Self::Account(AccountError::Store(error)) | Self::Script(ScriptError::Store(error))) =
+            self
+        else {
+            return false;
+        };
+        error.is_passing()
+    }
+}
+
 /// What to do with a rule that does not compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// Fail, so that the snapshot in force stays.
+    /// Fail, so that the rules in force stay.
     Refuse,
-    /// Block in its place, because there is no snapshot to keep.
+    /// Block in its place, because there are no rules to keep.
     Block,
 }
 
-/// A snapshot and what was learnt while building it.
-pub(crate) struct Built {
-    pub snapshot: Snapshot,
-    /// Every Worker that can run, by name.
-    pub scripts: HashMap<ScriptName, Arc<Script>>,
+/// The rules of every hook, compiled.
+pub(crate) struct Rules {
+    /// What they were compiled from.
+    stored: Vec<StoredRule>,
+    pub http: Arc<HttpRuleset>,
+    pub l4: Arc<L4Ruleset>,
+    /// The scripts of managed actions.
+    pub managed: HashMap<RuleId, Arc<Script>>,
     /// Rules that do not compile or cannot be carried out, and block in their place, by id.
-    pub rule_errors: Vec<(String, String)>,
-    /// Workers that cannot be prepared; rules that call them follow their `on_error`.
-    pub script_errors: Vec<(String, String)>,
+    pub errors: Vec<(String, String)>,
 }
 
-/// Builds snapshots, reusing what did not change.
+impl Rules {
+    /// Returns the script of every rule that has one: managed actions, and the owner's Workers under the rule's limits.
+    pub(crate) fn workers(&self, own: &HashMap<ScriptName, Arc<Script>>) -> HashMap<RuleId, Arc<Script>> {
+        let mut workers = self.managed.clone();
+        workers.extend(crate::scripts::of_rules(&self.stored, own));
+        workers
+    }
+}
+
+/// Builds parts, reusing what did not change.
 pub(crate) struct Builder {
     pub store: Store,
     pub account: AccountId,
@@ -89,9 +110,9 @@ pub(crate) struct Builder {
     pub scripts: Arc<Scripts>,
     pub managed: Managed,
     pub upstream: Arc<Upstream>,
-    minter: Mutex<Option<(CertificateId, Arc<Minter>)>>,
-    lists: Mutex<HashMap<ListId, (Revision, Arc<expr::List>)>>,
-    network: Mutex<Option<Revision>>,
+    minter: Option<(CertificateId, Arc<Minter>)>,
+    lists: HashMap<ListId, (Revision, Arc<expr::List>)>,
+    network: Option<Revision>,
 }
 
 impl Builder {
@@ -109,74 +130,85 @@ impl Builder {
             scripts,
             managed,
             upstream,
-            minter: Mutex::default(),
-            lists: Mutex::default(),
-            network: Mutex::default(),
+            minter: None,
+            lists: HashMap::new(),
+            network: None,
         }
     }
 
-    /// Reads everything and assembles the snapshot with this revision.
+    /// Reads the account settings. Whether callers must say who they are is not among them.
+    pub(crate) async fn settings(&self) -> Result<Settings, BuildError> {
+        let read = self.principal.authorize::<ReadGateway>(self.account)?;
+        let logging = self.store.logging().get(&read, &Only).await?;
+        let logging = logging.map(|stored| stored.document.settings).unwrap_or_default();
+        Ok(settings(&self.configuration().await?, &logging))
+    }
+
+    async fn configuration(&self) -> Result<Map<String, Value>, BuildError> {
+        let read = self.principal.authorize::<ReadGateway>(self.account)?;
+        let configuration = self.store.configuration().get(&read, &Only).await?;
+        Ok(configuration.map(|stored| stored.document.settings).unwrap_or_default())
+    }
+
+    async fn options(&self) -> Result<CompileOptions, BuildError> {
+        let configuration = self.configuration().await?;
+        Ok(CompileOptions { extended_email_matching: enabled(&configuration, "extended_email_matching", false) })
+    }
+
+    /// Reads and compiles the rules and the lists they name.
     ///
     /// # Errors
-    /// The store does not answer, or something in it does not compile.
-    pub(crate) async fn build(&self, revision: u64, broken: Broken) -> Result<Built, BuildError> {
-        let read = self.principal.authorize::<ReadGateway>(self.account)?;
-        let configuration = self
-            .store
-            .configuration()
-            .get(&read, &Only)
-            .await?
-            .map(|stored| stored.document.settings)
-            .unwrap_or_default();
-        let logging =
-            self.store.logging().get(&read, &Only).await?.map(|stored| stored.document.settings).unwrap_or_default();
-        let options =
-            CompileOptions { extended_email_matching: enabled(&configuration, "extended_email_matching", false) };
-        let (stored, kept, unread) = self.rules().await?;
+    /// The store does not answer, a list does not compile or, unless it is to block in its place, a rule.
+    pub(crate) async fn rules(&mut self, broken: Broken) -> Result<Rules, BuildError> {
+        let options = self.options().await?;
+        let (mut stored, kept, unread) = self.stored_rules().await?;
         let lists = self.lists().await?;
         let mut report = policy::compile(&stored, &lists, options);
         let reasons = report
             .errors
             .iter()
             .map(|error| (error.id.to_string(), error.errors.first().map(ToString::to_string).unwrap_or_default()));
-        let mut rule_errors: Vec<_> = unread.into_iter().chain(reasons).collect();
-        if !rule_errors.is_empty() {
+        let mut errors: Vec<_> = unread.into_iter().chain(reasons).collect();
+        if !errors.is_empty() {
             if broken == Broken::Refuse {
-                return Err(BuildError::Rules(rule_errors));
+                return Err(BuildError::Rules(errors));
             }
             let failed: Vec<RuleId> = report.errors.iter().map(|error| error.id).collect();
-            let replaced =
-                stored.iter().map(|rule| if failed.contains(&rule.id) { blocking(rule) } else { rule.clone() });
-            report = policy::compile(&replaced.collect::<Vec<_>>(), &lists, options);
+            for rule in stored.iter_mut().filter(|rule| failed.contains(&rule.id)) {
+                *rule = blocking(rule);
+            }
+            report = policy::compile(&stored, &lists, options);
         }
-        let (scripts, failed) = self.scripts.prepare_all(&self.store, &self.principal, self.account).await?;
-        let (mut workers, unprepared) = self.managed.prepare(self.account, &stored, &kept);
-        rule_errors.extend(unprepared.iter().map(|error| (error.subject(), chain(error))));
-        workers.extend(own_scripts(&stored, &scripts));
-        let bypass = self.apply_network().await?;
-        let proxy_endpoints = self.endpoints().await?;
-        // A browser shows its credential only when it is asked, so an account that serves people by name asks from loopback too.
-        let require_identity = proxy_endpoints.iter().any(|endpoint| endpoint.kind == EndpointKind::Identity);
-        let snapshot = Snapshot {
-            account: self.account,
-            revision,
-            http: report.http,
-            l4: report.l4,
-            workers,
-            people: self.people().await?,
-            proxy_endpoints,
-            settings: Settings { require_identity, ..settings(&configuration, &logging) },
-            bypass,
-            minter: self.minter().await?,
-            upstream: self.upstream.pool.clone(),
-            resolver: self.upstream.resolver(),
-        };
-        let script_errors = failed.into_iter().map(|(name, error)| (name.to_string(), error.to_string())).collect();
-        Ok(Built { snapshot, scripts, rule_errors, script_errors })
+        let (managed, unprepared) = self.managed.prepare(self.account, &stored, &kept);
+        errors.extend(unprepared.iter().map(|error| (error.subject(), chain(error))));
+        let CompileReport { http, l4, .. } = report;
+        Ok(Rules { stored, http: Arc::new(http), l4: Arc::new(l4), managed, errors })
+    }
+
+    /// Compiles rules that are kept with the lists and settings as they stand, so that these take effect although some
+    /// rule in the store does not compile.
+    ///
+    /// # Errors
+    /// The store does not answer, or a kept rule does not fit the lists any more; it must stay as it was compiled then.
+    pub(crate) async fn again(&mut self, rules: &mut Rules) -> Result<(), BuildError> {
+        let options = self.options().await?;
+        let lists = self.lists().await?;
+        let CompileReport { http, l4, errors } = policy::compile(&rules.stored, &lists, options);
+        if errors.is_empty() {
+            (rules.http, rules.l4) = (Arc::new(http), Arc::new(l4));
+        }
+        Ok(())
+    }
+
+    /// Prepares every Worker.
+    pub(crate) async fn scripts(&self) -> Result<Prepared, BuildError> {
+        Ok(self.scripts.prepare_all(&self.store, &self.principal, self.account).await?)
     }
 
     /// Reads every rule. One whose document is no rule blocks in its place, and is named with the reason.
-    async fn rules(&self) -> Result<(Vec<StoredRule>, HashMap<RuleId, Kept>, Vec<(String, String)>), BuildError> {
+    async fn stored_rules(
+        &self,
+    ) -> Result<(Vec<StoredRule>, HashMap<RuleId, Kept>, Vec<(String, String)>), BuildError> {
         let grant = self.principal.authorize::<Operate>(self.account)?;
         let (mut rules, mut kept, mut unread) = (Vec::new(), HashMap::new(), Vec::new());
         for stored in self.store.rules().list(&grant).await? {
@@ -203,12 +235,12 @@ impl Builder {
         Ok((rules, kept, unread))
     }
 
-    async fn lists(&self) -> Result<ListSet, BuildError> {
+    async fn lists(&mut self) -> Result<ListSet, BuildError> {
         let grant = self.principal.authorize::<ReadLists>(self.account)?;
         let mut set = ListSet::default();
         let mut kept = HashMap::new();
         for list in self.store.lists().list(&grant).await? {
-            let known = self.lists.lock().get(&list.id).filter(|(revision, _)| *revision == list.revision).cloned();
+            let known = self.lists.get(&list.id).filter(|(revision, _)| *revision == list.revision).cloned();
             let compiled = match known {
                 Some((_, compiled)) => compiled,
                 None => {
@@ -226,11 +258,12 @@ impl Builder {
             set.insert(list.id, Arc::clone(&compiled));
             kept.insert(list.id, (list.revision, compiled));
         }
-        *self.lists.lock() = kept;
+        self.lists = kept;
         Ok(set)
     }
 
-    async fn people(&self) -> Result<Directory, BuildError> {
+    /// Reads the people and their tokens.
+    pub(crate) async fn people(&self) -> Result<Directory, BuildError> {
         let grant = self.principal.authorize::<ReadUsers>(self.account)?;
         let people: HashMap<_, _> = self
             .store
@@ -249,7 +282,8 @@ impl Builder {
         })))
     }
 
-    async fn endpoints(&self) -> Result<Vec<Endpoint>, BuildError> {
+    /// Reads the proxy endpoints.
+    pub(crate) async fn endpoints(&self) -> Result<Vec<Endpoint>, BuildError> {
         let grant = self.principal.authorize::<ReadGateway>(self.account)?;
         let mut endpoints = Vec::new();
         for stored in self.store.proxy_endpoints().list(&grant).await? {
@@ -266,14 +300,14 @@ impl Builder {
     }
 
     /// Puts changed network settings in force and returns the do-not-inspect list.
-    async fn apply_network(&self) -> Result<BypassList, BuildError> {
+    pub(crate) async fn apply_network(&mut self) -> Result<BypassList, BuildError> {
         let grant = self.principal.authorize::<ReadGateway>(self.account)?;
         let stored = self.store.network().get(&grant, &Only).await?;
         let revision = stored.as_ref().map(|stored| stored.revision);
         let network = stored.map(|stored| stored.document).unwrap_or_default();
-        if *self.network.lock() != revision {
+        if self.network != revision {
             self.upstream.apply(&network)?;
-            *self.network.lock() = revision;
+            self.network = revision;
         }
         let entries = network.bypass.map_or_else(gateway::default_entries, |hosts| {
             hosts.into_iter().map(|host| BypassEntry { pattern: host.pattern, reason: host.reason }).collect()
@@ -281,10 +315,11 @@ impl Builder {
         Ok(BypassList::compile(&entries)?)
     }
 
-    async fn minter(&self) -> Result<Arc<Minter>, BuildError> {
+    /// Loads the authority in use.
+    pub(crate) async fn minter(&mut self) -> Result<Arc<Minter>, BuildError> {
         let grant = self.principal.authorize::<ReadGateway>(self.account)?;
         let id = authority_in_use(&self.store, &grant).await?;
-        if let Some((known, minter)) = &*self.minter.lock()
+        if let Some((known, minter)) = &self.minter
             && Some(*known) == id
         {
             return Ok(Arc::clone(minter));
@@ -292,7 +327,7 @@ impl Builder {
         let authority = load_authority(&self.store, &self.principal, self.account).await?;
         let minter = Arc::new(Minter::new(Arc::new(authority), LEAVES)?);
         if let Some(id) = id {
-            *self.minter.lock() = Some((id, Arc::clone(&minter)));
+            self.minter = Some((id, Arc::clone(&minter)));
         }
         Ok(minter)
     }
@@ -311,24 +346,6 @@ fn stop(name: &str, hook: &str) -> Option<RuleSpec> {
         "rule_settings": { "block_reason": "A rule at this place cannot be evaluated. The administrator sees why in the console." },
     });
     RuleSpec::parse(&body).ok()
-}
-
-/// The script of each rule that calls one of the owner's Workers, under the rule's own limits.
-fn own_scripts(rules: &[StoredRule], scripts: &HashMap<ScriptName, Arc<Script>>) -> HashMap<RuleId, Arc<Script>> {
-    let mut limited: HashMap<ScriptKey, Arc<Script>> = HashMap::new();
-    let mut found = HashMap::new();
-    for rule in rules.iter().filter(|rule| rule.spec.is_enabled()) {
-        let ActionPlan::Worker(plan) = rule.spec.plan() else { continue };
-        let Some(script) = scripts.get(&plan.script) else { continue };
-        let cpu_ms = u32::try_from(plan.cpu.as_millis()).unwrap_or(u32::MAX);
-        let limits = Limits { cpu_ms, memory_bytes: plan.memory_bytes, ..script.limits };
-        let version = format!("{}-{cpu_ms}-{}", script.key.version, plan.memory_bytes);
-        let key = ScriptKey { version, ..script.key.clone() };
-        let script =
-            limited.entry(key.clone()).or_insert_with(|| Arc::new(Script { key, limits, ..Script::clone(script) }));
-        found.insert(rule.id, Arc::clone(script));
-    }
-    found
 }
 
 fn person(user: store::Stored<store::User>) -> Person {

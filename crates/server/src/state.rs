@@ -1,6 +1,7 @@
 //! What is in force and how it came to be: the loop that turns stored changes into snapshots, and what it tells others.
 //!
-//! One task owns the building; everybody else reads. Invariant: a build that fails changes nothing but the reason shown.
+//! One task owns the building; everybody else reads. Invariant: whoever waits for what was stored is answered only after
+//! every change made before was read, and is in force or has a reason shown why it is not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,14 +10,14 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use console::{SnapshotStatus, SnapshotView};
 use gateway::Snapshot;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use store::ChangeFeed;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::in_force::InForce;
 use crate::services::Services;
-use crate::snapshot::{Broken, BuildError, Builder, Built};
+use crate::snapshot::{BuildError, Builder};
 
 /// Requests to settle that may wait at once.
 const SETTLING: usize = 64;
@@ -36,7 +37,7 @@ pub(crate) struct State {
 /// The building half: owned by the one task that runs it.
 pub(crate) struct Watcher {
     state: Arc<State>,
-    builder: Arc<Builder>,
+    in_force: InForce,
     services: Arc<Services>,
     runtime: Arc<worker::Runtime>,
     feed: ChangeFeed,
@@ -50,32 +51,32 @@ impl State {
     /// # Errors
     /// The store does not answer or what it holds cannot be assembled at all.
     pub(crate) async fn first(
-        builder: Arc<Builder>,
+        builder: Builder,
         services: Arc<Services>,
         runtime: Arc<worker::Runtime>,
         feed: ChangeFeed,
         clock: net::Clock,
     ) -> Result<(Arc<Self>, Watcher), BuildError> {
-        let built = builder.build(1, Broken::Block).await?;
+        let in_force = InForce::first(builder).await?;
         let (settle, requests) = mpsc::channel(SETTLING);
         let status = SnapshotStatus {
             revision: 1,
             compiled_at: Some(clock()),
-            last_error: None,
+            stale: Vec::new(),
             store_reachable: true,
-            rule_errors: built.rule_errors,
+            rule_errors: in_force.rule_errors(),
         };
-        services.replace_scripts(built.scripts.clone());
-        report_scripts(&built.script_errors);
+        services.replace_scripts(Arc::clone(in_force.scripts()));
+        report_scripts(&in_force);
         let state = Arc::new(Self {
-            snapshot: Arc::new(ArcSwap::from_pointee(built.snapshot)),
+            snapshot: Arc::new(ArcSwap::from_pointee(in_force.snapshot(1))),
             status: Mutex::new(status),
             revision: AtomicU64::new(1),
             reachable: AtomicBool::new(true),
             settle,
             metrics: ArcSwapOption::default(),
         });
-        let watcher = Watcher { state: Arc::clone(&state), builder, services, runtime, feed, requests, clock };
+        let watcher = Watcher { state: Arc::clone(&state), in_force, services, runtime, feed, requests, clock };
         Ok((state, watcher))
     }
 
@@ -83,32 +84,11 @@ impl State {
     pub(crate) fn set_metrics(&self, metrics: impl Fn() -> String + Send + Sync + 'static) {
         self.metrics.store(Some(Arc::new(Box::new(metrics))));
     }
-
-    fn put(&self, built: Built, now: Timestamp) {
-        let revision = built.snapshot.revision;
-        report_scripts(&built.script_errors);
-        self.snapshot.store(Arc::new(built.snapshot));
-        self.revision.store(revision, Ordering::Release);
-        let mut status = self.status.lock();
-        status.revision = revision;
-        status.compiled_at = Some(now);
-        status.last_error = None;
-        status.rule_errors = built.rule_errors;
-    }
-
-    fn keep(&self, error: &BuildError) {
-        let reason = chain(error);
-        tracing::error!(%reason, "the stored configuration is not in force; the last good one stays");
-        let mut status = self.status.lock();
-        status.last_error = Some(reason);
-        if let BuildError::Rules(rules) = error {
-            status.rule_errors.clone_from(rules);
-        }
-    }
 }
 
-fn report_scripts(errors: &[(String, String)]) {
-    for (script, reason) in errors {
+fn report_scripts(in_force: &InForce) {
+    for (script, reason) in &in_force.scripts().failed {
+        let reason = chain(reason);
         tracing::error!(%script, %reason, "a Worker cannot run; rules that call it follow their on_error");
     }
 }
@@ -136,7 +116,7 @@ impl SnapshotView for State {
 }
 
 impl Watcher {
-    /// Rebuilds after every change until `stop`.
+    /// Builds what changed, after every change, until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut health = tokio::time::interval(HEALTH);
         health.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -144,20 +124,17 @@ impl Watcher {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = health.tick() => {
-                    let reachable = self.builder.store.health().await.answered.is_ok();
-                    if self.state.reachable.swap(reachable, Ordering::Relaxed) != reachable {
-                        tracing::warn!(reachable, "the store's state changed; traffic runs on the last good configuration");
-                    }
-                    continue;
-                }
-                changes = self.feed.next() => tracing::debug!(count = changes.len(), "the store changed"),
+                _ = health.tick() => self.look_after_the_store().await,
+                changes = self.feed.next() => self.in_force.mark(&changes),
                 Some(request) = self.requests.recv() => waiting.push(request),
             }
             while let Ok(request) = self.requests.try_recv() {
                 waiting.push(request);
             }
-            self.rebuild().await;
+            if !waiting.is_empty() {
+                self.catch_up().await;
+            }
+            self.refresh().await;
             for request in waiting.drain(..) {
                 // Whoever asked may have gone.
                 let _ = request.send(());
@@ -165,18 +142,49 @@ impl Watcher {
         }
     }
 
-    async fn rebuild(&self) {
-        let next = self.state.revision.load(Ordering::Acquire) + 1;
-        match self.builder.build(next, Broken::Refuse).await {
-            Ok(built) => {
-                let running = built.scripts.values().chain(built.snapshot.workers.values());
-                let keep: std::collections::HashSet<_> = running.map(|script| script.key.clone()).collect();
-                self.services.replace_scripts(built.scripts.clone());
-                self.state.put(built, (self.clock)());
-                self.runtime.retain(|key| keep.contains(key));
-            }
-            Err(error) => self.state.keep(&error),
+    /// Notices whether the store answers, and what could not be read while it did not.
+    async fn look_after_the_store(&mut self) {
+        let reachable = self.in_force.store_answers().await;
+        if self.state.reachable.swap(reachable, Ordering::Relaxed) != reachable {
+            tracing::warn!(reachable, "the store's state changed; traffic runs on the last good configuration");
         }
+        if reachable {
+            self.in_force.mark_failed();
+        }
+    }
+
+    /// Reads every change made so far. While the store does not answer there is nothing to wait for.
+    async fn catch_up(&mut self) {
+        while let Ok(changes) = self.feed.ready().await {
+            if changes.is_empty() {
+                break;
+            }
+            self.in_force.mark(&changes);
+        }
+    }
+
+    async fn refresh(&mut self) {
+        if !self.in_force.is_due() {
+            return;
+        }
+        let scripts = Arc::clone(self.in_force.scripts());
+        self.in_force.refresh().await;
+        if !Arc::ptr_eq(&scripts, self.in_force.scripts()) {
+            report_scripts(&self.in_force);
+            self.services.replace_scripts(Arc::clone(self.in_force.scripts()));
+        }
+        let revision = self.state.revision.load(Ordering::Acquire) + 1;
+        self.state.snapshot.store(Arc::new(self.in_force.snapshot(revision)));
+        self.state.revision.store(revision, Ordering::Release);
+        *self.state.status.lock() = SnapshotStatus {
+            revision,
+            compiled_at: Some((self.clock)()),
+            stale: self.in_force.stale(),
+            store_reachable: true,
+            rule_errors: self.in_force.rule_errors(),
+        };
+        let keep: std::collections::HashSet<_> = self.in_force.running().map(|script| &script.key).collect();
+        self.runtime.retain(|key| keep.contains(key));
     }
 }
 

@@ -39,7 +39,20 @@ impl<'s, D: Document> Collection<'s, D> {
     ///
     /// [`StoreError::Unavailable`] and its like when the database does not answer.
     pub async fn list<S: Allows<D::Read>>(&self, grant: &Grant<S>) -> Result<Vec<Stored<D>>, StoreError> {
-        self.scan(grant, None).await
+        self.scan(grant, None, D::MAX_COUNT).await
+    }
+
+    /// Returns the first documents of that order, at most `count`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::list`].
+    pub async fn first<S: Allows<D::Read>>(
+        &self,
+        grant: &Grant<S>,
+        count: usize,
+    ) -> Result<Vec<Stored<D>>, StoreError> {
+        self.scan(grant, None, count.min(D::MAX_COUNT)).await
     }
 
     /// Returns the documents that belong to `parent`, in the same order.
@@ -52,11 +65,16 @@ impl<'s, D: Document> Collection<'s, D> {
         grant: &Grant<S>,
         parent: impl ToString,
     ) -> Result<Vec<Stored<D>>, StoreError> {
-        self.scan(grant, Some(parent.to_string())).await
+        self.scan(grant, Some(parent.to_string()), D::MAX_COUNT).await
     }
 
-    async fn scan<S: Scope>(&self, grant: &Grant<S>, parent: Option<String>) -> Result<Vec<Stored<D>>, StoreError> {
-        let scan = Scan { account: Some(grant.account()), kind: D::KIND, parent, limit: D::MAX_COUNT };
+    async fn scan<S: Scope>(
+        &self,
+        grant: &Grant<S>,
+        parent: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<Stored<D>>, StoreError> {
+        let scan = Scan { account: Some(grant.account()), kind: D::KIND, parent, limit };
         let rows = self.store.bounded(self.store.backend().scan(scan)).await?;
         rows.into_iter().map(document::read).collect()
     }

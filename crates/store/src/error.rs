@@ -76,6 +76,13 @@ impl StoreError {
         }
     }
 
+    /// Whether the same operation may well succeed later although nobody changes anything in the store: it is away, or the
+    /// key file of this process is older than a rotation.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::TimedOut | Self::DiskFull | Self::Seal(SealError::UnknownKey(_)))
+    }
+
     pub(crate) fn unavailable(source: impl Into<Cause>) -> Self {
         Self::Unavailable(source.into())
     }

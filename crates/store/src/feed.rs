@@ -96,6 +96,16 @@ impl ChangeFeed {
         self.position
     }
 
+    /// Returns the changes that are already there, in order; none when there are none. It does not wait for more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] and its like; the position stays where it was.
+    pub async fn ready(&mut self) -> Result<Vec<Change>, StoreError> {
+        let page = self.store.bounded(self.store.backend().changes(self.position, PAGE)).await?;
+        Ok(follow(&mut self.position, page))
+    }
+
     /// Waits for changes and returns them in order, at least one. While the database is gone it keeps trying.
     ///
     /// Cancelling it loses nothing: the position moves only when changes are returned.
@@ -104,12 +114,9 @@ impl ChangeFeed {
         loop {
             // Seen before reading: a write that lands between the read and the wait still wakes us.
             self.wake.borrow_and_update();
-            let pause = match self.store.bounded(self.store.backend().changes(self.position, PAGE)).await {
-                Ok(page) => {
-                    let changes = follow(&mut self.position, page);
-                    if !changes.is_empty() {
-                        return changes;
-                    }
+            let pause = match self.ready().await {
+                Ok(changes) if !changes.is_empty() => return changes,
+                Ok(_) => {
                     failures = 0;
                     self.store.poll_interval()
                 }

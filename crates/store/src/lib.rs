@@ -13,6 +13,7 @@ mod documents;
 mod error;
 mod feed;
 mod grant;
+mod key_file;
 mod lists;
 mod rotation;
 mod rules;
@@ -42,8 +43,8 @@ pub use documents::list::{List, ListItem, ListType, NewListItem};
 pub use documents::network::{BypassHost, Network};
 pub use documents::rule::Rule;
 pub use documents::script::{
-    Binding, Cron, Isolation, Module, ModuleHead, ModuleKind, RateLimit, Schedule, Script, ScriptContent, ScriptLimits,
-    ScriptSecret, ScriptSecretId, ScriptVersion, Source,
+    Binding, Cron, Isolation, Module, ModuleHead, ModuleKind, RateLimit, SECURITY_EVENTS, Schedule, Script,
+    ScriptContent, ScriptLimits, ScriptSecret, ScriptSecretId, ScriptVersion, Source,
 };
 pub use error::{OpenError, StoreError};
 pub use feed::{Change, ChangeFeed, ChangedDocument};
@@ -54,6 +55,7 @@ pub use grant::{
     WriteUsers,
 };
 pub use lists::{ItemCursor, MAX_ITEM_BYTES};
+pub use rotation::Resealed;
 pub use scripts::VERSIONS_KEPT;
 pub use seal::{SealError, Sealed};
 pub use secret_text::{SecretHash, is_well_formed};
@@ -315,9 +317,11 @@ collections! {
     sessions: Session;
 }
 
+/// Where the database keeps what tells whether a key file belongs to it.
+const MARK: &str = "sealing_key_mark";
+
 /// Loads the key and compares it with the mark in the database; the first key of a database leaves its mark.
 async fn open_sealer(source: KeySource, backend: &dyn Backend) -> Result<Sealer, OpenError> {
-    const MARK: &str = "sealing_key_mark";
     let mark = backend.meta(MARK, None).await.map_err(OpenError::Database)?;
     let sealer = match source {
         KeySource::Ephemeral => Sealer::ephemeral()?,

@@ -1,5 +1,7 @@
-//! Sealing stored secrets again after a new key was put first in the key file. It does not touch the key file. Invariant:
-//! a secret is replaced only by the same secret under the newest key.
+//! Changing the sealing key: a new key is put first in the key file, then every stored secret is sealed with it.
+//!
+//! Each step stands alone: whoever was stopped between two of them starts again and goes on. Invariants: a secret is
+//! replaced only by the same secret under the newest key, and a key leaves the file only when nothing is sealed with it.
 
 use types::AccountId;
 
@@ -42,35 +44,110 @@ pub(crate) const fn place<D: Sealing>(account: AccountId, id: &str) -> Place<'_>
     Place { account, kind: D::KIND, id, field: D::FIELD }
 }
 
+/// How far sealing again has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resealed {
+    /// Secrets sealed anew so far.
+    pub done: usize,
+    /// Secrets that were under an older key.
+    pub of: usize,
+}
+
 impl Store {
-    /// Seals every secret of the account with the first key of the key file, and returns how many were not. Once it
-    /// returns for every account, the older keys can be removed.
+    /// Puts a fresh key first in the key file, and marks the database with it. What is stored is not touched; every
+    /// process with the file seals with the new key from then on, and opens with all.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Seal`] when the file cannot be changed or another process changes it.
+    pub async fn add_sealing_key(&self, grant: &Grant<Operate>) -> Result<(), StoreError> {
+        let _ = grant;
+        crate::key_file::put_first(self.sealer().file()?)?;
+        self.sealer().reload()?;
+        // Stopped before this, the next start does it.
+        self.bounded(self.backend().set_meta(crate::MARK, self.sealer().mark()?)).await
+    }
+
+    /// Removes every key but the first from the key file, if nothing is sealed with them; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stale`] when a secret of some account is under an older key: seal it again first.
+    /// [`StoreError::Seal`] when the file cannot be changed, or was changed within the last minute.
+    pub async fn remove_old_sealing_keys(&self, grants: &[Grant<Operate>]) -> Result<usize, StoreError> {
+        self.sealer().reload()?;
+        for grant in grants {
+            if self.sealed_before(grant).await? > 0 {
+                return Err(StoreError::Stale(crate::Kind::ScriptSecret));
+            }
+        }
+        let removed = crate::key_file::keep_first(self.sealer().file()?)?;
+        self.sealer().reload()?;
+        Ok(removed)
+    }
+
+    /// Counts the secrets of the account that are sealed with an older key than the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] and its like.
+    pub async fn sealed_before(&self, grant: &Grant<Operate>) -> Result<usize, StoreError> {
+        let documents = self.due::<Certificate>(grant).await?.len() + self.due::<ScriptSecret>(grant).await?.len();
+        let rules = self.rules().list(grant).await?;
+        let secrets = rules.iter().flat_map(|rule| rule.document.secrets.values());
+        Ok(documents + secrets.filter(|sealed| !self.sealer().is_current(sealed)).count())
+    }
+
+    /// Seals every secret of the account with the first key of the key file, tells how far it is after each, and returns
+    /// how many there were.
     ///
     /// # Errors
     ///
     /// [`StoreError::Seal`] when a secret does not open, [`StoreError::Stale`] when one was saved meanwhile: call again.
-    pub async fn reseal(&self, grant: &Grant<Operate>) -> Result<usize, StoreError> {
-        let documents = self.reseal_all::<Certificate>(grant).await? + self.reseal_all::<ScriptSecret>(grant).await?;
-        Ok(documents + self.reseal_rules(grant).await?)
+    pub async fn reseal(
+        &self,
+        grant: &Grant<Operate>,
+        mut progress: impl FnMut(Resealed) + Send,
+    ) -> Result<usize, StoreError> {
+        self.sealer().reload()?;
+        let of = self.sealed_before(grant).await?;
+        let mut done = 0;
+        let mut count = |more: usize| {
+            done += more;
+            progress(Resealed { done, of: of.max(done) });
+        };
+        self.reseal_all::<Certificate>(grant, &mut count).await?;
+        self.reseal_all::<ScriptSecret>(grant, &mut count).await?;
+        self.reseal_rules(grant, &mut count).await?;
+        Ok(done)
     }
 
-    async fn reseal_all<D: Sealing>(&self, grant: &Grant<Operate>) -> Result<usize, StoreError>
+    /// Returns the documents whose secret is sealed with an older key.
+    async fn due<D: Sealing>(&self, grant: &Grant<Operate>) -> Result<Vec<Stored<D>>, StoreError>
     where
         Operate: Allows<D::Read>,
     {
-        let collection = Collection::<D>::new(self);
-        let mut resealed = 0;
-        for Stored { id, revision, mut document, .. } in collection.list(grant).await? {
-            if self.sealer().is_current(document.sealed()) {
-                continue;
-            }
+        let mut documents = Collection::<D>::new(self).list(grant).await?;
+        documents.retain_mut(|stored| !self.sealer().is_current(stored.document.sealed()));
+        Ok(documents)
+    }
+
+    async fn reseal_all<D: Sealing>(
+        &self,
+        grant: &Grant<Operate>,
+        count: &mut (impl FnMut(usize) + Send),
+    ) -> Result<(), StoreError>
+    where
+        Operate: Allows<D::Read>,
+    {
+        for Stored { id, revision, mut document, .. } in self.due::<D>(grant).await? {
             let text = id.to_string();
             let place = place::<D>(grant.account(), &text);
             let secret = self.sealer().open(place, document.sealed())?;
             *document.sealed() = self.sealer().seal(place, &secret)?;
-            collection.save(grant, id, document, Expect::Revision(revision.0)).await?;
-            resealed += 1;
+            Collection::<D>::new(self).save(grant, id, document, Expect::Revision(revision.0)).await?;
+            count(1);
         }
-        Ok(resealed)
+        Ok(())
     }
 }

@@ -56,8 +56,11 @@ impl Collection<'_, Rule> {
 
 impl Store {
     /// Seals the secrets of rules again, as [`Store::reseal`] does with all others.
-    pub(crate) async fn reseal_rules(&self, grant: &Grant<Operate>) -> Result<usize, StoreError> {
-        let mut resealed = 0;
+    pub(crate) async fn reseal_rules(
+        &self,
+        grant: &Grant<Operate>,
+        count: &mut (impl FnMut(usize) + Send),
+    ) -> Result<(), StoreError> {
         for Stored { id, revision, mut document, .. } in self.rules().list(grant).await? {
             let text = id.to_string();
             let mut changed = 0;
@@ -70,10 +73,10 @@ impl Store {
             }
             if changed > 0 {
                 self.rules().save(grant, id, document, Expect::Revision(revision.0)).await?;
-                resealed += changed;
+                count(changed);
             }
         }
-        Ok(resealed)
+        Ok(())
     }
 }
 

@@ -2,23 +2,26 @@
 //!
 //! AES-256-GCM with a random nonce. The text names the key, so that old secrets open after a new key was put first. The
 //! place of the secret (account, kind, id, field) is authenticated: a sealed text copied to another document does not
-//! open. It does not guard against someone who has both the database and the key file.
+//! open. It does not guard against someone who has both the database and the key file. Invariant: what is sealed is sealed
+//! with the first key the file holds at that moment, so a rotation beside a running process takes effect in it.
 
 use std::fmt;
-use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Secret};
 
 use crate::document::Kind;
+use crate::key_file::{self, KEY_BYTES};
 
-const KEY_BYTES: usize = 32;
-const FILE_TAG: &str = "portunus-sealing-key-v1";
+/// What the mark of a database says once opened.
+const MARK_TEXT: &str = "portunus-sealing-key-v1";
 const TEXT_TAG: &str = "sealed-v1";
 
 /// A secret as it is stored: opaque text that only the sealing key opens.
@@ -65,6 +68,17 @@ pub enum SealError {
     /// The key file is gone while the database holds secrets of it.
     #[error("sealing key file {0} is missing while the database holds sealed secrets; put it back")]
     Missing(PathBuf),
+    /// Another process changes the key file.
+    #[error("another rotation of {0} is running; wait until it has ended")]
+    Busy(PathBuf),
+    /// The key file was changed a moment ago.
+    #[error(
+        "{0} was changed within the last minute; a running platform may still store what it sealed before: try again in a minute"
+    )]
+    TooFresh(PathBuf),
+    /// There is no file, because the key lives in memory.
+    #[error("the sealing key of this store is not in a file")]
+    NoFile,
 }
 
 /// Where a secret belongs; part of what is authenticated.
@@ -95,12 +109,14 @@ struct NamedKey {
 
 /// The keys of one key file: the first seals, all open.
 pub(crate) struct Sealer {
-    keys: Vec<NamedKey>,
+    /// Where the keys are; a key without a file lives as long as the process.
+    file: Option<PathBuf>,
+    keys: RwLock<Arc<[NamedKey]>>,
 }
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|key| &key.name)).finish()
+        f.debug_list().entries(self.keys.read().iter().map(|key| &key.name)).finish()
     }
 }
 
@@ -111,7 +127,8 @@ impl Sealer {
     ///
     /// [`SealError::Cryptography`] when the system gives no randomness.
     pub(crate) fn ephemeral() -> Result<Self, SealError> {
-        Ok(Self { keys: vec![named_key(&random::<KEY_BYTES>()?)?] })
+        let keys = named_keys(&[random::<KEY_BYTES>()?])?;
+        Ok(Self { file: None, keys: RwLock::new(keys) })
     }
 
     /// Reads the key file, or creates it with a fresh key when `may_create` and there is none.
@@ -120,49 +137,44 @@ impl Sealer {
     ///
     /// [`SealError`] when the file is missing and may not be created, is readable by others, or holds no key.
     pub(crate) fn from_file(path: &Path, may_create: bool) -> Result<Self, SealError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                check_mode(path)?;
-                Self::parse(&text).ok_or_else(|| SealError::Malformed(path.to_owned()))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound && may_create => Self::create(path),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(SealError::Missing(path.to_owned())),
-            Err(source) => Err(SealError::File { path: path.to_owned(), source }),
-        }
+        let keys = match key_file::read(path) {
+            Err(SealError::Missing(_)) if may_create => key_file::create(path)?,
+            keys => keys?,
+        };
+        Ok(Self { file: Some(path.to_owned()), keys: RwLock::new(named_keys(&keys)?) })
     }
 
-    /// Reads one key per line: tag, key in base64. Empty lines and lines starting with `#` are skipped.
-    fn parse(text: &str) -> Option<Self> {
-        let mut keys = Vec::new();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let encoded = line.strip_prefix(FILE_TAG)?.trim();
-            let bytes: [u8; KEY_BYTES] = BASE64.decode(encoded).ok()?.try_into().ok()?;
-            keys.push(named_key(&bytes).ok()?);
-        }
-        (!keys.is_empty()).then_some(Self { keys })
+    /// Returns where the keys are.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError::NoFile`] for a key in memory.
+    pub(crate) fn file(&self) -> Result<&Path, SealError> {
+        self.file.as_deref().ok_or(SealError::NoFile)
     }
 
-    fn create(path: &Path) -> Result<Self, SealError> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let fail = |source| SealError::File { path: path.to_owned(), source };
-        let bytes = random::<KEY_BYTES>()?;
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
-        let text = format!(
-            "# Opens the secrets in the database. Keep a copy apart from it. First line seals, every line opens.\n\
-             {FILE_TAG} {}\n",
-            BASE64.encode(bytes)
-        );
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
-        // The name itself must survive a power cut, or the database outlives its key.
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            std::fs::File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)?;
+    /// Reads the key file again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sealer::from_file`]; the keys stay as they were.
+    pub(crate) fn reload(&self) -> Result<(), SealError> {
+        if let Some(path) = &self.file {
+            *self.keys.write() = named_keys(&key_file::read(path)?)?;
         }
-        Ok(Self { keys: vec![named_key(&bytes)?] })
+        Ok(())
     }
 
-    /// Seals `secret` for `place` with the first key.
+    /// Seals `secret` for `place` with the first key of the file as it stands.
     pub(crate) fn seal(&self, place: Place<'_>, secret: &Secret<String>) -> Result<Sealed, SealError> {
-        let first = self.keys.first().ok_or(SealError::Cryptography)?;
+        // Sealing is rare, and a key that is gone from the file would open nothing after a restart.
+        self.reload()?;
+        self.seal_with_known(place, secret)
+    }
+
+    fn seal_with_known(&self, place: Place<'_>, secret: &Secret<String>) -> Result<Sealed, SealError> {
+        let keys = Arc::clone(&self.keys.read());
+        let first = keys.first().ok_or(SealError::Cryptography)?;
         let nonce_bytes = random::<NONCE_LEN>()?;
         let mut data = secret.expose().clone().into_bytes();
         let nonce = Nonce::assume_unique_for_key(nonce_bytes);
@@ -174,16 +186,26 @@ impl Sealer {
         Ok(Sealed(text))
     }
 
-    /// Opens what was sealed for `place`.
+    /// Opens what was sealed for `place`. A key that is not known yet is looked for in the file.
     pub(crate) fn open(&self, place: Place<'_>, sealed: &Sealed) -> Result<Secret<String>, SealError> {
+        match self.open_with_known(place, sealed) {
+            Err(SealError::UnknownKey(_)) => {
+                self.reload()?;
+                self.open_with_known(place, sealed)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_with_known(&self, place: Place<'_>, sealed: &Sealed) -> Result<Secret<String>, SealError> {
         let mut parts = sealed.0.split(':');
         let (Some(TEXT_TAG), Some(name), Some(nonce), Some(data), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(SealError::DoesNotOpen);
         };
-        let key = self
-            .keys
+        let keys = Arc::clone(&self.keys.read());
+        let key = keys
             .iter()
             .find(|key| key.name == name)
             .ok_or_else(|| SealError::UnknownKey(name.chars().take(16).collect()))?;
@@ -201,7 +223,7 @@ impl Sealer {
     /// Says whether a text was sealed with the first key; if not, it is due to be sealed again.
     pub(crate) fn is_current(&self, sealed: &Sealed) -> bool {
         let name = sealed.0.split(':').nth(1);
-        self.keys.first().is_some_and(|first| Some(first.name.as_str()) == name)
+        self.keys.read().first().is_some_and(|first| Some(first.name.as_str()) == name)
     }
 
     /// Says whether a mark was made with the first key.
@@ -211,12 +233,12 @@ impl Sealer {
 
     /// Seals a fixed text that tells later whether a key file belongs to a database.
     pub(crate) fn mark(&self) -> Result<String, SealError> {
-        Ok(self.seal(MARK, &Secret::new(FILE_TAG.to_owned()))?.0)
+        Ok(self.seal_with_known(MARK, &Secret::new(MARK_TEXT.to_owned()))?.0)
     }
 
     /// Says whether the mark of a database opens with these keys.
     pub(crate) fn recognises(&self, mark: &str) -> bool {
-        self.open(MARK, &Sealed(mark.to_owned())).is_ok_and(|text| text.expose() == FILE_TAG)
+        self.open(MARK, &Sealed(mark.to_owned())).is_ok_and(|text| text.expose() == MARK_TEXT)
     }
 }
 
@@ -229,18 +251,16 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], SealError> {
     Ok(bytes)
 }
 
+fn named_keys(keys: &[[u8; KEY_BYTES]]) -> Result<Arc<[NamedKey]>, SealError> {
+    keys.iter().map(named_key).collect()
+}
+
 /// Names a key by the first bytes of its hash, which say nothing about it.
 fn named_key(bytes: &[u8; KEY_BYTES]) -> Result<NamedKey, SealError> {
     let hash = digest(&SHA256, bytes);
     let name = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SealError::Cryptography)?;
     Ok(NamedKey { name, key: LessSafeKey::new(key) })
-}
-
-fn check_mode(path: &Path) -> Result<(), SealError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let metadata = std::fs::metadata(path).map_err(|source| SealError::File { path: path.to_owned(), source })?;
-    if metadata.permissions().mode() & 0o077 == 0 { Ok(()) } else { Err(SealError::Exposed(path.to_owned())) }
 }
 
 #[cfg(test)]
@@ -304,7 +324,9 @@ mod tests {
         let second = Sealer::from_file(&path, false).unwrap();
         assert_eq!(second.open(place("a"), &sealed).unwrap().expose(), "old");
         let fresh = second.seal(place("a"), &Secret::new("new".into())).unwrap();
-        assert!(first.open(place("a"), &fresh).is_err());
+        // A process from before the rotation looks for the new key in the file, and seals with it from then on.
+        assert_eq!(first.open(place("a"), &fresh).unwrap().expose(), "new");
+        assert!(second.is_current(&first.seal(place("a"), &Secret::new("late".into())).unwrap()));
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(Sealer::from_file(&path, false), Err(SealError::Exposed(_))));

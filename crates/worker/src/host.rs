@@ -102,8 +102,13 @@ pub struct KvPage {
     pub cursor: Option<String>,
 }
 
-/// Performs a script's operations. Whatever is not implemented is refused.
+/// Performs a script's operations. Whatever is not implemented is left to [`Host::inner`], and refused without one.
 pub trait Host: Send + Sync + 'static {
+    /// Returns the host that does what this one leaves alone.
+    fn inner(&self) -> Option<&dyn Host> {
+        None
+    }
+
     /// Sends one request and returns its response without following redirects; those are followed by the caller, which
     /// checks every hop against the egress list.
     fn fetch<'a>(
@@ -112,8 +117,10 @@ pub trait Host: Send + Sync + 'static {
         target: FetchTarget,
         request: http::Request<Body>,
     ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
-        let _ = (cx, target, request);
-        refuse("fetch")
+        match self.inner() {
+            Some(inner) => inner.fetch(cx, target, request),
+            None => refuse("fetch"),
+        }
     }
 
     /// Whether a script may fetch the origin of the request it handles although its egress list does not name it.
@@ -121,6 +128,7 @@ pub trait Host: Send + Sync + 'static {
     /// # Security
     /// That right comes with a person's request, for the Worker whose rule matched it. A Worker that is called in turn is
     /// handed a URL of its caller's choice, which must not become its own licence.
+    /// Nor is it taken from [`Host::inner`].
     fn reaches_own_origin(&self) -> bool {
         false
     }
@@ -132,8 +140,10 @@ pub trait Host: Send + Sync + 'static {
         service: &'a str,
         request: http::Request<Body>,
     ) -> BoxFuture<'a, Result<http::Response<Body>, HostError>> {
-        let _ = (cx, service, request);
-        refuse("this service")
+        match self.inner() {
+            Some(inner) => inner.service(cx, service, request),
+            None => refuse("this service"),
+        }
     }
 
     fn kv_get<'a>(
@@ -142,8 +152,10 @@ pub trait Host: Send + Sync + 'static {
         namespace: &'a str,
         key: String,
     ) -> BoxFuture<'a, Result<Option<KvValue>, HostError>> {
-        let _ = (cx, namespace, key);
-        refuse("KV")
+        match self.inner() {
+            Some(inner) => inner.kv_get(cx, namespace, key),
+            None => refuse("KV"),
+        }
     }
 
     fn kv_put<'a>(
@@ -152,8 +164,10 @@ pub trait Host: Send + Sync + 'static {
         namespace: &'a str,
         write: KvWrite,
     ) -> BoxFuture<'a, Result<(), HostError>> {
-        let _ = (cx, namespace, write);
-        refuse("KV")
+        match self.inner() {
+            Some(inner) => inner.kv_put(cx, namespace, write),
+            None => refuse("KV"),
+        }
     }
 
     fn kv_delete<'a>(
@@ -162,8 +176,10 @@ pub trait Host: Send + Sync + 'static {
         namespace: &'a str,
         key: String,
     ) -> BoxFuture<'a, Result<(), HostError>> {
-        let _ = (cx, namespace, key);
-        refuse("KV")
+        match self.inner() {
+            Some(inner) => inner.kv_delete(cx, namespace, key),
+            None => refuse("KV"),
+        }
     }
 
     fn kv_list<'a>(
@@ -174,8 +190,10 @@ pub trait Host: Send + Sync + 'static {
         limit: u32,
         cursor: Option<String>,
     ) -> BoxFuture<'a, Result<KvPage, HostError>> {
-        let _ = (cx, namespace, prefix, limit, cursor);
-        refuse("KV")
+        match self.inner() {
+            Some(inner) => inner.kv_list(cx, namespace, prefix, limit, cursor),
+            None => refuse("KV"),
+        }
     }
 
     /// Counts one use of `key` and says whether the limit leaves room. `binding` tells two limiters of a script apart.
@@ -186,8 +204,10 @@ pub trait Host: Send + Sync + 'static {
         spec: RateSpec,
         key: String,
     ) -> BoxFuture<'a, Result<bool, HostError>> {
-        let _ = (cx, binding, spec, key);
-        refuse("rate limiting")
+        match self.inner() {
+            Some(inner) => inner.rate_limit(cx, binding, spec, key),
+            None => refuse("rate limiting"),
+        }
     }
 
     /// Looks `key` up in the script's response cache.
@@ -196,8 +216,10 @@ pub trait Host: Send + Sync + 'static {
         cx: &'a CallContext,
         key: String,
     ) -> BoxFuture<'a, Result<Option<http::Response<Body>>, HostError>> {
-        let _ = (cx, key);
-        refuse("the cache")
+        match self.inner() {
+            Some(inner) => inner.cache_match(cx, key),
+            None => refuse("the cache"),
+        }
     }
 
     fn cache_put<'a>(
@@ -206,22 +228,93 @@ pub trait Host: Send + Sync + 'static {
         key: String,
         response: http::Response<Body>,
     ) -> BoxFuture<'a, Result<(), HostError>> {
-        let _ = (cx, key, response);
-        refuse("the cache")
+        match self.inner() {
+            Some(inner) => inner.cache_put(cx, key, response),
+            None => refuse("the cache"),
+        }
     }
 
     /// Removes `key` and says whether it was there.
     fn cache_delete<'a>(&'a self, cx: &'a CallContext, key: String) -> BoxFuture<'a, Result<bool, HostError>> {
-        let _ = (cx, key);
-        refuse("the cache")
+        match self.inner() {
+            Some(inner) => inner.cache_delete(cx, key),
+            None => refuse("the cache"),
+        }
     }
 
     /// Receives `console` output as it happens, bounded by the script's limit. Must not block.
     fn log(&self, cx: &CallContext, level: LogLevel, message: &str) {
-        let _ = (cx, level, message);
+        if let Some(inner) = self.inner() {
+            inner.log(cx, level, message);
+        }
     }
 }
 
 fn refuse<'a, T: Send + 'a>(what: &'static str) -> BoxFuture<'a, Result<T, HostError>> {
     Box::pin(std::future::ready(Err(HostError::unavailable(what))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::{BoxFuture, CallContext, EventKind, Host, HostError};
+    use crate::egress::EgressList;
+    use crate::limiter::RateSpec;
+    use crate::protocol::{Isolation, KvValue, Limits, LogLevel};
+    use crate::script::{Script, ScriptKey};
+
+    #[derive(Default)]
+    struct Below(Mutex<Vec<String>>);
+
+    impl Host for Below {
+        fn kv_get<'a>(
+            &'a self,
+            _: &'a CallContext,
+            _: &'a str,
+            key: String,
+        ) -> BoxFuture<'a, Result<Option<KvValue>, HostError>> {
+            self.0.lock().push(key);
+            Box::pin(std::future::ready(Ok(None)))
+        }
+
+        fn log(&self, _: &CallContext, _: LogLevel, message: &str) {
+            self.0.lock().push(message.to_owned());
+        }
+    }
+
+    struct Above(Arc<Below>);
+
+    impl Host for Above {
+        fn inner(&self) -> Option<&dyn Host> {
+            Some(&*self.0)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_host_leaves_alone_is_done_below_it_or_refused() {
+        let script = Script {
+            key: ScriptKey {
+                account: types::AccountId(uuid::Uuid::nil()),
+                name: "n".to_owned(),
+                version: "v".to_owned(),
+            },
+            modules: Vec::new(),
+            bindings: std::collections::BTreeMap::new(),
+            egress: EgressList::deny_all(),
+            limits: Limits::default(),
+            isolation: Isolation::Shared,
+        };
+        let cx = CallContext { script: Arc::new(script), event: EventKind::Queue, url: None, cf: Arc::from("{}") };
+        let below = Arc::new(Below::default());
+        let above = Above(Arc::clone(&below));
+        assert!(above.kv_get(&cx, "n", "key".to_owned()).await.unwrap().is_none());
+        above.log(&cx, LogLevel::Log, "said");
+        assert_eq!(*below.0.lock(), ["key", "said"]);
+        let spec = RateSpec { limit: 1, period: std::time::Duration::from_secs(10) };
+        let refused = above.rate_limit(&cx, "b", spec, "key".to_owned()).await.unwrap_err();
+        assert_eq!(refused.name, "NotSupportedError");
+    }
 }

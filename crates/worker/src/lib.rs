@@ -19,6 +19,7 @@ mod egress;
 mod host;
 mod launcher;
 mod limiter;
+pub mod modules;
 mod operations;
 mod pool;
 mod process;
@@ -30,7 +31,6 @@ mod shared;
 mod slots;
 mod streams;
 pub mod templates;
-mod trial;
 pub mod typescript;
 mod watch;
 pub mod zygote;
@@ -46,7 +46,6 @@ pub use limiter::{RateLimiter, RateSpec};
 pub use pool::{Runtime, RuntimeConfig, RuntimeStats, StartError};
 pub use sandbox::Landlock;
 pub use script::{Binding, Script, ScriptKey};
-pub use trial::{TrialAnswer, TrialError, TrialLog, TrialOutcome, TrialReport, TrialRequest, TrialSubrequest};
 pub use zygote::run_if_zygote;
 
 /// The types of the Worker contract, for authors: `portunus.d.ts`.

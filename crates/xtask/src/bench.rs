@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::machine;
-use crate::run::{check, command, root};
+use crate::run::{check, command, root, target};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Subject {
@@ -37,11 +37,6 @@ pub(crate) fn run(what: Subject, seconds: u64) -> Result<()> {
 
 fn bench(package: &str, name: &str, cargo: &mut Command) -> Result<()> {
     check(cargo.args(["bench", "--locked", "--package", package, "--bench", name]))
-}
-
-fn target() -> PathBuf {
-    // Cargo tells its subcommands nothing of this, so the variable itself is read.
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 fn workerd() -> Result<PathBuf> {

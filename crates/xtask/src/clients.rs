@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::machine;
-use crate::run::{check, command, root};
+use crate::run::{check, command, root, target};
 
 /// A suite that takes longer stands still. Seconds.
 const LONGEST_SUITE: &str = "300";
@@ -44,11 +44,6 @@ pub(crate) fn all() -> Result<()> {
 /// A part of `tests/clients`.
 fn ours(path: &str) -> PathBuf {
     root().join("tests/clients").join(path)
-}
-
-/// Where cargo builds.
-fn target() -> PathBuf {
-    root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from))
 }
 
 /// A command that is ended when it stands still.

@@ -12,6 +12,12 @@ pub(crate) fn root() -> PathBuf {
     manifest.ancestors().nth(2).map_or(manifest.clone(), PathBuf::from)
 }
 
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    // Cargo tells its subcommands nothing of this, so the variable itself is read.
+    root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from))
+}
+
 /// Returns a command that runs in the root of the checkout.
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);

@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { withBrowser, withPage } from "./chromium.mjs";
 import { SITE, SOCKETS, start } from "./origin.mjs";
-import { api, authority, credential, proxy, settled, suite } from "./platform.mjs";
+import { authority, credential, proxy, suite } from "./platform.mjs";
 
 const origin = await start();
 const ana = await credential("ana@acme.test");
 const ben = await credential("ben@acme.test");
 const [, common_name] = /^CN=(.+)$/m.exec(new X509Certificate(authority).subject);
 
-/** Opens a page as a person, or as nobody. */
+/** Opens a page as a person; the demo asks a browser who it is. */
 const open = (browser, person, url, use) =>
   withPage(browser, { proxy: { server: proxy, ...person } }, async (page) => use(page, await page.goto(url)));
 
@@ -19,14 +19,14 @@ const text = (page) => page.locator("body").innerText();
 
 async function withoutTrust() {
   await withBrowser({ trusting: false }, (browser) =>
-    withPage(browser, { proxy: { server: proxy } }, (page) =>
+    withPage(browser, { proxy: { server: proxy, ...ana } }, (page) =>
       assert.rejects(page.goto(`https://${SITE}/`), /ERR_CERT_AUTHORITY_INVALID/),
     ),
   );
 }
 
 async function intercepted(browser) {
-  await open(browser, undefined, `https://${SITE}/`, async (page, response) => {
+  await open(browser, ana, `https://${SITE}/`, async (page, response) => {
     assert.equal(response.status(), 200);
     assert.equal((await response.securityDetails()).issuer, common_name);
     assert.equal(await protocol(page), "h2");
@@ -34,7 +34,7 @@ async function intercepted(browser) {
 }
 
 async function blocked(browser) {
-  await open(browser, undefined, "https://chat.openmind.test/", async (page, response) => {
+  await open(browser, ana, "https://chat.openmind.test/", async (page, response) => {
     assert.equal(response.status(), 403);
     assert.ok(response.headers()["content-type"].startsWith("text/html"));
     assert.match(await text(page), /This AI site has not been reviewed/);
@@ -78,16 +78,10 @@ await withBrowser({ trusting: true }, async (browser) => {
   await suite("browser", {
     "a page through interception, verified and over HTTP/2": () => intercepted(browser),
     "an unreviewed AI site shows the block page": () => blocked(browser),
-  });
-  // From loopback nobody is asked for a credential, and a browser sends none unasked, until the account serves people by name.
-  const endpoint = await api("POST", "/gateway/proxy_endpoints", { name: "browser suite", kind: "identity" });
-  await settled();
-  await suite("browser", {
     "whose training has expired lands on the training page": () => redirected(browser),
     "whose training is valid reaches the finance site, over HTTP/2": () => passed(browser),
     "a WebSocket of a page": () => socket(browser),
   });
-  await api("DELETE", `/gateway/proxy_endpoints/${endpoint.id}`);
 });
 origin.stop();
 process.exit(0);

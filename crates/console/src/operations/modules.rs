@@ -1,13 +1,13 @@
-//! The modules of a Worker: which kinds there are, how a file's name and media type choose one, and what the runtime is
-//! given for each.
+//! The modules of a Worker: which kinds there are, how a file's name and media type choose one, and their bounds.
 //!
-//! The author's source is what is stored; JavaScript is made from it here, at upload to find faults and again whenever a
-//! configuration is compiled. Invariant: what was accepted at upload compiles.
+//! The author's source is what is stored; `worker` makes JavaScript of it, at upload to find faults and again whenever a
+//! version is prepared. Invariant: what was accepted at upload compiles.
 
 use std::collections::BTreeSet;
 
 use store::{Module, ModuleKind};
 use types::Code;
+use worker::modules::{CompileError, SourceKind, SourceModule};
 
 use crate::failure::{Failure, Problem};
 
@@ -132,63 +132,28 @@ pub fn check(main: &str, modules: &[Module]) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// A [`Failure`] with line and column of the first fault of each module.
-pub fn compile(main: &str, modules: &[Module]) -> Result<Vec<worker::protocol::Module>, Failure> {
-    let mut compiled = Vec::with_capacity(modules.len());
-    let mut problems = Vec::new();
-    for module in modules {
-        match compile_one(module) {
-            Ok(Some(code)) => {
-                let place = if module.name == main { 0 } else { compiled.len() };
-                compiled.insert(place, worker::protocol::Module { name: module.name.clone(), code });
-            }
-            Ok(None) => {}
-            Err(problem) => problems.push(problem),
-        }
-    }
-    if problems.is_empty() { Ok(compiled) } else { Err(Failure::invalid_many(problems).numbered(10021)) }
-}
-
-fn compile_one(module: &Module) -> Result<Option<String>, Problem> {
-    let name = &module.name;
-    let problem = |message: String| Problem { message, pointer: None };
-    let text = || {
-        std::str::from_utf8(module.source.as_bytes())
-            .map_err(|_| problem(format!("module \"{name}\" is not UTF-8 text")))
+/// Names every module at fault, with line and column.
+pub fn compile(main: &str, modules: &[Module]) -> Result<Vec<worker::protocol::Module>, CompileError> {
+    let source = |module| -> SourceModule<'_> {
+        let Module { name, kind, source }: &Module = module;
+        let kind = match kind {
+            ModuleKind::EsModule => SourceKind::EsModule,
+            ModuleKind::TypeScript => SourceKind::TypeScript,
+            ModuleKind::Text => SourceKind::Text,
+            ModuleKind::Json => SourceKind::Json,
+            ModuleKind::Data => SourceKind::Data,
+            ModuleKind::SourceMap => SourceKind::SourceMap,
+        };
+        SourceModule { name, kind, source: source.as_bytes() }
     };
-    match module.kind {
-        ModuleKind::EsModule | ModuleKind::TypeScript => {
-            // The compiler chooses the language by the name's end; the kind was chosen with the media type as well.
-            let named = match (module.kind, name.rsplit_once('.')) {
-                (ModuleKind::TypeScript, Some((_, "ts" | "mts" | "tsx"))) => name.clone(),
-                (ModuleKind::TypeScript, _) => format!("{name}.ts"),
-                (_, Some((_, "js" | "mjs" | "jsx"))) => name.clone(),
-                _ => format!("{name}.js"),
-            };
-            worker::typescript::to_javascript(&named, text()?).map(Some).map_err(|error| {
-                let (line, column) = (error.line, error.column);
-                problem(format!("{name}:{line}:{column}: {}\n{}", error.message, error.snippet))
-            })
-        }
-        ModuleKind::Text => Ok(Some(format!("export default {};\n", string_literal(text()?)))),
-        ModuleKind::Json => {
-            let text = text()?;
-            serde_json::from_str::<serde::de::IgnoredAny>(text)
-                .map_err(|error| problem(format!("module \"{name}\" is not JSON: {error}")))?;
-            Ok(Some(format!("export default JSON.parse({});\n", string_literal(text))))
-        }
-        ModuleKind::Data => {
-            use base64::Engine as _;
-            let encoded = base64::engine::general_purpose::STANDARD.encode(module.source.as_bytes());
-            Ok(Some(format!("export default Uint8Array.from(atob(\"{encoded}\"), (c) => c.charCodeAt(0)).buffer;\n")))
-        }
-        ModuleKind::SourceMap => Ok(None),
-    }
+    worker::modules::compile(main, modules.iter().map(source))
 }
 
-/// JSON text is a JavaScript string literal since ECMAScript 2019.
-fn string_literal(text: &str) -> String {
-    serde_json::Value::String(text.to_owned()).to_string()
+impl From<CompileError> for Failure {
+    fn from(errors: CompileError) -> Self {
+        let problems = errors.0.iter().map(|error| Problem { message: error.to_string(), pointer: None });
+        Self::invalid_many(problems.collect()).numbered(10021)
+    }
 }
 
 /// The hash a version is known by: over every module's name, kind and bytes.
@@ -212,7 +177,7 @@ pub fn etag(main: &str, modules: &[Module]) -> String {
 mod tests {
     use store::{Module, ModuleKind, Source};
 
-    use super::{check, compile, etag, kind};
+    use super::{check, etag, kind};
 
     fn module(name: &str, kind: ModuleKind, text: &str) -> Module {
         Module { name: name.to_owned(), kind, source: Source::Text(text.to_owned()) }
@@ -259,22 +224,6 @@ mod tests {
             assert!(failure.problems[0].message.contains(message), "{failure:?}");
         }
         check("main.js", &[main(), module("./lib/util.js", ModuleKind::EsModule, "")]).unwrap();
-    }
-
-    #[test]
-    fn every_kind_becomes_javascript_with_the_main_module_first() {
-        let modules = [
-            module("data.json", ModuleKind::Json, "{\"a\":1}"),
-            module("page.html", ModuleKind::Text, "a \"b\""),
-            module("main.js", ModuleKind::EsModule, "export default {}"),
-            module("main.js.map", ModuleKind::SourceMap, "{}"),
-            module("x.bin", ModuleKind::Data, "abc"),
-        ];
-        let compiled = compile("main.js", &modules).unwrap();
-        let names: Vec<_> = compiled.iter().map(|module| module.name.as_str()).collect();
-        assert_eq!(names, ["main.js", "data.json", "page.html", "x.bin"]);
-        assert_eq!(compiled[1].code, "export default JSON.parse(\"{\\\"a\\\":1}\");\n");
-        assert!(compile("main.js", &[module("data.json", ModuleKind::Json, "{")]).is_err());
     }
 
     #[test]

@@ -350,7 +350,7 @@ const AUTHOR: &str = "portunus/author";
 async fn compile(main: &str, modules: &[Module]) -> Result<(), Failure> {
     let (main, modules) = (main.to_owned(), modules.to_vec());
     let compiled = tokio::task::spawn_blocking(move || modules::compile(&main, &modules).map(|_| ())).await;
-    compiled.map_err(|error| Failure::internal("compile", &error))?
+    Ok(compiled.map_err(|error| Failure::internal("compile", &error))??)
 }
 
 async fn set_secrets(

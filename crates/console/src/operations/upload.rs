@@ -8,15 +8,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use store::{Binding, Isolation, Permissions, RateLimit, ScriptLimits};
+use store::{Binding, Isolation, Permissions, RateLimit, SECURITY_EVENTS, ScriptLimits};
 use types::{KvNamespaceId, ScriptName, Secret};
 use utoipa::ToSchema;
 
 use super::scripts::check_binding_name;
 use crate::failure::Failure;
 
-/// The queue that security events arrive in.
-const SECURITY_EVENTS: &str = "security-events";
 /// Most bindings of one Worker.
 const MOST_BINDINGS: usize = 100;
 /// Most hosts a Worker may reach.

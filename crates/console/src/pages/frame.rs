@@ -20,23 +20,26 @@ pub(super) enum Place {
     Rules,
     Lists,
     Workers,
+    Kv,
     Activity,
     Settings,
 }
 
-const PLACES: [(Place, &str, &str, &str); 6] = [
+const PLACES: [(Place, &str, &str, &str); 7] = [
     (Place::Overview, "/", "Overview", "o"),
     (Place::Rules, "/rules", "Rules", "r"),
     (Place::Lists, "/lists", "Lists", "l"),
     (Place::Workers, "/workers", "Workers", "w"),
+    (Place::Kv, "/kv", "KV", "k"),
     (Place::Activity, "/activity", "Activity", "a"),
     (Place::Settings, "/settings", "Settings", "s"),
 ];
 
 /// What a page says after a form was taken; the query names it, so nobody can make it say something else.
-const NOTES: [(&str, &str); 12] = [
+const NOTES: [(&str, &str); 13] = [
     ("saved", "Saved. It is in force within a second."),
     ("created", "Created. It is in force within a second."),
+    ("stored", "Stored. Workers read it from here on."),
     ("deleted", "Deleted."),
     ("moved", "Moved."),
     ("enabled", "The rule is enabled."),
@@ -165,7 +168,7 @@ fn theme_switch(visitor: &Visitor) -> Markup {
 }
 
 fn status_dot(status: &SnapshotStatus) -> Markup {
-    let well = status.store_reachable && status.last_error.is_none() && status.rule_errors.is_empty();
+    let well = status.store_reachable && status.stale.is_empty() && status.rule_errors.is_empty();
     html! {
         span.state.well[well].ill[!well] title="The configuration that decides traffic" {
             span.dot aria-hidden="true" {}
@@ -183,15 +186,19 @@ fn banner(status: &SnapshotStatus) -> Markup {
                 " Traffic continues on revision " (status.revision) ". Changes cannot be saved until it answers."
             }
         }
-        @if let Some(error) = &status.last_error {
+        @for part in &status.stale {
             div.notice.bad role="alert" {
-                strong { "The newest configuration is not in force." }
-                " Traffic continues on revision " (status.revision) ": " (error)
+                strong { "The newest " (part.part) " are not in force." }
+                " What was before stays, everything else is in force (revision " (status.revision) "): " (part.reason)
             }
         }
         @if !status.rule_errors.is_empty() {
             div.notice.bad role="alert" {
-                strong { "Some rules do not compile and block what they may concern:" }
+                @if status.stale.iter().any(|part| part.part == "rules") {
+                    strong { "These rules do not compile, so the ones before the change decide:" }
+                } @else {
+                    strong { "Some rules do not compile and block what they may concern:" }
+                }
                 ul { @for (id, reason) in status.rule_errors.iter().take(10) {
                     li { a href={ "/rules/" (id) } { "Open the rule" } " " (reason) }
                 } }

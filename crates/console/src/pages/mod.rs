@@ -12,6 +12,7 @@ mod entry;
 mod fields;
 mod format;
 mod frame;
+mod kv;
 mod lists;
 mod overview;
 mod record;
@@ -91,6 +92,10 @@ fn worker_routes() -> Router<Arc<App>> {
         .route("/workers/{name}/calls", get(workers::calls::page))
         .route("/workers/{name}/versions", get(workers::versions::page).post(workers::versions::deploy))
         .route("/workers/{name}/delete", get(workers::confirm_delete).post(workers::delete))
+        .route("/kv", get(kv::page).post(kv::create))
+        .route("/kv/{namespace}", get(kv::keys_page).post(kv::add))
+        .route("/kv/{namespace}/value", get(kv::value_page).post(kv::save))
+        .route("/kv/{namespace}/delete", get(kv::confirm_delete).post(kv::delete))
 }
 
 fn settings_routes() -> Router<Arc<App>> {

@@ -75,7 +75,7 @@ impl SnapshotView for Snapshot {
         SnapshotStatus {
             revision: 7,
             compiled_at: None,
-            last_error: None,
+            stale: Vec::new(),
             store_reachable: true,
             rule_errors: Vec::new(),
         }

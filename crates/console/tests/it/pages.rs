@@ -117,6 +117,8 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
         )
         .await;
     let worker = browser.submit("/workers", &[("name", "checker"), ("source", SOURCE)]).await;
+    let namespace = browser.submit("/kv", &[("title", "<b>memory")]).await;
+    browser.submit(&namespace, &[("key", "<i>one"), ("value", "<script>"), ("metadata", "\"<u>m\"")]).await;
     browser.submit("/settings/authority", &[("days", "30")]).await;
     browser.console.logs.flush().await.unwrap();
     let audit = browser.console.audit().await;
@@ -131,6 +133,7 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
         "/lists",
         "/workers",
         "/workers/new",
+        "/kv",
         "/activity",
         "/activity?dataset=gateway_network",
         "/activity?dataset=worker",
@@ -151,6 +154,9 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
         format!("{list}/delete"),
         person.clone(),
         format!("{person}/delete"),
+        namespace.clone(),
+        format!("{namespace}/value?key=%3Ci%3Eone"),
+        format!("{namespace}/delete?key=%3Ci%3Eone"),
     ]);
     pages.extend(["", "/settings", "/calls", "/versions", "/delete"].map(|tail| format!("{worker}{tail}")));
     pages.push(format!("/activity/audit/{record}"));
@@ -160,9 +166,19 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
 /// What the Content-Security-Policy would refuse, and what a person's text must never become.
 #[track_caller]
 fn assert_clean(path: &str, page: &str) {
-    for forbidden in
-        ["<script>", " style=", "javascript:", " onclick=", " onload=", "<style", "<i>one", "<b>hosts", "<u>finance"]
-    {
+    for forbidden in [
+        "<script>",
+        "<u>m",
+        "<b>memory",
+        " style=",
+        "javascript:",
+        " onclick=",
+        " onload=",
+        "<style",
+        "<i>one",
+        "<b>hosts",
+        "<u>finance",
+    ] {
         assert!(!page.contains(forbidden), "{path} holds {forbidden}");
     }
     for script in page.split("<script").skip(1) {
@@ -279,7 +295,17 @@ async fn a_rule_written_in_the_form_is_the_rule_the_api_returns() {
     browser.submit(&format!("{path}/enabled"), &[("enabled", "no")]).await;
     assert_eq!(console.get(&format!("gateway/rules/{id}")).await.result()["enabled"], false);
     let second = browser.submit("/rules", &[("name", "second"), ("action", "allow"), ("enabled", "1")]).await;
-    browser.submit(&format!("{second}/move"), &[("to", "0")]).await;
+    browser.submit(&format!("{second}/move"), &[("by", "up")]).await;
+    browser.submit(&format!("{second}/move"), &[("position", "2")]).await;
+    let moved = browser.send(&format!("{second}/move"), &[("position", "1")]).await;
+    let page = browser.page(location(&moved)).await;
+    assert_eq!(page.matches("autofocus").count(), 1, "the keyboard goes on at the rule that moved");
+    for wrong in ["0", "", "first"] {
+        assert_eq!(
+            browser.send(&format!("{second}/move"), &[("position", wrong)]).await.status,
+            StatusCode::BAD_REQUEST
+        );
+    }
     let names: Vec<Value> = console
         .get("gateway/rules")
         .await
@@ -340,6 +366,64 @@ async fn expressions_are_checked_while_they_are_written() {
         assert_eq!(answer.status, StatusCode::OK);
         assert!(text(&answer).contains(expected), "{traffic}: {}", text(&answer));
     }
+}
+
+#[tokio::test]
+async fn values_are_found_by_prefix_page_by_page_edited_and_deleted() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let namespace = browser.submit("/kv", &[("title", "memory")]).await;
+    let id = namespace.trim_start_matches("/kv/");
+    let pairs: Vec<_> = (0..105).map(|n| json!({ "key": format!("seen/{n:03}"), "value": "x" })).collect();
+    console.put(&format!("storage/kv/namespaces/{id}/bulk"), json!(pairs)).await.result();
+
+    let first = browser.page(&format!("{namespace}?prefix=seen%2F")).await;
+    assert!(first.contains("seen/000") && first.contains("seen/099") && !first.contains("seen/100"));
+    let next = first.split("href=\"").find(|link| link.contains("cursor=")).unwrap().split('"').next().unwrap();
+    let second = browser.page(&next.replace("&amp;", "&")).await;
+    assert!(second.contains("seen/104") && !second.contains("seen/099") && !second.contains("cursor="));
+    assert!(browser.page(&format!("{namespace}?prefix=other")).await.contains("No key begins with this"));
+
+    let value =
+        [("key", "a b"), ("value", "one\ntwo"), ("metadata", "{\"by\":1}"), ("expires", "2099-01-01T00:00:00Z")];
+    browser.submit(&namespace, &value).await;
+    let taken = browser.send(&namespace, &[("key", "a b"), ("value", "kept as typed")]).await;
+    assert_eq!(taken.status, StatusCode::CONFLICT);
+    assert!(text(&taken).contains("kept as typed"));
+    let page = browser.page(&format!("{namespace}/value?key=a+b")).await;
+    assert!(page.contains("one\ntwo") && page.contains("2099-01-01T00:00:00Z"), "{page}");
+    let path = format!("{namespace}/value");
+    for (field, wrong) in [("metadata", "{"), ("expires", "soon"), ("expires", "2001-01-01T00:00:00Z")] {
+        let refused = browser.send(&path, &[("key", "a b"), ("value", "typed"), (field, wrong)]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{field}");
+        assert!(text(&refused).contains("typed"));
+    }
+    browser.submit(&path, &[("key", "a b"), ("value", "three"), ("metadata", "{\"by\":1}")]).await;
+    assert!(browser.page(&format!("{namespace}/value?key=a+b")).await.contains("three"));
+    browser.submit(&format!("{namespace}/delete?key=a+b"), &[]).await;
+    assert_eq!(browser.get(&format!("{namespace}/value?key=a+b")).await.status, StatusCode::NOT_FOUND);
+
+    let lines = json!([{ "key": "crlf", "value": "a\r\nb" }]);
+    console.put(&format!("storage/kv/namespaces/{id}/bulk"), lines).await.result();
+    assert!(browser.page(&format!("{namespace}/value?key=crlf")).await.contains("no text that a form would give back"));
+    assert_eq!(browser.send(&path, &[("key", "crlf"), ("value", "lost")]).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn the_first_preview_is_of_someone_who_exists_at_a_host_that_a_rule_names() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let worker = browser.submit("/workers", &[("name", "checker"), ("source", SOURCE)]).await;
+    assert!(browser.page(&worker).await.contains("value=\"https://example.com/\""));
+    let rule = json!({
+        "name": "r", "action": "worker", "traffic": "http.request.host == \"finance.acme.test\"",
+        "rule_settings": { "worker": { "script": "checker" } },
+    });
+    console.post("gateway/rules", rule).await.result();
+    browser.submit("/settings/people", &[("email", "bo@acme.test"), ("name", "Bo"), ("groups", "Finance")]).await;
+    let page = browser.page(&worker).await;
+    assert!(page.contains("value=\"https://finance.acme.test/\""), "{page}");
+    assert!(page.contains("bo@acme.test") && page.contains("Finance") && !page.contains("ann@example.com"), "{page}");
 }
 
 #[tokio::test]

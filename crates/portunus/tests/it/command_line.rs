@@ -38,6 +38,8 @@ fn wrong_usage_exits_with_2_and_every_command_has_an_example() {
         vec!["logs", "tail"],
         vec!["worker", "test"],
         vec!["ca", "export"],
+        vec!["key", "rotate"],
+        vec!["key", "forget"],
     ] {
         let mut arguments = command.clone();
         arguments.push("--help");

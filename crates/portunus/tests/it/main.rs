@@ -7,6 +7,7 @@ mod command_line;
 mod crash;
 mod demo;
 mod docs;
+mod key;
 mod lifecycle;
 mod rules;
 mod support;

@@ -14,6 +14,9 @@ use super::document;
 use crate::grant::Permissions;
 use crate::seal::Sealed;
 
+/// The queue of security events, the one there is, as versions name it.
+pub const SECURITY_EVENTS: &str = "security-events";
+
 /// The head of a Worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
@@ -59,7 +62,7 @@ pub struct ScriptVersion {
     /// Whether state may outlive a request.
     #[serde(default)]
     pub isolation: Isolation,
-    /// The queues whose batches its `queue` handler takes, such as `security-events`.
+    /// The queues whose batches its `queue` handler takes, such as [`SECURITY_EVENTS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<String>,
     /// Free words stored with the upload, such as its author or message.

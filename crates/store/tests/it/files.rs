@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 use store::{
     BindingStatus, CertificateOrigin, KeySource, KvNamespace, Location, NewCertificate, OpenError, Operate, Rule,
-    SealError, Sealed, Store, StoreConfig,
+    SealError, Sealed, Store, StoreConfig, StoreError,
 };
 use types::{CertificateId, KvNamespaceId, RuleId, Secret};
 use uuid::Uuid;
@@ -64,24 +64,35 @@ fn a_rotated_key_opens_what_the_old_one_sealed_until_it_is_sealed_again() {
         store.rules().create(&grant(), rule, managed(token)).await.unwrap();
         store.close().await;
 
-        let other = tempfile::tempdir().unwrap();
-        Store::open(with_key(other.path())).await.unwrap().close().await;
-        let fresh = std::fs::read_to_string(other.path().join("sealing.key")).unwrap();
-        let both = format!("{fresh}{}", std::fs::read_to_string(&key).unwrap());
-        std::fs::write(&key, both).unwrap();
+        let running = Store::open(with_key(directory.path())).await.unwrap();
         let store = Store::open(with_key(directory.path())).await.unwrap();
+        store.add_sealing_key(&grant()).await.unwrap();
         let opened = store.certificates().private_key(&grant(), id).await.unwrap();
         assert_eq!(opened.expose(), "the key");
-        assert_eq!(store.reseal(&grant()).await.unwrap(), 2);
-        assert_eq!(store.reseal(&grant()).await.unwrap(), 0);
+        let early = store.remove_old_sealing_keys(&[grant()]).await;
+        assert!(matches!(early, Err(StoreError::Stale(_))), "two secrets need the old key: {early:?}");
+        let mut seen = Vec::new();
+        assert_eq!(store.reseal(&grant(), |so_far| seen.push((so_far.done, so_far.of))).await.unwrap(), 2);
+        assert_eq!(seen, [(1, 2), (2, 2)]);
+        assert_eq!(store.reseal(&grant(), |_| ()).await.unwrap(), 0);
+        let file = std::fs::File::options().write(true).open(&key).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(store.remove_old_sealing_keys(&[grant()]).await.unwrap(), 1);
         store.close().await;
 
-        std::fs::write(&key, fresh).unwrap();
+        // A process that was there before goes on with the new key.
+        let opened = running.certificates().private_key(&grant(), id).await.unwrap();
+        assert_eq!(opened.expose(), "the key");
+        let another = running.rules().seal(&grant(), rule, "other", &Secret::new("late".to_owned())).unwrap();
+        running.close().await;
+
         let store = Store::open(with_key(directory.path())).await.unwrap();
         let opened = store.certificates().private_key(&grant(), id).await.unwrap();
         assert_eq!(opened.expose(), "the key");
-        let stored = store.rules().get(&grant::<Operate>(), &rule).await.unwrap().unwrap();
-        assert_eq!(store.rules().open(&grant(), &stored).unwrap()["token"].expose(), "the token");
+        let mut stored = store.rules().get(&grant::<Operate>(), &rule).await.unwrap().unwrap();
+        stored.document.secrets.insert("other".to_owned(), another);
+        let opened = store.rules().open(&grant(), &stored).unwrap();
+        assert_eq!((opened["token"].expose().as_str(), opened["other"].expose().as_str()), ("the token", "late"));
         store.close().await;
     });
 }

@@ -220,36 +220,6 @@ async fn many_calls_interleave_in_one_process() {
 }
 
 #[tokio::test]
-async fn a_trial_runs_a_script_in_a_described_world() {
-    let runtime = Runtime::start(patient()).await.unwrap();
-    let script = handler(
-        "trial",
-        "console.log('asked for', request.cf.identity.email);
-         const status = await (await fetch('https://allowed.test/training?who=' + request.cf.identity.email)).json();
-         const note = await env.KV.get('note');
-         return status.passed ? undefined : new Response(note, { status: 302, headers: { location: 'https://lms.test/' } });",
-    );
-    let trial = r#"{
-        "url": "https://x.test/",
-        "cf": { "identity": { "email": "ada@example.com" } },
-        "answers": [{ "url": "https://allowed.test/training", "body": "{\"passed\": false}" }],
-        "kv": { "namespace": { "note": "first the training" } }
-    }"#;
-    let report = runtime.trial(&script, serde_json::from_str(trial).unwrap()).await.unwrap();
-    let report = serde_json::to_value(report).unwrap();
-    assert_eq!(report["outcome"]["kind"], "response", "{report}");
-    assert_eq!(report["outcome"]["status"], 302);
-    assert_eq!(report["outcome"]["body"], "first the training");
-    assert_eq!(report["logs"][0]["message"], "asked for ada@example.com");
-    assert_eq!(report["subrequests"][0]["url"], "https://allowed.test/training?who=ada@example.com");
-    let unanswered = r#"{ "url": "https://x.test/", "cf": { "identity": { "email": "bob@example.com" } } }"#;
-    let report = runtime.trial(&script, serde_json::from_str(unanswered).unwrap()).await.unwrap();
-    let report = serde_json::to_value(report).unwrap();
-    assert_eq!(report["outcome"]["error"], "exception", "{report}");
-    assert!(report["outcome"]["message"].as_str().unwrap().contains("no answer for GET"), "{report}");
-}
-
-#[tokio::test]
 async fn everything_a_script_has_works_without_the_system_calls_it_has_not() {
     let runtime = Runtime::start(patient()).await.unwrap();
     for (name, body, expected) in [

@@ -75,15 +75,26 @@ fn row(
     let path = format!("/rules/{}", text(rule, "id"));
     let enabled = rule.get("enabled").and_then(Value::as_bool).unwrap_or(true);
     let precedence = rule.get("precedence").map(super::record::shown).unwrap_or_default();
+    // Whoever moved it with the keyboard goes on where they were.
+    let moved = visitor.query.get("moved") == text(rule, "id");
+    let focused = |by: &str, possible: bool| moved && possible && visitor.query.get("by") == by;
+    let (up, down) = (index > 0, index + 1 < of);
+    let typed = moved && !focused("up", up) && !focused("down", down);
     html! {
         tr.off[!enabled] {
-            td.order data-label="Order" {
-                span title={ "Precedence " (precedence) } { (index + 1) }
-                @if may_write { form.inline method="post" action={ (path) "/move" } {
-                    (csrf(&visitor.csrf))
-                    button.icon type="submit" name="to" value=(index.saturating_sub(1)) disabled[index == 0] aria-label={ "Move " (text(rule, "name")) " up" } { "↑" }
-                    button.icon type="submit" name="to" value=(index + 1) disabled[index + 1 == of] aria-label={ "Move " (text(rule, "name")) " down" } { "↓" }
-                } }
+            td.order data-label="Order" title={ "Precedence " (precedence) } {
+                @if may_write {
+                    form.inline method="post" action={ (path) "/move" } {
+                        (csrf(&visitor.csrf))
+                        input.position type="number" name="position" min="1" max=(of) value=(index + 1) required autofocus[typed]
+                            aria-label={ "Place of " (text(rule, "name")) ", type another and press Enter" };
+                    }
+                    form.inline method="post" action={ (path) "/move" } {
+                        (csrf(&visitor.csrf))
+                        button.icon type="submit" name="by" value="up" disabled[!up] autofocus[focused("up", up)] aria-label={ "Move " (text(rule, "name")) " up" } { "↑" }
+                        button.icon type="submit" name="by" value="down" disabled[!down] autofocus[focused("down", down)] aria-label={ "Move " (text(rule, "name")) " down" } { "↓" }
+                    }
+                } @else { span { (index + 1) } }
             }
             td data-label="Rule" {
                 a.strong href=(path) { (text(rule, "name")) }
@@ -156,11 +167,22 @@ pub(super) async fn shift(Path(rule): Path<String>, form: Submission) -> Page {
     for one in all.iter().filter(|one| hook_of(&one.0) == hook) {
         order.push(id(text(&one.0, "id"), "rule")?);
     }
+    let from = order.iter().position(|one| *one == rule).unwrap_or_default();
+    let by = form.fields.get("by");
+    // Counted as people do, from 1.
+    let to = match by {
+        "up" => from.saturating_sub(1),
+        "down" => from + 1,
+        _ => {
+            let typed = form.fields.get("position").parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+            typed.ok_or_else(|| Failure::invalid("/position", "the place of a rule is a number from 1"))?
+        }
+    };
     order.retain(|one| *one != rule);
-    let to = form.fields.get("to").parse::<usize>().unwrap_or(0).min(order.len());
-    order.insert(to, rule);
+    order.insert(to.min(order.len()), rule);
     rules::reorder(cx, Reorder { order }).await?;
-    go("/rules?note=moved")
+    let by = if matches!(by, "up" | "down") { by } else { "typing" };
+    go(&format!("/rules?note=moved&moved={rule}&by={by}"))
 }
 
 /// Serves `POST /rules/{id}/reset`.

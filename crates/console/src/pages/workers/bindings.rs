@@ -203,7 +203,7 @@ pub(in crate::pages) async fn save(Path(name): Path<String>, submission: Submiss
             limits.insert(member.to_owned(), limit);
         }
     }
-    let queues: &[&str] = if fields.ticked("events") { &["security-events"] } else { &[] };
+    let queues: &[&str] = if fields.ticked("events") { &[store::SECURITY_EVENTS] } else { &[] };
     let metadata = json!({"egress": fields.lines("egress"), "isolation": fields.get("isolation"), "limits": limits, "queues": queues});
     let done = patch(&visitor, &name, metadata).await;
     finish(&visitor, &name, &fields, done, "saved").await

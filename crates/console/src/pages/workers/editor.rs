@@ -23,7 +23,7 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path(name): Path<String>) -
     let name = scripts::parse_name(&name)?;
     let content = scripts::content(&visitor.cx, &name).await?;
     let shown = Shown { name: &name, content: &content, fields: &visitor.query, source: None, failure: None };
-    let body = draw(&visitor, &shown, &html! {});
+    let body = draw(&visitor, &shown, &html! {}).await;
     Ok(frame::page(&visitor, Place::Workers, name.as_str(), &body))
 }
 
@@ -45,12 +45,13 @@ impl Shown<'_> {
     }
 }
 
-pub(super) fn draw(visitor: &Visitor, shown: &Shown<'_>, result: &Markup) -> Markup {
+pub(super) async fn draw(visitor: &Visitor, shown: &Shown<'_>, result: &Markup) -> Markup {
     let path = format!("/workers/{}", shown.name);
     let module = shown.module();
     let stored = shown.content.modules.iter().find(|one| one.name == module);
     let text = shown.source.map(str::to_owned).or_else(|| stored.and_then(text_of)).unwrap_or_default();
     let may_write = visitor.may(store::Permission::WorkersWrite);
+    let example = preview::Example::of(visitor, shown.name).await;
     let editable = may_write && stored.is_none_or(|stored| matches!(stored.source, Source::Text(_)));
     html! {
         (head(visitor, shown.name, ""))
@@ -71,7 +72,7 @@ pub(super) fn draw(visitor: &Visitor, shown: &Shown<'_>, result: &Markup) -> Mar
                 }
             }
             div.pane id="preview" {
-                (preview::controls(shown.fields, &path, may_write))
+                (preview::controls(shown.fields, &path, may_write, &example))
                 (result)
             }
         }
@@ -159,7 +160,7 @@ pub(in crate::pages) async fn save(Path(name): Path<String>, submission: Submiss
                 source: Some(fields.raw("source")),
                 failure: Some(&failure),
             };
-            let body = draw(&visitor, &shown, &html! {});
+            let body = draw(&visitor, &shown, &html! {}).await;
             Ok(refused_form(&visitor, Place::Workers, name.as_str(), &failure, &body))
         }
     }

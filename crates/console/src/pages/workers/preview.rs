@@ -5,13 +5,14 @@
 
 use axum::extract::Path;
 use maud::{Markup, html};
-use serde_json::Value;
+use serde_json::{Value, json};
+use types::ScriptName;
 
 use super::editor::{Shown, draw, with_typed};
 use crate::app::{PreviewEvent, PreviewReport};
 use crate::failure::Failure;
 use crate::operations::preview::{self, Draft, DraftModule, PreviewBody};
-use crate::operations::scripts;
+use crate::operations::{people, rules, scripts};
 use crate::pages::control::Control;
 use crate::pages::fields::Fields;
 use crate::pages::frame::{self, Place};
@@ -22,14 +23,53 @@ const EVENTS: [(&str, &str); 3] =
     [("fetch", "A web request"), ("scheduled", "A cron trigger"), ("queue", "A batch of events")];
 const METHODS: [(&str, &str); 6] =
     [("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE"), ("HEAD", "HEAD")];
-/// What `request.cf` holds until someone writes something else.
-const EXAMPLE_CF: &str =
-    "{\n  \"identity\": { \"email\": \"ann@example.com\", \"name\": \"Ann\", \"groups\": [\"finance\"] }\n}";
+/// What the fields of a web request hold until someone writes something else.
+pub(super) struct Example {
+    url: String,
+    cf: String,
+}
+
+impl Example {
+    /// Takes the address from a rule that calls the Worker and the person from those the account has, so that a first run
+    /// takes the way real traffic would. What the visitor may not read is invented.
+    pub(super) async fn of(visitor: &Visitor, name: &ScriptName) -> Self {
+        let rules = rules::list(&visitor.cx).await.unwrap_or_default();
+        let calls = |rule: &&rules::RuleView| {
+            rule.0.get("rule_settings").is_some_and(|settings| settings["worker"]["script"] == name.as_str())
+        };
+        let host = rules.iter().filter(calls).find_map(|rule| named_host(rule.0.get("traffic")?.as_str()?));
+        let person = people::anyone(&visitor.cx).await.ok().flatten();
+        let identity = match person {
+            Some(person) => {
+                let groups: Vec<_> = person.groups.into_iter().map(|group| group.name).collect();
+                json!({ "id": person.id, "email": person.email, "name": person.name, "groups": groups })
+            }
+            None => json!({ "email": "ann@example.com", "name": "Ann", "groups": ["finance"] }),
+        };
+        let cf = json!({ "identity": identity });
+        Self {
+            url: format!("https://{}/", host.unwrap_or("example.com")),
+            cf: serde_json::to_string_pretty(&cf).unwrap_or_default(),
+        }
+    }
+}
+
+/// Returns the first text of an expression that is a host name.
+fn named_host(expression: &str) -> Option<&str> {
+    let texts = expression.split('"').skip(1).step_by(2);
+    let is_name = |text: &&str| {
+        text.contains('.')
+            && text.split('.').all(|label| {
+                !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            })
+    };
+    texts.into_iter().find(is_name)
+}
 
 /// The fields of the event, kept across runs.
-pub(super) fn controls(fields: &Fields, path: &str, may_run: bool) -> Markup {
+pub(super) fn controls(fields: &Fields, path: &str, may_run: bool, example: &Example) -> Markup {
     let event = if fields.get("event").is_empty() { "fetch" } else { fields.get("event") };
-    let or = |name: &str, other: &'static str| -> String { fields.find(name).unwrap_or(other).to_owned() };
+    let or = |name: &str, other: &str| -> String { fields.find(name).unwrap_or(other).to_owned() };
     html! {
         fieldset {
             legend { "Preview" }
@@ -39,11 +79,11 @@ pub(super) fn controls(fields: &Fields, path: &str, may_run: bool) -> Markup {
             div.when data-event="fetch" {
                 div.row.request {
                     (Control::new("method", "Method").select(&METHODS, &or("method", "GET")))
-                    (Control::new("url", "Address").mono().input("text", &or("url", "https://example.com/")))
+                    (Control::new("url", "Address").mono().input("text", &or("url", &example.url)))
                 }
                 (Control::new("headers", "Headers").hint("One a line, Name: value.").mono().area(2, &or("headers", "")))
                 (Control::new("body", "Body").mono().area(2, &or("body", "")))
-                (Control::new("cf", "request.cf").mono().area(4, &or("cf", EXAMPLE_CF)))
+                (Control::new("cf", "request.cf").mono().area(4, &or("cf", &example.cf)))
             }
             div.when data-event="scheduled" { (Control::new("cron", "Cron expression").mono().input("text", &or("cron", "*/5 * * * *"))) }
             div.when data-event="queue" { (Control::new("messages", "Messages, a JSON array").mono().area(4, &or("messages", "[{\"type\": \"block\"}]"))) }
@@ -117,7 +157,7 @@ pub(in crate::pages) async fn run(Path(name): Path<String>, submission: Submissi
     }
     let page =
         Shown { name: &name, content: &content, fields: &fields, source: Some(fields.raw("source")), failure: None };
-    let body = draw(&visitor, &page, &result);
+    let body = draw(&visitor, &page, &result).await;
     Ok(frame::page(&visitor, Place::Workers, name.as_str(), &body))
 }
 
@@ -160,4 +200,24 @@ fn headers_view(headers: &Value) -> Markup {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     html! { @if !pairs.is_empty() { dl.facts { @for (name, value) in &pairs { div { dt { code { (name) } } dd { code { (value) } } } } } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named_host;
+
+    #[test]
+    fn the_host_a_rule_names_is_found_in_its_condition() {
+        for (expression, host) in [
+            ("http.request.host == \"finance.acme.test\"", Some("finance.acme.test")),
+            (
+                "http.request.method == \"GET\" and any(http.request.domains[*] in {\"a.test\" \"b.test\"})",
+                Some("a.test"),
+            ),
+            ("http.request.uri.path matches \"[a-z].test\"", None),
+            ("", None),
+        ] {
+            assert_eq!(named_host(expression), host, "{expression}");
+        }
+    }
 }
