@@ -157,6 +157,7 @@ fn host(exchange: &Exchange, leg: crate::upstream::Leg) -> Arc<RequestHost> {
         gateway: Arc::clone(&exchange.client.gateway),
         snapshot: Arc::clone(&exchange.snapshot),
         origin: exchange.target.origin.clone(),
+        repeatable: hop::is_replayable(&exchange.method),
         leg,
         origin_leg: Mutex::new(OriginLeg::default()),
     })

@@ -26,6 +26,8 @@ pub(crate) struct RequestHost {
     pub(crate) gateway: Arc<Inner>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) origin: Origin,
+    /// The request that is decided may reach its origin more than once.
+    pub(crate) repeatable: bool,
     pub(crate) leg: Leg,
     pub(crate) origin_leg: Mutex<OriginLeg>,
 }
@@ -73,7 +75,7 @@ impl RequestHost {
 
     /// Notes a request that its origin, being the one of the request that is decided, must not see twice.
     fn begin_act(&self, origin: &Origin, request: &Request<Body>) -> Result<bool, HostError> {
-        if *origin != self.origin || hop::is_replayable(request.method()) {
+        if self.repeatable || *origin != self.origin || hop::is_replayable(request.method()) {
             return Ok(false);
         }
         let mut leg = self.origin_leg.lock();
