@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its standard streams")]
 
+mod allocator;
 mod arguments;
 mod commands;
 
@@ -13,6 +14,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::{Arguments, Command};
+
+#[global_allocator]
+static ALLOCATOR: allocator::ByRole = allocator::ByRole::new();
 
 fn main() -> ExitCode {
     // Before anything else: the same program is also the process that Workers are forked from.

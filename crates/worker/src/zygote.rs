@@ -20,7 +20,7 @@ use crate::sandbox::{self, Plan};
 const MAX_HOLES: usize = 100_000;
 
 /// The argument that makes a program a zygote.
-pub(crate) const ARGUMENT: &str = "--portunus-worker-zygote";
+pub const ARGUMENT: &str = "--portunus-worker-zygote";
 
 /// The engine of a process, as the process loop drives it.
 pub trait Isolate: Sized {
