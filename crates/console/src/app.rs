@@ -156,9 +156,17 @@ pub struct Addresses {
     pub proxy: String,
     /// Host names besides `localhost` and literal addresses that browsers may use.
     pub host_names: Vec<String>,
-    /// Whether browsers reach the console over https, directly or through a proxy in front.
+    /// Whether browsers reach the console over https.
     pub https: bool,
+    /// Whether browsers may be told to insist on https for a host name from now on. Not with a certificate of the
+    /// account's own authority: on a device that does not trust it nobody could get past the browser's warning.
+    pub insist_on_https: bool,
 }
+
+/// Host names that the connection of a request may carry besides [`Addresses::host_names`]: those of the certificate it
+/// was opened with. A listener puts them into the request's extensions; `*.example.com` stands for one label.
+#[derive(Debug, Clone)]
+pub struct HostNames(pub Arc<[String]>);
 
 /// Bounds of the console, all of them generous for people and tight for floods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

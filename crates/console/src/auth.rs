@@ -203,7 +203,7 @@ pub async fn authenticate(app: &App, parts: &Parts, proof: Proof) -> Result<Call
             Some(shown) => session::equal(shown, csrf.as_bytes()),
             None => proof == Proof::Form,
         };
-        if !guard::is_same_origin(&parts.headers, &parts.uri) || !proven {
+        if !guard::is_same_origin(&parts.headers, &parts.uri, app.deps.addresses.https) || !proven {
             return Err(AuthError::CrossSite);
         }
     }

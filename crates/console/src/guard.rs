@@ -30,20 +30,40 @@ pub(crate) fn host_name(headers: &HeaderMap, uri: &axum::http::Uri) -> Option<St
 /// Says whether a host name is one of ours. A literal address needs no list: a rebinding page always has a name.
 #[must_use]
 pub(crate) fn is_our_host(name: &str, allowed: &[String]) -> bool {
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || bare.parse::<IpAddr>().is_ok() || allowed.iter().any(|host| host.eq_ignore_ascii_case(name))
+    name == "localhost" || is_address(name) || allowed.iter().any(|host| covers(host, name))
 }
 
-/// Says whether a state-changing request that carries a cookie comes from one of our own pages.
+fn is_address(name: &str) -> bool {
+    name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+}
+
+/// Says whether `allowed` is `name`, or a wildcard for exactly one label of it.
+fn covers(allowed: &str, name: &str) -> bool {
+    match allowed.strip_prefix("*.") {
+        None => allowed.eq_ignore_ascii_case(name),
+        Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
+    }
+}
+
+/// Says whether a browser may be told to insist on https for a host name. Browsers ignore the wish for an address, and
+/// for `localhost` it would bind every other program on the person's machine, because it holds for all ports.
 #[must_use]
-pub(crate) fn is_same_origin(headers: &HeaderMap, uri: &axum::http::Uri) -> bool {
+pub(crate) fn may_insist(name: &str) -> bool {
+    name != "localhost" && !is_address(name)
+}
+
+/// Says whether a state-changing request that carries a cookie comes from one of our own pages. Where the console speaks
+/// https, a page of the same name in clear is somebody else's: anyone on the way can have written it.
+#[must_use]
+pub(crate) fn is_same_origin(headers: &HeaderMap, uri: &axum::http::Uri, https: bool) -> bool {
     let host =
         headers.get(header::HOST).and_then(|value| value.to_str().ok()).or_else(|| Some(uri.authority()?.as_str()));
     let (Some(host), origin) = (host, headers.get(header::ORIGIN)) else { return false };
     match origin {
         Some(origin) => {
             let origin = origin.to_str().unwrap_or("null");
-            ["http://", "https://"]
+            let schemes: &[&str] = if https { &["https://"] } else { &["http://", "https://"] };
+            schemes
                 .iter()
                 .any(|scheme| origin.strip_prefix(scheme).is_some_and(|authority| authority.eq_ignore_ascii_case(host)))
         }
@@ -58,7 +78,7 @@ pub(crate) fn changes_state(method: &Method) -> bool {
 }
 
 /// Adds the security headers a response does not already set.
-pub(crate) fn add_security_headers(headers: &mut HeaderMap, https: bool) {
+pub(crate) fn add_security_headers(headers: &mut HeaderMap, insist_on_https: bool) {
     const HEADERS: [(HeaderName, &str); 8] = [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -72,7 +92,7 @@ pub(crate) fn add_security_headers(headers: &mut HeaderMap, https: bool) {
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    if https {
+    if insist_on_https {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(year);
     }
@@ -82,7 +102,7 @@ pub(crate) fn add_security_headers(headers: &mut HeaderMap, https: bool) {
 mod tests {
     use axum::http::{HeaderMap, HeaderValue, Uri};
 
-    use super::{host_name, is_our_host, is_same_origin};
+    use super::{host_name, is_our_host, is_same_origin, may_insist};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -94,12 +114,15 @@ mod tests {
 
     #[test]
     fn only_our_names_and_literal_addresses_are_served() {
-        let allowed = ["console.example.com".to_owned()];
+        let allowed = ["console.example.com".to_owned(), "*.example.org".to_owned()];
         for (host, ours) in [
             ("127.0.0.1:9080", true),
             ("[::1]:9080", true),
             ("localhost:9080", true),
             ("Console.Example.com", true),
+            ("gate.example.org", true),
+            ("example.org", false),
+            ("a.gate.example.org", false),
             ("attacker.example", false),
             ("127.0.0.1.nip.io", false),
             ("localhost.attacker.example:9080", false),
@@ -124,7 +147,24 @@ mod tests {
             (vec![("host", "localhost:1"), ("sec-fetch-site", "cross-site")], false),
             (vec![("host", "localhost:1")], false),
         ] {
-            assert_eq!(is_same_origin(&headers(&pairs), &Uri::from_static("/")), same, "{pairs:?}");
+            assert_eq!(is_same_origin(&headers(&pairs), &Uri::from_static("/"), false), same, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn over_https_a_page_in_clear_is_another_origin() {
+        for (origin, same) in [("https://localhost:1", true), ("http://localhost:1", false), ("localhost:1", false)] {
+            let pairs = [("host", "localhost:1"), ("origin", origin)];
+            assert_eq!(is_same_origin(&headers(&pairs), &Uri::from_static("/"), true), same, "{origin}");
+        }
+    }
+
+    #[test]
+    fn browsers_are_bound_to_https_for_host_names_alone() {
+        for (name, bound) in
+            [("console.example.com", true), ("localhost", false), ("127.0.0.1", false), ("[::1]", false)]
+        {
+            assert_eq!(may_insist(name), bound, "{name}");
         }
     }
 }

@@ -25,15 +25,16 @@ mod throttle;
 use axum::Router;
 
 pub use app::{
-    Addresses, App, BoxFuture, ConsoleDeps, Limits, Preview, PreviewError, PreviewEvent, PreviewJob, PreviewLine,
-    PreviewReport, SnapshotStatus, SnapshotView, StalePart,
+    Addresses, App, BoxFuture, ConsoleDeps, HostNames, Limits, Preview, PreviewError, PreviewEvent, PreviewJob,
+    PreviewLine, PreviewReport, SnapshotStatus, SnapshotView, StalePart,
 };
 pub use auth::{AuthError, Caller, Credential, InProcess, Interface, OpContext, Proof, authenticate};
 pub use failure::{Failure, Problem};
 
 /// Builds the whole console: the API below `/client/v4`, the pages below `/`, and what is public.
 ///
-/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that rates and the audit log know addresses.
+/// Each request must carry `ConnectInfo<SocketAddr>` in its extensions, so that rates and the audit log know addresses,
+/// and over TLS the [`HostNames`] of its connection.
 pub fn router(deps: ConsoleDeps) -> Router {
     let app = App::new(deps);
     public::router(&app)
@@ -41,4 +42,11 @@ pub fn router(deps: ConsoleDeps) -> Router {
         .merge(pages::router(&app))
         .with_state(app.clone())
         .layer(axum::middleware::from_fn_with_state(app, public::protect))
+}
+
+/// Builds what a port that speaks https answers to requests in clear: the way to https, and nothing else.
+///
+/// `host_names` are the same as [`Addresses::host_names`]; requests may carry [`HostNames`] too.
+pub fn in_clear(host_names: &[String]) -> Router {
+    Router::new().fallback(public::in_clear).with_state(host_names.into())
 }

@@ -6,6 +6,7 @@
 //! name resolution, and no connection whose certificate is untrusted is handed out unless the caller asked for that.
 
 pub mod ca;
+pub mod certificate_files;
 pub mod client_hello;
 pub mod guard;
 pub mod host;
@@ -18,6 +19,7 @@ pub mod transport;
 pub mod upstream;
 
 pub use ca::CertificateAuthority;
+pub use certificate_files::{CertificateFiles, Presented};
 pub use client_hello::ClientHello;
 pub use guard::Guard;
 pub use host::{Host, Origin, Scheme};

@@ -49,6 +49,23 @@ impl LeafNames {
         }
     }
 
+    /// Names every one of `hosts`: what a listener of the platform itself is reached by. At most 32 of each kind.
+    pub fn of(hosts: impl IntoIterator<Item = Host>) -> Self {
+        let mut names = Self { dns: Vec::new(), addresses: Vec::new() };
+        for host in hosts {
+            match host {
+                Host::Name(name) if names.dns.len() < MAX_NAMES && !names.dns.contains(&name) => names.dns.push(name),
+                Host::Address(address) if names.addresses.len() < MAX_NAMES && !names.addresses.contains(&address) => {
+                    names.addresses.push(address);
+                }
+                Host::Name(_) | Host::Address(_) => {}
+            }
+        }
+        names.dns.sort();
+        names.addresses.sort();
+        names
+    }
+
     /// Names what the origin's own certificate names, always including `host`.
     ///
     /// # Security
@@ -290,7 +307,7 @@ fn alternative_names(names: &LeafNames) -> Result<Vec<SanType>, MintError> {
 
 /// Presents the same certificate whatever the client names; the caller chose it for this very connection.
 #[derive(Debug)]
-struct OneCertificate(Arc<CertifiedKey>);
+pub(crate) struct OneCertificate(pub(crate) Arc<CertifiedKey>);
 
 impl ResolvesServerCert for OneCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {

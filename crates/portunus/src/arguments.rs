@@ -69,7 +69,7 @@ pub(crate) struct Up {
     /// Load and serve a small demo company.
     #[arg(long)]
     pub demo: bool,
-    /// Where the console and API listen; port 0 picks a free one [default: 127.0.0.1:9080].
+    /// Where the console and API listen; port 0 picks a free one [default: 127.0.0.1:9080]. Beyond loopback over TLS.
     #[arg(long, value_name = "ADDR")]
     pub console: Option<SocketAddr>,
     /// Where the proxy listens; port 0 picks a free one [default: 127.0.0.1:9081].

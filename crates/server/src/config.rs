@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use net::host::HostError;
+use net::{CertificateFiles, Host};
 use serde::Deserialize;
 
 /// The version of the file format this build writes and reads.
@@ -23,6 +25,10 @@ pub struct Config {
     pub store: StoreLocation,
     pub console: SocketAddr,
     pub proxy: SocketAddr,
+    /// The console's own certificate; without one it has the account's authority where it needs TLS.
+    pub console_tls: Option<CertificateFiles>,
+    /// Host names and addresses, besides those it is bound to, by which people reach the console; the first is shown.
+    pub console_names: Vec<Host>,
     pub roles: BTreeSet<Role>,
     pub logs: PathBuf,
 }
@@ -60,6 +66,8 @@ pub enum ConfigError {
     Parse { path: PathBuf, message: String },
     #[error("{path}: version {found} is not supported, this build reads version {CONFIG_VERSION}")]
     Version { path: PathBuf, found: u32 },
+    #[error("{path}: console.names {name:?} is no host name or address: {source}")]
+    Name { path: PathBuf, name: String, source: HostError },
     #[error("{path}: store.url {url:?} must start with sqlite: or postgres://")]
     StoreUrl { path: PathBuf, url: String },
 }
@@ -74,6 +82,8 @@ struct File {
     store: StoreSection,
     #[serde(default)]
     listen: ListenSection,
+    #[serde(default)]
+    console: ConsoleSection,
     #[serde(default)]
     logs: LogsSection,
 }
@@ -93,6 +103,21 @@ struct ListenSection {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ConsoleSection {
+    tls: Option<TlsSection>,
+    #[serde(default)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsSection {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LogsSection {
     directory: Option<PathBuf>,
 }
@@ -101,7 +126,8 @@ impl Config {
     /// Reads the file, if one is named, and lays the flags over it.
     ///
     /// # Errors
-    /// A file that cannot be read, does not parse, has an unknown key or names an unknown kind of store.
+    /// A file that cannot be read, does not parse, has an unknown key, names an unknown kind of store or a host that
+    /// cannot be one.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
         let (path, parsed) = match file {
             None => (PathBuf::new(), File::default()),
@@ -133,7 +159,13 @@ impl Config {
                 None => return Err(ConfigError::StoreUrl { path, url }),
             },
         };
+        let console_names = file.console.names.into_iter().map(|name| match Host::parse(&name) {
+            Ok(host) => Ok(host),
+            Err(source) => Err(ConfigError::Name { path: path.clone(), name, source }),
+        });
         Ok(Self {
+            console_names: console_names.collect::<Result<_, _>>()?,
+            console_tls: file.console.tls.map(|tls| CertificateFiles { certificate: tls.certificate, key: tls.key }),
             store,
             console: overrides.console.or(file.listen.console).unwrap_or(CONSOLE),
             proxy: overrides.proxy.or(file.listen.proxy).unwrap_or(PROXY),
@@ -184,6 +216,8 @@ mod tests {
             ("listner = 1", "unknown field `listner`"),
             ("[store]\nurl = \"mysql://x\"", "must start with sqlite: or postgres://"),
             ("[listen]\nproxy = \"nowhere\"", "invalid socket address"),
+            ("[console]\nnames = [\"a b\"]", "\"a b\" is no host name or address"),
+            ("[console]\ntls = { certificate = \"c.pem\" }", "missing field `key`"),
         ] {
             let error = load(text, Overrides::default()).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

@@ -8,6 +8,7 @@ pub mod account;
 mod background;
 pub mod config;
 pub mod demo;
+mod door;
 mod in_force;
 mod managed;
 mod metrics;

@@ -3,10 +3,11 @@
 //! Written whole or not at all. Invariant: nobody but the owner can read it, from its first byte on.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use types::{AccountId, Secret};
 
 /// What a started platform says of itself.
@@ -58,12 +59,33 @@ impl Ready {
 /// Where a running platform leaves its API address for commands beside it.
 const RUNNING: &str = "running.json";
 
+/// How a command on the same machine reaches the API of a running platform.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Running {
+    /// Ends in `/client/v4`; empty on a node without a console.
+    pub api_url: String,
+    /// Where the listener is, whatever the host name in the URL resolves to.
+    pub address: Option<SocketAddr>,
+    /// PEM file with the certificates that the API's own may chain to; absent where it has none or the account's
+    /// authority signs it.
+    pub trust: Option<PathBuf>,
+}
+
+impl Running {
+    /// Says that the API is at `api_url`, on this machine at the address of `reached`, and trusts what it names.
+    #[must_use]
+    pub fn new(api_url: &str, reached: Option<(SocketAddr, Option<PathBuf>)>) -> Self {
+        let (address, trust) = reached.unzip();
+        Self { api_url: api_url.to_owned(), address, trust: trust.flatten() }
+    }
+}
+
 /// Leaves the API address in the data directory.
 ///
 /// # Errors
 /// The directory cannot be written.
-pub fn announce_api(data: &Path, api_url: &str) -> std::io::Result<()> {
-    write_private(&data.join(RUNNING), &serde_json::to_vec(&serde_json::json!({ "api_url": api_url }))?)
+pub fn announce_api(data: &Path, running: &Running) -> std::io::Result<()> {
+    write_private(&data.join(RUNNING), &serde_json::to_vec(running)?)
 }
 
 /// Takes the address away again.
@@ -72,13 +94,12 @@ pub fn withdraw_api(data: &Path) {
     let _ = std::fs::remove_file(data.join(RUNNING));
 }
 
-/// Returns the API address of the platform that runs over `data`; one that was killed may have left its last.
+/// Returns where the platform that runs over `data` has its API; one that was killed may have left its last.
 ///
 /// # Errors
 /// No platform has left one.
-pub fn running_api(data: &Path) -> std::io::Result<String> {
-    let content: serde_json::Value = serde_json::from_slice(&std::fs::read(data.join(RUNNING))?)?;
-    Ok(content["api_url"].as_str().unwrap_or_default().to_owned())
+pub fn running_api(data: &Path) -> std::io::Result<Running> {
+    Ok(serde_json::from_slice(&std::fs::read(data.join(RUNNING))?)?)
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

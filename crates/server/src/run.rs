@@ -26,6 +26,7 @@ use crate::account::{self, AccountError};
 use crate::background::Background;
 use crate::config::{Config, Role};
 use crate::demo::{self, DemoError};
+use crate::door::Door;
 use crate::managed::Managed;
 use crate::preview::Previewer;
 use crate::ready::Ready;
@@ -36,7 +37,7 @@ use crate::state::State;
 use crate::upstream::{Fixed, NetworkError, Upstream};
 
 /// How long requests in flight may go on after the listeners have closed.
-const DRAIN: Duration = Duration::from_secs(20);
+pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 /// Bytes of records that may wait for the disk. Each request in flight holds room for its own, so this is also how many
 /// there may be before the log pushes back.
 const LOG_QUEUE: usize = 64 << 20;
@@ -49,6 +50,8 @@ pub enum StartError {
     Data { path: PathBuf, source: std::io::Error },
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot serve the console over TLS")]
+    Tls(#[from] net::certificate_files::CertificateFilesError),
     #[error("cannot open the store")]
     Store(#[from] store::OpenError),
     #[error("cannot prepare the account")]
@@ -139,6 +142,7 @@ impl Platform {
         let proxy_listener = listen(&config, Role::Gateway, config.proxy).await?;
         let addresses =
             Bound { console: address(console_listener.as_ref())?, proxy: address(proxy_listener.as_ref())? };
+        let door = addresses.console.map(|bound| Door::new(bound, &config)).transpose()?;
         let store = Store::open(crate::store_config(&config)).await?;
         let system = Principal::system("start");
         let account = account::ensure_account(&store, &system).await?;
@@ -157,8 +161,8 @@ impl Platform {
         let network = account::network(&core.store, &system, account).await?;
         let upstream = Arc::new(Upstream::new(fixed, &network, Arc::clone(&core.clock))?);
         let running = core.assemble(&upstream, &tasks).await?;
-        let (ready, needs_setup) = core.ready(&config, addresses).await?;
-        let router = core.console(&running, &ready);
+        let (ready, needs_setup) = core.ready(&config, door.as_ref(), addresses.proxy).await?;
+        let router = core.console(&running, &ready, door.as_ref());
         running.services.set_api(router.clone());
         core.loops(&running, &tasks);
         if let Some(proxy_listener) = proxy_listener {
@@ -169,11 +173,15 @@ impl Platform {
                 }
             });
         }
-        if let Some(console_listener) = console_listener {
-            tasks.listeners.spawn(serve_console(console_listener, router, tasks.close_listeners.clone()));
-        }
         let write = |source| StartError::Write { path: config.data.clone(), source };
-        crate::ready::announce_api(&config.data, &ready.api_url).map_err(write)?;
+        let reached = door.as_ref().map(|door| (door.local(), door.trust()));
+        let announced = crate::ready::Running::new(&ready.api_url, reached);
+        crate::ready::announce_api(&config.data, &announced).map_err(write)?;
+        if let (Some(listener), Some(door)) = (console_listener, door) {
+            let state = Arc::clone(&running.state);
+            let serving = door.serve(listener, router, state, Arc::clone(&core.clock), tasks.close_listeners.clone());
+            tasks.listeners.spawn(serving);
+        }
         let commands = demo::commands(&ready.proxy, &ready.ca_certificate.display().to_string(), &credentials);
         let status = console::SnapshotView::status(&*running.state);
         let notice =
@@ -235,12 +243,16 @@ impl Core {
     }
 
     /// Makes what the ready file holds, and says whether nobody can sign in yet.
-    async fn ready(&self, config: &Config, bound: Bound) -> Result<(Ready, bool), StartError> {
+    async fn ready(
+        &self,
+        config: &Config,
+        door: Option<&Door>,
+        proxy: Option<SocketAddr>,
+    ) -> Result<(Ready, bool), StartError> {
         let system = Principal::system("start");
         let setup = account::setup_secret(&self.store, &system, self.account).await?;
         // A node without a role has no address for it; the file says so with an empty text.
-        let url = |bound: Option<SocketAddr>| bound.map(|address| format!("http://{address}")).unwrap_or_default();
-        let console_url = url(bound.console);
+        let console_url = door.map(Door::url).unwrap_or_default();
         let ready = Ready {
             account_id: self.account,
             api_url: if console_url.is_empty() { String::new() } else { format!("{console_url}/client/v4") },
@@ -250,13 +262,13 @@ impl Core {
                 |secret| format!("{console_url}/setup?token={}", secret.expose()),
             ),
             console_url,
-            proxy: url(bound.proxy),
+            proxy: proxy.map(|address| format!("http://{address}")).unwrap_or_default(),
             ca_certificate: write_authority(config, &self.store, &system, self.account).await?,
         };
         Ok((ready, setup.is_some()))
     }
 
-    fn console(&self, running: &Running, ready: &Ready) -> axum::Router {
+    fn console(&self, running: &Running, ready: &Ready, door: Option<&Door>) -> axum::Router {
         console::router(ConsoleDeps {
             store: Arc::new(self.store.clone()),
             logs: self.logs.clone(),
@@ -273,7 +285,9 @@ impl Core {
                 console_url: ready.console_url.clone(),
                 api_url: ready.api_url.clone(),
                 proxy: ready.proxy.clone(),
-                ..Addresses::default()
+                host_names: door.map(Door::host_names).unwrap_or_default(),
+                https: door.is_some_and(Door::is_https),
+                insist_on_https: door.is_some_and(Door::has_own_certificate),
             },
             worker_types: worker::TYPES,
             limits: console::Limits::default(),
@@ -295,23 +309,6 @@ impl Core {
         if let Some(events) = running.events.lock().take() {
             tasks.loops.spawn(background.run_events(events, tasks.end_loops.clone()));
         }
-    }
-}
-
-async fn serve_console(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let closing = stop.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move { closing.cancelled().await });
-    let bounded = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    // A live view never ends by itself; the bound ends it.
-    tokio::select! {
-        result = server => if let Err(error) = result {
-            tracing::error!(%error, "the console listener ended");
-        },
-        () = bounded => {}
     }
 }
 

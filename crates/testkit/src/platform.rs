@@ -41,7 +41,8 @@ enum Data {
 }
 
 impl Platform {
-    /// Starts `binary up` with a fresh data directory and free ports, and waits until it says it is ready.
+    /// Starts `binary up` with a fresh data directory and free loopback ports (where the console is, `arguments` may say
+    /// otherwise), and waits until it says it is ready.
     ///
     /// # Errors
     /// The process ends or stays silent.
@@ -61,8 +62,9 @@ impl Platform {
         let directory = data.path();
         let ready_file = directory.join("ready.json");
         let mut child = Command::new(binary)
-            .args(["up", "--console", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--data"])
+            .args(["up", "--proxy", "127.0.0.1:0", "--data"])
             .arg(directory)
+            .args(if arguments.contains(&"--console") { &[][..] } else { &["--console", "127.0.0.1:0"] })
             .arg("--ready-file")
             .arg(&ready_file)
             .args(arguments)
@@ -156,12 +158,24 @@ impl Platform {
         Ok(self.envelope(method, path, body).await?["result"].take())
     }
 
+    /// A client that trusts the authority alone and reaches the console on loopback, whatever its name resolves to.
+    ///
+    /// # Errors
+    /// The authority's file or the ready file's address cannot be used.
+    pub fn client(&self) -> Result<reqwest::Client> {
+        let authority = reqwest::Certificate::from_pem(&std::fs::read(&self.ready.ca_certificate)?)?;
+        let url = reqwest::Url::parse(&self.ready.console_url)?;
+        let (host, port) = (url.host_str().context("no host")?, url.port_or_known_default().context("no port")?);
+        let local = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        Ok(reqwest::Client::builder().no_proxy().tls_certs_only([authority]).resolve(host, local).build()?)
+    }
+
     /// Calls the API and returns the whole envelope.
     ///
     /// # Errors
     /// The call fails or the envelope says so; the message holds the answer.
     pub async fn envelope(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
-        let client = reqwest::Client::builder().no_proxy().build()?;
+        let client = self.client()?;
         let mut request = client
             .request(method.parse()?, self.account_url(path))
             .bearer_auth(&self.ready.api_token)

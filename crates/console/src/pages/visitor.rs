@@ -183,7 +183,9 @@ impl FromRequest<Arc<App>> for Guest {
         let counted = address_key(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
         admit_rate(app, CallerKey::Address(counted), app.now()).map_err(IntoResponse::into_response)?;
         // Nobody is signed in, so there is no token to check; another site still cannot sign a browser in.
-        if crate::guard::changes_state(&parts.method) && !crate::guard::is_same_origin(&parts.headers, &parts.uri) {
+        if crate::guard::changes_state(&parts.method)
+            && !crate::guard::is_same_origin(&parts.headers, &parts.uri, app.deps.addresses.https)
+        {
             return Err(Refused(AuthError::CrossSite.into()).into_response());
         }
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -135,6 +135,7 @@ impl Console {
             proxy: "http://localhost:9081".to_owned(),
             host_names: vec!["console.example.com".to_owned()],
             https,
+            insist_on_https: https,
         };
         let router = console::router(ConsoleDeps {
             store: Arc::new(store.clone()),

@@ -68,7 +68,12 @@ async fn over_https_the_cookie_is_bound_to_the_host() {
     let answer = console.send(json_request("/portunus/setup", &body)).await;
     let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
     assert!(cookie.starts_with("__Host-") && cookie.contains("; Secure"));
-    assert!(answer.headers.contains_key(header::STRICT_TRANSPORT_SECURITY));
+    assert!(!answer.headers.contains_key(header::STRICT_TRANSPORT_SECURITY), "every port of localhost would be bound");
+    for (host, insists) in [("console.example.com", true), ("127.0.0.1:9080", false), ("attacker.example", false)] {
+        let request = Request::builder().uri("/sign-in").header(header::HOST, host).body(Body::empty()).unwrap();
+        let answer = console.send(request).await;
+        assert_eq!(answer.headers.contains_key(header::STRICT_TRANSPORT_SECURITY), insists, "{host}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `portunus logs tail`: follows the log of the platform that runs over a data directory.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     let Logs::Tail { state, dataset, json } = logs;
     let config = load(&state)?;
     let opened = Opened::open(&state).await?;
-    let address = server::ready::running_api(&config.data)
+    let api = server::ready::running_api(&config.data)
         .with_context(|| format!("no platform runs over {}", config.data.display()))?;
     let new = NewToken {
         name: "logs tail".into(),
@@ -28,9 +29,10 @@ pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     };
     let grant = opened.grant::<WriteTokens>()?;
     let (token, text) = opened.store.tokens().issue(&grant, new).await?;
-    let url = format!("{address}/accounts/{}/portunus/logs/{dataset}/tail", opened.account);
+    let client = client(&api, &config.data)?;
+    let url = format!("{}/accounts/{}/portunus/logs/{dataset}/tail", api.api_url, opened.account);
     let followed = tokio::select! {
-        followed = follow(&url, text.expose(), json) => followed,
+        followed = follow(&client, &url, text.expose(), json) => followed,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     opened.store.tokens().delete(&grant, &token.id, None).await?;
@@ -38,8 +40,19 @@ pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn follow(url: &str, token: &str, json: bool) -> Result<()> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
+/// Reaches the platform at its own address, whatever its name resolves to here, and trusts what signs its certificate:
+/// the account's authority or what is in the file of the console's certificate.
+fn client(api: &server::ready::Running, data: &Path) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder().no_proxy();
+    if let (Some(address), Some(host)) = (api.address, reqwest::Url::parse(&api.api_url)?.host_str()) {
+        builder = builder.resolve(host, address);
+    }
+    let trusted = api.trust.clone().unwrap_or_else(|| data.join("ca.pem"));
+    let pem = std::fs::read(&trusted).with_context(|| format!("cannot read {}", trusted.display()))?;
+    Ok(builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem)?).build()?)
+}
+
+async fn follow(client: &reqwest::Client, url: &str, token: &str, json: bool) -> Result<()> {
     let mut response = client.get(url).bearer_auth(token).send().await.context("cannot reach the platform")?;
     if !response.status().is_success() {
         bail!("{}: {}", response.status(), response.text().await?);

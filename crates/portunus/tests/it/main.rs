@@ -4,6 +4,7 @@
 
 mod clients;
 mod command_line;
+mod console_tls;
 mod crash;
 mod demo;
 mod docs;
