@@ -380,7 +380,7 @@ impl Opened {
         let presented = sni.clone().unwrap_or_else(|| self.host.clone());
         let (names, offer) = self.mirror(&presented, &origin_host, client_offer).await;
         let gateway = &self.client.gateway;
-        let accepted = match self.snapshot.minter.server_config(&names, offer, (gateway.clock)()) {
+        let accepted = match self.snapshot.minter.server_config_for(&hello, &names, offer, (gateway.clock)()) {
             Ok(config) => net::server::accept(stream, config, gateway.config.handshake_timeout).await,
             Err(error) => {
                 let mut record = self.record(Some(&hello)).await;

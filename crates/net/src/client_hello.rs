@@ -72,6 +72,12 @@ impl ClientHello {
     pub fn offers_tls13(&self) -> bool {
         self.versions.contains(&0x0304)
     }
+
+    /// Reports whether ChaCha20-Poly1305 is what the client wants most, as those without AES in hardware do.
+    pub fn prefers_chacha20(&self) -> bool {
+        let first = self.ciphers.iter().find(|suite| !ja4::is_grease(**suite));
+        matches!(first, Some(0x1303 | 0xcca8 | 0xcca9 | 0xccaa))
+    }
 }
 
 /// Reports whether a connection that begins with `start` speaks TLS; `None` while there are too few bytes.

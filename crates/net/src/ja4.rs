@@ -36,7 +36,7 @@ fn extension_hash(mut extensions: Vec<u16>, signature_algorithms: &[u16]) -> Str
     truncated_hash(&text)
 }
 
-fn is_grease(value: u16) -> bool {
+pub(crate) fn is_grease(value: u16) -> bool {
     let [high, low] = value.to_be_bytes();
     high == low && high & 0x0f == 0x0a
 }

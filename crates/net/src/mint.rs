@@ -17,6 +17,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 
 use crate::ca::{BACKDATE, CertificateAuthority, offset, random_serial};
+use crate::client_hello;
 use crate::host::Host;
 use crate::tls::{Offer, provider};
 use crate::upstream::OriginCertificate;
@@ -178,6 +179,8 @@ struct Leaf {
     key: Arc<CertifiedKey>,
     renew_at: Timestamp,
     configs: [OnceLock<Arc<ServerConfig>>; Offer::ALL.len()],
+    /// The same for clients whose own order of cipher suites holds.
+    mobile_configs: [OnceLock<Arc<ServerConfig>>; Offer::ALL.len()],
 }
 
 impl Minter {
@@ -231,13 +234,36 @@ impl Minter {
         now: Timestamp,
     ) -> Result<Arc<ServerConfig>, MintError> {
         let leaf = self.leaf(names, now)?;
-        let config = leaf.configs[offer.index()].get_or_init(|| {
-            let mut config = self.base.clone();
-            config.cert_resolver = Arc::new(OneCertificate(Arc::clone(&leaf.key)));
-            config.alpn_protocols = offer.alpn();
-            Arc::new(config)
-        });
-        Ok(Arc::clone(config))
+        Ok(Arc::clone(leaf.configs[offer.index()].get_or_init(|| self.configure(&leaf, offer, true))))
+    }
+
+    /// As [`Minter::server_config`], for a client whose greeting has been read: one that asks for ChaCha20 first, because
+    /// it has no AES in hardware, gets it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Minter::server_config`].
+    pub fn server_config_for(
+        &self,
+        hello: &client_hello::ClientHello,
+        names: &LeafNames,
+        offer: Offer,
+        now: Timestamp,
+    ) -> Result<Arc<ServerConfig>, MintError> {
+        if !hello.prefers_chacha20() {
+            return self.server_config(names, offer, now);
+        }
+        let leaf = self.leaf(names, now)?;
+        Ok(Arc::clone(leaf.mobile_configs[offer.index()].get_or_init(|| self.configure(&leaf, offer, false))))
+    }
+
+    fn configure(&self, leaf: &Leaf, offer: Offer, our_order: bool) -> Arc<ServerConfig> {
+        let mut config = self.base.clone();
+        // AES-128-GCM comes first with us: its key schedule costs a fraction of that of AES-256 with SHA-384.
+        config.ignore_client_order = our_order;
+        config.cert_resolver = Arc::new(OneCertificate(Arc::clone(&leaf.key)));
+        config.alpn_protocols = offer.alpn();
+        Arc::new(config)
     }
 
     fn leaf(&self, names: &LeafNames, now: Timestamp) -> Result<Arc<Leaf>, MintError> {
@@ -275,6 +301,7 @@ impl Minter {
             key: Arc::new(CertifiedKey::new(chain, Arc::clone(&self.signer))),
             renew_at: renew_at(now, not_after),
             configs: Default::default(),
+            mobile_configs: Default::default(),
         })
     }
 }

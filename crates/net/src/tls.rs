@@ -160,7 +160,7 @@ fn group_name(group: NamedGroup) -> &'static str {
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     // What browsers ask for first: its key schedule and its records cost less than AES-256 with SHA-384, which stays on
-    // offer. Towards clients their own order holds.
+    // offer. Clients that ask for ChaCha20 first get it.
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
     Arc::new(provider)
 });

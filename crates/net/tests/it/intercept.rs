@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use net::ca::CaParams;
 use net::mint::{LeafNames, MintError};
-use net::server::{AcceptError, Accepted, accept};
-use net::{CertificateAuthority, Minter, Offer, Protocol, TlsInfo};
+use net::server::{AcceptError, Accepted, Opening, accept, read_opening};
+use net::{CertificateAuthority, Minter, Offer, Prefixed, Protocol, TlsInfo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -27,14 +27,18 @@ fn minter() -> Minter {
     Minter::new(authority(100), 100).unwrap()
 }
 
-/// A client that trusts only the minter's authority.
-fn client(minter: &Minter, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Arc<ClientConfig> {
+fn roots(minter: &Minter) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(minter.authority().certificate_pem().as_bytes()).unwrap()).unwrap();
+    roots
+}
+
+/// A client that trusts only the minter's authority.
+fn client(minter: &Minter, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Arc<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(net::tls::provider())
         .with_protocol_versions(versions)
         .unwrap()
-        .with_root_certificates(roots)
+        .with_root_certificates(roots(minter))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Arc::new(config)
@@ -143,6 +147,45 @@ async fn a_client_without_the_authority_is_reported_as_distrusting() {
         let client = client(&other, &[version], &[]);
         let (_, error) = handshake(&ours, &client, "example.com", &names, Offer::Nothing).await.unwrap_err();
         assert!(matches!(error, AcceptError::Distrusted(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn aes_128_is_agreed_on_unless_the_client_has_no_aes_in_hardware() {
+    use rustls::CipherSuite::{self, *};
+
+    let minter = minter();
+    let names = LeafNames::for_host(&host("example.com"));
+    for (order, expected) in [
+        (
+            [TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256, TLS13_CHACHA20_POLY1305_SHA256],
+            TLS13_AES_128_GCM_SHA256,
+        ),
+        (
+            [TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384],
+            TLS13_CHACHA20_POLY1305_SHA256,
+        ),
+    ] {
+        let mut provider = rustls::crypto::CryptoProvider::clone(&net::tls::provider());
+        let place = |suite: CipherSuite| order.iter().position(|wanted| *wanted == suite).unwrap_or(usize::MAX);
+        provider.cipher_suites.sort_by_key(|suite| place(suite.suite()));
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots(&minter))
+            .with_no_client_auth();
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let connector = TlsConnector::from(Arc::new(config));
+        let server = async {
+            let (opening, bytes) = read_opening(&mut far, bytes::Bytes::new(), PATIENCE).await.unwrap();
+            let Opening::Tls(hello) = opening else { panic!("{opening:?}") };
+            let config = minter.server_config_for(&hello, &names, Offer::Nothing, Timestamp::now()).unwrap();
+            accept(Prefixed::new(bytes, far), config, PATIENCE).await.unwrap()
+        };
+        let name = ServerName::try_from("example.com").unwrap();
+        let (near, _) = tokio::join!(connector.connect(name, near), server);
+        let suite = near.unwrap().get_ref().1.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(suite, expected, "{order:?}");
     }
 }
 
