@@ -21,7 +21,7 @@ const FUNCTION_LINES: usize = 100;
 /// assembly, engines and vocabulary may.
 const LAYERS: [(&str, &[&str]); 5] = [
     ("vocabulary", &["types", "expr"]),
-    ("engines", &["policy"]),
+    ("engines", &["policy", "identity"]),
     ("ports", &["store", "logs", "net", "worker"]),
     ("planes", &["gateway", "console"]),
     ("assembly", &["portunus", "server", "testkit", "xtask"]),

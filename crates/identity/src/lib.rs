@@ -1,0 +1,22 @@
+//! The Access engine: who a caller is, what they may reach, and the tokens that say so.
+//!
+//! Owns the v4 documents of Access as final types, matching of requests to applications, policies over identities,
+//! sessions, tokens, and the steps of every protocol by which somebody signs in. Deliberately opens no socket and reads
+//! no clock and no randomness: facts, time and random bytes are arguments, what to do next is the answer. Invariant: what
+//! cannot be decided is refused.
+
+pub mod access_policy;
+pub mod application;
+pub mod audience;
+pub mod certificate;
+pub mod cors;
+pub mod destination;
+pub mod document;
+pub mod group;
+pub mod mfa_requirement;
+pub mod organization;
+pub mod origin;
+pub mod provider;
+pub mod selector;
+pub mod service_token;
+pub mod tag;
