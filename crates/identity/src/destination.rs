@@ -178,6 +178,15 @@ impl Pattern {
         &self.path
     }
 
+    /// Returns the pattern of the whole host.
+    pub(crate) fn host_alone(&self) -> Self {
+        self.with_path("")
+    }
+
+    pub(crate) fn with_path(&self, path: &str) -> Self {
+        Self { host: self.host.clone(), path: path.to_owned() }
+    }
+
     /// Tells whether the host names one host alone.
     #[must_use]
     pub fn has_exact_host(&self) -> bool {

@@ -17,6 +17,7 @@ pub mod mfa_requirement;
 pub mod organization;
 pub mod origin;
 pub mod provider;
+pub mod routes;
 pub mod selector;
 pub mod service_token;
 pub mod tag;
