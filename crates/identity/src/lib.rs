@@ -6,18 +6,28 @@
 //! cannot be decided is refused.
 
 pub mod access_policy;
+pub mod app_token;
 pub mod application;
 pub mod audience;
 pub mod certificate;
+pub mod claims;
+pub mod cookie;
 pub mod cors;
 pub mod destination;
 pub mod document;
+pub mod evaluation;
+pub mod expression;
 pub mod group;
+pub mod identity;
+pub mod jose;
+pub mod keys;
 pub mod mfa_requirement;
 pub mod organization;
 pub mod origin;
 pub mod provider;
+pub mod relying_party;
 pub mod routes;
 pub mod selector;
 pub mod service_token;
+pub mod session;
 pub mod tag;

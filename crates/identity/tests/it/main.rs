@@ -1,3 +1,8 @@
 //! The Access engine from outside: documents on the wire, stored documents, laws.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a fixture that is wrong should end its test")]
+
 mod documents;
+mod evaluation;
+mod relying_party;
+mod tokens;

@@ -1,0 +1,181 @@
+//! Tokens of ours and of providers: what is signed, what is published, and every way a token is refused.
+
+use std::net::IpAddr;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use identity::app_token::{Subject, TokenError, TokenRequest, metadata, verify};
+use identity::audience::Audience;
+use identity::jose::{Algorithm, JoseError, Jwk, Jwks, Unverified, encode};
+use identity::keys::{KeyRing, SigningKey};
+use identity::service_token::ClientId;
+use serde_json::{Value, json};
+
+const ISSUER: &str = "https://login.example.com";
+const AUDIENCE: Audience = Audience([7; 32]);
+
+fn key() -> SigningKey {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    SigningKey::parse(der.as_ref(), "-----BEGIN CERTIFICATE-----".to_owned()).unwrap()
+}
+
+fn service<'a>(client_id: &'a ClientId, now: i64) -> TokenRequest<'a> {
+    TokenRequest { issuer: ISSUER, audience: AUDIENCE, subject: Subject::Service { client_id }, now, expires: now + 60 }
+}
+
+fn unsigned(header: &Value, claims: &Value) -> String {
+    format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()))
+}
+
+#[test]
+fn a_person_and_a_program_get_the_claims_of_the_reference() {
+    let mut person = crate::evaluation::person();
+    person.ip = IpAddr::from([10, 0, 0, 9]);
+    let custom = ["department".to_owned(), "missing".to_owned()];
+    let subject = Subject::Person { identity: &person, nonce: "n-1", custom: &custom };
+    let request = TokenRequest { issuer: ISSUER, audience: AUDIENCE, subject, now: 100, expires: 160 };
+    assert_eq!(
+        Value::Object(request.claims()),
+        json!({
+            "aud": [AUDIENCE.to_string()], "iss": ISSUER, "iat": 100, "exp": 160, "nbf": 100, "type": "app",
+            "sub": "00000000-0000-0000-0000-000000000001", "email": "ann@example.com", "identity_nonce": "n-1",
+            "country": "DE", "custom": {"department": "r&d"},
+        })
+    );
+    let id = ClientId::of([1; 16]);
+    assert_eq!(
+        Value::Object(service(&id, 100).claims()),
+        json!({"aud": [AUDIENCE.to_string()], "iss": ISSUER, "iat": 100, "exp": 160, "type": "app", "sub": "",
+            "common_name": "01010101010101010101010101010101.access"})
+    );
+}
+
+#[test]
+fn a_token_is_accepted_by_its_own_application_while_it_lasts() {
+    let (id, keys) = (ClientId::of([1; 16]), KeyRing::new(key(), None));
+    let token = service(&id, 100).sign(&keys).unwrap();
+    assert_eq!(verify(&token, &keys, ISSUER, AUDIENCE, 159).unwrap().common_name.as_deref(), Some(id.as_str()));
+    for (issuer, audience, now, expected) in [
+        ("https://evil.example", AUDIENCE, 110, TokenError::Issuer),
+        (ISSUER, Audience([8; 32]), 110, TokenError::Audience),
+        (ISSUER, AUDIENCE, 160, TokenError::Expired),
+        (ISSUER, AUDIENCE, 30, TokenError::Early),
+    ] {
+        assert_eq!(verify(&token, &keys, issuer, audience, now), Err(expected));
+    }
+    let other = KeyRing::new(key(), None);
+    assert_eq!(verify(&token, &other, ISSUER, AUDIENCE, 110), Err(TokenError::Jose(JoseError::UnknownKey)));
+    let kind = metadata(&keys, "wiki.example.com", "login.example.com", AUDIENCE, 100).unwrap();
+    assert_eq!(verify(&kind, &keys, ISSUER, AUDIENCE, 110), Err(TokenError::Issuer));
+}
+
+#[test]
+fn the_key_before_a_rotation_is_accepted_until_its_overlap_ends() {
+    let id = ClientId::of([1; 16]);
+    let old = KeyRing::new(key(), None);
+    let token = service(&id, 100).sign(&old).unwrap();
+    let KeyDocument { kids, certificates } = document(&old, 100);
+    assert_eq!((kids.len(), certificates), (1, 1));
+    let parts = KeyRing::new(key(), Some((old.into_current(), 120)));
+    assert_eq!(document(&parts, 119).kids.len(), 2);
+    assert!(verify(&token, &parts, ISSUER, AUDIENCE, 119).is_ok());
+    assert_eq!(verify(&token, &parts, ISSUER, AUDIENCE, 120), Err(TokenError::Jose(JoseError::UnknownKey)));
+    assert_eq!(document(&parts, 120).kids.len(), 1);
+}
+
+struct KeyDocument {
+    kids: Vec<String>,
+    certificates: usize,
+}
+
+fn document(keys: &KeyRing, now: i64) -> KeyDocument {
+    let document = keys.document(now);
+    assert_eq!(document["public_cert"]["kid"], json!(keys.current().kid()));
+    let kids = document["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned());
+    KeyDocument { kids: kids.collect(), certificates: document["public_certs"].as_array().unwrap().len() }
+}
+
+#[test]
+fn a_forged_token_is_refused_whatever_its_header_says() {
+    let keys = KeyRing::new(key(), None);
+    let kid = keys.current().kid().to_owned();
+    let claims = json!({"iss": ISSUER, "aud": [AUDIENCE.to_string()], "type": "app", "iat": 100, "exp": 1_000});
+    let good = keys.current().sign(&claims).unwrap();
+    let signature = good.rsplit('.').next().unwrap();
+    // The public key as the secret of an HMAC, which a confused verifier would accept.
+    let modulus = keys.jwks(0).keys[0].n.clone().unwrap();
+    let message = unsigned(&json!({"alg": "HS256", "kid": kid}), &claims);
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, modulus.as_bytes()), message.as_bytes());
+    let with = |header: Value| format!("{}.{signature}", unsigned(&header, &claims));
+    for (token, expected) in [
+        (format!("{message}.{}", encode(mac.as_ref())), JoseError::Algorithm),
+        (format!("{}.", unsigned(&json!({"alg": "none", "kid": kid}), &claims)), JoseError::Algorithm),
+        (with(json!({"alg": "rs256", "kid": kid})), JoseError::Algorithm),
+        (with(json!({"alg": "RS512", "kid": kid})), JoseError::Algorithm),
+        (with(json!({"kid": kid})), JoseError::Algorithm),
+        (with(json!({"alg": "RS256"})), JoseError::UnknownKey),
+        (with(json!({"alg": "RS256", "kid": "../../etc/passwd"})), JoseError::UnknownKey),
+        (with(json!({"alg": "RS256", "kid": kid.to_uppercase()})), JoseError::UnknownKey),
+        (with(json!({"alg": "RS256", "kid": 7})), JoseError::Malformed),
+        (with(json!({"alg": "RS256", "kid": kid, "crit": ["b64"], "b64": false})), JoseError::Critical),
+        (with(json!({"alg": "RS256", "kid": kid, "jwk": {"kty": "RSA"}})), JoseError::Signature),
+        (format!("{}.AAAA", good.rsplit_once('.').unwrap().0), JoseError::Signature),
+        (format!("{good}.x"), JoseError::Malformed),
+        ("a.b".to_owned(), JoseError::Malformed),
+        (String::new(), JoseError::Malformed),
+        ("a".repeat(20_000), JoseError::TooLarge),
+    ] {
+        assert_eq!(keys.verify(&token, 0), Err(expected), "{token}");
+    }
+    let (head, _) = good.split_once('.').unwrap();
+    let stretched = json!({"iss": ISSUER, "exp": 9_999});
+    let changed = format!("{head}.{}.{signature}", encode(stretched.to_string().as_bytes()));
+    assert_eq!(keys.verify(&changed, 0), Err(JoseError::Signature));
+}
+
+#[test]
+fn a_providers_key_is_used_for_its_own_algorithm_alone() {
+    let random = SystemRandom::new();
+    let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref()).unwrap();
+    let point = pair.public_key().as_ref();
+    let jwk = Jwk {
+        kty: "EC".into(),
+        crv: Some("P-256".into()),
+        kid: Some("k1".into()),
+        x: Some(encode(&point[1..33])),
+        y: Some(encode(&point[33..])),
+        ..Jwk::default()
+    };
+    let set = |keys: &[Jwk]| Jwks { keys: keys.to_vec() };
+    let sign = |header: Value| {
+        let message = unsigned(&header, &json!({"sub": "x"}));
+        let signature = pair.sign(&random, message.as_bytes()).unwrap();
+        format!("{message}.{}", encode(signature.as_ref()))
+    };
+    let check = |token: &str, keys: &Jwks| {
+        let all: Vec<Algorithm> = Algorithm::WORDS.iter().map(|(_, algorithm)| *algorithm).collect();
+        Unverified::parse(token, &all)?.verify(keys)
+    };
+    let good = sign(json!({"alg": "ES256", "kid": "k1"}));
+    assert_eq!(check(&good, &set(std::slice::from_ref(&jwk))).unwrap()["sub"], json!("x"));
+    // A token without a key id is accepted only where one key fits.
+    let nameless = sign(json!({"alg": "ES256"}));
+    assert!(check(&nameless, &set(std::slice::from_ref(&jwk))).is_ok());
+    let second = Jwk { kid: Some("k2".into()), ..jwk.clone() };
+    assert_eq!(check(&nameless, &set(&[jwk.clone(), second.clone()])), Err(JoseError::AmbiguousKey));
+    for (key, expected) in [
+        (second, JoseError::UnknownKey),
+        (Jwk { usage: Some("enc".into()), ..jwk.clone() }, JoseError::UnknownKey),
+        (Jwk { alg: Some("ES384".into()), ..jwk.clone() }, JoseError::UnknownKey),
+        (Jwk { crv: Some("P-384".into()), ..jwk.clone() }, JoseError::UnknownKey),
+        (Jwk { y: Some(encode(&[1])), ..jwk.clone() }, JoseError::Malformed),
+        (Jwk { y: jwk.x.clone(), ..jwk }, JoseError::Signature),
+    ] {
+        assert_eq!(check(&good, &set(std::slice::from_ref(&key))), Err(expected), "{key:?}");
+    }
+}
