@@ -17,6 +17,7 @@ pub mod destination;
 pub mod document;
 pub mod evaluation;
 pub mod expression;
+pub mod external_evaluation;
 pub mod group;
 pub mod identity;
 pub mod jose;

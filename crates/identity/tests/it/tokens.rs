@@ -9,6 +9,7 @@ use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use identity::app_token::{Subject, TokenError, TokenRequest, metadata, verify};
 use identity::audience::Audience;
+use identity::external_evaluation::{ReplyError, ask};
 use identity::jose::{Algorithm, JoseError, Jwk, Jwks, Unverified, encode};
 use identity::keys::{KeyRing, SigningKey};
 use identity::service_token::ClientId;
@@ -178,4 +179,34 @@ fn a_providers_key_is_used_for_its_own_algorithm_alone() {
     ] {
         assert_eq!(check(&good, &set(std::slice::from_ref(&key))), Err(expected), "{key:?}");
     }
+}
+
+#[test]
+fn another_service_says_yes_only_to_the_question_it_was_asked() {
+    let (ours, theirs) = (KeyRing::new(key(), None), KeyRing::new(key(), None));
+    let question = ask(&ours, &json!({"email": "ann@example.com"}), [5; 32], 1_000).unwrap();
+    let sent = ours.verify(question.body["token"].as_str().unwrap(), 1_000).unwrap();
+    assert_eq!((&sent["identity"]["email"], &sent["exp"]), (&json!("ann@example.com"), &json!(1_060)));
+    let good = json!({"success": true, "iat": 1_001, "exp": 1_061, "nonce": sent["nonce"]});
+    let reply = |claims: &Value| json!({"token": theirs.current().sign(claims).unwrap()}).to_string();
+    let answer = |claims: &Value, keys: &KeyRing| question.answer(reply(claims).as_bytes(), &keys.jwks(0), 1_010);
+    assert_eq!(answer(&good, &theirs), Ok(true));
+    assert_eq!(answer(&good, &ours), Err(ReplyError::FreshKeys));
+    for (member, value, expected) in [
+        ("success", json!(false), Ok(false)),
+        ("success", json!("true"), Ok(false)),
+        ("nonce", json!("x"), Err(ReplyError::Nonce)),
+        ("nonce", Value::Null, Err(ReplyError::Nonce)),
+        ("exp", json!(900), Err(ReplyError::Time)),
+        ("exp", Value::Null, Err(ReplyError::Time)),
+        ("iat", json!(2_000), Err(ReplyError::Time)),
+    ] {
+        let mut claims = good.clone();
+        claims[member] = value;
+        assert_eq!(answer(&claims, &theirs), expected, "{member}");
+    }
+    assert_eq!(question.answer(br#"{"success":true}"#, &theirs.jwks(0), 1_010), Err(ReplyError::Malformed));
+    // Our own question sent back is signed by our key, which is not the service's.
+    let echo = question.body.to_string();
+    assert_eq!(question.answer(echo.as_bytes(), &theirs.jwks(0), 1_010), Err(ReplyError::FreshKeys));
 }
