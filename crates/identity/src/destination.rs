@@ -226,11 +226,18 @@ impl Pattern {
     /// exact name before a wildcard, then more literal text before less.
     #[must_use]
     pub fn compare_specificity(&self, other: &Self) -> Ordering {
-        let key = |pattern: &Self| {
-            let literal = |text: &str| text.bytes().filter(|b| *b != b'*').count();
-            (!pattern.host.contains('*'), literal(&pattern.host), literal(&pattern.path), !pattern.path.contains('*'))
+        let literal = |text: &str| (!text.contains('*'), text.bytes().filter(|b| *b != b'*').count());
+        let host = |pattern: &Self| literal(&pattern.host);
+        let path = |pattern: &Self| {
+            let (exact, length) = literal(&pattern.path);
+            (length, exact)
         };
-        key(self).cmp(&key(other)).then_with(|| other.cmp(self))
+        // Two hosts that are equally specific stand in the order of their names, so that hosts never interleave.
+        host(self)
+            .cmp(&host(other))
+            .then_with(|| other.host.cmp(&self.host))
+            .then_with(|| path(self).cmp(&path(other)))
+            .then_with(|| other.path.cmp(&self.path))
     }
 }
 
