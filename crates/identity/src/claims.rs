@@ -4,13 +4,14 @@
 //! the same person. Invariant: an address a provider says is not verified names nobody, and a step about another address
 //! never adds to an identity.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use types::{Email, ProviderId};
+use types::{Email, ProviderId, UserId};
 
-use crate::identity::{GroupClaim, ProviderClaims};
-use crate::provider::OidcSettings;
+use crate::identity::{GroupClaim, Identity, ProviderClaims};
+use crate::provider::{OidcSettings, ProviderType};
 
 /// Most groups and most values of kept claims of one step; a directory that sends more is cut short.
 pub const MAX_VALUES: usize = 512;
@@ -35,6 +36,8 @@ pub enum ClaimsError {
     Unverified,
     #[error("this step was passed by somebody else than the steps before it")]
     OtherPerson,
+    #[error("the sign-in is not finished")]
+    Unfinished,
 }
 
 /// Reads the claims of an ID token that was checked, with those of the user-info endpoint put in by the caller.
@@ -48,9 +51,11 @@ pub fn establish(
 ) -> Result<Established, ClaimsError> {
     let name_of_email = settings.email_claim.as_deref().unwrap_or("email");
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
-    let email = text(name_of_email).and_then(|text| text.to_lowercase().parse().ok()).ok_or(ClaimsError::NoEmail)?;
-    // Some providers write the boolean as text.
-    let unverified = |value: &Value| value == &Value::Bool(false) || value.as_str() == Some("false");
+    let email = text(name_of_email).and_then(address).ok_or(ClaimsError::NoEmail)?;
+    // Some providers write the boolean as text. What is neither says nothing good.
+    let unverified = |value: &Value| {
+        value != &Value::Bool(true) && !value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    };
     if name_of_email == "email" && claims.get("email_verified").is_some_and(unverified) {
         return Err(ClaimsError::Unverified);
     }
@@ -69,6 +74,19 @@ pub fn establish(
         amr: claims.get("amr").into_iter().flat_map(texts).take(32).map(Arc::from).collect(),
         claims: ProviderClaims { provider, groups: groups.collect(), claims: kept.into() },
     })
+}
+
+/// Reads an address as an identity, in lower case.
+///
+/// # Security
+/// A letter outside ASCII that becomes an ASCII letter in lower case (U+212A, the Kelvin sign, becomes `k`) would make one
+/// mailbox another's, so an address that holds one is none.
+pub(crate) fn address(text: &str) -> Option<Email> {
+    let trimmed = text.trim();
+    if trimmed.chars().any(|c| !c.is_ascii() && c.to_lowercase().any(|lower| lower.is_ascii())) {
+        return None;
+    }
+    trimmed.to_lowercase().parse().ok()
 }
 
 /// Writes the values of a claim as texts; an object has none.
@@ -113,7 +131,10 @@ pub fn chain(steps: &mut Vec<Established>, next: Established) -> Result<(), Clai
     if steps.first().is_some_and(|first| first.email != next.email) {
         return Err(ClaimsError::OtherPerson);
     }
-    steps.retain(|step| step.claims.provider != next.claims.provider);
+    // A step that is passed again takes its own place, and what followed it is asked for again.
+    if let Some(at) = steps.iter().position(|step| step.claims.provider == next.claims.provider) {
+        steps.truncate(at);
+    }
     steps.push(next);
     Ok(())
 }
@@ -123,4 +144,52 @@ pub fn chain(steps: &mut Vec<Established>, next: Established) -> Result<(), Clai
 pub fn next_step(chain: &[ProviderId], passed: &[Established]) -> Option<ProviderId> {
     let done = chain.iter().zip(passed).take_while(|(wanted, step)| **wanted == step.claims.provider).count();
     chain.get(done).copied()
+}
+
+/// What is known of a sign-in besides its steps.
+#[derive(Debug, Clone, Copy)]
+pub struct SignInFacts {
+    /// The person the first step's address belongs to.
+    pub user: UserId,
+    /// The type of the first step's provider.
+    pub provider_type: ProviderType,
+    /// Seconds since the epoch.
+    pub signed_in: i64,
+    pub ip: IpAddr,
+    /// Two upper-case letters.
+    pub country: Option<[u8; 2]>,
+}
+
+/// Makes an identity of a finished sign-in. `wanted` is the chain that was asked for; empty asks for any one step.
+///
+/// # Errors
+/// If a step is missing or out of order, or the steps are not about one person.
+pub fn assemble(wanted: &[ProviderId], steps: Vec<Established>, facts: SignInFacts) -> Result<Identity, ClaimsError> {
+    if next_step(wanted, &steps).is_some() {
+        return Err(ClaimsError::Unfinished);
+    }
+    let Some(first) = steps.first() else { return Err(ClaimsError::Unfinished) };
+    if steps.iter().any(|step| step.email != first.email) {
+        return Err(ClaimsError::OtherPerson);
+    }
+    let (email, provider) = (first.email.clone(), first.claims.provider);
+    let name = steps.iter().map(|step| step.name.trim()).find(|name| !name.is_empty()).unwrap_or(email.as_str());
+    let mut amr: Vec<Arc<str>> = Vec::new();
+    for value in steps.iter().flat_map(|step| &step.amr) {
+        if !amr.contains(value) {
+            amr.push(Arc::clone(value));
+        }
+    }
+    Ok(Identity {
+        user: facts.user,
+        name: name.into(),
+        email,
+        provider,
+        provider_type: facts.provider_type,
+        signed_in: facts.signed_in,
+        ip: facts.ip.to_canonical(),
+        country: facts.country,
+        amr: amr.into(),
+        steps: steps.into_iter().map(|step| step.claims).collect(),
+    })
 }

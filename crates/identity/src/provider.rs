@@ -9,6 +9,7 @@ use types::{ProviderId, Secret};
 use url::Url;
 
 use crate::document::{self, Problem, Problems, words};
+use crate::github::GithubSettings;
 
 /// Version of the stored document.
 pub const VERSION: u32 = 1;
@@ -93,7 +94,8 @@ pub struct ProviderConfig {
     pub onelogin_account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ping_env_id: Option<String>,
-    /// Ours: the issuer, from which discovery finds the rest (OpenID Connect Discovery 1.0 section 4).
+    /// Ours: the issuer, from which discovery finds the rest (OpenID Connect Discovery 1.0 section 4); for GitHub, the base
+    /// URL of an Enterprise Server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// Ours: Keycloak's base URL and realm.
@@ -169,7 +171,7 @@ pub enum Protocol {
     BuiltIn,
     Oidc(Box<OidcSettings>),
     /// OAuth 2.0 and GitHub's own API for the person.
-    Github(Client),
+    Github(Box<GithubSettings>),
 }
 
 /// The client a provider knows Portunus as.
@@ -243,7 +245,7 @@ impl Provider {
         let protocol = match kind {
             ProviderType::OneTimePin => Some(Protocol::OneTimePin),
             ProviderType::BuiltIn => Some(Protocol::BuiltIn),
-            ProviderType::Github => client(config, true, &mut problems).map(Protocol::Github),
+            ProviderType::Github => github(config, &mut problems).map(|github| Protocol::Github(Box::new(github))),
             ProviderType::Oidc
             | ProviderType::AzureAd
             | ProviderType::Okta
@@ -285,6 +287,12 @@ fn client(config: &ProviderConfig, secret_needed: bool, problems: &mut Problems)
         return None;
     }
     Some(Client { id, secret })
+}
+
+fn github(config: &ProviderConfig, problems: &mut Problems) -> Option<GithubSettings> {
+    let client = client(config, true, problems)?;
+    let base = config.issuer.as_deref().filter(|base| !base.is_empty());
+    problems.check("/config/issuer", GithubSettings::new(client, base))
 }
 
 fn oidc(kind: ProviderType, config: &ProviderConfig, problems: &mut Problems) -> Option<OidcSettings> {
@@ -340,6 +348,11 @@ fn endpoints(kind: ProviderType, config: &ProviderConfig, problems: &mut Problem
     let (member, issuer) = match kind {
         ProviderType::AzureAd => {
             let directory = need("directory_id", &config.directory_id)?;
+            // Under these names every tenant of the world signs in, and each writes its people's addresses as it likes.
+            if ["common", "organizations", "consumers"].iter().any(|name| directory.eq_ignore_ascii_case(name)) {
+                problems.add("/config/directory_id", "must be the id of your own directory");
+                return None;
+            }
             ("directory_id", format!("https://login.microsoftonline.com/{}/v2.0", segment(&directory)))
         }
         ProviderType::Okta => {
@@ -458,6 +471,14 @@ mod tests {
             (
                 json!({"name": "x", "type": "github", "config": {"client_id": "a"}}),
                 "/config/client_secret: is required",
+            ),
+            (
+                json!({"name": "x", "type": "github", "config": {"client_id": "a", "client_secret": "s", "issuer": "http://g.example"}}),
+                "/config/issuer: must be an https URL",
+            ),
+            (
+                json!({"name": "x", "type": "azureAD", "config": {"client_id": "a", "directory_id": "Common"}}),
+                "/config/directory_id: must be the id of your own directory",
             ),
             (json!({"name": "x", "type": "onetimepin", "config": {"pin": 1}}), "/config/pin: unknown member `pin`"),
             (

@@ -5,6 +5,7 @@
 //! [`IdTokenError::FreshKeys`], once. Invariant: an answer is accepted only for the provider, browser and moment it was
 //! asked for: `state`, `nonce`, PKCE and the issuer all match.
 
+use std::fmt;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -93,7 +94,7 @@ impl Metadata {
 }
 
 /// What is kept while somebody is at the provider, bound to their browser by the caller's cookie.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingLogin {
     pub provider: ProviderId,
     state: String,
@@ -101,6 +102,13 @@ pub struct PendingLogin {
     verifier: String,
     /// Seconds since the epoch.
     pub expires: i64,
+}
+
+impl fmt::Debug for PendingLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The rest are secrets of the login.
+        write!(f, "PendingLogin({}, until {})", self.provider, self.expires)
+    }
 }
 
 /// Randomness for one login.
@@ -200,7 +208,14 @@ pub fn redeem(
         (Some(named), Some(issuer)) if named == issuer => {}
         (Some(_), Some(_)) => return Err(CallbackError::Issuer),
         (None, _) if metadata.names_itself => return Err(CallbackError::Issuer),
-        (Some(_) | None, _) => {}
+        (None, _) => {}
+        // The issuer was not configured: that it lives where the person was sent is what can be held against it.
+        (Some(named), None) => {
+            let origin = Url::parse(named).map(|url| url.origin());
+            if origin.ok() != Some(metadata.authorization.origin()) {
+                return Err(CallbackError::Issuer);
+            }
+        }
     }
     if let Some(error) = callback.error {
         let plain = error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
@@ -273,7 +288,9 @@ pub fn verify_id_token(
     let number = |name: &str| claims.get(name).and_then(Value::as_i64);
     let (Some(issued), Some(expires)) = (number("iat"), number("exp")) else { return Err(IdTokenError::Time) };
     let late = now >= expires.saturating_add(SKEW);
-    let early = number("nbf").unwrap_or(issued).max(issued) > now.saturating_add(SKEW);
+    // A claim that is there and is no moment is not the same as one that is missing.
+    let starts = if claims.contains_key("nbf") { number("nbf").ok_or(IdTokenError::Time)? } else { issued };
+    let early = starts.max(issued) > now.saturating_add(SKEW);
     if late || early {
         return Err(IdTokenError::Time);
     }
@@ -281,8 +298,8 @@ pub fn verify_id_token(
     if verify_slices_are_equal(nonce.as_bytes(), pending.nonce.as_bytes()).is_err() {
         return Err(IdTokenError::Nonce);
     }
-    if let (Some(expected), Some(access_token)) = (text("at_hash"), access_token)
-        && at_hash(unverified.header.algorithm, access_token) != expected
+    if let (Some(expected), Some(access_token)) = (claims.get("at_hash"), access_token)
+        && expected.as_str() != Some(&at_hash(unverified.header.algorithm, access_token))
     {
         return Err(IdTokenError::AccessToken);
     }

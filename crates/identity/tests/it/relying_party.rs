@@ -3,16 +3,18 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use identity::claims::{ClaimsError, Established, chain, establish, next_step};
+use std::net::IpAddr;
+
+use identity::claims::{ClaimsError, Established, SignInFacts, assemble, chain, establish, next_step};
 use identity::jose::{Jwks, encode};
 use identity::keys::{KeyRing, SigningKey};
-use identity::provider::{OidcSettings, Protocol, Provider, ProviderDocument};
+use identity::provider::{OidcSettings, Protocol, Provider, ProviderDocument, ProviderType};
 use identity::relying_party::{
     Callback, CallbackError, IdTokenError, LoginRandom, Metadata, MetadataError, PendingLogin, begin, logout, redeem,
     verify_id_token,
 };
 use serde_json::{Map, Value, json};
-use types::ProviderId;
+use types::{ProviderId, UserId};
 use url::Url;
 use uuid::Uuid;
 
@@ -111,6 +113,27 @@ fn an_answer_belongs_to_the_login_that_asked() {
 }
 
 #[test]
+fn an_answer_that_names_an_issuer_elsewhere_is_refused_where_none_was_configured() {
+    let settings = settings(&json!({}));
+    let metadata = Metadata { issuer: None, names_itself: false, ..metadata() };
+    let (_, pending) = start(&settings);
+    assert!(!format!("{pending:?}").contains(&encode(&[2; 32])), "a nonce is a secret");
+    let state = encode(&[1; 32]);
+    for (iss, accepted) in [
+        (None, true),
+        (Some("https://id.example.com/tenant"), true),
+        (Some("https://evil.example"), false),
+        (Some("https://id.example.com@evil.example"), false),
+        (Some("id.example.com"), false),
+        (Some(""), false),
+    ] {
+        let callback = Callback { state: Some(&state), code: Some("c"), iss, error: None };
+        let found = redeem(&callback, &pending, &settings, &metadata, &callback_url(), 1_001);
+        assert_eq!(found.is_ok(), accepted, "{iss:?}");
+    }
+}
+
+#[test]
 fn an_id_token_is_believed_only_for_this_sign_in() {
     let key = |_: u8| {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
@@ -141,9 +164,15 @@ fn an_id_token_is_believed_only_for_this_sign_in() {
         ("exp", Value::Null, IdTokenError::Time),
         ("iat", json!(1_200), IdTokenError::Time),
         ("nbf", json!(1_200), IdTokenError::Time),
+        ("nbf", json!("soon"), IdTokenError::Time),
+        ("exp", json!("9999999999"), IdTokenError::Time),
+        ("aud", json!({"portunus": true}), IdTokenError::Audience),
+        ("azp", json!(7), IdTokenError::Audience),
         ("nonce", json!("x"), IdTokenError::Nonce),
         ("nonce", Value::Null, IdTokenError::Nonce),
         ("at_hash", json!("x"), IdTokenError::AccessToken),
+        ("at_hash", json!(["x"]), IdTokenError::AccessToken),
+        ("at_hash", Value::Null, IdTokenError::AccessToken),
         ("sub", json!(""), IdTokenError::Subject),
     ] {
         let mut claims = good.clone();
@@ -185,6 +214,11 @@ fn claims_make_a_person() {
         (json!({"email": "nobody"}), ClaimsError::NoEmail),
         (json!({"email": "a@b.example", "email_verified": false}), ClaimsError::Unverified),
         (json!({"email": "a@b.example", "email_verified": "false"}), ClaimsError::Unverified),
+        (json!({"email": "a@b.example", "email_verified": "False"}), ClaimsError::Unverified),
+        (json!({"email": "a@b.example", "email_verified": 0}), ClaimsError::Unverified),
+        (json!({"email": "a@b.example", "email_verified": null}), ClaimsError::Unverified),
+        // The Kelvin sign is `k` in lower case: another mailbox, and not this one.
+        (json!({"email": "mar\u{212A}@b.example", "email_verified": true}), ClaimsError::NoEmail),
     ] {
         assert_eq!(establish(provider, &settings(&json!({})), &claims(value)), Err(expected));
     }
@@ -209,4 +243,43 @@ fn a_login_chain_is_passed_in_order_by_one_person() {
     assert_eq!(next_step(&wanted, &passed), None);
     // Passing the second step alone passes nothing.
     assert_eq!(next_step(&wanted, &[step(2, "ann@example.com")]), Some(wanted[0]));
+}
+
+#[test]
+fn a_finished_chain_becomes_one_identity() {
+    let step = |number, email: &str, amr: &str| -> Established {
+        let provider = ProviderId(Uuid::from_u128(number));
+        let claims =
+            claims(json!({"email": email, "amr": [amr, "user"], "name": if number == 2 { "Ann" } else { "" }}));
+        establish(provider, &settings(&json!({})), &claims).unwrap()
+    };
+    let facts = SignInFacts {
+        user: UserId(Uuid::from_u128(9)),
+        provider_type: ProviderType::Oidc,
+        signed_in: 1_000,
+        ip: "::ffff:10.0.0.1".parse().unwrap(),
+        country: Some(*b"DE"),
+    };
+    let wanted = [1, 2].map(|number| ProviderId(Uuid::from_u128(number)));
+    let (first, second) = (step(1, "ann@example.com", "pwd"), step(2, "ann@example.com", "face"));
+    let found = assemble(&wanted, vec![first.clone(), second.clone()], facts).unwrap();
+    assert_eq!((found.provider, &*found.name, found.email.as_str()), (wanted[0], "Ann", "ann@example.com"));
+    assert_eq!(found.ip, IpAddr::from([10, 0, 0, 1]));
+    let amr: Vec<&str> = found.amr.iter().map(|value| &**value).collect();
+    assert_eq!((amr, found.steps.len()), (vec!["pwd", "user", "face"], 2));
+    let other = step(2, "bob@example.com", "face");
+    for (wanted, steps, expected) in [
+        (&wanted[..], vec![first.clone()], ClaimsError::Unfinished),
+        (&wanted[..], vec![second.clone(), first.clone()], ClaimsError::Unfinished),
+        (&wanted[..], vec![first.clone(), other], ClaimsError::OtherPerson),
+        (&[], vec![], ClaimsError::Unfinished),
+    ] {
+        assert_eq!(assemble(wanted, steps, facts), Err(expected));
+    }
+    // Going back to the first step leads through the second one again, and to an end.
+    let mut passed = vec![first.clone(), second.clone()];
+    chain(&mut passed, first).unwrap();
+    assert_eq!(next_step(&wanted, &passed), Some(wanted[1]));
+    chain(&mut passed, second).unwrap();
+    assert_eq!(next_step(&wanted, &passed), None);
 }
