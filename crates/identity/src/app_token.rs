@@ -20,6 +20,8 @@ pub const SKEW: i64 = 60;
 /// Longest claim that is copied into a token, in bytes; larger ones are only in the identity document.
 const MAX_CLAIM: usize = 256;
 const MAX_CLAIMS: usize = 16;
+/// Most that copied claims take in a token, in bytes of JSON: a token must fit a cookie of 4 KB, signature and all.
+const MAX_CUSTOM: usize = 1_024;
 
 /// For whom a token is made.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +72,14 @@ impl TokenRequest<'_> {
                 if let Some(country) = identity.country() {
                     claims.insert("country".into(), json!(country));
                 }
-                let custom = custom_claims(identity, custom);
+                let mut custom = custom_claims(identity, custom);
+                let mut left = MAX_CUSTOM;
+                custom.retain(|name, value| {
+                    let size = json!(name).to_string().len() + value.to_string().len() + 2;
+                    let fits = size <= left;
+                    left -= if fits { size } else { 0 };
+                    fits
+                });
                 if !custom.is_empty() {
                     claims.insert("custom".into(), Value::Object(custom));
                 }

@@ -471,10 +471,17 @@ impl Asking<'_> {
 
     fn selector(&mut self, selector: &Selector) -> Truth {
         let context = self.context;
+        // Who the person is cannot be told while nobody has signed in. If that were "no", a group of people would exclude
+        // nobody from a policy that asks for no sign-in.
+        if self.caller.identity.is_none() && selector.needs_person() {
+            return Truth::Broken;
+        }
+        // One address has one form, for lists as for networks.
+        let ip = context.ip.to_canonical();
         match selector {
             Selector::Everyone {} => Truth::Yes,
-            Selector::Ip { ip } => Truth::of(ip.contains(context.ip)),
-            Selector::IpList { id } => self.ask(self.lookups.ip_list(*id, context.ip), || Need::IpList(*id)),
+            Selector::Ip { ip: network } => Truth::of(network.contains(ip)),
+            Selector::IpList { id } => self.ask(self.lookups.ip_list(*id, ip), || Need::IpList(*id)),
             Selector::Country { country_code } => Truth::of(context.country == Some(country_code.as_str())),
             Selector::Certificate {} => Truth::of(context.certificate.is_some()),
             Selector::CommonName { common_name } => {
@@ -488,10 +495,9 @@ impl Asking<'_> {
             Selector::Risk { user_risk_score } => {
                 Truth::of(self.caller.identity.is_some() && user_risk_score.contains(&context.risk))
             }
-            // Groups are put in when policies are compiled; one that is left cannot be evaluated.
-            Selector::Group { .. } => Truth::Broken,
-            // There is no vendor account behind this product.
-            Selector::AccountMember { .. } => Truth::No,
+            // Groups are put in when policies are compiled; one that is left cannot be evaluated. Nor can membership of the
+            // vendor's account, for there is none behind this product.
+            Selector::Group { .. } | Selector::AccountMember { .. } => Truth::Broken,
             Selector::ExternalEvaluation(external) if self.caller.identity.is_some() => {
                 self.ask(self.lookups.external(external), || Need::External(external.clone()))
             }

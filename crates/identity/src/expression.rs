@@ -122,7 +122,7 @@ impl Facts for Reading<'_> {
             id::POSTURE_PASSED => strings(&self.texts.passed),
             id::SERVICE_TOKEN => optional(caller.service_token.map(|_| self.texts.service_token.as_str())),
             id::COMMON_NAME => optional(context.certificate.and_then(|certificate| certificate.common_name.as_deref())),
-            id::SRC_IP => Fact::Known(ValueRef::Ip(context.ip)),
+            id::SRC_IP => Fact::Known(ValueRef::Ip(context.ip.to_canonical())),
             id::SRC_COUNTRY => optional(context.country),
             _ => context.request.as_ref().map_or(Fact::Unknown, |request| self.request(request, field)),
         }

@@ -20,6 +20,8 @@ pub const VERSION: u32 = 1;
 pub const READ_ONLY: [&str; 4] = ["id", "uid", "created_at", "updated_at"];
 /// Deepest nesting of groups.
 pub const MAX_DEPTH: usize = 16;
+/// Most rules a group may hold with those of the groups it names put in: what one evaluation may cost.
+pub const MAX_RULES: usize = 20_000;
 
 /// A rule group as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +102,8 @@ pub enum GroupFault {
     Cycle(AccessGroupId, usize),
     #[error("rule groups are nested deeper than {MAX_DEPTH}")]
     TooDeep,
+    #[error("rule groups name each other so often that they hold more than {MAX_RULES} rules")]
+    TooLarge,
 }
 
 /// Every rule group of an account.
@@ -126,32 +130,53 @@ impl Groups {
     /// # Errors
     /// With the first reason why not.
     pub fn check(&self, id: AccessGroupId) -> Result<(), GroupFault> {
-        let mut sound = std::collections::HashSet::new();
-        self.walk(id, &mut Vec::new(), &mut sound)
+        self.walk(id, &mut Vec::new(), &mut HashMap::new()).map(|_| ())
     }
 
+    /// Finds what lies below a group. What was measured once is remembered with its depth, so that a group reached again
+    /// further down still counts as deep as it is.
     fn walk(
         &self,
         id: AccessGroupId,
         above: &mut Vec<AccessGroupId>,
-        sound: &mut std::collections::HashSet<AccessGroupId>,
-    ) -> Result<(), GroupFault> {
+        measured: &mut HashMap<AccessGroupId, Extent>,
+    ) -> Result<Extent, GroupFault> {
         if let Some(at) = above.iter().position(|other| *other == id) {
             return Err(GroupFault::Cycle(id, above.len() - at - 1));
         }
-        if sound.contains(&id) {
-            return Ok(());
+        if let Some(extent) = measured.get(&id) {
+            return Ok(*extent);
         }
         if above.len() >= MAX_DEPTH {
             return Err(GroupFault::TooDeep);
         }
         let group = self.groups.get(&id).ok_or(GroupFault::Missing(id))?;
+        let own = group.include.len() + group.require.len() + group.exclude.len();
+        let mut extent = Extent { depth: 1, rules: own };
         above.push(id);
-        let outcome = group.references().try_for_each(|other| self.walk(other, above, sound));
+        for other in group.references() {
+            let below = self.walk(other, above, measured)?;
+            extent.depth = extent.depth.max(below.depth + 1);
+            extent.rules = extent.rules.saturating_add(below.rules);
+            if extent.depth > MAX_DEPTH {
+                return Err(GroupFault::TooDeep);
+            }
+            if extent.rules > MAX_RULES {
+                return Err(GroupFault::TooLarge);
+            }
+        }
         above.pop();
-        sound.insert(id);
-        outcome
+        measured.insert(id, extent);
+        Ok(extent)
     }
+}
+
+/// What lies at and below a group.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    depth: usize,
+    /// With those of groups put in, as often as they are named.
+    rules: usize,
 }
 
 #[cfg(test)]
@@ -197,5 +222,20 @@ mod tests {
         ] {
             assert_eq!(groups.check(id(start)), expected, "group {start}");
         }
+    }
+
+    #[test]
+    fn what_an_evaluation_may_cost_is_bounded_however_groups_are_wired() {
+        // Each names the next four times: 4^15 rules if nobody counted.
+        let wide = (0..15_u128).map(|id| group(id, &[id + 1, id + 1, id + 1, id + 1])).chain([group(15, &[])]);
+        // Parts of one long chain, named from the far end, so that each part alone is short.
+        let parts: Vec<u128> = (100..200).rev().step_by(10).collect();
+        let chain = (100..200).map(|id| group(id, &[id + 1])).chain([group(200, &[]), group(99, &parts)]);
+        let groups: Groups = wide.chain(chain).collect();
+        let id = |id| AccessGroupId(Uuid::from_u128(id));
+        assert_eq!(groups.check(id(0)), Err(GroupFault::TooLarge));
+        assert_eq!(groups.check(id(12)), Ok(()));
+        assert_eq!(groups.check(id(99)), Err(GroupFault::TooDeep));
+        assert_eq!(groups.check(id(190)), Ok(()));
     }
 }

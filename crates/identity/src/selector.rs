@@ -291,12 +291,19 @@ impl FromStr for Network {
     type Err = SelectorError;
 
     fn from_str(text: &str) -> Result<Self, SelectorError> {
-        let wrong = SelectorError("not an address or network such as `10.0.0.0/8`");
+        let wrong = || SelectorError("not an address or network such as `10.0.0.0/8`");
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self(IpNet::from(address.to_canonical())));
         }
-        let network = text.parse::<IpNet>().map_err(|_| wrong)?;
-        Ok(Self(network.trunc()))
+        let network = text.parse::<IpNet>().map_err(|_| wrong())?.trunc();
+        let IpNet::V6(mapped) = network else { return Ok(Self(network)) };
+        // `::ffff:10.0.0.0/104` is 10.0.0.0/8: addresses are compared as IPv4, so the network must be too.
+        match (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96)) {
+            (Some(address), Some(length)) => {
+                ipnet::Ipv4Net::new(address, length).map(|network| Self(network.trunc().into())).map_err(|_| wrong())
+            }
+            _ => Ok(Self(network)),
+        }
     }
 }
 

@@ -73,6 +73,21 @@ impl fmt::Debug for SessionHash {
     }
 }
 
+impl serde::Serialize for SessionHash {
+    /// Writes 64 hexadecimal digits.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&crate::audience::Audience(self.0))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SessionHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = crate::audience::bytes(&text);
+        bytes.map(Self).ok_or_else(|| serde::de::Error::custom("not a SHA-256 in hexadecimal"))
+    }
+}
+
 /// Milliseconds since the epoch: a revocation ends what was made in the same second before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64);
@@ -166,10 +181,12 @@ impl Session {
         Ok(())
     }
 
-    /// Notes a request; tells whether enough time passed that the change is worth storing (a minute).
+    /// Notes a request; tells whether the change is worth storing (a minute). The clock's last reading holds, even one
+    /// before the reading kept: a moment in the future would put off the end by idleness.
     pub fn touch(&mut self, now: Moment) -> bool {
-        let worth = now > self.seen.after(Duration::from_secs(60));
-        self.seen = self.seen.max(now);
+        let minute = Duration::from_secs(60);
+        let worth = now > self.seen.after(minute) || self.seen > now.after(minute);
+        self.seen = now;
         worth
     }
 
@@ -244,6 +261,8 @@ pub struct Revocations {
     users: HashMap<UserId, Moment>,
     applications: HashMap<ApplicationId, Moment>,
     sessions: HashMap<SessionHash, Moment>,
+    /// The latest moment at which anything known here was issued or revoked.
+    latest: Option<Moment>,
 }
 
 /// What is revoked.
@@ -256,8 +275,32 @@ pub enum Revoked {
 }
 
 impl Revocations {
-    /// Revokes what was made until now. Repeating or reordering revocations changes nothing: the latest moment holds.
-    pub fn revoke(&mut self, what: Revoked, now: Moment) {
+    /// Returns the moment to issue a session at: now, and after everything that was issued or revoked before, even where
+    /// the clock went back. So what is issued after a revocation is never ended by it, and what was issued before always is.
+    #[must_use]
+    pub fn stamp(&mut self, now: Moment) -> Moment {
+        let stamp = self.latest.map_or(now, |latest| now.max(Moment(latest.0.saturating_add(1))));
+        self.note(stamp);
+        stamp
+    }
+
+    /// Notes the moment at which something was issued elsewhere, as when sessions are read from the store.
+    pub fn note(&mut self, issued: Moment) {
+        self.latest = self.latest.max(Some(issued));
+    }
+
+    /// Revokes everything of its kind that was issued before. Returns the moment to tell others, which is now or, where the
+    /// clock went back, the latest moment noted. Repeating or reordering revocations changes nothing: the latest holds.
+    pub fn revoke(&mut self, what: Revoked, now: Moment) -> Moment {
+        self.note(now);
+        let now = self.latest.unwrap_or(now);
+        self.replay(what, now);
+        now
+    }
+
+    /// Takes over a revocation that was decided elsewhere, with the moment [`Revocations::revoke`] returned there.
+    pub fn replay(&mut self, what: Revoked, now: Moment) {
+        self.note(now);
         let slot = match what {
             Revoked::Everything => self.everything.get_or_insert(now),
             Revoked::User(user) => self.users.entry(user).or_insert(now),
@@ -267,8 +310,10 @@ impl Revocations {
         *slot = (*slot).max(now);
     }
 
-    /// Forgets revocations so old that everything they ended has expired since.
+    /// Forgets revocations so old that everything they ended has expired since. Age is counted up to the latest moment
+    /// noted, so that a clock that jumps ahead for a while forgets nothing that it needs again.
     pub fn sweep(&mut self, now: Moment) {
+        let now = self.latest.map_or(now, |latest| now.min(latest));
         let live = |moment: &Moment| moment.after(LONGEST_SESSION) >= now;
         self.everything = self.everything.filter(live);
         self.users.retain(|_, moment| live(moment));
@@ -420,6 +465,53 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_moves_brings_no_revoked_session_back() {
+        let (user, application) = (UserId(Uuid::from_u128(1)), ApplicationId(Uuid::nil()));
+        let mut revocations = Revocations::default();
+        // Signed in while the clock was ahead, revoked once it was put right, looked at later.
+        let issued = revocations.stamp(Moment(500_000));
+        let before = AppSession { expires: Moment(900_000), ..app(issued.0) };
+        let moment = revocations.revoke(Revoked::User(user), Moment(1_000));
+        for now in [1_000, 2_000, 600_000] {
+            let found = before.check(user, application, None, &revocations, Moment(now));
+            assert_eq!(found, Err(Ended::Revoked), "at {now}");
+        }
+        // Signing in again after that counts at once, and is ended by the next revocation.
+        let again = app(revocations.stamp(Moment(1_001)).0);
+        assert_eq!(again.check(user, application, None, &revocations, Moment(1_002)), Ok(()));
+        // Another process learns it and ends the same sessions.
+        let mut elsewhere = Revocations::default();
+        elsewhere.replay(Revoked::User(user), moment);
+        assert_eq!(before.check(user, application, None, &elsewhere, Moment(2_000)), Err(Ended::Revoked));
+        // A jump of a century forgets nothing.
+        revocations.sweep(Moment(3_000_000_000_000));
+        assert_eq!(before.check(user, application, None, &revocations, Moment(2_000)), Err(Ended::Revoked));
+        revocations.revoke(Revoked::User(user), Moment(1_003));
+        assert_eq!(again.check(user, application, None, &revocations, Moment(1_004)), Err(Ended::Revoked));
+    }
+
+    #[test]
+    fn revocations_are_forgotten_once_nothing_they_ended_can_live() {
+        let mut revocations = Revocations::default();
+        revocations.revoke(Revoked::User(UserId(Uuid::nil())), Moment(0));
+        revocations.revoke(Revoked::Session(hash(1)), Moment(1_000));
+        let month = 31 * 24 * 3_600 * 1_000;
+        let later = revocations.stamp(Moment(month + 500));
+        revocations.sweep(later);
+        assert_eq!((revocations.users.len(), revocations.sessions.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_request_from_the_future_does_not_put_off_the_end_by_idleness() {
+        let mut session = session(0);
+        assert!(session.touch(Moment(90_000)));
+        assert!(session.touch(Moment(1_000)), "the clock was put right");
+        let idle = Some(Duration::from_secs(10));
+        assert_eq!(session.check(hash(1), &Revocations::default(), idle, Moment(10_999)), Ok(()));
+        assert_eq!(session.check(hash(1), &Revocations::default(), idle, Moment(11_000)), Err(Ended::Idle));
+    }
+
+    #[test]
     fn proofs_stand_beside_the_session() {
         let mut session = session(0);
         assert!(session.proofs().is_empty());
@@ -477,7 +569,7 @@ mod tests {
             let apply = |moments: &[(u8, i64)]| {
                 let mut revocations = Revocations::default();
                 for (kind, moment) in moments {
-                    revocations.revoke(what(*kind), Moment(*moment));
+                    revocations.replay(what(*kind), Moment(*moment));
                 }
                 app(issued).check(UserId(Uuid::from_u128(1)), ApplicationId(Uuid::nil()), None, &revocations, Moment(issued))
             };

@@ -19,7 +19,7 @@ use types::{
 };
 use uuid::Uuid;
 
-fn id(number: u128) -> String {
+pub(crate) fn id(number: u128) -> String {
     Uuid::from_u128(number).to_string()
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn person() -> Identity {
     }
 }
 
-struct Table(fn(u128) -> Answer);
+pub(crate) struct Table(fn(u128) -> Answer);
 
 impl Lookups for Table {
     fn email_list(&self, list: ListId, _: &Email) -> Answer {
@@ -64,7 +64,7 @@ impl Lookups for Table {
 }
 
 /// Lists and services answer by their number: 1 yes, 2 no, 3 not asked yet, the rest is broken.
-const LOOKUPS: Table = Table(|number| match number {
+pub(crate) const LOOKUPS: Table = Table(|number| match number {
     1 => Answer::Yes,
     2 => Answer::No,
     3 => Answer::NotAsked,
@@ -91,7 +91,10 @@ impl Map for NoHeaders {
     }
 }
 
-fn context<'a>(certificate: Option<&'a ClientCertificate>, passed: &'a [PostureRuleId]) -> RequestContext<'a> {
+pub(crate) fn context<'a>(
+    certificate: Option<&'a ClientCertificate>,
+    passed: &'a [PostureRuleId],
+) -> RequestContext<'a> {
     RequestContext {
         ip: IpAddr::from([10, 1, 2, 3]),
         country: Some("DE"),
@@ -116,7 +119,7 @@ fn policy(number: u128, value: &Value) -> Policy {
     Policy::parse(AccessPolicyId(Uuid::from_u128(number)), &PolicyDocument::read(&value).unwrap()).unwrap()
 }
 
-fn set(policies: &[Value]) -> PolicySet {
+pub(crate) fn set(policies: &[Value]) -> PolicySet {
     let policies = (1..).zip(policies).map(|(number, value)| policy(number, value)).collect();
     PolicySet::compile(policies, &groups(), &())
 }
@@ -140,7 +143,7 @@ fn decide(set: &PolicySet, identity: Option<&Identity>) -> Verdict {
     set.evaluate(&Caller { identity, ..Caller::default() }, &context(None, &[]), &LOOKUPS, None)
 }
 
-fn allow(include: Value) -> Value {
+pub(crate) fn allow(include: Value) -> Value {
     json!({"decision": "allow", "include": [include]})
 }
 
@@ -287,6 +290,56 @@ fn what_is_broken_keeps_people_out() {
         assert_eq!(decide(&set, Some(&person)), expected, "{policies:?}");
         assert_eq!(set.faults().len(), 1, "{policies:?}");
     }
+}
+
+#[test]
+fn a_group_of_people_cannot_be_excluded_from_a_policy_that_knows_nobody() {
+    let bypass = json!({"decision": "bypass", "include": [{"everyone": {}}], "exclude": [{"group": {"id": id(2)}}]});
+    let stranger = Identity { email: "eve@other.example".parse().unwrap(), ..person() };
+    let policies = set(&[bypass]);
+    assert_eq!(decide(&policies, None), Verdict::Deny(Denial::NothingMatched));
+    assert_eq!(decide(&policies, Some(&person())), Verdict::Deny(Denial::NothingMatched));
+    assert_eq!(decide(&policies, Some(&stranger)), Verdict::Bypass(0));
+    // Nor can members of an account that does not exist.
+    let members =
+        json!({"decision": "allow", "include": [{"everyone": {}}], "exclude": [{"cloudflare_account_member": {}}]});
+    assert_eq!(decide(&set(&[members]), Some(&person())), Verdict::Deny(Denial::NothingMatched));
+}
+
+#[test]
+fn an_address_is_the_same_in_either_form() {
+    struct Listed;
+    impl Lookups for Listed {
+        fn email_list(&self, _: ListId, _: &Email) -> Answer {
+            Answer::Broken
+        }
+
+        fn ip_list(&self, _: ListId, address: IpAddr) -> Answer {
+            if address == IpAddr::from([10, 1, 2, 3]) { Answer::Yes } else { Answer::No }
+        }
+
+        fn external(&self, _: &ExternalEvaluation) -> Answer {
+            Answer::Broken
+        }
+    }
+    let context = RequestContext { ip: "::ffff:10.1.2.3".parse().unwrap(), ..context(None, &[]) };
+    for selector in [
+        json!({"ip": {"ip": "10.0.0.0/8"}}),
+        json!({"ip": {"ip": "::ffff:10.0.0.0/104"}}),
+        json!({"ip": {"ip": "::ffff:a01:203"}}),
+        json!({"ip_list": {"id": id(1)}}),
+    ] {
+        let policies = set(&[json!({"decision": "deny", "include": [selector]}), allow(json!({"everyone": {}}))]);
+        let person = person();
+        let caller = Caller { identity: Some(&person), ..Caller::default() };
+        let verdict = policies.evaluate(&caller, &context, &Listed, None);
+        assert_eq!(verdict, Verdict::Deny(Denial::Policy(0)), "{selector}");
+    }
+    let mut expression = json!({"decision": "deny", "include": [{"everyone": {}}]});
+    expression["portunus"] = json!({"expression": "http.conn.src_ip in {10.0.0.0/8}"});
+    let person = person();
+    let caller = Caller { identity: Some(&person), ..Caller::default() };
+    assert_eq!(set(&[expression]).evaluate(&caller, &context, &Listed, None), Verdict::Deny(Denial::Policy(0)));
 }
 
 #[test]

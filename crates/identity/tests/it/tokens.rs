@@ -56,6 +56,34 @@ fn a_person_and_a_program_get_the_claims_of_the_reference() {
 }
 
 #[test]
+fn a_persons_token_fits_a_cookie_whatever_their_provider_said() {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use identity::application::SameSite;
+    use identity::cookie::{AUTHORIZATION, Cookie};
+    use identity::identity::ProviderClaims;
+
+    let mut person = crate::evaluation::person();
+    let claim = |name: &str, value: String| Arc::new((Box::from(name), value.into()));
+    let mut claims = vec![claim("small", "kept".into())];
+    claims.extend((0..400).map(|number| claim(&format!("claim-{}", number % 20), format!("{number}").repeat(60))));
+    person.steps = [ProviderClaims { claims: claims.into(), ..person.steps[0].clone() }].into();
+    person.email = format!("{}@example.com", "x".repeat(240)).parse().unwrap();
+    let custom: Vec<String> =
+        (0..20).map(|number| format!("claim-{number}")).chain(["small".to_owned()]).rev().collect();
+    let subject = Subject::Person { identity: &person, nonce: &"n".repeat(43), custom: &custom };
+    let request = TokenRequest { issuer: ISSUER, audience: AUDIENCE, subject, now: 100, expires: 160 };
+    assert_eq!(request.claims()["custom"]["small"], json!("kept"));
+    let token = request.sign(&KeyRing::new(key(), None)).unwrap();
+    assert!(
+        Cookie::own(AUTHORIZATION, &token, Duration::from_secs(60), SameSite::None).header().is_ok(),
+        "{}",
+        token.len()
+    );
+}
+
+#[test]
 fn a_token_is_accepted_by_its_own_application_while_it_lasts() {
     let (id, keys) = (ClientId::of([1; 16]), KeyRing::new(key(), None));
     let token = service(&id, 100).sign(&keys).unwrap();
@@ -124,6 +152,20 @@ fn a_forged_token_is_refused_whatever_its_header_says() {
         (with(json!({"alg": "RS256", "kid": 7})), JoseError::Malformed),
         (with(json!({"alg": "RS256", "kid": kid, "crit": ["b64"], "b64": false})), JoseError::Critical),
         (with(json!({"alg": "RS256", "kid": kid, "jwk": {"kty": "RSA"}})), JoseError::Signature),
+        // One name twice: the last counts, and the signature covers both.
+        (
+            format!(
+                "{}.{}.{signature}",
+                encode(format!(r#"{{"alg":"none","alg":"RS256","kid":"{kid}"}}"#).as_bytes()),
+                encode(claims.to_string().as_bytes())
+            ),
+            JoseError::Signature,
+        ),
+        (
+            format!("{}.{signature}", unsigned(&json!({"alg": "RS256", "kid": kid}), &json!("x".repeat(20_000)))),
+            JoseError::TooLarge,
+        ),
+        (format!("{}=.{}", good.split('.').next().unwrap(), good.split_once('.').unwrap().1), JoseError::Malformed),
         (format!("{}.AAAA", good.rsplit_once('.').unwrap().0), JoseError::Signature),
         (format!("{good}.x"), JoseError::Malformed),
         ("a.b".to_owned(), JoseError::Malformed),
@@ -179,6 +221,26 @@ fn a_providers_key_is_used_for_its_own_algorithm_alone() {
     ] {
         assert_eq!(check(&good, &set(std::slice::from_ref(&key))), Err(expected), "{key:?}");
     }
+}
+
+#[test]
+fn a_key_set_that_is_hostile_is_refused() {
+    let key = json!({"kty": "RSA", "kid": "k", "n": "AQAB", "e": "AQAB"});
+    let set = |keys: Vec<Value>| json!({"keys": keys}).to_string();
+    for (text, expected) in [
+        (set(vec![key.clone(); 65]), JoseError::TooLarge),
+        (format!("{}{}", " ".repeat(1_100_000), set(vec![])), JoseError::TooLarge),
+        ("[".repeat(100_000), JoseError::Malformed),
+        (r#"{"keys":[{"kty":"RSA","kty":"EC"}]}"#.to_owned(), JoseError::Malformed),
+        ("{}".to_owned(), JoseError::Malformed),
+    ] {
+        assert_eq!(Jwks::parse(text.as_bytes()), Err(expected));
+    }
+    // Two keys of one id: which of them signed would be a guess.
+    let twice = Jwks::parse(set(vec![key.clone(), key]).as_bytes()).unwrap();
+    let token = format!("{}.AAAA", unsigned(&json!({"alg": "RS256", "kid": "k"}), &json!({})));
+    let outcome = Unverified::parse(&token, &[Algorithm::Rs256]).unwrap().verify(&twice);
+    assert_eq!(outcome, Err(JoseError::AmbiguousKey));
 }
 
 #[test]
