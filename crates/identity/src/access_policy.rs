@@ -11,6 +11,7 @@ use serde_json::Value;
 use types::{AccessPolicyId, Email, ListId};
 
 use crate::application::LONGEST_SESSION;
+use crate::approval::MAX_APPROVERS;
 use crate::document::{self, Lifetime, Problem, Problems, words};
 use crate::mfa_requirement::{MfaConfigDocument, MfaRequirement};
 use crate::selector::Selector;
@@ -244,8 +245,13 @@ fn approval(document: &PolicyDocument, decision: Decision, problems: &mut Proble
     if document.approval_groups.is_empty() {
         problems.add("/approval_groups", "must name who approves");
     }
+    let named = document.approval_groups.iter().map(|group| group.email_addresses.len());
+    if document.approval_groups.len() > MAX_APPROVERS || named.sum::<usize>() > MAX_APPROVERS {
+        problems.add("/approval_groups", format!("must name at most {MAX_APPROVERS} people"));
+        return Vec::new();
+    }
     let mut groups = Vec::new();
-    for (index, group) in document.approval_groups.iter().enumerate().take(MAX_SELECTORS) {
+    for (index, group) in document.approval_groups.iter().enumerate() {
         let pointer = format!("/approval_groups/{index}");
         let people: Vec<Email> = group
             .email_addresses

@@ -4,5 +4,6 @@
 
 mod documents;
 mod evaluation;
+mod people;
 mod relying_party;
 mod tokens;
