@@ -32,6 +32,7 @@ pub mod policy_test;
 pub mod provider;
 pub mod relying_party;
 pub mod routes;
+pub mod scim;
 pub mod selector;
 pub mod service_token;
 pub mod session;

@@ -6,4 +6,5 @@ mod documents;
 mod evaluation;
 mod people;
 mod relying_party;
+mod scim;
 mod tokens;
