@@ -726,7 +726,8 @@ fn header_name(text: &str) -> Result<String, String> {
     if !token {
         return Err("must be the name of one header".to_owned());
     }
-    if matches!(lower.as_str(), "cookie" | "host" | "content-length" | "transfer-encoding" | "connection") {
+    let own = lower.starts_with("cf-access-");
+    if own || matches!(lower.as_str(), "cookie" | "host" | "content-length" | "transfer-encoding" | "connection") {
         return Err(format!("`{lower}` has a meaning of its own; name another header"));
     }
     Ok(lower)

@@ -20,6 +20,7 @@ pub const READ_ONLY: [&str; 6] = ["id", "uid", "fingerprint", "expires_on", "cre
 /// Longest PEM text, in bytes.
 pub const MAX_PEM: usize = 64 * 1_024;
 const MAX_AUTHORITIES: usize = 32;
+const MAX_HOSTS: usize = 256;
 
 /// A CA as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,10 @@ impl ClientAuthorities {
         let name = problems.check("/name", document::name(&document.name, 255)).unwrap_or_default();
         let authorities = problems.check("/certificate", authorities(&document.certificate)).unwrap_or_default();
         let mut hosts = Vec::new();
-        for (index, text) in document.associated_hostnames.iter().enumerate().take(256) {
+        if document.associated_hostnames.len() > MAX_HOSTS {
+            problems.add("/associated_hostnames", format!("must hold at most {MAX_HOSTS} host names"));
+        }
+        for (index, text) in document.associated_hostnames.iter().enumerate().take(MAX_HOSTS) {
             match text.parse::<Pattern>() {
                 Ok(pattern) if pattern.has_exact_host() && pattern.path().is_empty() => {
                     hosts.push(pattern.host().to_owned());
@@ -123,7 +127,9 @@ fn authority(der: &[u8]) -> Result<Authority, String> {
     if !rest.is_empty() {
         return Err("bytes follow the certificate".to_owned());
     }
-    if !certificate.is_ca() {
+    // RFC 5280 section 4.2.1.3: where key usage is named, an authority's holds keyCertSign.
+    let usage = certificate.key_usage().map_err(|_| "names its key usage twice".to_owned())?;
+    if !certificate.is_ca() || usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
         return Err(format!("`{}` is not a certificate authority", certificate.subject()));
     }
     let expires = Timestamp::from_second(certificate.validity().not_after.timestamp())

@@ -2,15 +2,18 @@
 
 use identity::access_policy::{Decision, Policy, PolicyDocument};
 use identity::application::{Application, ApplicationDocument, ApplicationKind, PolicyLink};
+use identity::approval::{ApprovalRequest, State};
 use identity::audience::Audience;
+use identity::certificate::{CertificateDocument, ClientAuthorities};
 use identity::document::{Problem, read_stored};
 use identity::group::{Group, GroupDocument};
 use identity::organization::{Organization, OrganizationDocument};
 use identity::provider::{Provider, ProviderDocument};
 use identity::selector::Selector;
 use identity::service_token::ServiceToken;
+use identity::tag::{CustomPageDocument, TagDocument};
 use serde_json::{Value, json};
-use types::{AccessGroupId, AccessPolicyId, ApplicationId, ProviderId};
+use types::{AccessGroupId, AccessPolicyId, ApplicationId, CertificateId, ProviderId};
 use uuid::Uuid;
 
 const ID: &str = "aa0a4aab-672b-4bdb-bc33-a59f1130a11f";
@@ -57,6 +60,32 @@ fn stored_documents_of_version_1_stay_readable() {
     let document: OrganizationDocument = read_stored(&value).unwrap();
     assert_eq!(serde_json::to_value(&document).unwrap(), value);
     Organization::parse(&document).unwrap();
+
+    let value = golden("certificate", include_str!("../golden/certificate.1.json"));
+    let document: CertificateDocument = read_stored(&value).unwrap();
+    assert_eq!(serde_json::to_value(&document).unwrap(), value);
+    ClientAuthorities::parse(CertificateId(Uuid::nil()), &document).unwrap();
+
+    let value = golden("tag", include_str!("../golden/tag.1.json"));
+    let document: TagDocument = read_stored(&value).unwrap();
+    assert_eq!((serde_json::to_value(&document).unwrap(), TagDocument::read(&value)), (value, Ok(document)));
+
+    let value = golden("custom page", include_str!("../golden/custom_page.1.json"));
+    let document: CustomPageDocument = read_stored(&value).unwrap();
+    assert_eq!((serde_json::to_value(&document).unwrap(), CustomPageDocument::read(&value)), (value, Ok(document)));
+
+    let value = golden("approval", include_str!("../golden/approval.1.json"));
+    let request: ApprovalRequest = read_stored(&value).unwrap();
+    assert_eq!(request.state(5_599), State::Granted { until: 5_600 });
+    assert_eq!(serde_json::to_value(&request).unwrap(), value);
+
+    let value = golden("person from SCIM", include_str!("../golden/scim_user.1.json"));
+    let user: identity::scim::user::User = read_stored(&value).unwrap();
+    assert_eq!(serde_json::to_value(&user).unwrap(), value);
+
+    let value = golden("group from SCIM", include_str!("../golden/scim_group.1.json"));
+    let group: identity::scim::group::Group = read_stored(&value).unwrap();
+    assert_eq!(serde_json::to_value(&group).unwrap(), value);
 
     let value = golden("service token", include_str!("../golden/service_token.1.json"));
     let token: ServiceToken = read_stored(&value).unwrap();
@@ -253,4 +282,113 @@ fn an_open_policy_warns() {
     assert_eq!(open.warnings(None).len(), 1);
     let narrow = json!({"name": "x", "decision": "allow", "include": [{"everyone": {}}], "require": [{"geo": {"country_code": "DE"}}]});
     assert!(policy(&narrow).unwrap().warnings(None).is_empty());
+}
+
+fn certificate(change: impl FnOnce(&mut rcgen::CertificateParams)) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Device CA");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    change(&mut params);
+    params.self_signed(&key).unwrap().pem()
+}
+
+#[test]
+fn only_authorities_are_trusted_for_client_certificates() {
+    let parse = |certificate: &str, hosts: &Value| {
+        let value = json!({"name": "Devices", "certificate": certificate, "associated_hostnames": hosts, "id": "x"});
+        ClientAuthorities::parse(CertificateId(Uuid::nil()), &CertificateDocument::read(&value)?)
+    };
+    let authority = certificate(|_| {});
+    let hosts = json!(["Wiki.example.com", "b.example."]);
+    let found = parse(&format!("{authority}{}", certificate(|_| {})), &hosts).unwrap();
+    assert_eq!(
+        (found.hosts, found.authorities.len()),
+        (vec!["wiki.example.com".to_owned(), "b.example".to_owned()], 2)
+    );
+    assert_eq!(found.authorities[0].subject, "CN=Device CA");
+    let fingerprint = &found.authorities[0].fingerprint;
+    assert!(
+        fingerprint.len() == 47
+            && fingerprint.bytes().all(|b| b == b':' || b.is_ascii_digit() || b.is_ascii_uppercase())
+    );
+    let leaf = certificate(|params| params.is_ca = rcgen::IsCa::NoCa);
+    let signer = certificate(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign]);
+    assert!(parse(&signer, &json!([])).is_ok());
+    let unusable = certificate(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature]);
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let many: Vec<String> = (0..300).map(|number| format!("h{number}.example.com")).collect();
+    for (certificate, hosts, expected) in [
+        (leaf.as_str(), &hosts, "/certificate: `CN=Device CA` is not a certificate authority"),
+        (&unusable, &hosts, "/certificate: `CN=Device CA` is not a certificate authority"),
+        (&key, &hosts, "/certificate: holds a `PRIVATE KEY`"),
+        ("", &hosts, "/certificate: must hold a PEM certificate"),
+        ("no PEM", &hosts, "/certificate: "),
+        (&authority.repeat(40), &hosts, "/certificate: must hold at most 32 certificates"),
+        (&"x".repeat(70_000), &hosts, "/certificate: must be at most"),
+        (&authority, &json!(["*.example.com"]), "/associated_hostnames/0: must be one host name"),
+        (&authority, &json!(["a.example/path"]), "/associated_hostnames/0: must be one host name"),
+        (&authority, &json!(["a.example:443"]), "/associated_hostnames/0: must be one host name"),
+        (&authority, &json!(many), "/associated_hostnames: must hold at most 256"),
+    ] {
+        let found = faults(parse(certificate, hosts));
+        assert!(found.iter().any(|fault| fault.starts_with(expected)), "{expected}: {found:?}");
+    }
+}
+
+#[test]
+fn what_an_organisation_gets_wrong_is_named() {
+    let parse = |value: &Value| Organization::parse(&OrganizationDocument::read(value)?);
+    let with =
+        |member: &str, value: Value| json!({"name": "Example", "auth_domain": "login.example.com", member: value});
+    let sound = parse(&with("session_duration", json!("30m"))).unwrap();
+    assert!(sound.strict_service_tokens && sound.session.as_secs() == 1_800 && sound.idle.is_none());
+    for (value, expected) in [
+        (json!({"auth_domain": "login.example.com"}), "/name: must not be empty"),
+        (json!({"name": "x"}), "/auth_domain: "),
+        (with("auth_domain", json!("https://login.example.com")), "/auth_domain: "),
+        (with("auth_domain", json!("*.example.com")), "/auth_domain: "),
+        (with("auth_domain", json!("login.example.com/x")), "/auth_domain: "),
+        (with("session_duration", json!("14m")), "/session_duration: `14m` is not between"),
+        (with("session_duration", json!("745h")), "/session_duration: `745h` is not between"),
+        (with("portunus", json!({"idle_timeout": "1s"})), "/portunus/idle_timeout: `1s` is not between"),
+        (with("user_seat_expiration_inactive_time", json!("24h")), "/user_seat_expiration_inactive_time: "),
+        (with("mfa_required_for_all_apps", json!(true)), "/mfa_required_for_all_apps: needs"),
+        (with("mfa_config", json!({"allowed_authenticators": ["sms"]})), "/mfa_config/allowed_authenticators/0: "),
+        (
+            with(
+                "service_token_inactivity",
+                json!({"enabled": true, "inactivity_threshold_days": 29, "action": "disable"}),
+            ),
+            "/service_token_inactivity/inactivity_threshold_days: must be between",
+        ),
+        (
+            with("service_token_inactivity", json!({"action": "explode"})),
+            "/service_token_inactivity/action: unknown variant",
+        ),
+        (
+            with("login_design", json!({"background_color": "red;}"})),
+            "/login_design/background_color: must be a colour",
+        ),
+        (
+            with("login_design", json!({"logo_path": "http://x.example/l.png"})),
+            "/login_design/logo_path: must be an https",
+        ),
+        (with("colour", json!(1)), "/colour: unknown member"),
+    ] {
+        let found = faults(parse(&value));
+        assert!(found.iter().any(|fault| fault.starts_with(expected)), "{value}: {found:?}");
+    }
+}
+
+#[test]
+fn approvers_and_headers_are_bounded() {
+    let people: Vec<String> = (0..201).map(|number| format!("p{number}@example.com")).collect();
+    let value = json!({
+        "name": "x", "decision": "allow", "include": [{"everyone": {}}], "approval_required": true,
+        "approval_groups": [{"approvals_needed": 1, "email_addresses": people}],
+    });
+    assert_eq!(faults(policy(&value)), ["/approval_groups: must name at most 200 people"]);
+    let header = json!({"name": "x", "domain": "a.example", "read_service_tokens_from_header": "CF-Access-Client-Id"});
+    assert!(faults(application(&header))[0].starts_with("/read_service_tokens_from_header: "));
 }
