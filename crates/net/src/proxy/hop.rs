@@ -1,7 +1,7 @@
 //! Header fields that belong to one connection and must not travel on, and the few a proxy adds.
 //!
 //! RFC 9110 section 7.6.1 and 7.6.3. It decides nothing about policy headers. Invariant: what `Connection` names is
-//! removed, except that an upgrade the gateway relays keeps its own two fields, set by us.
+//! removed, except that an upgrade the proxy relays keeps its own two fields, set by us.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Version};
@@ -18,7 +18,7 @@ const HOP: [HeaderName; 7] = [
 ];
 
 /// Removes the fields of the client's hop. Returns the protocol of an upgrade that the client asked for.
-pub(crate) fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
+pub fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let upgrade = upgrade(headers);
     // gRPC needs `TE: trailers`; every other value is about this hop.
     let trailers = headers.get_all(header::TE).iter().any(|value| {
@@ -35,7 +35,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Removes the fields of the origin's hop.
-pub(crate) fn strip_response(headers: &mut HeaderMap) {
+pub fn strip_response(headers: &mut HeaderMap) {
     strip(headers);
     headers.remove("alt-svc");
 }
@@ -64,13 +64,13 @@ fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Puts back the two fields of an upgrade that is relayed.
-pub(crate) fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+pub fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, protocol);
 }
 
 /// Says whether `Via` shows that the request has been here before.
-pub(crate) fn is_loop(headers: &HeaderMap, pseudonym: &str) -> bool {
+pub fn is_loop(headers: &HeaderMap, pseudonym: &str) -> bool {
     headers.get_all(header::VIA).iter().any(|value| {
         value.to_str().is_ok_and(|text| {
             text.split(',')
@@ -79,7 +79,7 @@ pub(crate) fn is_loop(headers: &HeaderMap, pseudonym: &str) -> bool {
     })
 }
 
-pub(crate) fn add_via(headers: &mut HeaderMap, version: Version, pseudonym: &str) {
+pub fn add_via(headers: &mut HeaderMap, version: Version, pseudonym: &str) {
     let number = match version {
         Version::HTTP_2 => "2",
         Version::HTTP_10 => "1.0",
@@ -91,7 +91,7 @@ pub(crate) fn add_via(headers: &mut HeaderMap, version: Version, pseudonym: &str
 }
 
 /// Says whether sending the request twice means the same as once (RFC 9110 section 9.2.2).
-pub(crate) fn is_replayable(method: &Method) -> bool {
+pub fn is_replayable(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 

@@ -13,14 +13,14 @@ use futures_util::task::AtomicWaker;
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 
-use crate::hop;
+use super::hop;
 
 /// Bytes waiting for one client; interim responses beyond are dropped, which is always allowed.
 const MOST_WAITING: usize = 16 << 10;
 
 /// The interim responses of one client connection. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Interim(Arc<Waiting>);
+pub struct Interim(Arc<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -33,7 +33,7 @@ struct Waiting {
 
 impl Interim {
     /// Sends one head on. `100` and `101` are between the gateway and each side, and stay there.
-    pub(crate) fn send(&self, status: StatusCode, fields: &HeaderMap) {
+    pub fn send(&self, status: StatusCode, fields: &HeaderMap) {
         if matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
             return;
         }
@@ -61,32 +61,32 @@ impl Interim {
     }
 
     /// Says whose task writes what is sent.
-    pub(crate) fn written_by(&self, connection: &Waker) {
+    pub fn written_by(&self, connection: &Waker) {
         self.0.connection.register(connection);
     }
 
-    pub(crate) fn is_waiting(&self) -> bool {
+    pub fn is_waiting(&self) -> bool {
         self.0.any.load(Ordering::Acquire)
     }
 
     /// Notes whether hyper may hold bytes that belong before any others. Only the connection's own task asks and tells.
-    pub(crate) fn set_unflushed(&self, unflushed: bool) {
+    pub fn set_unflushed(&self, unflushed: bool) {
         self.0.unflushed.store(unflushed, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_unflushed(&self) -> bool {
+    pub fn is_unflushed(&self) -> bool {
         self.0.unflushed.load(Ordering::Relaxed)
     }
 
     /// Ends the time for interim responses: the final one comes next. What cannot be written before it is dropped.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         if self.is_waiting() && self.is_unflushed() {
             drop(self.take());
         }
     }
 
     /// Takes what waits.
-    pub(crate) fn take(&self) -> Vec<u8> {
+    pub fn take(&self) -> Vec<u8> {
         let mut heads = self.0.heads.lock();
         self.0.any.store(false, Ordering::Release);
         std::mem::take(&mut *heads)

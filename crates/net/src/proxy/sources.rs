@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 #[derive(Debug)]
-pub(crate) struct Sources {
+pub struct Sources {
     open: Mutex<Open>,
     total: usize,
     per_source: usize,
@@ -23,12 +23,12 @@ struct Open {
 }
 
 impl Sources {
-    pub(crate) fn new(total: usize, per_source: usize) -> Arc<Self> {
+    pub fn new(total: usize, per_source: usize) -> Arc<Self> {
         Arc::new(Self { open: Mutex::default(), total, per_source })
     }
 
     /// Admits one more connection from `source`, until the place is dropped.
-    pub(crate) fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
+    pub fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
         let source = source.to_canonical();
         let mut open = self.open.lock();
         if open.count >= self.total {
@@ -43,14 +43,14 @@ impl Sources {
         Some(Place { sources: Arc::clone(self), source })
     }
 
-    pub(crate) fn open(&self) -> usize {
+    pub fn open(&self) -> usize {
         self.open.lock().count
     }
 }
 
 /// One admitted connection.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     sources: Arc<Sources>,
     source: IpAddr,
 }

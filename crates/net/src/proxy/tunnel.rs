@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use net::Stream;
+use crate::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
 /// Bytes of one buffer.
@@ -15,14 +15,14 @@ const BUFFER: usize = 32 << 10;
 
 /// Who ended a tunnel, in the words of Logpush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub enum Ended {
     Client,
     Origin,
     Idle,
 }
 
 impl Ended {
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Client => "CLIENT_CLOSED",
             Self::Origin => "ORIGIN_CLOSED",
@@ -32,7 +32,7 @@ impl Ended {
 }
 
 /// Copies both ways until both sides are done, one breaks, or nothing has flowed for `idle`.
-pub(crate) async fn copy(near: impl Stream, far: impl Stream, idle: Duration) -> Ended {
+pub async fn copy(near: impl Stream, far: impl Stream, idle: Duration) -> Ended {
     let moved = Arc::new(AtomicU64::new(0));
     let (near_read, near_write) = split(near);
     let (far_read, far_write) = split(far);

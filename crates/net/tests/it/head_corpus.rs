@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gateway::head::{Following, check, end};
+use net::proxy::head::{Following, check, end};
 
 #[test]
 fn every_corpus_entry_is_checked_without_a_panic() {

@@ -30,9 +30,9 @@ pub enum HeadFault {
     BadHost,
     #[error("the target names one host and the Host header another")]
     HostMismatch,
-    #[error("the head is larger than this gateway accepts")]
+    #[error("the head is larger than this listener accepts")]
     TooLarge,
-    #[error("there are more header fields than this gateway accepts")]
+    #[error("there are more header fields than this listener accepts")]
     TooManyFields,
     #[error("the head did not arrive in time")]
     TooSlow,
@@ -340,7 +340,7 @@ fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// RFC 9110 section 5.6.2.
-pub(crate) const fn is_token(byte: u8) -> bool {
+pub const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

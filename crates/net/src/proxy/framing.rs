@@ -14,25 +14,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::head::{self, Following, HeadFault};
-use crate::interim::Interim;
+use super::head::{self, Following, HeadFault};
+use super::interim::Interim;
 
 /// The method of the synthetic request that stands for a refused head; its path is `/` and the fault's number.
-pub(crate) const FAULT_METHOD: &str = "PORTUNUS-FAULT";
+pub const FAULT_METHOD: &str = "PORTUNUS-FAULT";
 
 /// Most bytes read and thrown away after a refused head.
 const MOST_DISCARDED: usize = 1 << 20;
 
 /// Bounds of one connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HeadLimits {
-    pub(crate) bytes: usize,
-    pub(crate) fields: usize,
-    pub(crate) timeout: Duration,
+pub struct HeadLimits {
+    pub bytes: usize,
+    pub fields: usize,
+    pub timeout: Duration,
 }
 
 /// A connection whose request heads are checked.
-pub(crate) struct Framed<T> {
+pub struct Framed<T> {
     io: T,
     tracker: Tracker,
     /// Bytes that hyper may have, then those of an incomplete head.
@@ -52,7 +52,7 @@ pub(crate) struct Framed<T> {
 
 impl<T> Framed<T> {
     /// Wraps `io`; interim responses go out where one is due.
-    pub(crate) fn new(io: T, limits: HeadLimits, interim: Interim) -> Self {
+    pub fn new(io: T, limits: HeadLimits, interim: Interim) -> Self {
         Self {
             io,
             tracker: Tracker::new(limits.bytes, limits.fields),
@@ -70,7 +70,7 @@ impl<T> Framed<T> {
     }
 
     /// Returns the bytes not yet delivered and the stream behind them, after an upgrade.
-    pub(crate) fn into_parts(mut self) -> (Vec<u8>, T) {
+    pub fn into_parts(mut self) -> (Vec<u8>, T) {
         self.held.drain(..self.start);
         (self.held, self.io)
     }
@@ -432,7 +432,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::{FAULT_METHOD, Framed, HeadLimits, Interim};
-    use crate::head::HeadFault;
+    use crate::proxy::head::HeadFault;
 
     const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 20, timeout: Duration::from_secs(5) };
 
