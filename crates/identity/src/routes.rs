@@ -177,6 +177,12 @@ impl<T: Copy + Eq> Routes<T> {
         Ok(found.map(|entry| (entry.target, &entry.pattern)))
     }
 
+    /// Tells whether some pattern covers a host, at whatever path.
+    #[must_use]
+    pub fn has_host(&self, host: &str) -> bool {
+        !self.buckets(host).is_empty()
+    }
+
     /// Returns the patterns that a host falls under, the most specific host first.
     fn buckets(&self, host: &str) -> Vec<&Bucket<T>> {
         let mut found: Vec<&Bucket<T>> = self.exact.get(host).into_iter().collect();
