@@ -23,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
     ("vocabulary", &["types", "expr"]),
     ("engines", &["policy", "identity"]),
     ("ports", &["store", "logs", "net", "worker"]),
-    ("planes", &["gateway", "console"]),
+    ("planes", &["gateway", "access", "console"]),
     ("assembly", &["portunus", "server", "testkit", "xtask"]),
 ];
 
