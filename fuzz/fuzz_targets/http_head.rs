@@ -1,7 +1,7 @@
 //! Holds the head check of the gateway against any bytes: no panic, and nothing with two framings passes.
 #![no_main]
 
-use gateway::head::{check, end};
+use net::proxy::head::{check, end};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

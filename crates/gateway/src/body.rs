@@ -6,24 +6,15 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
+pub(crate) use net::proxy::body::{Metered, boxed};
 use parking_lot::Mutex;
 pub(crate) use worker::{Body, BoxError, empty_body, full_body};
-
-/// Boxes any body.
-pub(crate) fn boxed<B>(body: B) -> Body
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    body.map_err(Into::into).boxed_unsync()
-}
 
 /// The start of a body, read ahead.
 #[derive(Debug, Default, Clone)]
@@ -241,54 +232,6 @@ impl http_body::Body for Lent {
 
     fn size_hint(&self) -> SizeHint {
         self.0.lock().body.as_ref().map_or_else(SizeHint::default, http_body::Body::size_hint)
-    }
-}
-
-/// A body that counts its data bytes and keeps `held` until it is done or dropped.
-pub(crate) struct Metered<H> {
-    body: Body,
-    counter: Arc<AtomicU64>,
-    held: Option<H>,
-}
-
-impl<H: Send + Unpin + 'static> Metered<H> {
-    pub(crate) fn boxed(body: Body, counter: Arc<AtomicU64>, held: H) -> Body {
-        // A body without frames is never polled; what it would hold ends here.
-        if body.is_end_stream() {
-            drop(held);
-            return body;
-        }
-        boxed(Self { body, counter, held: Some(held) })
-    }
-}
-
-impl<H: Unpin> http_body::Body for Metered<H> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let next = Pin::new(&mut self.body).poll_frame(context);
-        match &next {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(bytes) = frame.data_ref() {
-                    self.counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                }
-                if self.body.is_end_stream() {
-                    self.held = None;
-                }
-            }
-            Poll::Ready(None | Some(Err(_))) => self.held = None,
-            Poll::Pending => {}
-        }
-        next
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

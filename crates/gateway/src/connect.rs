@@ -31,8 +31,8 @@ use crate::record::{BLOCK, HttpRecord, TunnelRecord};
 use crate::review::{self, Carried};
 use crate::snapshot::Snapshot;
 use crate::stages;
-use crate::tunnel;
 use crate::upstream;
+use net::proxy::tunnel;
 
 /// A tunnel that was granted.
 pub(crate) struct Opened {
@@ -70,7 +70,7 @@ async fn grant(client: &Arc<Client>, mut request: Request<Incoming>) -> Response
     client.spawn(async move {
         // The client may go away between the answer and the upgrade.
         if let Ok(upgraded) = upgrade.await {
-            Box::pin(opened.serve(connection::unwrap(upgraded))).await;
+            Box::pin(opened.serve(net::proxy::serve::unwrap(upgraded))).await;
         }
     });
     Response::new(empty_body())

@@ -21,8 +21,8 @@ use types::RequestId;
 use crate::body::{Body, empty_body};
 use crate::connection::{Client, Tunnel};
 use crate::identity::{Caller, Person};
-use crate::interim::Interim;
 use crate::snapshot::Snapshot;
+use net::proxy::interim::Interim;
 
 /// What has been seen of a body so far.
 #[derive(Debug, Default)]

@@ -6,9 +6,9 @@
 use http::StatusCode;
 
 use crate::events::SecurityEventKind;
-use crate::head::HeadFault;
 use crate::identity::Refusal;
 use crate::page::{Page, Side};
+use net::proxy::head::HeadFault;
 
 /// A request that ends without an answer from its origin, although no rule blocked it.
 #[derive(Debug, Clone)]

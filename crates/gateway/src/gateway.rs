@@ -20,8 +20,8 @@ use crate::events::{EventSender, SecurityEvent};
 use crate::identity::Failures;
 use crate::services::{Runner, Services};
 use crate::snapshot::Snapshot;
-use crate::sources::Sources;
 use crate::verdict_cache::VerdictCache;
+use net::proxy::sources::Sources;
 
 /// What the gateway works with, handed in by `server`.
 pub struct Parts {

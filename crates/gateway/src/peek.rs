@@ -92,7 +92,7 @@ const LINE: usize = 16 << 10;
 fn is_http1(bytes: &[u8]) -> Option<Kind> {
     let blank = |b: &u8| matches!(b, b'\r' | b'\n' | b' ' | b'\t');
     let line = bytes.get(bytes.iter().take_while(|b| blank(b)).count()..).unwrap_or_default();
-    let method = line.iter().take_while(|b| crate::head::is_token(**b)).count();
+    let method = line.iter().take_while(|b| net::proxy::head::is_token(**b)).count();
     let target = line.get(method + 1..).unwrap_or_default();
     let longest = bytes.len() >= LINE;
     match (method, line.get(method)) {

@@ -18,15 +18,14 @@ use tokio::time::Instant;
 
 use crate::body::{Body, Metered, empty_body};
 use crate::connect::Opened;
-use crate::connection;
 use crate::events::SecurityEventKind;
 use crate::exchange::{self, Arrived};
 use crate::fault::Fault;
-use crate::hop;
 use crate::record;
 use crate::stages::Flow;
 use crate::upstream::{self, Answer};
 use crate::websocket;
+use net::proxy::hop;
 
 impl Flow {
     /// Sends the request under `plan` and holds what arrives.
@@ -225,7 +224,7 @@ impl Flow {
         self.exchange.client.spawn(async move {
             // The client's side is ready once hyper has written the 101.
             let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return };
-            opened.bridge(connection::unwrap(client), TokioIo::new(origin), tls).await;
+            opened.bridge(net::proxy::serve::unwrap(client), TokioIo::new(origin), tls).await;
         });
     }
 }

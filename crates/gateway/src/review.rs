@@ -17,7 +17,7 @@ use crate::exchange::Exchange;
 use crate::identity;
 use crate::record::{BLOCK, TunnelRecord};
 use crate::stages;
-use crate::tunnel;
+use net::proxy::tunnel;
 
 /// After so many intervals rules are asked again although they are the same ones, because some have a schedule.
 const SCHEDULES: u32 = 30;

@@ -23,14 +23,14 @@ use crate::connection::{Client, Tunnel, Way};
 use crate::events::{SecurityEvent, SecurityEventKind};
 use crate::exchange::{self, Exchange, Seen, Target};
 use crate::fault::Fault;
-use crate::framing::FAULT_METHOD;
-use crate::head::HeadFault;
-use crate::hop;
 use crate::identity::{self, Refusal, Requirements};
-use crate::interim::Interim;
 use crate::record::{BLOCK, HttpRecord};
 use crate::ruling::{Ruled, Ruling};
 use crate::websocket;
+use net::proxy::framing::FAULT_METHOD;
+use net::proxy::head::HeadFault;
+use net::proxy::hop;
+use net::proxy::interim::Interim;
 
 /// One request with its record and the state of its decision.
 pub(crate) struct Flow {

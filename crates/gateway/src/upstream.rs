@@ -14,7 +14,7 @@ use net::{Host, Offer, Origin, Protocol};
 
 use crate::body::{Body, boxed, empty_body};
 use crate::fault::Fault;
-use crate::hop;
+use net::proxy::hop;
 
 /// A response head and the connection it came over.
 pub(crate) struct Answer {

@@ -19,9 +19,9 @@ use crate::body::{self, Body, empty_body, full_body};
 use crate::exchange::{self, Exchange, Target};
 use crate::fault::Fault;
 use crate::gateway::Counters;
-use crate::hop;
 use crate::verdict_cache::{self, HeaderChange, Remembered};
 use crate::worker_host::{OriginLeg, RequestHost};
+use net::proxy::hop;
 
 /// What a Worker made of a request.
 pub(crate) enum Opinion {

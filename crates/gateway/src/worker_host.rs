@@ -17,9 +17,9 @@ use crate::body::Body;
 use crate::exchange;
 use crate::fault::Fault;
 use crate::gateway::Inner;
-use crate::hop;
 use crate::snapshot::Snapshot;
 use crate::upstream::{self, Leg};
+use net::proxy::hop;
 
 /// The host of one Worker call inside a request.
 pub(crate) struct RequestHost {

@@ -32,7 +32,9 @@ use uuid::Uuid;
 
 pub use error::{AppendError, OpenError, QueryError};
 pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
-pub use records::{Audit, Dataset, Field, GatewayHttp, GatewayNetwork, Record, UnknownDataset, WorkerInvocation};
+pub use records::{
+    AccessRequest, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, Record, UnknownDataset, WorkerInvocation,
+};
 pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};
 

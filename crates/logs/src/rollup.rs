@@ -171,6 +171,10 @@ impl Minute {
                 self.word(&audit.action_type);
                 self.errors += u64::from(!audit.action_result);
             }
+            Record::AccessRequests(access) => {
+                self.word(&access.action);
+                self.errors += u64::from(!access.allowed);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod host;
 mod ja4;
 pub mod mint;
+pub mod proxy;
 pub mod resolve;
 pub mod server;
 pub mod tls;

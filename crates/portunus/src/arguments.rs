@@ -181,7 +181,7 @@ pub(crate) enum Logs {
     Tail {
         #[command(flatten)]
         state: State,
-        /// gateway_http, gateway_network, worker or audit.
+        /// gateway_http, gateway_network, worker, audit or access_requests.
         #[arg(long, default_value = "gateway_http")]
         dataset: logs::Dataset,
         /// One JSON record a line.

@@ -5,6 +5,8 @@
 
 mod origin;
 mod platform;
+mod provider;
 
 pub use origin::{Origin, OriginTls};
 pub use platform::{Platform, Ready};
+pub use provider::{CLIENT_ID, CLIENT_SECRET, Identity, IdentityProvider, Mischief, rsa_key};

@@ -139,6 +139,29 @@ uuid_id!(UserId, "a user id (UUID)");
 uuid_id!(CertificateId, "a certificate id (UUID)");
 uuid_id!(ProxyEndpointId, "a proxy endpoint id (UUID)");
 uuid_id!(
+    /// An application that Access publishes.
+    ApplicationId,
+    "an application id (UUID)"
+);
+uuid_id!(
+    /// An access policy, reusable or of one application.
+    AccessPolicyId,
+    "a policy id (UUID)"
+);
+uuid_id!(
+    /// A rule group of access policies.
+    AccessGroupId,
+    "a rule group id (UUID)"
+);
+uuid_id!(ProviderId, "an identity provider id (UUID)");
+uuid_id!(ServiceTokenId, "a service token id (UUID)");
+uuid_id!(CustomPageId, "a custom page id (UUID)");
+uuid_id!(
+    /// A device posture rule; `integration_uid` in policies.
+    PostureRuleId,
+    "a device posture rule id (UUID)"
+);
+uuid_id!(
     /// One version of a Worker script.
     VersionId,
     "a version id (UUID)"

@@ -11,7 +11,8 @@ mod secret;
 pub use code::Code;
 pub use envelope::{ApiMessage, Envelope, MessageSource, ResultInfo};
 pub use ids::{
-    AccountId, CertificateId, Email, IdError, KvNamespaceId, ListId, ProxyEndpointId, RequestId, RuleId, ScriptName,
+    AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CertificateId, CustomPageId, Email, IdError,
+    KvNamespaceId, ListId, PostureRuleId, ProviderId, ProxyEndpointId, RequestId, RuleId, ScriptName, ServiceTokenId,
     TokenId, UserId, VersionId,
 };
 pub use secret::Secret;

@@ -21,9 +21,9 @@ const FUNCTION_LINES: usize = 100;
 /// assembly, engines and vocabulary may.
 const LAYERS: [(&str, &[&str]); 5] = [
     ("vocabulary", &["types", "expr"]),
-    ("engines", &["policy"]),
+    ("engines", &["policy", "identity"]),
     ("ports", &["store", "logs", "net", "worker"]),
-    ("planes", &["gateway", "console"]),
+    ("planes", &["gateway", "access", "console"]),
     ("assembly", &["portunus", "server", "testkit", "xtask"]),
 ];
 

@@ -4,7 +4,6 @@
 extern crate portunus_gateway as gateway;
 
 mod bodies;
-mod corpus;
 mod forward;
 mod identity;
 mod intercept;

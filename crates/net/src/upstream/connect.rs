@@ -5,7 +5,8 @@
 //! it is dialled; and with [`CertificatePolicy::RequireValid`] no connection with an untrusted certificate comes out.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use types::Code;
@@ -59,12 +60,24 @@ pub struct Route {
     /// NTLM and Negotiate authenticate the connection, not the request. A caller that sees them sets the client
     /// connection's own number here; the common pool never reuses a connection that carried them.
     pub partition: Option<u64>,
+    /// The name the certificate must carry, where it is not the origin's host.
+    pub server_name: Option<Host>,
+    /// A Unix socket that is dialled in the place of the origin's address. No guard stands before it: whoever names a
+    /// socket of this machine has decided that.
+    pub socket: Option<Arc<Path>>,
 }
 
 impl Route {
     /// The usual route: verified, shared.
     pub const fn new(origin: Origin, offer: Offer) -> Self {
-        Self { origin, offer, certificates: CertificatePolicy::RequireValid, partition: None }
+        Self {
+            origin,
+            offer,
+            certificates: CertificatePolicy::RequireValid,
+            partition: None,
+            server_name: None,
+            socket: None,
+        }
     }
 
     #[must_use]
@@ -76,6 +89,20 @@ impl Route {
     #[must_use]
     pub const fn with_offer(mut self, offer: Offer) -> Self {
         self.offer = offer;
+        self
+    }
+
+    /// Asks for, and believes, a certificate of another name than the origin's host.
+    #[must_use]
+    pub fn with_server_name(mut self, name: Host) -> Self {
+        self.server_name = Some(name);
+        self
+    }
+
+    /// Dials a Unix socket.
+    #[must_use]
+    pub fn with_socket(mut self, socket: Arc<Path>) -> Self {
+        self.socket = Some(socket);
         self
     }
 
@@ -289,6 +316,9 @@ impl Connector {
     /// As [`Connector::dial`], and when the handshake fails or the certificate is not believed and must be.
     pub async fn connect(&self, route: &Route) -> Result<UpstreamConnection, ConnectError> {
         let origin = &route.origin;
+        if let Some(socket) = &route.socket {
+            return self.dial_socket(socket).await;
+        }
         let Dialled { stream, peer, timings } = self.dial(&origin.host, origin.port).await?;
         let stream = Counted::new(stream);
         let counters = stream.counters();
@@ -305,6 +335,23 @@ impl Connector {
         }
     }
 
+    async fn dial_socket(&self, socket: &Path) -> Result<UpstreamConnection, ConnectError> {
+        let started = Instant::now();
+        let stream = timeout(self.timeouts.tcp, UnixStream::connect(socket))
+            .await
+            .map_err(|_| ConnectError::Timeout(Stage::Tcp))?
+            .map_err(ConnectError::Tcp)?;
+        let stream = Counted::new(stream);
+        Ok(UpstreamConnection {
+            counters: stream.counters(),
+            stream: Box::new(stream),
+            peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            tls: None,
+            certificate: None,
+            timings: DialTimings { tcp: started.elapsed(), ..DialTimings::default() },
+        })
+    }
+
     async fn secure(
         &self,
         route: &Route,
@@ -314,7 +361,7 @@ impl Connector {
     ) -> Result<UpstreamConnection, ConnectError> {
         let started = Instant::now();
         let counters = stream.counters();
-        let host = &route.origin.host;
+        let host = route.server_name.as_ref().unwrap_or(&route.origin.host);
         let name = server_name(host).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
         let connector = TlsConnector::from(Arc::clone(&self.configs[route.offer.index()]));
         let stream = timeout(self.timeouts.tls, connector.connect(name, stream))

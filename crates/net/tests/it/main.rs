@@ -4,6 +4,7 @@
 extern crate portunus_net as net;
 
 mod connect;
+mod head_corpus;
 mod hello;
 mod intercept;
 mod pool;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{FieldInfo, Hook, Source};
+use super::{FieldInfo, Hook, HookFields, Source};
 
 /// Writes the page.
 #[must_use]
@@ -17,13 +17,14 @@ pub fn fields_page() -> String {
          - Fields under \"Not known yet\" exist and type-check, but nothing supplies their value in this version: a rule whose\n  \
          outcome hangs on one does not match. Its `warning_status` and every trace say so.\n",
     );
-    section(&mut page, Hook::Http, "Web requests (`filters: [\"http\"]`)");
-    section(&mut page, Hook::L4, "Connections (`filters: [\"l4\"]`)");
+    section(&mut page, Hook::Http.fields(), "Web requests (`filters: [\"http\"]`)");
+    section(&mut page, Hook::L4.fields(), "Connections (`filters: [\"l4\"]`)");
+    section(&mut page, super::access::fields(), "Access policies (`portunus.expression`)");
     page
 }
 
-fn section(page: &mut String, hook: Hook, title: &str) {
-    let table = hook.fields().table();
+fn section(page: &mut String, fields: &HookFields, title: &str) {
+    let table = fields.table();
     let available = |row: &&FieldInfo| row.source == Source::Available;
     // Writing to a string cannot fail, here and below.
     let _ =
@@ -42,10 +43,12 @@ fn section(page: &mut String, hook: Hook, title: &str) {
         );
     }
     let later: Vec<&FieldInfo> = table.iter().filter(|row| !available(row)).collect();
-    let _ = write!(
-        page,
-        "\n### Not known yet\n\n| Field | Type | What it is | Waits for | Example |\n|---|---|---|---|---|\n"
-    );
+    if !later.is_empty() {
+        let _ = write!(
+            page,
+            "\n### Not known yet\n\n| Field | Type | What it is | Waits for | Example |\n|---|---|---|---|---|\n"
+        );
+    }
     for row in later {
         let Source::Later(what) = row.source else { continue };
         let _ = writeln!(

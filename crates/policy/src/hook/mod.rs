@@ -3,6 +3,7 @@
 //!
 //! Invariant: every field of a hook's scheme has exactly one row here, and its index is the row's index.
 
+pub mod access;
 mod documentation;
 pub mod http;
 pub mod l4;

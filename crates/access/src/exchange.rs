@@ -1,0 +1,151 @@
+//! One request on its way: what is known about it, in owned form.
+//!
+//! It holds; deciding and sending are the others'. Invariant: `host` and `path` are what the request was routed by, and
+//! the application is told the same.
+
+use std::cell::OnceCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use expr::{ArrayRef, Map, ValueRef};
+use http::Method;
+use http::header::{self, HeaderMap, HeaderValue};
+use hyper::upgrade::OnUpgrade;
+use identity::session::Moment;
+use net::proxy::body::{Body, empty_body};
+use parking_lot::Mutex;
+use url::Url;
+use uuid::Uuid;
+
+use crate::access::{Client, Inner};
+use crate::snapshot::Snapshot;
+use crate::words::Language;
+
+/// One request.
+pub(crate) struct Exchange {
+    pub(crate) client: Arc<Client>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) id: Uuid,
+    pub(crate) now: Moment,
+    pub(crate) method: Method,
+    /// In lower case, without port.
+    pub(crate) host: String,
+    /// As it came, undecoded.
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    /// Behind a lock because a body is not shared between threads; nobody waits for it.
+    pub(crate) body: Mutex<Body>,
+    pub(crate) has_body: bool,
+    /// The protocol the client asks to change to.
+    pub(crate) upgrade: Option<HeaderValue>,
+    pub(crate) on_upgrade: Option<OnUpgrade>,
+}
+
+impl Exchange {
+    pub(crate) fn plane(&self) -> &Inner {
+        &self.client.plane
+    }
+
+    pub(crate) fn source(&self) -> IpAddr {
+        self.client.source.ip().to_canonical()
+    }
+
+    pub(crate) fn path_and_query(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    /// Returns every value of a cookie of the request.
+    pub(crate) fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let headers = self.headers.get_all(header::COOKIE).iter();
+        headers.filter_map(|value| value.to_str().ok()).flat_map(move |text| identity::cookie::values(text, name))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Returns one parameter of the query, decoded.
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
+        let pairs = url::form_urlencoded::parse(self.query.as_deref().unwrap_or_default().as_bytes());
+        pairs.into_iter().find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// Returns the address of a host at this listener, `https://host[:port]`.
+    pub(crate) fn site(&self, host: &str) -> Option<Url> {
+        site(self.plane().config.public_port, host)
+    }
+
+    /// Returns the language of pages: the application's or organisation's own, else what the browser asks for.
+    pub(crate) fn language(&self, wanted: &[String]) -> Language {
+        let own = if wanted.is_empty() { &self.snapshot.organization.languages } else { wanted };
+        Language::choose(own, self.header("accept-language").unwrap_or_default())
+    }
+
+    /// Takes the request body out, leaving none.
+    pub(crate) fn take_body(&self) -> Body {
+        std::mem::replace(&mut *self.body.lock(), empty_body())
+    }
+}
+
+pub(crate) fn site(port: u16, host: &str) -> Option<Url> {
+    let text = if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") };
+    Url::parse(&text).ok()
+}
+
+/// Header fields as expressions read them: a lower-case name to an array of byte strings.
+///
+/// The arrays are made when a policy first looks, so one that reads no headers costs nothing here.
+pub(crate) struct HeaderFacts<'a> {
+    headers: &'a HeaderMap,
+    fields: OnceCell<Vec<(&'a str, Values<'a>)>>,
+}
+
+impl<'a> HeaderFacts<'a> {
+    pub(crate) const fn new(headers: &'a HeaderMap) -> Self {
+        Self { headers, fields: OnceCell::new() }
+    }
+
+    fn fields(&self) -> &[(&'a str, Values<'a>)] {
+        self.fields.get_or_init(|| {
+            let keys = self.headers.keys();
+            keys.map(|name| {
+                let values = self.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+                (name.as_str(), Values(values))
+            })
+            .collect()
+        })
+    }
+}
+
+struct Values<'a>(Vec<&'a [u8]>);
+
+impl expr::Array for Values<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, index: usize) -> Option<ValueRef<'_>> {
+        self.0.get(index).map(|bytes| ValueRef::Bytes(bytes))
+    }
+}
+
+impl Map for HeaderFacts<'_> {
+    fn len(&self) -> usize {
+        self.headers.keys_len()
+    }
+
+    fn get(&self, key: &[u8]) -> Option<ValueRef<'_>> {
+        let name = std::str::from_utf8(key).ok().filter(|name| self.headers.contains_key(*name))?;
+        let (_, values) = self.fields().iter().find(|(field, _)| field.eq_ignore_ascii_case(name))?;
+        Some(ValueRef::Array(ArrayRef::Custom(values)))
+    }
+
+    fn entry(&self, index: usize) -> Option<(&[u8], ValueRef<'_>)> {
+        let (name, values) = self.fields().get(index)?;
+        Some((name.as_bytes(), ValueRef::Array(ArrayRef::Custom(values))))
+    }
+}

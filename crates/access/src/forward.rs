@@ -1,0 +1,305 @@
+//! To the application and back: what it is told about the caller, the outgoing request, the arrived response.
+//!
+//! It decides nothing about who may pass. Invariant: whatever the client sent under a name that carries identity or
+//! forwarding is removed, under every spelling a server may take for it; bodies stream with back-pressure both ways.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode, Uri};
+use http_body::Body as _;
+use hyper_util::rt::TokioIo;
+use identity::application::SelfHosted;
+use identity::cookie::{self, Cookie};
+use net::proxy::body::{Body, boxed, empty_body};
+use net::proxy::{hop, serve, tunnel};
+use net::upstream::{ConnectError, SendError};
+
+use crate::backend::Backend;
+use crate::caller::Signed;
+use crate::exchange::Exchange;
+use crate::page;
+use crate::snapshot::Published;
+use crate::words::Message;
+
+/// What an application is told about the caller.
+pub(crate) enum Assertion<'a> {
+    /// Nothing: a bypass, or a request that an address let in.
+    None,
+    Person(&'a Signed),
+    Program(&'a str),
+}
+
+const ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
+const EMAIL: HeaderName = HeaderName::from_static("cf-access-authenticated-user-email");
+
+/// Names under which proxies tell servers who or where a client is. Underscores count as hyphens: CGI, WSGI and their
+/// kin read both alike.
+fn speaks_of_identity(name: &str) -> bool {
+    const NAMES: [&str; 13] = [
+        "forwarded",
+        "remote-user",
+        "x-remote-user",
+        "x-real-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "cf-ipcountry",
+        "x-user",
+        "x-authenticated-user",
+        "x-client-ip",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-original-host",
+    ];
+    let plain = name.replace('_', "-");
+    NAMES.contains(&plain.as_str())
+        || ["cf-access-", "x-forwarded", "x-auth-request-", "x-goog-authenticated", "x-webauth-"]
+            .iter()
+            .any(|prefix| plain.starts_with(prefix))
+}
+
+/// Sends the request to the application and returns what comes back.
+pub(crate) async fn send(exchange: &mut Exchange, published: &Published, assertion: Assertion<'_>) -> Response<Body> {
+    let Some(backend) = &published.backend else {
+        return page::simple(exchange, StatusCode::BAD_GATEWAY, Message::NoOrigin);
+    };
+    let Some(request) = outgoing(exchange, backend, published, &assertion) else {
+        return page::bad_address(exchange, "its path is not one");
+    };
+    let mut route = backend.route.clone();
+    if binds_the_connection(request.headers()) {
+        route = route.with_partition(exchange.client.number);
+    }
+    let within = exchange.plane().config.response_timeout;
+    let again = replay(&request);
+    let mut outcome = tokio::time::timeout(within, backend.pool.send(&route, request)).await;
+    // The origin asked for HTTP/1.1 or its HTTP/2 does not work; the pool remembers, so this goes the other way.
+    if let (Ok(Err(SendError::Http2Unusable(_))), Some(again)) = (&outcome, again) {
+        outcome = tokio::time::timeout(within, backend.pool.send(&route, again)).await;
+    }
+    match outcome {
+        Ok(Ok(answer)) => arrived(exchange, answer.response.map(boxed)),
+        Ok(Err(error)) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                application = %published.application.id,
+                "an application could not be reached"
+            );
+            let timed_out = matches!(error, SendError::Connect(ConnectError::Timeout(_)));
+            let status = if timed_out { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+            page::simple(exchange, status, Message::OriginFailed)
+        }
+        Err(_) => page::simple(exchange, StatusCode::GATEWAY_TIMEOUT, Message::OriginFailed),
+    }
+}
+
+fn outgoing(
+    exchange: &mut Exchange,
+    backend: &Backend,
+    published: &Published,
+    assertion: &Assertion<'_>,
+) -> Option<Request<Body>> {
+    let mut headers = std::mem::take(&mut exchange.headers);
+    clean(&mut headers, published.self_hosted().and_then(|app| app.service_tokens.header.as_deref()));
+    let keep_token = matches!(assertion, Assertion::Person(_) | Assertion::Program(_));
+    strip_cookies(&mut headers, keep_token);
+    match assertion {
+        Assertion::None => {}
+        Assertion::Person(signed) => {
+            headers.insert(ASSERTION, HeaderValue::from_str(&signed.token.text).ok()?);
+            let email = &signed.live.session().identity.email;
+            headers.insert(EMAIL, HeaderValue::from_str(email.as_str()).ok()?);
+        }
+        Assertion::Program(token) => {
+            headers.insert(ASSERTION, HeaderValue::from_str(token).ok()?);
+        }
+    }
+    let port = exchange.plane().config.public_port;
+    let authority = if port == 443 { exchange.host.clone() } else { format!("{}:{port}", exchange.host) };
+    for (name, value) in [
+        ("x-forwarded-for", exchange.source().to_string()),
+        ("x-forwarded-proto", "https".to_owned()),
+        ("x-forwarded-host", authority.clone()),
+        ("x-forwarded-port", port.to_string()),
+    ] {
+        headers.insert(name, HeaderValue::try_from(value).ok()?);
+    }
+    let host = backend.host_header.as_ref().unwrap_or(&authority);
+    headers.insert(header::HOST, HeaderValue::from_str(host).ok()?);
+    if let Some(protocol) = exchange.upgrade.clone() {
+        hop::restore_upgrade(&mut headers, protocol);
+    }
+    let body = if exchange.has_body { exchange.take_body() } else { empty_body() };
+    let mut request = Request::new(body);
+    request.method_mut().clone_from(&exchange.method);
+    *request.uri_mut() = Uri::try_from(exchange.path_and_query()).ok()?;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// Removes every header that speaks of identity or forwarding, and those of service tokens.
+fn clean(headers: &mut HeaderMap, service_header: Option<&str>) {
+    let named: Vec<HeaderName> = headers.keys().filter(|name| speaks_of_identity(name.as_str())).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+    // The header an application chose for service tokens may be `Authorization`, which then holds ours only as JSON.
+    if let Some(name) = service_header {
+        let ours = headers.get(name).is_some_and(|value| value.as_bytes().trim_ascii_start().starts_with(b"{"));
+        if ours {
+            headers.remove(name);
+        }
+    }
+}
+
+fn strip_cookies(headers: &mut HeaderMap, keep_token: bool) {
+    let Some(text) = headers.get(header::COOKIE).and_then(|value| value.to_str().ok()) else {
+        // A header that is no text cannot be looked through, so nothing of it passes.
+        headers.remove(header::COOKIE);
+        return;
+    };
+    match cookie::for_origin(text, keep_token).and_then(|text| HeaderValue::try_from(text).ok()) {
+        Some(value) => {
+            headers.insert(header::COOKIE, value);
+        }
+        None => {
+            headers.remove(header::COOKIE);
+        }
+    }
+}
+
+/// A copy of a request that may be sent twice: safe by its method and without a body.
+fn replay(request: &Request<Body>) -> Option<Request<Body>> {
+    if !hop::is_replayable(request.method()) || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(empty_body());
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}
+
+/// NTLM and Negotiate authenticate a connection, which must then belong to one client alone.
+fn binds_the_connection(headers: &HeaderMap) -> bool {
+    headers.get_all(header::AUTHORIZATION).iter().any(|value| {
+        let scheme = value.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
+}
+
+fn arrived(exchange: &mut Exchange, mut response: Response<Body>) -> Response<Body> {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let origin = switched.then(|| hyper::upgrade::on(&mut response));
+    let (mut parts, body) = response.into_parts();
+    let protocol = switched.then(|| parts.headers.get(header::UPGRADE).cloned()).flatten();
+    hop::strip_response(&mut parts.headers);
+    keep_own_cookies(&mut parts.headers);
+    let mut response = Response::from_parts(parts, body);
+    let Some(origin) = origin else { return response };
+    let (Some(client), Some(protocol)) = (exchange.on_upgrade.take(), protocol) else {
+        return page::simple(exchange, StatusCode::BAD_GATEWAY, Message::OriginFailed);
+    };
+    hop::restore_upgrade(response.headers_mut(), protocol);
+    let owner = Arc::clone(&exchange.client);
+    let idle = exchange.plane().config.tunnel_idle_timeout;
+    exchange.client.tasks.spawn(async move {
+        // The client's side is ready once hyper has written the 101.
+        let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return };
+        tunnel::copy(serve::unwrap(client), TokioIo::new(origin), idle).await;
+        drop(owner);
+    });
+    response
+}
+
+/// An application must not set cookies that are ours.
+fn keep_own_cookies(headers: &mut HeaderMap) {
+    let ours = |value: &HeaderValue| {
+        let name = value.as_bytes().split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        name == cookie::AUTHORIZATION.as_bytes() || cookie::STRIPPED.iter().any(|own| name == own.as_bytes())
+    };
+    if !headers.get_all(header::SET_COOKIE).iter().any(ours) {
+        return;
+    }
+    let kept: Vec<HeaderValue> =
+        headers.get_all(header::SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
+    headers.remove(header::SET_COOKIE);
+    for value in kept {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+/// Adds what a cross-origin answer needs, in the place of what the application says about it.
+pub(crate) fn cross_origin(headers: &mut HeaderMap, app: &SelfHosted, origin: &str) {
+    for (name, value) in app.cors.response_headers(origin) {
+        let Ok(value) = HeaderValue::try_from(value) else { continue };
+        if name == "vary" {
+            headers.append(header::VARY, value);
+        } else {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Sets the cookie a service token earns outside of strict mode.
+pub(crate) fn remember_program(headers: &mut HeaderMap, app: &SelfHosted, token: &str, lifetime: Duration) {
+    let cookie = Cookie::application(token, "/", lifetime, app.cookie);
+    if let Some(value) = cookie.header().ok().and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::{clean, keep_own_cookies, speaks_of_identity, strip_cookies};
+
+    #[test]
+    fn headers_that_speak_of_identity_do_not_pass_under_any_spelling() {
+        for name in [
+            "cf-access-jwt-assertion",
+            "cf_access_jwt_assertion",
+            "cf-access-authenticated-user-email",
+            "cf_access-client-id",
+            "x-forwarded-for",
+            "x_forwarded_user",
+            "x-forwarded-email",
+            "remote_user",
+            "forwarded",
+            "x-auth-request-email",
+        ] {
+            assert!(speaks_of_identity(name), "{name}");
+        }
+        for name in ["cookie", "accept", "x-requested-with", "authorization", "x-csrf-token", "cf-ray"] {
+            assert!(!speaks_of_identity(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_service_token_stays_here_and_other_credentials_pass() {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "{\"cf-access-client-id\":\"x\"}".parse().unwrap());
+        clean(&mut headers, Some("authorization"));
+        assert!(headers.is_empty());
+        headers.insert("authorization", "Bearer x".parse().unwrap());
+        clean(&mut headers, Some("authorization"));
+        assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn cookies_of_ours_pass_in_neither_direction() {
+        let mut headers = HeaderMap::new();
+        headers.insert("cookie", "a=1; CF_Binding=x; CF_Authorization=t".parse().unwrap());
+        strip_cookies(&mut headers, true);
+        assert_eq!(headers["cookie"], "a=1; CF_Authorization=t");
+        headers.insert("cookie", http::HeaderValue::from_bytes(b"CF_Binding=x; a=\xff").unwrap());
+        strip_cookies(&mut headers, true);
+        assert!(headers.is_empty());
+        headers.append("set-cookie", "CF_Authorization=forged".parse().unwrap());
+        headers.append("set-cookie", "a=1".parse().unwrap());
+        keep_own_cookies(&mut headers);
+        assert_eq!(headers.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a=1"]);
+    }
+}

@@ -1,0 +1,227 @@
+//! The gate of an application: preflights, who asks, what the policies say, and then through or away.
+//!
+//! Invariant: only a verdict of the policies under this request's snapshot lets a request through, and one that admitted
+//! a person counts only with everything its policy asks besides: question answered, factor proved.
+
+use std::time::Duration;
+
+use http::{Method, Response, StatusCode, header};
+use identity::access_policy::{Decision as PolicyDecision, Policy};
+use identity::application::SelfHosted;
+use identity::cors::{Preflight, PreflightAnswer};
+use identity::evaluation::{Caller, Denial, RequestContext, RequestHead, Trace, Verdict};
+use identity::identity::Device;
+use identity::mfa_requirement;
+use identity::selector::RiskScore;
+use identity::session::app_session_length;
+use net::proxy::body::{Body, empty_body};
+
+use crate::caller::{self, Refusal, Who};
+use crate::denial;
+use crate::exchange::{Exchange, HeaderFacts};
+use crate::forward::{self, Assertion};
+use crate::page;
+use crate::record::{self, Decision};
+use crate::snapshot::Published;
+
+/// Answers a request to an application.
+pub(crate) async fn answer(exchange: &mut Exchange, published: &Published) -> Response<Body> {
+    let Some(app) = published.self_hosted() else { return page::nothing_here(exchange) };
+    // A preflight carries no cookie, so it is decided before anybody is looked for.
+    if let Some(answer) = preflight(exchange, app) {
+        return match answer {
+            PreflightAnswer::Forward => forward::send(exchange, published, Assertion::None).await,
+            PreflightAnswer::Refused(reason) => page::plain(StatusCode::FORBIDDEN, reason),
+            PreflightAnswer::Allowed(headers) => allowed_preflight(headers),
+        };
+    }
+    let mut response = decide(exchange, published, app).await;
+    if let Some(origin) = exchange.header("origin") {
+        forward::cross_origin(response.headers_mut(), app, origin);
+    }
+    response
+}
+
+async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted) -> Response<Body> {
+    let (who, ended) = match caller::identify(exchange, published, app) {
+        Ok(found) => found,
+        Err(refusal) => {
+            let why = match refusal {
+                Refusal::Presented(error) => error.to_string(),
+                Refusal::WrongToken => refusal.to_string(),
+            };
+            record::refused(exchange, published, &Decision::because(why.clone()), "service_token");
+            return denial::unauthorized(&why);
+        }
+    };
+    let mut trace = None;
+    let mut verdict = ask(exchange, published, &who, None);
+    if matches!(verdict, Verdict::Deny(_)) {
+        // Asked again for the record alone: what is allowed pays nothing for explanations.
+        let mut found = Trace::default();
+        verdict = ask(exchange, published, &who, Some(&mut found));
+        trace = Some(found);
+    }
+    match (verdict, who) {
+        (Verdict::Bypass(_), _) => forward::send(exchange, published, Assertion::None).await,
+        (Verdict::NonIdentity(index), Who::Program(program)) => {
+            let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
+            let lifetime = lifetime(exchange, policy, app);
+            match caller::program_token(exchange, published, &program, policy.id, lifetime) {
+                Some(token) => {
+                    let mut response = forward::send(exchange, published, Assertion::Program(&token)).await;
+                    if !exchange.snapshot.organization.strict_service_tokens {
+                        forward::remember_program(response.headers_mut(), app, &token, lifetime);
+                    }
+                    response
+                }
+                None => page::failed(exchange),
+            }
+        }
+        // An address or certificate let the request in; there is nobody to name.
+        (Verdict::NonIdentity(_), Who::Nobody | Who::Person(_)) => {
+            forward::send(exchange, published, Assertion::None).await
+        }
+        (Verdict::Allow(index), Who::Person(signed)) => {
+            let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
+            // Another policy than at sign-in may ask for more; the sign-in host asks it.
+            let asks_more = policy.justification.is_some() || !policy.approval.is_empty();
+            let moved = asks_more && signed.policy() != Some(policy.id);
+            let rules = mfa(exchange, policy, app);
+            if moved || caller::owes_factor(rules.as_ref(), &signed.live, exchange.now) || !fits(&signed.live, app) {
+                return denial::sign_in(exchange, published, app, None);
+            }
+            forward::send(exchange, published, Assertion::Person(&signed)).await
+        }
+        (Verdict::SignIn | Verdict::Allow(_), Who::Program(program)) => {
+            let why = "no Service Auth policy of the application covers this service token";
+            let decision =
+                Decision { program: Some(program.client_id.to_string()), ..Decision::because(why.to_owned()) };
+            record::refused(exchange, published, &decision, "service_token");
+            denial::forbidden_program(why)
+        }
+        (Verdict::SignIn | Verdict::Allow(_), Who::Nobody | Who::Person(_)) => {
+            denial::sign_in(exchange, published, app, ended)
+        }
+        // A question that is asked at sign-in and was not: the sign-in host asks it.
+        (Verdict::Needs(_), _) => denial::sign_in(exchange, published, app, None),
+        (Verdict::Deny(denied), who) => refuse(exchange, published, app, denied, &who, trace.as_ref()),
+    }
+}
+
+fn refuse(
+    exchange: &Exchange,
+    published: &Published,
+    app: &SelfHosted,
+    denied: Denial,
+    who: &Who,
+    trace: Option<&Trace>,
+) -> Response<Body> {
+    let mut decision = Decision::denied(published, denied, trace);
+    let connection = match who {
+        Who::Person(signed) => {
+            decision.identity = Some(std::sync::Arc::clone(&signed.live.session().identity));
+            signed.live.session().identity.provider_type.as_str()
+        }
+        Who::Program(program) => {
+            decision.program = Some(program.client_id.to_string());
+            "service_token"
+        }
+        Who::Nobody => "",
+    };
+    record::refused(exchange, published, &decision, connection);
+    match who {
+        Who::Program(_) => denial::forbidden_program(&decision.reason),
+        // Signing in helps nobody here; the browser is still sent there (reference section 2.3), unless the author said
+        // otherwise.
+        Who::Nobody if published.policies.is_service_auth_only() && app.denied.non_identity_url.is_none() => {
+            denial::sign_in(exchange, published, app, None)
+        }
+        Who::Nobody if published.policies.policies().all(|policy| policy.decision != PolicyDecision::Allow) => {
+            denial::nobody(exchange, app)
+        }
+        Who::Nobody => denial::denied(exchange, published, app, None),
+        Who::Person(signed) => denial::denied(exchange, published, app, Some(&signed.live.session().identity)),
+    }
+}
+
+/// Asks the policies of an application about a request.
+pub(crate) fn ask(exchange: &Exchange, published: &Published, who: &Who, trace: Option<&mut Trace>) -> Verdict {
+    let headers = HeaderFacts::new(&exchange.headers);
+    let head = RequestHead {
+        application: published.application.id,
+        application_name: &published.application.name,
+        host: &exchange.host,
+        method: exchange.method.as_str(),
+        path: &exchange.path,
+        query: exchange.query.as_deref(),
+        headers: &headers,
+    };
+    let context = RequestContext { request: Some(head), ..context(exchange) };
+    match who {
+        Who::Nobody => published.policies.evaluate(&Caller::default(), &context, &*exchange.snapshot, trace),
+        Who::Program(program) => {
+            let caller = Caller { service_token: Some(program.id), ..Caller::default() };
+            published.policies.evaluate(&caller, &context, &*exchange.snapshot, trace)
+        }
+        Who::Person(signed) => {
+            let session = signed.live.session();
+            let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
+            let lookups = session.frozen.with(&*exchange.snapshot);
+            published.policies.evaluate(&caller, &context, &lookups, trace)
+        }
+    }
+}
+
+/// What is known of a request besides its head.
+pub(crate) fn context(exchange: &Exchange) -> RequestContext<'static> {
+    RequestContext {
+        ip: exchange.source(),
+        country: None,
+        certificate: None,
+        device: Device::default(),
+        risk: RiskScore::Unscored,
+        request: None,
+    }
+}
+
+/// Tells whether the way a person signed in is one the application takes.
+pub(crate) fn fits(live: &crate::session_table::Live, app: &SelfHosted) -> bool {
+    let identity = &live.session().identity;
+    let chain = app.sign_in.chain.iter().all(|wanted| identity.step(*wanted).is_some());
+    let allowed = &app.sign_in.providers;
+    chain && (allowed.is_empty() || allowed.iter().any(|provider| identity.step(*provider).is_some()))
+}
+
+/// Returns the second factor a policy asks for here.
+pub(crate) fn mfa(exchange: &Exchange, policy: &Policy, app: &SelfHosted) -> Option<mfa_requirement::MfaRules> {
+    mfa_requirement::effective(policy.mfa.as_ref(), app.mfa.as_ref(), &exchange.snapshot.organization.mfa)
+}
+
+/// Returns how long a session at the application lasts.
+pub(crate) fn lifetime(exchange: &Exchange, policy: &Policy, app: &SelfHosted) -> Duration {
+    /// A session that ends at once still has to reach the application.
+    const SHORTEST: Duration = Duration::from_secs(5);
+    let organization = exchange.snapshot.organization.session;
+    app_session_length(None, policy.session, app.sign_in.session, organization).max(SHORTEST)
+}
+
+fn preflight(exchange: &Exchange, app: &SelfHosted) -> Option<PreflightAnswer> {
+    let method = exchange.header("access-control-request-method")?;
+    let origin = exchange.header("origin")?;
+    (exchange.method == Method::OPTIONS).then(|| {
+        let headers = exchange.header("access-control-request-headers");
+        app.cors.preflight(&Preflight { origin, method, headers })
+    })
+}
+
+fn allowed_preflight(headers: Vec<(&'static str, String)>) -> Response<Body> {
+    let mut response = Response::new(empty_body());
+    for (name, value) in headers {
+        if let Ok(value) = http::HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, http::HeaderValue::from_static("0"));
+    response
+}

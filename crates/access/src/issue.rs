@@ -1,0 +1,229 @@
+//! From a session of the organisation to one at an application: the decision, the transfer, the token.
+//!
+//! Invariant: a token is made only after the policies let this person in under the snapshot in force, on the host it is
+//! for, in the browser that asked for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use identity::access_policy::Policy;
+use identity::app_token::{Subject, TokenRequest};
+use identity::application::{SameSite, SelfHosted};
+use identity::cookie::{APP_SIGN_IN, BINDING, Cookie, ReturnUrl};
+use identity::evaluation::{Caller, Trace, Verdict};
+use identity::provider::Protocol;
+use identity::session::{SessionHash, SessionSecret};
+use net::proxy::body::Body;
+use serde_json::json;
+
+use crate::caller;
+use crate::denial;
+use crate::exchange::Exchange;
+use crate::gate;
+use crate::login;
+use crate::page;
+use crate::record::{self, Decision};
+use crate::session_table::Live;
+use crate::snapshot::Published;
+use crate::stages::OWN;
+use crate::ticket::{self, Start, TRANSFER, Transfer};
+use crate::words::Message;
+
+/// How long a transfer may take: one redirect.
+const TRANSFER_LIFE: Duration = Duration::from_secs(60);
+
+/// Decides whether a signed-in person may open the application they came from, and sends them there.
+pub(crate) fn enter(
+    exchange: &Exchange,
+    start: &Start,
+    hash: SessionHash,
+    live: &Arc<Live>,
+    justification: Option<String>,
+) -> Response<Body> {
+    let snapshot = Arc::clone(&exchange.snapshot);
+    let found = snapshot.applications.iter().find(|published| published.application.id == start.application);
+    let Some((published, app)) = found.and_then(|published| Some((published, published.self_hosted()?))) else {
+        return page::nothing_here(exchange);
+    };
+    let session = live.session();
+    let identity = Arc::clone(&session.identity);
+    let mut trace = Trace::default();
+    let caller = Caller { identity: Some(&identity), ..Caller::default() };
+    let lookups = session.frozen.with(&*snapshot);
+    let verdict = published.policies.evaluate(&caller, &gate::context(exchange), &lookups, Some(&mut trace));
+    let mut decision = Decision { identity: Some(Arc::clone(&identity)), ..Decision::default() };
+    let index = match verdict {
+        Verdict::Allow(index) => index,
+        // Whoever is let in without a session needs none.
+        Verdict::Bypass(_) | Verdict::NonIdentity(_) => return back(exchange, start),
+        // An expression about the request is decided when the request comes.
+        Verdict::Needs(_) | Verdict::SignIn => match published.policies.policies().position(|policy| {
+            policy.decision == identity::access_policy::Decision::Allow
+                && policy.expression.is_some()
+                && policy.justification.is_none()
+                && policy.approval.is_empty()
+        }) {
+            Some(index) => index,
+            None => return denial::denied(exchange, published, app, Some(&identity)),
+        },
+        Verdict::Deny(denied) => {
+            let denied = Decision { identity: decision.identity, ..Decision::denied(published, denied, Some(&trace)) };
+            record::login(exchange, published, &start.host, &denied, false);
+            return denial::denied(exchange, published, app, Some(&identity));
+        }
+    };
+    let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
+    decision.policy = Some((policy.id, policy.name.clone()));
+    if let Some(owed) = owed(exchange, live, policy, app) {
+        owed.english().clone_into(&mut decision.reason);
+        record::login(exchange, published, &start.host, &decision, false);
+        return denial::denied_with(exchange, published, app, Some(&identity), owed);
+    }
+    match (&policy.justification, justification) {
+        (Some(prompt), None) => return login::justification_page(exchange, start, published, app, prompt),
+        (Some(prompt), Some(answer)) => decision.justification = Some((prompt.clone(), answer)),
+        (None, _) => {}
+    }
+    decision.reason = format!("the policy \"{}\" lets the person in", policy.name);
+    record::login(exchange, published, &start.host, &decision, true);
+    transfer(exchange, start, hash, policy)
+}
+
+/// Returns what the person cannot give here.
+fn owed(exchange: &Exchange, live: &Live, policy: &Policy, app: &SelfHosted) -> Option<Message> {
+    if !policy.approval.is_empty() {
+        return Some(Message::ApprovalNeeded);
+    }
+    let rules = gate::mfa(exchange, policy, app);
+    caller::owes_factor(rules.as_ref(), live, exchange.now).then_some(Message::FactorNeeded)
+}
+
+fn transfer(exchange: &Exchange, start: &Start, hash: SessionHash, policy: &Policy) -> Response<Body> {
+    let transfer = Transfer {
+        start: start.clone(),
+        session: hash.text(),
+        policy: policy.id,
+        issued: exchange.plane().sessions.stamp(exchange.now).0,
+        expires: exchange.now.after(TRANSFER_LIFE).seconds(),
+    };
+    let sealed = exchange.snapshot.seal.seal(TRANSFER, &transfer);
+    let (Ok(sealed), Some(mut address)) = (sealed, exchange.site(&start.host)) else {
+        return page::failed(exchange);
+    };
+    address.set_path(&format!("{OWN}authorized"));
+    address.query_pairs_mut().append_pair("token", &sealed);
+    page::redirect(address.as_str())
+}
+
+/// Returns the address in the application that a sign-in began with.
+pub(crate) fn return_address(exchange: &Exchange, start: &Start) -> Option<String> {
+    let site = exchange.site(&start.host)?;
+    let back = ReturnUrl::parse(&start.back, &site).ok()?;
+    Some(back.as_str().to_owned())
+}
+
+fn back(exchange: &Exchange, start: &Start) -> Response<Body> {
+    return_address(exchange, start).map_or_else(|| page::failed(exchange), |address| page::redirect(&address))
+}
+
+/// The end of a sign-in, on the application's host: the cookie, and on to what was asked for.
+pub(crate) fn authorized(exchange: &Exchange) -> Response<Body> {
+    let opened = exchange.parameter("token").and_then(|text| exchange.snapshot.seal.open(TRANSFER, &text).ok());
+    let Some(transfer): Option<Transfer> = opened else { return login::stale(exchange, None) };
+    let start = &transfer.start;
+    let now = exchange.now.seconds();
+    // The browser that asked is the browser that is let in: another site cannot sign anybody in as somebody else.
+    let browser = exchange
+        .cookies(APP_SIGN_IN)
+        .filter_map(SessionSecret::parse)
+        .any(|secret| SessionHash::parse(&start.browser) == Some(secret.hash()));
+    if !browser || now >= transfer.expires || start.host != exchange.host {
+        return login::stale(exchange, exchange.site(&exchange.host).map(String::from));
+    }
+    let snapshot = Arc::clone(&exchange.snapshot);
+    let found = snapshot.applications.iter().find(|published| published.application.id == start.application);
+    let found = found.and_then(|published| Some((published, published.self_hosted()?)));
+    let Some((published, app)) = found else { return page::nothing_here(exchange) };
+    if !app.destinations.iter().any(|pattern| pattern.covers_host(&exchange.host)) {
+        return page::nothing_here(exchange);
+    }
+    let live = transfer
+        .session()
+        .and_then(|hash| exchange.plane().sessions.find(hash, snapshot.organization.idle, exchange.now).ok());
+    let policy = published.policies.policies().find(|policy| policy.id == transfer.policy);
+    let (Some(live), Some(policy), Some(address)) = (live, policy, return_address(exchange, start)) else {
+        return login::stale(exchange, exchange.site(&exchange.host).map(String::from));
+    };
+    let mut response = page::redirect(&address);
+    match cookies(exchange, published, app, &transfer, &live, policy) {
+        Some(cookies) => {
+            for cookie in cookies {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
+        }
+        None => page::message(exchange, StatusCode::INTERNAL_SERVER_ERROR, Message::Failed, Message::FailedText, None),
+    }
+}
+
+fn cookies(
+    exchange: &Exchange,
+    published: &Published,
+    app: &SelfHosted,
+    transfer: &Transfer,
+    live: &Live,
+    policy: &Policy,
+) -> Option<Vec<HeaderValue>> {
+    let session = live.session();
+    let now = exchange.now.seconds();
+    let length = gate::lifetime(exchange, policy, app);
+    let expires = exchange.now.after(length).seconds().min(session.expires.seconds());
+    let length = Duration::from_secs(u64::try_from(expires.saturating_sub(now)).ok()?);
+    let binding = match app.cookie.binding {
+        true => Some(SessionSecret::of(ticket::random()?)),
+        false => None,
+    };
+    let path = app.destinations.iter().find(|pattern| {
+        pattern.covers_host(&exchange.host) && pattern.covers_path(transfer.start.back.split('?').next().unwrap_or("/"))
+    });
+    let path = path.map_or("/", |pattern| pattern.path().split('*').next().unwrap_or("/"));
+    // Larger identities are at get-identity: a cookie that a browser drops would go round for ever.
+    let names = claim_names(exchange, live);
+    for custom in [names.as_slice(), &[]] {
+        let issuer = caller::issuer(exchange);
+        let request = TokenRequest {
+            issuer: &issuer,
+            audience: published.application.aud,
+            subject: Subject::Person { identity: &session.identity, nonce: &transfer.session, custom },
+            now,
+            expires,
+        };
+        let mut claims = request.claims();
+        claims.insert("issued_ms".to_owned(), json!(transfer.issued().0));
+        claims.insert("policy_id".to_owned(), json!(policy.id));
+        if let Some(binding) = &binding {
+            claims.insert("binding".to_owned(), json!(binding.hash().text()));
+        }
+        let token = exchange.snapshot.keys.current().sign(&claims).ok()?;
+        let Ok(cookie) = Cookie::application(&token, path, length, app.cookie).header() else { continue };
+        let mut cookies = vec![HeaderValue::try_from(cookie).ok()?];
+        if let Some(binding) = &binding {
+            let text = binding.text();
+            let cookie = Cookie::own(BINDING, &text, length, SameSite::None).header().ok()?;
+            cookies.push(HeaderValue::try_from(cookie).ok()?);
+        }
+        return Some(cookies);
+    }
+    None
+}
+
+/// Returns the names of claims that the person's providers are told to keep.
+fn claim_names(exchange: &Exchange, live: &Live) -> Vec<String> {
+    let steps = live.session().identity.steps.iter();
+    let settings = steps.filter_map(|step| match &exchange.snapshot.provider(step.provider)?.protocol {
+        Protocol::Oidc(settings) => Some(settings.claims.clone()),
+        Protocol::OneTimePin | Protocol::BuiltIn | Protocol::Github(_) => None,
+    });
+    settings.flatten().collect()
+}

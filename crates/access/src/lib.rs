@@ -1,0 +1,41 @@
+//! The inward plane: an identity-aware reverse proxy in front of private web applications.
+//!
+//! It owns the access listener, the order of the stages of a request, the steps of a sign-in as pages and redirects, the
+//! table of live sessions, and what an application is told about its caller. It deliberately does not own the decisions
+//! (`identity`), sockets and certificates (`net`), records on disk (`logs`) or configuration: all of that arrives in a
+//! [`Snapshot`], and what must outlive the process goes through [`Ledger`]. Invariant: no request reaches an application
+//! before a policy of it covered the caller under the snapshot in force, and none carries an identity that we did not
+//! write.
+
+mod access;
+mod backend;
+mod caller;
+mod config;
+mod denial;
+mod endpoints;
+mod exchange;
+mod forward;
+mod gate;
+mod issue;
+mod ledger;
+mod login;
+mod page;
+mod password;
+mod provider;
+mod record;
+mod seal;
+mod session_table;
+mod snapshot;
+mod stages;
+mod throttle;
+mod ticket;
+mod words;
+
+pub use access::{Access, AccessStats, Parts};
+pub use backend::{Backend, BackendError, Backends, OriginParts};
+pub use config::AccessConfig;
+pub use ledger::{Ledger, LedgerError, Newcomer};
+pub use password::PasswordHash;
+pub use seal::SealKey;
+pub use session_table::SessionTable;
+pub use snapshot::{Person, Published, Snapshot};

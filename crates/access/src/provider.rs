@@ -1,0 +1,208 @@
+//! Talking to identity providers: their description, their keys, the exchange of a code for tokens.
+//!
+//! What to send and what to believe is `identity::relying_party`'s. Invariant: every answer is bounded in bytes and time
+//! and comes through the guarded upstream; a provider that is down fails one sign-in and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use identity::jose::Jwks;
+use identity::provider::{Client, Endpoints, OidcSettings};
+use identity::relying_party::{
+    Callback, CallbackError, IdTokenError, Metadata, MetadataError, PendingLogin, redeem, verify_id_token,
+};
+use identity::token_response::{AnswerError, TokenResponse};
+use moka::future::Cache;
+use net::proxy::body::{Body, boxed, collect, empty_body, full_body};
+use net::upstream::{Pool, Route, SendError};
+use net::{Host, Offer, Origin, Scheme};
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::throttle::Throttle;
+
+/// Longest answer of a provider.
+const LONGEST: usize = 1 << 20;
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What is remembered of providers.
+pub(crate) struct Providers {
+    /// By issuer.
+    metadata: Cache<String, Arc<Metadata>>,
+    /// By the address of the key set.
+    keys: Cache<String, Arc<Jwks>>,
+    /// How often unknown keys may make us fetch again.
+    refetches: Throttle<String>,
+    within: Duration,
+}
+
+/// Why a provider did not help.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProviderError {
+    #[error("{0} is not an address that can be asked")]
+    Address(Url),
+    #[error("the identity provider did not answer in time")]
+    Timeout,
+    #[error("the identity provider cannot be reached")]
+    Send(#[from] SendError),
+    #[error("the identity provider's answer is too large or broke off")]
+    Body,
+    #[error("the identity provider answered {0}")]
+    Status(StatusCode),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error("the identity provider's keys are not a key set")]
+    Keys,
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error(transparent)]
+    Callback(#[from] CallbackError),
+    #[error(transparent)]
+    IdToken(#[from] IdTokenError),
+}
+
+impl Providers {
+    pub(crate) fn new(within: Duration) -> Self {
+        Self {
+            metadata: Cache::builder().max_capacity(1_000).time_to_live(HOUR).build(),
+            keys: Cache::builder().max_capacity(1_000).time_to_live(HOUR).build(),
+            refetches: Throttle::new(6),
+            within,
+        }
+    }
+
+    /// Returns where a provider's endpoints are.
+    pub(crate) async fn metadata(&self, pool: &Pool, settings: &OidcSettings) -> Result<Arc<Metadata>, ProviderError> {
+        let issuer = match &settings.endpoints {
+            Endpoints::Fixed { authorization, token, keys, issuer } => {
+                return Ok(Arc::new(Metadata {
+                    issuer: issuer.clone(),
+                    authorization: authorization.clone(),
+                    token: token.clone(),
+                    keys: keys.clone(),
+                    end_session: None,
+                    names_itself: false,
+                }));
+            }
+            Endpoints::Discover(issuer) => issuer,
+        };
+        if let Some(known) = self.metadata.get(issuer.as_str()).await {
+            return Ok(known);
+        }
+        let location = Metadata::location(issuer);
+        let address = Url::parse(&location).map_err(|_| ProviderError::Address(issuer.clone()))?;
+        let body = self.get(pool, &address).await?;
+        let metadata = Arc::new(Metadata::parse(&body, issuer)?);
+        self.metadata.insert(issuer.as_str().to_owned(), Arc::clone(&metadata)).await;
+        Ok(metadata)
+    }
+
+    /// Exchanges the code of a callback and returns the claims of the ID token. `settings` are those of the provider the
+    /// login was begun with, and no other's (RFC 9700 section 4.4).
+    pub(crate) async fn claims(
+        &self,
+        pool: &Pool,
+        settings: &OidcSettings,
+        callback: &Callback<'_>,
+        pending: &PendingLogin,
+        redirect: &Url,
+        now: i64,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let metadata = self.metadata(pool, settings).await?;
+        let form = redeem(callback, pending, settings, &metadata, redirect, now)?;
+        let tokens = self.exchange(pool, &metadata.token, &settings.client, &form).await?;
+        let id_token = tokens.id_token()?.expose();
+        let access = Some(tokens.access_token.expose().as_str());
+        let keys = self.keys(pool, &metadata.keys, false).await?;
+        match verify_id_token(id_token, access, pending, settings, &metadata, &keys, now) {
+            Err(IdTokenError::FreshKeys) if self.refetches.admit(metadata.keys.to_string()) => {
+                let keys = self.keys(pool, &metadata.keys, true).await?;
+                Ok(verify_id_token(id_token, access, pending, settings, &metadata, &keys, now)?)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    async fn keys(&self, pool: &Pool, address: &Url, fresh: bool) -> Result<Arc<Jwks>, ProviderError> {
+        if !fresh && let Some(known) = self.keys.get(address.as_str()).await {
+            return Ok(known);
+        }
+        let body = self.get(pool, address).await?;
+        let keys = Arc::new(Jwks::parse(&body).map_err(|_| ProviderError::Keys)?);
+        self.keys.insert(address.as_str().to_owned(), Arc::clone(&keys)).await;
+        Ok(keys)
+    }
+
+    async fn exchange(
+        &self,
+        pool: &Pool,
+        address: &Url,
+        client: &Client,
+        form: &[(&'static str, String)],
+    ) -> Result<TokenResponse, ProviderError> {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let mut request = request(Method::POST, address, full_body(body))?;
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/x-www-form-urlencoded"));
+        if let Some(secret) = &client.secret {
+            // RFC 6749 section 2.3.1: both halves are form-encoded before they are joined.
+            let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = STANDARD.encode(format!("{}:{}", encode(&client.id), encode(secret.expose())));
+            let mut value = http::HeaderValue::try_from(format!("Basic {pair}"))
+                .map_err(|_| ProviderError::Address(address.clone()))?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        let (status, body) = self.send(pool, address, request).await?;
+        Ok(TokenResponse::parse(status.as_u16(), &body)?)
+    }
+
+    async fn get(&self, pool: &Pool, address: &Url) -> Result<Bytes, ProviderError> {
+        let (status, body) = self.send(pool, address, request(Method::GET, address, empty_body())?).await?;
+        if status == StatusCode::OK { Ok(body) } else { Err(ProviderError::Status(status)) }
+    }
+
+    async fn send(
+        &self,
+        pool: &Pool,
+        address: &Url,
+        request: Request<Body>,
+    ) -> Result<(StatusCode, Bytes), ProviderError> {
+        let route = route(address)?;
+        let whole = async {
+            let answer = pool.send(&route, request).await?;
+            let status = answer.response.status();
+            let body = collect(boxed(answer.response.into_body()), LONGEST).await.ok_or(ProviderError::Body)?;
+            Ok((status, body))
+        };
+        tokio::time::timeout(self.within, whole).await.map_err(|_| ProviderError::Timeout)?
+    }
+}
+
+fn route(address: &Url) -> Result<Route, ProviderError> {
+    let refused = || ProviderError::Address(address.clone());
+    let scheme = match address.scheme() {
+        "https" => Scheme::Https,
+        "http" => Scheme::Http,
+        _ => return Err(refused()),
+    };
+    let host = Host::parse(address.host_str().ok_or_else(refused)?).map_err(|_| refused())?;
+    let port = address.port_or_known_default().ok_or_else(refused)?;
+    let offer = if scheme == Scheme::Https { Offer::Both } else { Offer::Http1 };
+    Ok(Route::new(Origin::new(scheme, host, port), offer))
+}
+
+fn request(method: Method, address: &Url, body: Body) -> Result<Request<Body>, ProviderError> {
+    let path = &address[url::Position::BeforePath..url::Position::AfterQuery];
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, "Portunus")
+        .body(body)
+        .map_err(|_| ProviderError::Address(address.clone()))
+}

@@ -1,0 +1,151 @@
+//! The records of sign-ins and refusals (reference section 11).
+//!
+//! It fills fields; whether something happened is decided elsewhere. Invariant: a record holds no secret, and one that
+//! the log does not take is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use identity::evaluation::{Denial, Trace};
+use identity::identity::Identity;
+use jiff::Timestamp;
+use logs::AccessRequest;
+use serde_json::{Value, json};
+use types::AccessPolicyId;
+
+use crate::exchange::Exchange;
+use crate::snapshot::Published;
+
+/// What was decided and why.
+#[derive(Default)]
+pub(crate) struct Decision {
+    pub(crate) identity: Option<Arc<Identity>>,
+    /// The client id of a service token.
+    pub(crate) program: Option<String>,
+    pub(crate) policy: Option<(AccessPolicyId, String)>,
+    pub(crate) reason: String,
+    pub(crate) trace: Option<Value>,
+    /// The question and its answer.
+    pub(crate) justification: Option<(String, String)>,
+}
+
+impl Decision {
+    pub(crate) fn because(reason: String) -> Self {
+        Self { reason, ..Self::default() }
+    }
+
+    /// Explains a refusal by policy.
+    pub(crate) fn denied(published: &Published, denied: Denial, trace: Option<&Trace>) -> Self {
+        let policy = match denied {
+            Denial::Policy(index) | Denial::Broken(index) => published.policies.policy(index),
+            Denial::NoPolicy | Denial::NothingMatched => None,
+        };
+        let name = policy.map_or("", |policy| policy.name.as_str());
+        let reason = match denied {
+            Denial::Policy(_) => format!("the policy \"{name}\" denies it"),
+            Denial::Broken(_) => format!("the policy \"{name}\" could not be evaluated, and so denies it"),
+            Denial::NoPolicy => "the application has no policy".to_owned(),
+            Denial::NothingMatched => "no policy of the application covers the caller".to_owned(),
+        };
+        Self {
+            policy: policy.map(|policy| (policy.id, policy.name.clone())),
+            trace: trace.map(words),
+            ..Self::because(reason)
+        }
+    }
+}
+
+fn words(trace: &Trace) -> Value {
+    let policies = trace.policies.iter().map(|policy| {
+        json!({
+            "policy": policy.policy,
+            "name": policy.name,
+            "decision": policy.decision,
+            "outcome": format!("{:?}", policy.outcome).to_lowercase(),
+            "reasons": policy.reasons,
+        })
+    });
+    Value::Array(policies.collect())
+}
+
+/// Records a request that was refused.
+pub(crate) fn refused(exchange: &Exchange, published: &Published, decision: &Decision, connection: &str) {
+    exchange.plane().counters.denied.fetch_add(1, Ordering::Relaxed);
+    let mut record = base(exchange, Some(published), decision, connection);
+    "request".clone_into(&mut record.action);
+    exchange.host.clone_into(&mut record.app_domain);
+    exchange.method.as_str().clone_into(&mut record.method);
+    exchange.path.clone_into(&mut record.path);
+    append(exchange, record);
+}
+
+/// Records a sign-in that was let in or refused.
+pub(crate) fn login(exchange: &Exchange, published: &Published, host: &str, decision: &Decision, allowed: bool) {
+    let connection = decision.identity.as_ref().map_or("", |identity| identity.provider_type.as_str());
+    let mut record = base(exchange, Some(published), decision, connection);
+    "login".clone_into(&mut record.action);
+    host.clone_into(&mut record.app_domain);
+    record.allowed = allowed;
+    append(exchange, record);
+}
+
+/// Records a sign-in that named nobody.
+pub(crate) fn failed_login(
+    exchange: &Exchange,
+    published: Option<&Published>,
+    host: &str,
+    email: &str,
+    connection: &str,
+    reason: String,
+) {
+    let mut record = base(exchange, published, &Decision::because(reason), connection);
+    "login".clone_into(&mut record.action);
+    host.clone_into(&mut record.app_domain);
+    email.clone_into(&mut record.email);
+    append(exchange, record);
+}
+
+/// Records a sign-out.
+pub(crate) fn logout(exchange: &Exchange, identity: &Arc<Identity>) {
+    let decision = Decision { identity: Some(Arc::clone(identity)), ..Decision::default() };
+    let mut record = base(exchange, None, &decision, identity.provider_type.as_str());
+    "logout".clone_into(&mut record.action);
+    exchange.host.clone_into(&mut record.app_domain);
+    record.allowed = true;
+    append(exchange, record);
+}
+
+fn base(exchange: &Exchange, published: Option<&Published>, decision: &Decision, connection: &str) -> AccessRequest {
+    let application = published.map(|published| &published.application);
+    let identity = decision.identity.as_deref();
+    let (prompt, justification) = decision.justification.clone().unwrap_or_default();
+    AccessRequest {
+        id: exchange.id,
+        datetime: Timestamp::from_millisecond(exchange.now.0).unwrap_or_default(),
+        account_id: exchange.snapshot.account.to_string(),
+        app_uuid: application.map(|application| application.id.to_string()).unwrap_or_default(),
+        app_name: application.map(|application| application.name.clone()).unwrap_or_default(),
+        connection: connection.to_owned(),
+        email: identity.map(|identity| identity.email.as_str().to_owned()).unwrap_or_default(),
+        user_uid: match (&decision.program, identity) {
+            (Some(program), _) => program.clone(),
+            (None, Some(identity)) => identity.user.to_string(),
+            (None, None) => String::new(),
+        },
+        ip_address: exchange.source().to_string(),
+        policy_id: decision.policy.as_ref().map(|(id, _)| id.to_string()).unwrap_or_default(),
+        policy_name: decision.policy.as_ref().map(|(_, name)| name.clone()).unwrap_or_default(),
+        reason: decision.reason.clone(),
+        trace: decision.trace.clone(),
+        prompt,
+        justification,
+        ..AccessRequest::default()
+    }
+}
+
+fn append(exchange: &Exchange, record: AccessRequest) {
+    if let Err(error) = exchange.plane().logs.try_append(record) {
+        exchange.plane().counters.records_lost.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%error, "a record of access was lost");
+    }
+}

@@ -1,0 +1,77 @@
+//! What travels through the browser between the steps of a sign-in, sealed.
+//!
+//! Shapes and their purposes; no decisions. Invariant: each is bound to one browser by a secret in a cookie of the host
+//! that reads it, is good for one purpose, and expires.
+
+use identity::relying_party::PendingLogin;
+use identity::session::{Moment, SessionHash};
+use serde::{Deserialize, Serialize};
+use types::{AccessPolicyId, ApplicationId, ProviderId};
+
+/// The request a sign-in began with; `meta` in the address of the sign-in page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) application: ApplicationId,
+    pub(crate) host: String,
+    /// Path and query of the application.
+    pub(crate) back: String,
+    /// Hash of the cookie on the application's host.
+    pub(crate) browser: String,
+    pub(crate) expires: i64,
+}
+
+/// The cookie of the sign-in host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SignIn {
+    /// What forms of this browser carry too.
+    pub(crate) key: String,
+    pub(crate) start: Option<Start>,
+    pub(crate) pending: Option<PendingLogin>,
+    /// Finds the steps of a chain that were passed.
+    pub(crate) passed: Option<String>,
+    pub(crate) expires: i64,
+}
+
+/// The hidden field of a form on the sign-in host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Form {
+    pub(crate) key: String,
+    pub(crate) start: Start,
+    pub(crate) provider: Option<ProviderId>,
+    pub(crate) expires: i64,
+}
+
+/// Takes a person from the sign-in host to the application.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Transfer {
+    pub(crate) start: Start,
+    /// The organisation's session, by its hash.
+    pub(crate) session: String,
+    pub(crate) policy: AccessPolicyId,
+    /// Milliseconds since the epoch.
+    pub(crate) issued: i64,
+    pub(crate) expires: i64,
+}
+
+/// Purposes of seals.
+pub(crate) const START: &str = "start";
+pub(crate) const SIGN_IN: &str = "sign-in";
+pub(crate) const FORM: &str = "form";
+pub(crate) const TRANSFER: &str = "transfer";
+
+impl Transfer {
+    pub(crate) fn session(&self) -> Option<SessionHash> {
+        SessionHash::parse(&self.session)
+    }
+
+    pub(crate) const fn issued(&self) -> Moment {
+        Moment(self.issued)
+    }
+}
+
+/// Draws 32 random bytes.
+pub(crate) fn random() -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    Some(bytes)
+}

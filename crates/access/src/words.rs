@@ -1,0 +1,130 @@
+//! The message catalogue: every sentence of our pages in every language we ship.
+//!
+//! Invariant: each message has a text in each language, checked by the compiler.
+
+/// A language of our pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    English,
+    German,
+}
+
+impl Language {
+    pub(crate) const fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::German => "de",
+        }
+    }
+
+    fn named(tag: &str) -> Option<Self> {
+        let primary = tag.trim().split('-').next().unwrap_or_default();
+        match primary.to_ascii_lowercase().as_str() {
+            "en" => Some(Self::English),
+            "de" => Some(Self::German),
+            _ => None,
+        }
+    }
+
+    /// Chooses the first of `own` that we have, else what the browser asks for most, else English.
+    pub(crate) fn choose(own: &[String], accepted: &str) -> Self {
+        if let Some(found) = own.iter().find_map(|tag| Self::named(tag)) {
+            return found;
+        }
+        let mut best = (0.0_f32, Self::English);
+        for part in accepted.split(',').take(20) {
+            let mut pieces = part.split(';');
+            let Some(language) = pieces.next().and_then(Self::named) else { continue };
+            let weight = pieces.find_map(|piece| piece.trim().strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+            if weight > best.0 {
+                best = (weight, language);
+            }
+        }
+        best.1
+    }
+}
+
+macro_rules! messages {
+    ($($name:ident $english:literal $german:literal;)*) => {
+        /// One sentence or label.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Message { $($name,)* }
+
+        impl Message {
+            pub(crate) const fn english(self) -> &'static str {
+                match self { $(Self::$name => $english,)* }
+            }
+
+            pub(crate) const fn text(self, language: Language) -> &'static str {
+                match language {
+                    Language::English => self.english(),
+                    Language::German => match self { $(Self::$name => $german,)* },
+                }
+            }
+        }
+    };
+}
+
+messages! {
+    SignIn "Sign in" "Anmelden";
+    SignInTo "to open" "um zu öffnen:";
+    ContinueWith "Continue with" "Weiter mit";
+    Email "E-mail address" "E-Mail-Adresse";
+    Password "Password" "Passwort";
+    WrongPassword "That address and password do not belong together." "Diese Adresse und dieses Passwort gehören nicht zusammen.";
+    TooMany "Too many attempts. Wait a minute, then try again." "Zu viele Versuche. Warten Sie eine Minute und versuchen Sie es dann noch einmal.";
+    NoProvider "There is no way to sign in to this application yet. Its administrator has to set up an identity provider." "Für diese Anwendung gibt es noch keine Anmeldung. Ihre Verwaltung muss einen Identitätsanbieter einrichten.";
+    Denied "You have no access" "Sie haben keinen Zugang";
+    DeniedText "You are signed in, and no policy of this application lets you in." "Sie sind angemeldet, und keine Regel dieser Anwendung lässt Sie ein.";
+    DeniedNobody "This application is not open to you from here." "Diese Anwendung steht Ihnen von hier aus nicht offen.";
+    SignedInAs "Signed in as" "Angemeldet als";
+    OtherAccount "Sign in as somebody else" "Als jemand anderes anmelden";
+    Reference "Reference for your help desk" "Kennung für Ihren Support";
+    Justify "Why do you need this?" "Wofür brauchen Sie das?";
+    Continue "Continue" "Weiter";
+    SignedOut "You are signed out" "Sie sind abgemeldet";
+    SignedOutText "Your sessions at every application of this organisation have ended in this browser." "Ihre Sitzungen bei allen Anwendungen dieser Organisation sind in diesem Browser beendet.";
+    SignedOutApp "Your session at this application has ended. You are still signed in to the organisation." "Ihre Sitzung bei dieser Anwendung ist beendet. Bei der Organisation sind Sie weiterhin angemeldet.";
+    SignInAgain "Sign in again" "Neu anmelden";
+    NothingHere "There is nothing here" "Hier ist nichts";
+    NothingHereText "No application is published at this address." "Unter dieser Adresse ist keine Anwendung veröffentlicht.";
+    BadRequest "The request cannot be read" "Die Anfrage ist nicht lesbar";
+    BadAddress "This address cannot be opened" "Diese Adresse lässt sich nicht öffnen";
+    BadAddressText "Its path is written in a way that applications read differently. Open the application from its start page." "Ihr Pfad ist so geschrieben, dass Anwendungen ihn verschieden lesen. Öffnen Sie die Anwendung von ihrer Startseite aus.";
+    Stale "Start again" "Bitte neu beginnen";
+    StaleText "This sign-in was not started in this browser, was used already, or took too long. Open the application again." "Diese Anmeldung wurde nicht in diesem Browser begonnen, schon benutzt oder hat zu lange gedauert. Öffnen Sie die Anwendung noch einmal.";
+    OpenApp "Open the application" "Anwendung öffnen";
+    ProviderFailed "The sign-in did not work" "Die Anmeldung hat nicht geklappt";
+    ProviderFailedText "The identity provider did not answer, or its answer cannot be trusted. Try again; if it stays, tell your administrator." "Der Identitätsanbieter hat nicht geantwortet, oder seiner Antwort ist nicht zu trauen. Versuchen Sie es noch einmal; bleibt es dabei, sagen Sie es Ihrer Verwaltung.";
+    ProviderRefused "The identity provider did not sign you in. Try again, or choose another way." "Der Identitätsanbieter hat Sie nicht angemeldet. Versuchen Sie es noch einmal oder auf anderem Weg.";
+    NoEmail "The identity provider names no verified e-mail address for you, so we cannot tell who you are." "Der Identitätsanbieter nennt für Sie keine bestätigte E-Mail-Adresse; wir wissen daher nicht, wer Sie sind.";
+    OtherPerson "You passed this step as somebody else than the one before. Start again with one account." "Sie haben diesen Schritt als jemand anderes bestanden als den davor. Beginnen Sie neu mit einem Konto.";
+    Deactivated "Your access has been ended. Ask your administrator." "Ihr Zugang wurde beendet. Fragen Sie Ihre Verwaltung.";
+    Unavailable "Signing in does not work at the moment" "Anmelden geht gerade nicht";
+    UnavailableText "What is kept about sign-ins cannot be reached, so nobody new is let in. Applications that you have open go on working. Try again in a moment." "Was über Anmeldungen aufbewahrt wird, ist nicht erreichbar; daher wird niemand neu eingelassen. Geöffnete Anwendungen gehen weiter. Versuchen Sie es gleich noch einmal.";
+    FactorNeeded "This application asks for a second factor, which you cannot prove here yet." "Diese Anwendung verlangt einen zweiten Faktor, den Sie hier noch nicht nachweisen können.";
+    ApprovalNeeded "This application asks for somebody's approval, which cannot be given here yet." "Diese Anwendung verlangt eine Freigabe, die hier noch nicht erteilt werden kann.";
+    NoOrigin "This application has no origin yet" "Diese Anwendung hat noch kein Ziel";
+    OriginFailed "The application does not answer" "Die Anwendung antwortet nicht";
+    OriginText "You are let in; the application behind this address cannot be reached. Try again, or tell its owner." "Sie sind eingelassen; die Anwendung hinter dieser Adresse ist nicht erreichbar. Versuchen Sie es noch einmal oder sagen Sie es ihrer Verwaltung.";
+    Failed "Something went wrong here" "Hier ist etwas schiefgegangen";
+    FailedText "It is not your doing. Try again; if it stays, give your help desk the reference below." "Es liegt nicht an Ihnen. Versuchen Sie es noch einmal; bleibt es dabei, nennen Sie Ihrem Support die Kennung unten.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Language;
+
+    #[test]
+    fn the_first_language_we_have_is_chosen() {
+        for (own, accepted, expected) in [
+            (&[][..], "", Language::English),
+            (&[][..], "fr, de-AT;q=0.8, en;q=0.5", Language::German),
+            (&[][..], "de;q=0.1, en", Language::English),
+            (&["fr".to_owned(), "de".to_owned()][..], "en", Language::German),
+            (&[][..], "de;q=x", Language::German),
+        ] {
+            assert_eq!(Language::choose(own, accepted), expected, "{accepted}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The access plane with real sockets, certificates, journal and identity provider, against real applications on loopback.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod attacks;
+mod browser;
+mod failures;
+mod programs;
+mod proxy;
+mod sign_in;
+mod support;

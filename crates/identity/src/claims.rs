@@ -1,0 +1,195 @@
+//! What a provider's claims make of a person (reference section 3.1).
+//!
+//! Decides the address, name, groups, `amr` and kept claims of one step of a sign-in, and whether a later step is about
+//! the same person. Invariant: an address a provider says is not verified names nobody, and a step about another address
+//! never adds to an identity.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use types::{Email, ProviderId, UserId};
+
+use crate::identity::{GroupClaim, Identity, ProviderClaims};
+use crate::provider::{OidcSettings, ProviderType};
+
+/// Most groups and most values of kept claims of one step; a directory that sends more is cut short.
+pub const MAX_VALUES: usize = 512;
+const MAX_TEXT: usize = 1_024;
+
+/// What one step of a sign-in established.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Established {
+    pub email: Email,
+    pub name: String,
+    /// RFC 8176 values.
+    pub amr: Vec<Arc<str>>,
+    pub claims: ProviderClaims,
+}
+
+/// Why claims name nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimsError {
+    #[error("the identity provider sent no e-mail address")]
+    NoEmail,
+    #[error("the identity provider says that the e-mail address is not verified")]
+    Unverified,
+    #[error("this step was passed by somebody else than the steps before it")]
+    OtherPerson,
+    #[error("the sign-in is not finished")]
+    Unfinished,
+}
+
+/// Reads the claims of an ID token that was checked, with those of the user-info endpoint put in by the caller.
+///
+/// # Errors
+/// If they hold no usable address.
+pub fn establish(
+    provider: ProviderId,
+    settings: &OidcSettings,
+    claims: &Map<String, Value>,
+) -> Result<Established, ClaimsError> {
+    let name_of_email = settings.email_claim.as_deref().unwrap_or("email");
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let email = text(name_of_email).and_then(address).ok_or(ClaimsError::NoEmail)?;
+    // Some providers write the boolean as text. What is neither says nothing good.
+    let unverified = |value: &Value| {
+        value != &Value::Bool(true) && !value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    };
+    if name_of_email == "email" && claims.get("email_verified").is_some_and(unverified) {
+        return Err(ClaimsError::Unverified);
+    }
+    let mut kept = Vec::new();
+    for name in settings.claims.iter().map(String::as_str).chain(["acrs"]) {
+        for value in claims.get(name).into_iter().flat_map(texts) {
+            kept.push(Arc::new((Box::from(name), value.into())));
+        }
+    }
+    kept.truncate(MAX_VALUES);
+    let groups = claims.iter().filter(|(name, _)| settings.groups && name.eq_ignore_ascii_case("groups"));
+    let groups = groups.flat_map(|(_, value)| groups_of(value)).take(MAX_VALUES).map(Arc::new);
+    Ok(Established {
+        name: text("name").unwrap_or_default().chars().take(255).collect(),
+        email,
+        amr: claims.get("amr").into_iter().flat_map(texts).take(32).map(Arc::from).collect(),
+        claims: ProviderClaims { provider, groups: groups.collect(), claims: kept.into() },
+    })
+}
+
+/// Reads an address as an identity, in lower case.
+///
+/// # Security
+/// A letter outside ASCII that becomes an ASCII letter in lower case (U+212A, the Kelvin sign, becomes `k`) would make one
+/// mailbox another's, so an address that holds one is none.
+pub(crate) fn address(text: &str) -> Option<Email> {
+    let trimmed = text.trim();
+    if trimmed.chars().any(|c| !c.is_ascii() && c.to_lowercase().any(|lower| lower.is_ascii())) {
+        return None;
+    }
+    trimmed.to_lowercase().parse().ok()
+}
+
+/// Writes the values of a claim as texts; an object has none.
+fn texts(value: &Value) -> Vec<String> {
+    let one = |value: &Value| match value {
+        Value::String(text) if text.len() <= MAX_TEXT => Some(text.clone()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(_) | Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    match value {
+        Value::Array(items) => items.iter().take(MAX_VALUES).filter_map(one).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            one(value).into_iter().collect()
+        }
+    }
+}
+
+/// Reads groups: texts, which are ids and names at once (and addresses if they look so), or objects.
+fn groups_of(value: &Value) -> Vec<GroupClaim> {
+    let of_text = |text: String| GroupClaim {
+        email: if text.contains('@') { text.as_str().into() } else { "".into() },
+        name: text.as_str().into(),
+        id: text.into(),
+    };
+    let of_object = |members: &Map<String, Value>| {
+        let part = |name: &str| {
+            members.get(name).and_then(Value::as_str).filter(|text| text.len() <= MAX_TEXT).unwrap_or_default()
+        };
+        GroupClaim { id: part("id").into(), name: part("name").into(), email: part("email").into() }
+    };
+    let objects = value.as_array().into_iter().flatten().filter_map(Value::as_object).map(of_object);
+    texts(value).into_iter().map(of_text).chain(objects).take(MAX_VALUES).collect()
+}
+
+/// Adds a later step of a login chain to those before it. The address must be the same: a second step proves that the
+/// person is who the first step said, so it can never make them somebody else.
+///
+/// # Errors
+/// If the step is about another person.
+pub fn chain(steps: &mut Vec<Established>, next: Established) -> Result<(), ClaimsError> {
+    if steps.first().is_some_and(|first| first.email != next.email) {
+        return Err(ClaimsError::OtherPerson);
+    }
+    // A step that is passed again takes its own place, and what followed it is asked for again.
+    if let Some(at) = steps.iter().position(|step| step.claims.provider == next.claims.provider) {
+        steps.truncate(at);
+    }
+    steps.push(next);
+    Ok(())
+}
+
+/// Returns the provider to send a person to next; `None` when every step of the chain was passed in order.
+#[must_use]
+pub fn next_step(chain: &[ProviderId], passed: &[Established]) -> Option<ProviderId> {
+    let done = chain.iter().zip(passed).take_while(|(wanted, step)| **wanted == step.claims.provider).count();
+    chain.get(done).copied()
+}
+
+/// What is known of a sign-in besides its steps.
+#[derive(Debug, Clone, Copy)]
+pub struct SignInFacts {
+    /// The person the first step's address belongs to.
+    pub user: UserId,
+    /// The type of the first step's provider.
+    pub provider_type: ProviderType,
+    /// Seconds since the epoch.
+    pub signed_in: i64,
+    pub ip: IpAddr,
+    /// Two upper-case letters.
+    pub country: Option<[u8; 2]>,
+}
+
+/// Makes an identity of a finished sign-in. `wanted` is the chain that was asked for; empty asks for any one step.
+///
+/// # Errors
+/// If a step is missing or out of order, or the steps are not about one person.
+pub fn assemble(wanted: &[ProviderId], steps: Vec<Established>, facts: SignInFacts) -> Result<Identity, ClaimsError> {
+    if next_step(wanted, &steps).is_some() {
+        return Err(ClaimsError::Unfinished);
+    }
+    let Some(first) = steps.first() else { return Err(ClaimsError::Unfinished) };
+    if steps.iter().any(|step| step.email != first.email) {
+        return Err(ClaimsError::OtherPerson);
+    }
+    let (email, provider) = (first.email.clone(), first.claims.provider);
+    let name = steps.iter().map(|step| step.name.trim()).find(|name| !name.is_empty()).unwrap_or(email.as_str());
+    let mut amr: Vec<Arc<str>> = Vec::new();
+    for value in steps.iter().flat_map(|step| &step.amr) {
+        if !amr.contains(value) {
+            amr.push(Arc::clone(value));
+        }
+    }
+    Ok(Identity {
+        user: facts.user,
+        name: name.into(),
+        email,
+        provider,
+        provider_type: facts.provider_type,
+        signed_in: facts.signed_in,
+        ip: facts.ip.to_canonical(),
+        country: facts.country,
+        amr: amr.into(),
+        steps: steps.into_iter().map(|step| step.claims).collect(),
+    })
+}

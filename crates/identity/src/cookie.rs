@@ -1,0 +1,249 @@
+//! Cookies of Access and the URLs people return to (reference section 2.1).
+//!
+//! Decides names, attributes and where a browser may be sent after sign-in. Invariant: no cookie this writes is longer
+//! than 4 KB or can end its header, and no URL this accepts leaves the application it was asked for.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::application::{CookieRules, SameSite};
+
+/// The organisation's session on the sign-in host; the application's token on its own.
+pub const AUTHORIZATION: &str = "CF_Authorization";
+/// The companion that binds a session to a browser; never reaches the origin.
+pub const BINDING: &str = "CF_Binding";
+/// Guards a sign-in against another site starting it, on the sign-in host.
+pub const SIGN_IN: &str = "CF_Session";
+/// The same on the application's host.
+pub const APP_SIGN_IN: &str = "CF_AppSession";
+/// Names the device for second factors and codes by mail.
+pub const DEVICE: &str = "CF_Device";
+/// Cookies that are ours and that an origin has no business with.
+pub const STRIPPED: [&str; 4] = [BINDING, SIGN_IN, APP_SIGN_IN, DEVICE];
+/// Longest cookie, name and attributes included, in bytes.
+pub const MAX_COOKIE: usize = 4_096;
+/// Longest `Cookie` header that is read, in bytes.
+pub const MAX_HEADER: usize = 32 * 1_024;
+const MAX_RETURN: usize = 2_048;
+
+/// A cookie to set. Always `Secure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cookie<'a> {
+    pub name: &'a str,
+    pub value: &'a str,
+    pub path: &'a str,
+    /// Zero deletes it; `None` ends it with the browser.
+    pub lifetime: Option<Duration>,
+    pub http_only: bool,
+    pub same_site: SameSite,
+}
+
+/// A cookie that cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CookieError {
+    #[error("the cookie is longer than 4 KB")]
+    TooLong,
+    #[error("the cookie holds a character that would end it")]
+    Character,
+}
+
+impl<'a> Cookie<'a> {
+    /// Makes the cookie of an application's session, with the application's own flags.
+    #[must_use]
+    pub const fn application(value: &'a str, path: &'a str, lifetime: Duration, rules: CookieRules) -> Self {
+        let path = if rules.path_scoped && !path.is_empty() { path } else { "/" };
+        Self {
+            name: AUTHORIZATION,
+            value,
+            path,
+            lifetime: Some(lifetime),
+            http_only: rules.http_only,
+            same_site: rules.same_site,
+        }
+    }
+
+    /// Makes a cookie of the sign-in itself: only for HTTP, on the whole host.
+    #[must_use]
+    pub const fn own(name: &'a str, value: &'a str, lifetime: Duration, same_site: SameSite) -> Self {
+        Self { name, value, path: "/", lifetime: Some(lifetime), http_only: true, same_site }
+    }
+
+    /// Writes the value of `Set-Cookie`.
+    ///
+    /// # Errors
+    /// If the cookie is too long or would not be one cookie.
+    pub fn header(&self) -> Result<String, CookieError> {
+        let value = |b: u8| matches!(b, 0x21 | 0x23..=0x2B | 0x2D..=0x3A | 0x3C..=0x5B | 0x5D..=0x7E);
+        let path = self.path.bytes().all(|b| (0x21..0x7F).contains(&b) && b != b';' && b != b',');
+        if !self.value.bytes().all(value) || !path || !self.path.starts_with('/') {
+            return Err(CookieError::Character);
+        }
+        let mut text = format!("{}={}; Path={}; Secure", self.name, self.value, self.path);
+        if let Some(lifetime) = self.lifetime {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "; Max-Age={}", lifetime.as_secs());
+        }
+        if self.http_only {
+            text.push_str("; HttpOnly");
+        }
+        text.push_str(match self.same_site {
+            SameSite::None => "; SameSite=None",
+            SameSite::Lax => "; SameSite=Lax",
+            SameSite::Strict => "; SameSite=Strict",
+        });
+        if text.len() > MAX_COOKIE { Err(CookieError::TooLong) } else { Ok(text) }
+    }
+}
+
+/// Returns every value of a cookie in a `Cookie` header. A browser sends one name twice when two paths match, and another
+/// site on a parent domain can add one, so the caller tries each and none is taken on faith.
+pub fn values<'h>(header: &'h str, name: &'h str) -> impl Iterator<Item = &'h str> {
+    let header = if header.len() > MAX_HEADER { "" } else { header };
+    header.split(';').filter_map(move |pair| {
+        let (found, value) = pair.trim().split_once('=')?;
+        (found == name).then(|| value.trim_matches('"'))
+    })
+}
+
+/// Removes cookies that an origin has no business with; `None` when nothing is left. The application's token stays only
+/// where `keep_token` says so.
+#[must_use]
+pub fn for_origin(header: &str, keep_token: bool) -> Option<String> {
+    let kept: Vec<&str> = header
+        .split(';')
+        .map(str::trim)
+        .filter(|pair| {
+            let name = pair.split('=').next().unwrap_or_default().trim();
+            !pair.is_empty() && !STRIPPED.contains(&name) && (keep_token || name != AUTHORIZATION)
+        })
+        .collect();
+    if kept.is_empty() { None } else { Some(kept.join("; ")) }
+}
+
+/// Where a browser goes once it is signed in: a path of the application's own host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReturnUrl(Url);
+
+/// A URL nobody is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the address to return to is not one of the application's")]
+pub struct ReturnError;
+
+impl ReturnUrl {
+    /// Accepts a URL or a path to return to. `origin` is the application's, `https://host[:port]`.
+    ///
+    /// # Errors
+    /// If it would lead anywhere else: another host, scheme or port, credentials, a backslash, a control character.
+    pub fn parse(text: &str, origin: &Url) -> Result<Self, ReturnError> {
+        // Browsers read a backslash as a slash and drop tabs and line ends, so `/\evil` and `/\t/evil` leave the host.
+        if text.len() > MAX_RETURN || text.contains('\\') || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(ReturnError);
+        }
+        if text.starts_with("//") {
+            return Err(ReturnError);
+        }
+        let url = if text.starts_with('/') { origin.join(text) } else { Url::parse(text) };
+        let url = url.map_err(|_| ReturnError)?;
+        let same = url.scheme() == origin.scheme()
+            && url.host() == origin.host()
+            && url.port_or_known_default() == origin.port_or_known_default();
+        let plain = url.username().is_empty() && url.password().is_none() && matches!(url.scheme(), "http" | "https");
+        // `/x//` is an ordinary path; one that begins with two slashes is a host again when it is written alone.
+        if same && plain && !url.path().starts_with("//") { Ok(Self(url)) } else { Err(ReturnError) }
+    }
+
+    /// Returns the absolute URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Returns the URL's path and query.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        &self.0[url::Position::BeforePath..url::Position::AfterQuery]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use url::Url;
+
+    use super::{AUTHORIZATION, BINDING, Cookie, CookieError, ReturnUrl, for_origin, values};
+    use crate::application::{CookieRules, SameSite};
+
+    #[test]
+    fn a_cookie_carries_the_applications_flags_and_fits() {
+        let rules =
+            CookieRules { binding: false, http_only: true, same_site: SameSite::None, path_scoped: true, eager: true };
+        let hour = Duration::from_secs(3_600);
+        let header = Cookie::application("abc", "/docs", hour, rules).header().unwrap();
+        assert_eq!(header, "CF_Authorization=abc; Path=/docs; Secure; Max-Age=3600; HttpOnly; SameSite=None");
+        let open = CookieRules { http_only: false, path_scoped: false, same_site: SameSite::Lax, ..rules };
+        let header = Cookie::application("abc", "/docs", hour, open).header().unwrap();
+        assert_eq!(header, "CF_Authorization=abc; Path=/; Secure; Max-Age=3600; SameSite=Lax");
+        let long = "a".repeat(4_096);
+        assert_eq!(Cookie::own(BINDING, &long, hour, SameSite::None).header(), Err(CookieError::TooLong));
+        for bad in ["a;b", "a b", "a\r\nb", "a,b", "é", "a\"b"] {
+            assert_eq!(Cookie::own(BINDING, bad, hour, SameSite::None).header(), Err(CookieError::Character), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_read_by_exact_name_and_kept_from_the_origin() {
+        let header = "a=1; CF_Authorization=x; xCF_Authorization=n; CF_Binding=b; CF_Authorization=\"y\"; flag";
+        assert_eq!(values(header, AUTHORIZATION).collect::<Vec<_>>(), ["x", "y"]);
+        assert_eq!(for_origin(header, false).as_deref(), Some("a=1; xCF_Authorization=n; flag"));
+        assert_eq!(for_origin("CF_Binding=b; CF_AppSession=c", true), None);
+    }
+
+    #[test]
+    fn nobody_is_sent_away_from_the_application() {
+        let origin = Url::parse("https://wiki.example.com").unwrap();
+        for (text, accepted) in [
+            ("/", true),
+            ("/a?b=c#d", true),
+            ("/a//b", true),
+            ("https://wiki.example.com/a", true),
+            ("https://WIKI.example.com:443/a", true),
+            ("http://wiki.example.com/a", false),
+            ("https://wiki.example.com:8443/a", false),
+            ("https://wiki.example.com.evil.example/", false),
+            ("https://wiki.example.com@evil.example/", false),
+            ("https://a:b@wiki.example.com/", false),
+            ("https:evil.example", false),
+            ("https:/evil.example", false),
+            ("//evil.example", false),
+            ("///evil.example", false),
+            ("/\\evil.example", false),
+            ("\\\\evil.example", false),
+            ("/\t/evil.example", false),
+            ("/x/..//evil.example", false),
+            ("https://wiki.example.com//evil.example", false),
+            (" https://evil.example", false),
+            ("javascript:alert(1)", false),
+            ("data:text/html,x", false),
+            ("a/b", false),
+            ("", false),
+        ] {
+            assert_eq!(ReturnUrl::parse(text, &origin).is_ok(), accepted, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_url_stays_on_the_host(text in "[/\\\\.:@a-z?#%\\t;-]{0,32}") {
+            let origin = Url::parse("https://wiki.example.com").unwrap();
+            if let Ok(url) = ReturnUrl::parse(&text, &origin) {
+                prop_assert!(url.as_str().starts_with("https://wiki.example.com/"));
+                let again = origin.join(url.path_and_query()).unwrap();
+                prop_assert_eq!(again.host_str(), Some("wiki.example.com"));
+            }
+        }
+    }
+}

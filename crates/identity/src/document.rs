@@ -1,0 +1,330 @@
+//! Reads v4 documents: strictly where an author sends one, leniently where the store gives one back.
+//!
+//! Decides only shape: a member that nobody knows is a fault at the API and is skipped in a stored document, so that an
+//! older Portunus still reads what a newer one wrote. Invariant: `null` means absent, everywhere.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use policy::duration::GoDuration;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+/// Most faults reported for one document.
+const MAX_PROBLEMS: usize = 50;
+
+/// One fault of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// RFC 6901 pointer to the member; empty for the whole document.
+    pub pointer: String,
+    /// Fit for the author.
+    pub message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pointer = if self.pointer.is_empty() { "document" } else { &self.pointer };
+        write!(f, "{pointer}: {}", self.message)
+    }
+}
+
+/// The faults found so far, bounded so that a hostile document cannot grow the answer.
+#[derive(Debug, Default)]
+pub(crate) struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(crate) fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        if self.0.len() < MAX_PROBLEMS {
+            self.0.push(Problem::new(pointer, message));
+        }
+    }
+
+    pub(crate) fn extend(&mut self, prefix: &str, others: Vec<Problem>) {
+        for other in others {
+            self.add(format!("{prefix}{}", other.pointer), other.message);
+        }
+    }
+
+    /// Keeps the value, or the fault at `pointer`.
+    pub(crate) fn check<T, E: fmt::Display>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.add(pointer, error.to_string())).ok()
+    }
+
+    pub(crate) fn finish<T>(self, value: T) -> Result<T, Vec<Problem>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Problem> {
+        self.0
+    }
+}
+
+/// Reads what an author sent. Members of `read_only` at the top are dropped, as clients send back what they were given.
+///
+/// # Errors
+/// With the first fault of shape, and every unknown member by name.
+pub fn read<T: DeserializeOwned>(value: &Value, read_only: &[&str]) -> Result<T, Vec<Problem>> {
+    let mut value = without_null(value);
+    if let Value::Object(members) = &mut value {
+        members.retain(|name, _| !read_only.contains(&name.as_str()));
+    }
+    let mut problems = Problems::default();
+    let document = deserialize(value, |pointer| {
+        let name = pointer.rsplit('/').next().unwrap_or_default().to_owned();
+        problems.add(pointer, format!("unknown member `{name}`"));
+    });
+    match document {
+        Ok(document) => problems.finish(document),
+        Err(problem) => {
+            problems.0.insert(0, problem);
+            Err(problems.0)
+        }
+    }
+}
+
+/// Reads a stored document; members of a newer version are skipped.
+///
+/// # Errors
+/// With the first fault of shape.
+pub fn read_stored<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
+    deserialize(without_null(value), |_| {})
+}
+
+fn deserialize<T: DeserializeOwned>(value: Value, mut ignored: impl FnMut(String)) -> Result<T, Problem> {
+    let mut track = serde_path_to_error::Track::new();
+    let mut report = |path: serde_ignored::Path<'_>| ignored(ignored_pointer(&path));
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let outcome = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut report));
+    outcome.map_err(|error| Problem::new(fault_pointer(&track.path()), error.to_string()))
+}
+
+fn ignored_pointer(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path as P;
+    match path {
+        P::Root => String::new(),
+        P::Seq { parent, index } => format!("{}/{index}", ignored_pointer(parent)),
+        P::Map { parent, key } => format!("{}/{}", ignored_pointer(parent), escape(key)),
+        P::Some { parent } | P::NewtypeStruct { parent } | P::NewtypeVariant { parent } => ignored_pointer(parent),
+    }
+}
+
+fn fault_pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment as S;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            S::Seq { index } => pointer.push_str(&format!("/{index}")),
+            S::Map { key } => pointer.push_str(&format!("/{}", escape(key))),
+            S::Enum { variant } => pointer.push_str(&format!("/{}", escape(variant))),
+            S::Unknown => {}
+        }
+    }
+    pointer
+}
+
+fn escape(name: &str) -> String {
+    name.chars().take(80).collect::<String>().replace('~', "~0").replace('/', "~1")
+}
+
+fn without_null(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => Value::Object(
+            members
+                .iter()
+                .filter(|(_, member)| !member.is_null())
+                .map(|(name, member)| (name.clone(), without_null(member)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.iter().map(without_null).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+/// A length of time as the v4 API writes it, Go's text form: `24h`, `15m`. Keeps the author's spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lifetime(GoDuration);
+
+impl Lifetime {
+    /// Returns the length.
+    #[must_use]
+    pub const fn value(&self) -> Duration {
+        self.0.value()
+    }
+
+    /// Returns the author's text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.text()
+    }
+
+    /// Makes the canonical spelling of a length.
+    #[must_use]
+    pub fn of(value: Duration) -> Self {
+        let text = policy::duration::canonical(value);
+        // Go's limit of 290 years is far above every bound of ours; a longer value becomes zero, which ends at once.
+        Self(GoDuration::parse(&text).unwrap_or_else(|_| zero()))
+    }
+
+    /// Checks that the length lies between two bounds, both included.
+    ///
+    /// # Errors
+    /// With the bounds.
+    pub fn within(&self, least: Duration, most: Duration) -> Result<Duration, String> {
+        let value = self.value();
+        if (least..=most).contains(&value) {
+            return Ok(value);
+        }
+        let [least, most] = [least, most].map(policy::duration::canonical);
+        Err(format!("`{}` is not between {least} and {most}", self.text()))
+    }
+}
+
+fn zero() -> GoDuration {
+    GoDuration::parse("0s").unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+impl FromStr for Lifetime {
+    type Err = policy::duration::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        GoDuration::parse(text).map(Self)
+    }
+}
+
+impl Serialize for Lifetime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Checks a name people see: 1 to `limit` characters, no control character.
+pub(crate) fn name(text: &str, limit: usize) -> Result<String, String> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    if trimmed.chars().count() > limit {
+        return Err(format!("must be at most {limit} characters"));
+    }
+    if trimmed.chars().any(char::is_control) {
+        return Err("must not hold control characters".to_owned());
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// Checks a link that pages show: absolute, http or https, no credentials.
+pub(crate) fn link(text: &str) -> Result<url::Url, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must be an http or https URL".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not carry credentials".to_owned());
+    }
+    Ok(url)
+}
+
+/// Checks an image that pages show: an https URL (reference section 11).
+pub(crate) fn image(text: &str) -> Result<url::Url, String> {
+    let url = link(text)?;
+    if url.scheme() == "https" { Ok(url) } else { Err("must be an https URL".to_owned()) }
+}
+
+/// Checks a colour: `#` and three or six hexadecimal digits, so that it can stand in a style sheet.
+pub(crate) fn colour(text: &str) -> Result<String, String> {
+    let valid = text
+        .strip_prefix('#')
+        .is_some_and(|digits| matches!(digits.len(), 3 | 6) && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    if valid { Ok(text.to_ascii_lowercase()) } else { Err("must be a colour such as `#1a2b3c`".to_owned()) }
+}
+
+/// Makes an enum of words on the wire, read and written as exactly those.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)* }
+
+        impl $name {
+            /// Every value with its word on the wire.
+            pub const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant),)*];
+
+            /// Returns the word on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// Finds a value by its word.
+            #[must_use]
+            pub fn named(word: &str) -> Option<Self> {
+                Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, found)| *found)
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::{Lifetime, read, read_stored};
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default)]
+    struct Inner {
+        size: u8,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default)]
+    struct Outer {
+        name: String,
+        inner: Vec<Inner>,
+    }
+
+    #[test]
+    fn an_author_learns_every_unknown_member_and_the_store_reads_on() {
+        let value = json!({"name": null, "colour": 1, "inner": [{"size": 3, "weight": 4}], "id": "x"});
+        let problems = read::<Outer>(&value, &["id"]).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["/colour: unknown member `colour`", "/inner/0/weight: unknown member `weight`"]);
+        let stored: Outer = read_stored(&value).unwrap();
+        assert_eq!(stored, Outer { name: String::new(), inner: vec![Inner { size: 3 }] });
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_place() {
+        let problems = read::<Outer>(&json!({"inner": [{"size": "big"}]}), &[]).unwrap_err();
+        assert_eq!(problems[0].pointer, "/inner/0/size");
+        assert!(problems[0].message.contains("expected u8"), "{}", problems[0].message);
+    }
+
+    #[test]
+    fn lifetimes_keep_their_spelling() {
+        let lifetime: Lifetime = "24h".parse().unwrap();
+        assert_eq!((lifetime.text(), lifetime.value().as_secs()), ("24h", 86_400));
+        assert_eq!(Lifetime::of(std::time::Duration::from_secs(900)).text(), "15m0s");
+    }
+}

@@ -1,0 +1,12 @@
+//! The Access engine from outside: documents on the wire, stored documents, laws.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a fixture that is wrong should end its test")]
+
+mod corpus;
+mod documents;
+mod evaluation;
+mod people;
+mod relying_party;
+mod scim;
+mod tokens;
+mod wire;
