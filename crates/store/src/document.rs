@@ -42,7 +42,7 @@ macro_rules! kinds {
     };
 }
 
-// The last column says whether the change feed tells of it. Sessions and set-up links are read where they are used.
+// The last column says whether the change feed tells of it. What is read where it is used, such as sessions, is not told.
 kinds! {
     Account = "account", "account", true;
     Rule = "rule", "rule", true;
@@ -64,6 +64,29 @@ kinds! {
     Administrator = "administrator", "administrator", true;
     Session = "session", "session", false;
     SetupLink = "setup_link", "set-up link", false;
+    Application = "application", "application", true;
+    AccessPolicy = "access_policy", "access policy", true;
+    AccessGroup = "access_group", "rule group", true;
+    Provider = "identity_provider", "identity provider", true;
+    Organization = "organization", "organisation", true;
+    ServiceToken = "service_token", "service token", true;
+    ServiceTokenUse = "service_token_use", "use of a service token", false;
+    ClientAuthority = "client_authority", "client certificate authority", true;
+    ClientCertificateSettings = "client_certificate_settings", "client certificate setting", true;
+    Tag = "tag", "tag", true;
+    CustomPage = "custom_page", "custom page", true;
+    AccessKeys = "access_keys", "signing keys", true;
+    AccessProfile = "access_profile", "profile", false;
+    Factor = "factor", "authenticator", false;
+    AccessSession = "access_session", "session", false;
+    AppSession = "app_session", "application session", false;
+    Revocation = "revocation", "revocation", true;
+    LoginState = "login_state", "login", false;
+    Mail = "mail", "mail", true;
+    Approval = "approval", "approval", true;
+    OauthClient = "oauth_client", "OAuth client", false;
+    OauthGrant = "oauth_grant", "OAuth grant", false;
+    OauthToken = "oauth_token", "OAuth token", false;
 }
 
 impl fmt::Display for Kind {

@@ -61,6 +61,22 @@ permissions! {
     UsersRead = "users:read", "Access: Users Read";
     /// Change people and issue proxy tokens.
     UsersWrite = "users:write", "Access: Users Write";
+    /// Read applications, access policies, tags and custom pages.
+    AccessRead = "access:read", "Access: Apps and Policies Read";
+    /// Change them, and end every session at an application.
+    AccessWrite = "access:write", "Access: Apps and Policies Write";
+    /// Read the organisation, identity providers (never their secrets), rule groups and the state of signing keys.
+    IdentityRead = "identity:read", "Access: Organizations, Identity Providers, and Groups Read";
+    /// Change them, rotate signing keys, and end every session of a person.
+    IdentityWrite = "identity:write", "Access: Organizations, Identity Providers, and Groups Write";
+    /// Read service tokens (never their secret).
+    ServiceTokensRead = "service_tokens:read", "Access: Service Tokens Read";
+    /// Issue, rotate and revoke service tokens.
+    ServiceTokensWrite = "service_tokens:write", "Access: Service Tokens Write";
+    /// Read the authorities of client certificates.
+    ClientCertificatesRead = "client_certificates:read", "Access: Mutual TLS Certificates Read";
+    /// Change them.
+    ClientCertificatesWrite = "client_certificates:write", "Access: Mutual TLS Certificates Write";
     /// Read API tokens (never their secret).
     TokensRead = "tokens:read", "Account API Tokens Read";
     /// Issue and revoke API tokens.
@@ -88,6 +104,10 @@ impl Permission {
             Self::WorkersWrite => Some(Self::WorkersRead),
             Self::KvWrite => Some(Self::KvRead),
             Self::UsersWrite => Some(Self::UsersRead),
+            Self::AccessWrite => Some(Self::AccessRead),
+            Self::IdentityWrite => Some(Self::IdentityRead),
+            Self::ServiceTokensWrite => Some(Self::ServiceTokensRead),
+            Self::ClientCertificatesWrite => Some(Self::ClientCertificatesRead),
             Self::TokensWrite => Some(Self::TokensRead),
             Self::SettingsWrite => Some(Self::SettingsRead),
             Self::GatewayRead
@@ -96,6 +116,10 @@ impl Permission {
             | Self::KvRead
             | Self::LogsRead
             | Self::UsersRead
+            | Self::AccessRead
+            | Self::IdentityRead
+            | Self::ServiceTokensRead
+            | Self::ClientCertificatesRead
             | Self::TokensRead
             | Self::SettingsRead
             | Self::AuditRead
@@ -270,6 +294,22 @@ scopes! {
     ReadUsers: Requirement::Permission(Permission::UsersRead);
     /// Change people and their proxy tokens.
     WriteUsers: Requirement::Permission(Permission::UsersWrite);
+    /// Read applications, access policies, tags, custom pages.
+    ReadAccess: Requirement::Permission(Permission::AccessRead);
+    /// Change them.
+    WriteAccess: Requirement::Permission(Permission::AccessWrite);
+    /// Read the organisation, providers, rule groups, signing keys without their private halves.
+    ReadIdentity: Requirement::Permission(Permission::IdentityRead);
+    /// Change them.
+    WriteIdentity: Requirement::Permission(Permission::IdentityWrite);
+    /// Read service tokens.
+    ReadServiceTokens: Requirement::Permission(Permission::ServiceTokensRead);
+    /// Issue, rotate and revoke service tokens.
+    WriteServiceTokens: Requirement::Permission(Permission::ServiceTokensWrite);
+    /// Read the authorities of client certificates.
+    ReadClientCertificates: Requirement::Permission(Permission::ClientCertificatesRead);
+    /// Change them.
+    WriteClientCertificates: Requirement::Permission(Permission::ClientCertificatesWrite);
     /// Read API tokens.
     ReadTokens: Requirement::Permission(Permission::TokensRead);
     /// Issue and revoke API tokens.
@@ -290,6 +330,10 @@ impl Allows<ReadLists> for WriteLists {}
 impl Allows<ReadScripts> for WriteScripts {}
 impl Allows<ReadKv> for WriteKv {}
 impl Allows<ReadUsers> for WriteUsers {}
+impl Allows<ReadAccess> for WriteAccess {}
+impl Allows<ReadIdentity> for WriteIdentity {}
+impl Allows<ReadServiceTokens> for WriteServiceTokens {}
+impl Allows<ReadClientCertificates> for WriteClientCertificates {}
 impl Allows<ReadTokens> for WriteTokens {}
 impl Allows<ReadSettings> for WriteSettings {}
 impl Allows<ReadSettings> for Administer {}
@@ -299,6 +343,11 @@ impl Allows<ReadLists> for Operate {}
 impl Allows<ReadScripts> for Operate {}
 impl Allows<ReadKv> for Operate {}
 impl Allows<ReadUsers> for Operate {}
+impl Allows<ReadAccess> for Operate {}
+impl Allows<ReadIdentity> for Operate {}
+impl Allows<ReadServiceTokens> for Operate {}
+impl Allows<ReadClientCertificates> for Operate {}
+impl Allows<Administer> for Operate {}
 impl Allows<ReadTokens> for Operate {}
 impl Allows<ReadSettings> for Operate {}
 

@@ -5,6 +5,8 @@
 //! write that returned is durable; an operation always answers within its deadline, so a lost database is an error and
 //! never a hang.
 
+mod access;
+mod access_state;
 mod backend;
 mod certificates;
 mod collection;
@@ -30,8 +32,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+pub use access_state::{APP_SESSIONS_KEPT, GRANTS_KEPT, LOGINS_KEPT, MAILS_KEPT, NewMail, SESSIONS_KEPT, TOKENS_KEPT};
 pub use collection::Collection;
 pub use document::{Document, Kind, Only, Revision, Stored};
+pub use documents::access::{
+    AccessGroup, AccessKey, AccessKeys, AccessPolicy, Application, ClientAuthority, ClientCertificateSettings,
+    CustomPage, Organization, PreviousSecret, Provider, ServiceToken, ServiceTokenUse, Tag, TagName,
+};
+pub use documents::access_state::{
+    AccessProfile, AccessSession, AppSession, Approval, Factor, FailedLogin, HashId, LoginState, Mail, MailStatus,
+    OauthClient, OauthGrant, OauthToken, Revocation, Revoked,
+};
 pub use documents::account::{Account, Administrator, Session, SetupLink};
 pub use documents::credential::{Group, ProxyToken, Token, User};
 pub use documents::gateway::{
@@ -49,13 +60,14 @@ pub use documents::script::{
 pub use error::{OpenError, StoreError};
 pub use feed::{Change, ChangeFeed, ChangedDocument};
 pub use grant::{
-    Actor, Administer, Allows, Denied, Grant, Operate, Permission, Permissions, Principal, ReadAudit, ReadGateway,
-    ReadKv, ReadLists, ReadLogs, ReadRules, ReadScripts, ReadSettings, ReadTokens, ReadUsers, Requirement, Scope,
-    UnknownPermission, WriteGateway, WriteKv, WriteLists, WriteRules, WriteScripts, WriteSettings, WriteTokens,
-    WriteUsers,
+    Actor, Administer, Allows, Denied, Grant, Operate, Permission, Permissions, Principal, ReadAccess, ReadAudit,
+    ReadClientCertificates, ReadGateway, ReadIdentity, ReadKv, ReadLists, ReadLogs, ReadRules, ReadScripts,
+    ReadServiceTokens, ReadSettings, ReadTokens, ReadUsers, Requirement, Scope, UnknownPermission, WriteAccess,
+    WriteClientCertificates, WriteGateway, WriteIdentity, WriteKv, WriteLists, WriteRules, WriteScripts,
+    WriteServiceTokens, WriteSettings, WriteTokens, WriteUsers,
 };
 pub use lists::{ItemCursor, MAX_ITEM_BYTES};
-pub use rotation::Resealed;
+pub use rotation::{Resealed, SealedMembers};
 pub use scripts::VERSIONS_KEPT;
 pub use seal::{SealError, Sealed};
 pub use secret_text::{SecretHash, is_well_formed};
@@ -315,6 +327,52 @@ collections! {
     administrators: Administrator;
     /// Returns the signed-in browsers.
     sessions: Session;
+    /// Returns the applications that Access publishes.
+    applications: Application;
+    /// Returns the access policies, reusable ones and those of one application.
+    access_policies: AccessPolicy;
+    /// Returns the rule groups of access policies.
+    access_groups: AccessGroup;
+    /// Returns the identity providers.
+    providers: Provider;
+    /// Returns the organisation's settings.
+    organization: Organization;
+    /// Returns the service tokens.
+    service_tokens: ServiceToken;
+    /// Returns when service tokens were last used.
+    service_token_uses: ServiceTokenUse;
+    /// Returns the authorities of client certificates.
+    client_authorities: ClientAuthority;
+    /// Returns what is done with client certificates at each host.
+    client_certificate_settings: ClientCertificateSettings;
+    /// Returns the tags of applications.
+    tags: Tag;
+    /// Returns the organisation's own pages.
+    custom_pages: CustomPage;
+    /// Returns the keys that tokens are signed with.
+    access_keys: AccessKeys;
+    /// Returns what Access knows of people.
+    access_profiles: AccessProfile;
+    /// Returns people's second factors.
+    factors: Factor;
+    /// Returns the sessions of people at Access.
+    access_sessions: AccessSession;
+    /// Returns the sessions at single applications.
+    app_sessions: AppSession;
+    /// Returns what was revoked.
+    revocations: Revocation;
+    /// Returns the logins under way.
+    login_states: LoginState;
+    /// Returns the outbox.
+    outbox: Mail;
+    /// Returns temporary approvals.
+    approvals: Approval;
+    /// Returns the OAuth clients that registered themselves.
+    oauth_clients: OauthClient;
+    /// Returns what people granted OAuth clients.
+    oauth_grants: OauthGrant;
+    /// Returns the codes and tokens of grants.
+    oauth_tokens: OauthToken;
 }
 
 /// Where the database keeps what tells whether a key file belongs to it.

@@ -9,7 +9,10 @@ use crate::Store;
 use crate::backend::Expect;
 use crate::collection::Collection;
 use crate::document::{Document, Stored};
+use crate::documents::access::{AccessKeys, Provider};
+use crate::documents::access_state::{Factor, LoginState, Mail};
 use crate::documents::gateway::Certificate;
+use crate::documents::rule::Rule;
 use crate::documents::script::ScriptSecret;
 use crate::error::StoreError;
 use crate::grant::{Allows, Grant, Operate};
@@ -37,6 +40,17 @@ impl Sealing for ScriptSecret {
     fn sealed(&mut self) -> &mut Sealed {
         &mut self.value
     }
+}
+
+/// A document with sealed members under names of their own.
+pub trait SealedMembers: Document {
+    /// Returns each sealed member with the name it is authenticated under; no two share one.
+    fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)>;
+}
+
+/// Returns where a sealed member of a document belongs.
+pub(crate) const fn member<'a, D: Document>(account: AccountId, id: &'a str, name: &'a str) -> Place<'a> {
+    Place { account, kind: D::KIND, id, field: name }
 }
 
 /// Returns where the secret of a document belongs.
@@ -93,9 +107,13 @@ impl Store {
     /// [`StoreError::Unavailable`] and its like.
     pub async fn sealed_before(&self, grant: &Grant<Operate>) -> Result<usize, StoreError> {
         let documents = self.due::<Certificate>(grant).await?.len() + self.due::<ScriptSecret>(grant).await?.len();
-        let rules = self.rules().list(grant).await?;
-        let secrets = rules.iter().flat_map(|rule| rule.document.secrets.values());
-        Ok(documents + secrets.filter(|sealed| !self.sealer().is_current(sealed)).count())
+        let settings = self.members_due::<Rule>(grant).await?
+            + self.members_due::<Provider>(grant).await?
+            + self.members_due::<AccessKeys>(grant).await?;
+        let state = self.members_due::<Factor>(grant).await?
+            + self.members_due::<LoginState>(grant).await?
+            + self.members_due::<Mail>(grant).await?;
+        Ok(documents + settings + state)
     }
 
     /// Seals every secret of the account with the first key of the key file, tells how far it is after each, and returns
@@ -118,7 +136,12 @@ impl Store {
         };
         self.reseal_all::<Certificate>(grant, &mut count).await?;
         self.reseal_all::<ScriptSecret>(grant, &mut count).await?;
-        self.reseal_rules(grant, &mut count).await?;
+        self.reseal_members::<Rule>(grant, &mut count).await?;
+        self.reseal_members::<Provider>(grant, &mut count).await?;
+        self.reseal_members::<AccessKeys>(grant, &mut count).await?;
+        self.reseal_members::<Factor>(grant, &mut count).await?;
+        self.reseal_members::<LoginState>(grant, &mut count).await?;
+        self.reseal_members::<Mail>(grant, &mut count).await?;
         Ok(done)
     }
 
@@ -130,6 +153,47 @@ impl Store {
         let mut documents = Collection::<D>::new(self).list(grant).await?;
         documents.retain_mut(|stored| !self.sealer().is_current(stored.document.sealed()));
         Ok(documents)
+    }
+
+    /// Counts the members of a kind that are sealed with an older key.
+    async fn members_due<D: SealedMembers>(&self, grant: &Grant<Operate>) -> Result<usize, StoreError>
+    where
+        Operate: Allows<D::Read>,
+    {
+        let mut documents = Collection::<D>::new(self).list(grant).await?;
+        let due = documents.iter_mut().flat_map(|stored| stored.document.sealed_members());
+        Ok(due.filter(|(_, sealed)| !self.sealer().is_current(sealed)).count())
+    }
+
+    /// Seals the members of every document of a kind again; a document is saved only when one was due, and one that was
+    /// used up meanwhile is done.
+    async fn reseal_members<D: SealedMembers>(
+        &self,
+        grant: &Grant<Operate>,
+        count: &mut (impl FnMut(usize) + Send),
+    ) -> Result<(), StoreError>
+    where
+        Operate: Allows<D::Read>,
+    {
+        let collection = Collection::<D>::new(self);
+        for Stored { id, revision, mut document, .. } in collection.list(grant).await? {
+            let text = id.to_string();
+            let mut changed = 0;
+            for (name, sealed) in document.sealed_members() {
+                if !self.sealer().is_current(sealed) {
+                    let place = member::<D>(grant.account(), &text, &name);
+                    *sealed = self.sealer().seal(place, &self.sealer().open(place, sealed)?)?;
+                    changed += 1;
+                }
+            }
+            if changed > 0 {
+                match collection.save(grant, id, document, Expect::Revision(revision.0)).await {
+                    Ok(_) | Err(StoreError::NotFound(_)) => count(changed),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn reseal_all<D: Sealing>(

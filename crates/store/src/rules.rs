@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 
 use types::{RuleId, Secret};
 
-use crate::Store;
-use crate::backend::Expect;
 use crate::collection::Collection;
-use crate::document::{Kind, Stored};
+use crate::document::Stored;
 use crate::documents::rule::Rule;
 use crate::error::StoreError;
 use crate::grant::{Grant, Operate, WriteRules};
-use crate::seal::{Place, Sealed};
+use crate::rotation::{SealedMembers, member};
+use crate::seal::Sealed;
 
 impl Collection<'_, Rule> {
     /// Seals one parameter of a rule. The result is stored with the rule, by the caller.
@@ -30,7 +29,7 @@ impl Collection<'_, Rule> {
         value: &Secret<String>,
     ) -> Result<Sealed, StoreError> {
         let id = id.to_string();
-        Ok(self.store.sealer().seal(place(grant.account(), &id, parameter), value)?)
+        Ok(self.store.sealer().seal(member::<Rule>(grant.account(), &id, parameter), value)?)
     }
 
     /// Opens every secret of a rule, by parameter.
@@ -47,39 +46,16 @@ impl Collection<'_, Rule> {
         let secrets = rule.document.secrets.iter();
         secrets
             .map(|(parameter, sealed)| {
-                let value = self.store.sealer().open(place(grant.account(), &id, parameter), sealed)?;
+                let value = self.store.sealer().open(member::<Rule>(grant.account(), &id, parameter), sealed)?;
                 Ok((parameter.clone(), value))
             })
             .collect()
     }
 }
 
-impl Store {
-    /// Seals the secrets of rules again, as [`Store::reseal`] does with all others.
-    pub(crate) async fn reseal_rules(
-        &self,
-        grant: &Grant<Operate>,
-        count: &mut (impl FnMut(usize) + Send),
-    ) -> Result<(), StoreError> {
-        for Stored { id, revision, mut document, .. } in self.rules().list(grant).await? {
-            let text = id.to_string();
-            let mut changed = 0;
-            for (parameter, sealed) in &mut document.secrets {
-                if !self.sealer().is_current(sealed) {
-                    let place = place(grant.account(), &text, parameter);
-                    *sealed = self.sealer().seal(place, &self.sealer().open(place, sealed)?)?;
-                    changed += 1;
-                }
-            }
-            if changed > 0 {
-                self.rules().save(grant, id, document, Expect::Revision(revision.0)).await?;
-                count(changed);
-            }
-        }
-        Ok(())
+impl SealedMembers for Rule {
+    /// By the parameter of the managed action.
+    fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
+        self.secrets.iter_mut().map(|(parameter, sealed)| (parameter.clone(), sealed)).collect()
     }
-}
-
-const fn place<'a>(account: types::AccountId, id: &'a str, parameter: &'a str) -> Place<'a> {
-    Place { account, kind: Kind::Rule, id, field: parameter }
 }

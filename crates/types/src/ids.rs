@@ -157,6 +157,16 @@ uuid_id!(ProviderId, "an identity provider id (UUID)");
 uuid_id!(ServiceTokenId, "a service token id (UUID)");
 uuid_id!(CustomPageId, "a custom page id (UUID)");
 uuid_id!(
+    /// A person's second factor.
+    FactorId,
+    "an authenticator id (UUID)"
+);
+uuid_id!(
+    /// A mail in the outbox.
+    MailId,
+    "a mail id (UUID)"
+);
+uuid_id!(
     /// A device posture rule; `integration_uid` in policies.
     PostureRuleId,
     "a device posture rule id (UUID)"

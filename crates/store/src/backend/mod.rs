@@ -104,6 +104,11 @@ pub(crate) enum Write {
         kind: Kind,
         parent: String,
     },
+    /// Deletes every document of a kind whose position, its end in milliseconds, has come.
+    Sweep {
+        kind: Kind,
+        through: i64,
+    },
     /// Deletes all but the newest `keep` children.
     Prune {
         kind: Kind,
@@ -183,7 +188,7 @@ impl Write {
             Self::Touch { kind, id, .. } => (*kind, id.as_str(), Told::Put),
             Self::Delete { kind, id, .. } => (*kind, id.as_str(), Told::Delete),
             Self::DeleteChildren { kind, parent } => (*kind, parent.as_str(), Told::DeleteChildren),
-            Self::Prune { .. } | Self::Items { .. } | Self::Values(_) => return None,
+            Self::Sweep { .. } | Self::Prune { .. } | Self::Items { .. } | Self::Values(_) => return None,
         };
         told.0.is_in_feed().then_some(told)
     }

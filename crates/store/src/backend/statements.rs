@@ -395,6 +395,10 @@ async fn apply<S: Session>(
             let parameters = vec![text(account), text(kind.as_str()), Value::Text(parent)];
             session.execute(include_str!("sql/delete_children.sql"), parameters).await?;
         }
+        Write::Sweep { kind, through } => {
+            let parameters = vec![text(account), text(kind.as_str()), Value::Integer(through)];
+            session.execute(include_str!("sql/sweep.sql"), parameters).await?;
+        }
         Write::Prune { kind, parent, keep } => {
             let parameters = vec![text(account), text(kind.as_str()), Value::Text(parent), size(keep)];
             session.execute(include_str!("sql/prune.sql"), parameters).await?;

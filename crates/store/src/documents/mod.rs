@@ -1,6 +1,8 @@
 //! The typed documents, one file per family. Shapes only: who may read or change them stands in each `Document`
 //! implementation, how they are kept in the backends. Invariant: each shape has a golden file that stays readable.
 
+pub(crate) mod access;
+pub(crate) mod access_state;
 pub(crate) mod account;
 pub(crate) mod credential;
 pub(crate) mod gateway;

@@ -91,3 +91,21 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(test);
 }
+
+/// Runs each case on each backend.
+macro_rules! store_suite {
+    ($($case:ident,)*) => {
+        store_suite!(@backend memory [$($case)*]);
+        store_suite!(@backend sqlite [$($case)*]);
+        store_suite!(@backend postgres [$($case)*]);
+    };
+    (@backend $backend:ident [$($case:ident)*]) => {
+        mod $backend {
+            $(#[test]
+            fn $case() {
+                super::run(async { super::$case(&super::Fixture::$backend().await).await });
+            })*
+        }
+    };
+}
+pub(crate) use store_suite;

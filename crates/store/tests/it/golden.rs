@@ -7,9 +7,11 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use store::{
-    Account, Administrator, Certificate, Configuration, Document, Kind, KvNamespace, List, Logging, Network,
-    ProxyEndpoint, ProxyToken, Rule, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, Session, SetupLink,
-    Token, User,
+    AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, Administrator, AppSession,
+    Application, Approval, Certificate, ClientAuthority, ClientCertificateSettings, Configuration, CustomPage,
+    Document, Factor, Kind, KvNamespace, List, Logging, LoginState, Mail, Network, OauthClient, OauthGrant, OauthToken,
+    Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret,
+    ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token, User,
 };
 
 fn folder() -> PathBuf {
@@ -53,6 +55,29 @@ fn every_kind_reads_its_golden_files() {
     check::<Administrator>(&mut seen);
     check::<Session>(&mut seen);
     check::<SetupLink>(&mut seen);
+    check::<Application>(&mut seen);
+    check::<AccessPolicy>(&mut seen);
+    check::<AccessGroup>(&mut seen);
+    check::<Provider>(&mut seen);
+    check::<Organization>(&mut seen);
+    check::<ServiceToken>(&mut seen);
+    check::<ServiceTokenUse>(&mut seen);
+    check::<ClientAuthority>(&mut seen);
+    check::<ClientCertificateSettings>(&mut seen);
+    check::<Tag>(&mut seen);
+    check::<CustomPage>(&mut seen);
+    check::<AccessKeys>(&mut seen);
+    check::<AccessProfile>(&mut seen);
+    check::<Factor>(&mut seen);
+    check::<AccessSession>(&mut seen);
+    check::<AppSession>(&mut seen);
+    check::<Revocation>(&mut seen);
+    check::<LoginState>(&mut seen);
+    check::<Mail>(&mut seen);
+    check::<Approval>(&mut seen);
+    check::<OauthClient>(&mut seen);
+    check::<OauthGrant>(&mut seen);
+    check::<OauthToken>(&mut seen);
     assert_eq!(seen, Kind::ALL.iter().copied().collect());
 }
 

@@ -4,6 +4,7 @@
 // The name every other crate knows it by.
 extern crate portunus_store as store;
 
+mod access;
 mod crash;
 mod files;
 mod fixture;

@@ -13,23 +13,7 @@ use store::{
 use types::{CertificateId, Code, KvNamespaceId, ListId, RuleId, ScriptName, Secret, UserId, VersionId};
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, account, grant, grant_in, run};
-
-macro_rules! store_suite {
-    ($($case:ident,)*) => {
-        store_suite!(@backend memory [$($case)*]);
-        store_suite!(@backend sqlite [$($case)*]);
-        store_suite!(@backend postgres [$($case)*]);
-    };
-    (@backend $backend:ident [$($case:ident)*]) => {
-        mod $backend {
-            $(#[test]
-            fn $case() {
-                super::run(async { super::$case(&super::Fixture::$backend().await).await });
-            })*
-        }
-    };
-}
+use crate::fixture::{Fixture, account, grant, grant_in, run, store_suite};
 
 store_suite! {
     a_document_comes_back_byte_for_byte,

@@ -1,0 +1,287 @@
+//! What every backend promises about Access: applications with their policies, sealed members, sessions, revocations,
+//! logins, mail and OAuth records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use store::{
+    AccessPolicy, AccessSession, Administer, AppSession, Application, Change, Factor, HashId, Kind, MAILS_KEPT,
+    MailStatus, NewMail, OauthGrant, OauthToken, Operate, Provider, ReadUsers, Revoked, SESSIONS_KEPT, StoreError, Tag,
+    WriteAccess, WriteIdentity, WriteUsers,
+};
+use types::{AccessPolicyId, ApplicationId, Code, FactorId, ProviderId, Secret, UserId};
+use uuid::Uuid;
+
+use crate::fixture::{Fixture, grant, run, store_suite};
+
+store_suite! {
+    an_application_and_its_own_policies_live_and_die_together,
+    a_tag_is_one_segment_of_a_path,
+    a_providers_secret_opens_in_its_place_for_the_system_only,
+    a_session_and_what_hangs_on_it_end_together,
+    one_person_keeps_a_bounded_number_of_sessions,
+    the_latest_revocation_holds_and_is_told,
+    a_login_is_redeemed_once_and_in_time,
+    mail_waits_is_claimed_by_one_and_is_swept,
+    what_has_ended_is_swept_and_the_rest_stays,
+    a_grant_ends_with_its_tokens_and_a_token_is_taken_once,
+    a_persons_factors_are_reset_together,
+}
+
+fn hash(text: &str) -> HashId {
+    HashId::of(text.as_bytes())
+}
+
+fn user(number: u128) -> UserId {
+    UserId(Uuid::from_u128(number))
+}
+
+fn app_id(number: u128) -> ApplicationId {
+    ApplicationId(Uuid::from_u128(number))
+}
+
+fn policy_id(number: u128) -> AccessPolicyId {
+    AccessPolicyId(Uuid::from_u128(number))
+}
+
+fn application(name: &str) -> Application {
+    Application { name: name.to_owned(), aud: hash(name).to_string(), body: json!({"name": name, "policies": []}) }
+}
+
+fn policy(application: Option<ApplicationId>) -> AccessPolicy {
+    AccessPolicy { name: "p".to_owned(), application, body: json!({"decision": "allow"}) }
+}
+
+async fn an_application_and_its_own_policies_live_and_die_together(f: &Fixture) {
+    let (applications, policies, grant) = (f.store.applications(), f.store.access_policies(), grant::<WriteAccess>());
+    policies.create(&grant, policy_id(9), policy(None)).await.unwrap();
+    let own = vec![(policy_id(1), policy(Some(app_id(1)))), (policy_id(2), policy(Some(app_id(1))))];
+    let foreign = vec![(policy_id(3), policy(Some(app_id(2))))];
+    let save = |expected, own, dropped| {
+        let grant = grant.clone();
+        async move { applications.save_with_policies(&grant, app_id(1), application("wiki"), expected, own, dropped).await }
+    };
+    assert_eq!(save(None, foreign, vec![]).await.unwrap_err().code(), Code::InvalidInput);
+    let saved = save(None, own, vec![]).await.unwrap();
+    assert_eq!(save(None, vec![], vec![]).await.unwrap_err().code(), Code::Conflict);
+    save(Some(saved.revision), vec![], vec![policy_id(2)]).await.unwrap();
+    let late = vec![(policy_id(4), policy(Some(app_id(1))))];
+    assert_eq!(save(Some(saved.revision), late, vec![policy_id(1)]).await.unwrap_err().code(), Code::Stale);
+    let ids = |found: Vec<store::Stored<AccessPolicy>>| found.iter().map(|p| p.id.0.as_u128()).collect::<Vec<_>>();
+    assert_eq!(ids(policies.list_of(&grant, app_id(1)).await.unwrap()), [1]);
+    applications.delete_with_policies(&grant, app_id(1), None).await.unwrap();
+    assert_eq!(ids(policies.list(&grant).await.unwrap()), [9]);
+}
+
+async fn a_tag_is_one_segment_of_a_path(f: &Fixture) {
+    let (tags, grant) = (f.store.tags(), grant::<WriteAccess>());
+    tags.create(&grant, "engineering tools".parse().unwrap(), Tag {}).await.unwrap();
+    assert!(tags.get(&grant, &"engineering tools".parse().unwrap()).await.unwrap().is_some());
+    for bad in ["", " ", "a/b", "a\\b", "..", "a\0", &"x".repeat(65)] {
+        assert!(bad.parse::<store::TagName>().is_err(), "{bad:?}");
+    }
+}
+
+async fn a_providers_secret_opens_in_its_place_for_the_system_only(f: &Fixture) {
+    let (providers, write, operate) = (f.store.providers(), grant::<WriteIdentity>(), grant::<Operate>());
+    let id = |number| ProviderId(Uuid::from_u128(number));
+    let sealed = providers.seal_member(&write, &id(1), "client_secret", &Secret::new("hush".to_owned())).unwrap();
+    let provider = |name: &str| Provider {
+        name: "Okta".to_owned(),
+        body: json!({"type": "okta"}),
+        secrets: BTreeMap::from([(name.to_owned(), sealed.clone())]),
+        scim_secret_hash: None,
+    };
+    let mut stored = providers.create(&write, id(1), provider("client_secret")).await.unwrap();
+    assert!(!serde_json::to_string(&stored.document).unwrap().contains("hush"));
+    assert_eq!(providers.open_members(&operate, &mut stored).unwrap()["client_secret"].expose(), "hush");
+    let mut moved = providers.create(&write, id(2), provider("client_secret")).await.unwrap();
+    assert!(matches!(providers.open_members(&operate, &mut moved), Err(StoreError::Seal(_))));
+    let mut renamed = providers.replace(&write, id(1), provider("other"), None).await.unwrap();
+    assert!(matches!(providers.open_members(&operate, &mut renamed), Err(StoreError::Seal(_))));
+}
+
+fn session(f: &Fixture, owner: u128, seconds: u64) -> AccessSession {
+    AccessSession {
+        user: user(owner),
+        nonce: "n".to_owned(),
+        issued_at: f.clock.now(),
+        expires_at: f.clock.now() + Duration::from_secs(seconds),
+        user_agent: String::new(),
+        ip: String::new(),
+        state: json!({}),
+    }
+}
+
+fn app_session(f: &Fixture, parent: HashId, seconds: u64) -> AppSession {
+    AppSession {
+        session: parent,
+        application: app_id(1),
+        policy: policy_id(1),
+        issued_at: f.clock.now(),
+        expires_at: f.clock.now() + Duration::from_secs(seconds),
+        binding: None,
+    }
+}
+
+async fn a_session_and_what_hangs_on_it_end_together(f: &Fixture) {
+    let (write, operate) = (grant::<WriteUsers>(), grant::<Operate>());
+    let (sessions, apps) = (f.store.access_sessions(), f.store.app_sessions());
+    for (name, owner) in [("a", 1), ("b", 1), ("c", 2)] {
+        sessions.start(&write, hash(name), session(f, owner, 100)).await.unwrap();
+        let app = format!("app of {name}");
+        apps.start(&write, hash(&app), app_session(f, hash(name), 100)).await.unwrap();
+    }
+    sessions.end(&operate, hash("a")).await.unwrap();
+    sessions.end(&operate, hash("never was")).await.unwrap();
+    assert_eq!(sessions.get(&write, &hash("a")).await.unwrap(), None);
+    assert_eq!(apps.get(&write, &hash("app of a")).await.unwrap(), None);
+    assert!(f.store.revocations().get(&write, &Revoked::Session(hash("a"))).await.unwrap().is_some());
+    assert_eq!(sessions.list_of(&write, user(1)).await.unwrap().len(), 1);
+    sessions.end_all(&operate, user(1)).await.unwrap();
+    let left: Vec<_> = sessions.list(&write).await.unwrap().iter().map(|session| session.id).collect();
+    assert_eq!(left, [hash("c")]);
+    assert_eq!(apps.list(&write).await.unwrap().len(), 1);
+    assert!(f.store.revocations().get(&write, &Revoked::User(user(1))).await.unwrap().is_some());
+}
+
+async fn one_person_keeps_a_bounded_number_of_sessions(f: &Fixture) {
+    let (sessions, grant) = (f.store.access_sessions(), grant::<WriteUsers>());
+    sessions.start(&grant, hash("other"), session(f, 2, 100)).await.unwrap();
+    for number in 0..=SESSIONS_KEPT {
+        f.clock.advance(Duration::from_secs(1));
+        sessions.start(&grant, hash(&number.to_string()), session(f, 1, 100)).await.unwrap();
+    }
+    assert_eq!(sessions.list_of(&grant, user(1)).await.unwrap().len(), SESSIONS_KEPT);
+    assert_eq!(sessions.get(&grant, &hash("0")).await.unwrap(), None);
+    assert!(sessions.get(&grant, &hash(&SESSIONS_KEPT.to_string())).await.unwrap().is_some());
+    assert_eq!(sessions.list(&grant).await.unwrap().len(), SESSIONS_KEPT + 1);
+}
+
+async fn the_latest_revocation_holds_and_is_told(f: &Fixture) {
+    let mut feed = f.store.changes().await.unwrap();
+    let what = Revoked::Application(app_id(7));
+    let mut revokers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let store = f.store.clone();
+        revokers.spawn(async move { store.revocations().revoke(&grant(), what).await.unwrap() });
+    }
+    let first = revokers.join_all().await;
+    assert!(first.iter().all(|revoked| revoked.document.at == f.clock.now()));
+    f.clock.advance(Duration::from_secs(5));
+    f.store.revocations().revoke(&grant(), what).await.unwrap();
+    let standing = f.store.revocations().get(&grant::<ReadUsers>(), &what).await.unwrap().unwrap();
+    assert_eq!(standing.document.at, f.clock.now());
+    let changes = feed.next().await;
+    let told =
+        |change: &Change| matches!(change, Change::Put(at) if at.kind == Kind::Revocation && at.id == what.to_string());
+    assert!(changes.iter().any(told), "{changes:?}");
+    for what in [Revoked::Everything, Revoked::User(user(1)), Revoked::Session(hash("s")), what] {
+        assert_eq!(what.to_string().parse(), Ok(what));
+    }
+}
+
+async fn a_login_is_redeemed_once_and_in_time(f: &Fixture) {
+    let (logins, write, operate) = (f.store.login_states(), grant::<WriteUsers>(), grant::<Operate>());
+    let state = Secret::new("verifier".to_owned());
+    let minute = Duration::from_secs(60);
+    let stored = logins.begin(&write, hash("one"), "192.0.2.1".to_owned(), &state, minute).await.unwrap();
+    assert!(!serde_json::to_string(&stored.document).unwrap().contains("verifier"));
+    let mut redeemers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = f.store.clone();
+        redeemers.spawn(async move { store.login_states().redeem(&grant(), hash("one")).await.unwrap() });
+    }
+    let redeemed: Vec<_> = redeemers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(redeemed.iter().map(|state| state.expose().as_str()).collect::<Vec<_>>(), ["verifier"]);
+    logins.begin(&write, hash("two"), "192.0.2.1".to_owned(), &state, minute).await.unwrap();
+    f.clock.advance(minute);
+    assert!(logins.redeem(&operate, hash("two")).await.unwrap().is_none());
+}
+
+fn mail(f: &Fixture, to: &str, seconds: u64) -> NewMail {
+    NewMail {
+        to: to.to_owned(),
+        subject: "Your code".to_owned(),
+        text: Secret::new("424242".to_owned()),
+        expires_at: f.clock.now() + Duration::from_secs(seconds),
+    }
+}
+
+async fn mail_waits_is_claimed_by_one_and_is_swept(f: &Fixture) {
+    let (outbox, operate, administer) = (f.store.outbox(), grant::<Operate>(), grant::<Administer>());
+    let queued = outbox.enqueue(&operate, mail(f, "ann@example.com", 600)).await.unwrap();
+    assert!(!serde_json::to_string(&queued.document).unwrap().contains("424242"));
+    let due = outbox.due(&operate, 10).await.unwrap();
+    let claimed = outbox.claim(&operate, due[0].clone(), Duration::from_secs(30)).await.unwrap().unwrap();
+    assert!(outbox.claim(&operate, due[0].clone(), Duration::from_secs(30)).await.unwrap().is_none());
+    assert!(outbox.due(&operate, 10).await.unwrap().is_empty());
+    outbox.failed(&operate, claimed, "connection\r\nrefused", false).await.unwrap();
+    f.clock.advance(Duration::from_secs(30));
+    let due = outbox.due(&operate, 10).await.unwrap();
+    assert_eq!((due[0].document.attempts, due[0].document.failure.as_deref()), (1, Some("connectionrefused")));
+    let mut claimed = outbox.claim(&operate, due[0].clone(), Duration::from_secs(30)).await.unwrap().unwrap();
+    assert_eq!(outbox.open_members(&operate, &mut claimed).unwrap()["text"].expose(), "424242");
+    outbox.sent(&operate, claimed).await.unwrap();
+    let listed = outbox.list(&administer).await.unwrap();
+    assert_eq!((listed[0].document.status, listed[0].document.sent_at), (MailStatus::Sent, Some(f.clock.now())));
+
+    for _ in 0..=MAILS_KEPT {
+        f.clock.advance(Duration::from_secs(1));
+        outbox.enqueue(&operate, mail(f, "flooded@example.com", 600)).await.unwrap();
+    }
+    assert_eq!(outbox.list_of(&administer, "flooded@example.com").await.unwrap().len(), MAILS_KEPT);
+    f.clock.advance(Duration::from_secs(600));
+    assert!(outbox.due(&operate, 10).await.unwrap().is_empty());
+    f.store.sweep_access(&operate).await.unwrap();
+    assert!(outbox.list(&administer).await.unwrap().is_empty());
+}
+
+async fn what_has_ended_is_swept_and_the_rest_stays(f: &Fixture) {
+    let (sessions, apps, grant) = (f.store.access_sessions(), f.store.app_sessions(), grant::<WriteUsers>());
+    for (name, seconds) in [("short", 10), ("long", 1_000)] {
+        sessions.start(&grant, hash(name), session(f, 1, seconds)).await.unwrap();
+        apps.start(&grant, hash(&format!("app {name}")), app_session(f, hash("long"), seconds)).await.unwrap();
+    }
+    f.store.applications().create(&crate::fixture::grant(), app_id(1), application("stays")).await.unwrap();
+    f.clock.advance(Duration::from_secs(10));
+    f.store.sweep_access(&crate::fixture::grant()).await.unwrap();
+    let left: Vec<_> = sessions.list(&grant).await.unwrap().iter().map(|session| session.id).collect();
+    assert_eq!(left, [hash("long")]);
+    let left: Vec<_> = apps.list(&grant).await.unwrap().iter().map(|session| session.id).collect();
+    assert_eq!(left, [hash("app long")]);
+    assert_eq!(f.store.applications().list(&crate::fixture::grant::<WriteAccess>()).await.unwrap().len(), 1);
+}
+
+async fn a_grant_ends_with_its_tokens_and_a_token_is_taken_once(f: &Fixture) {
+    let (grants, tokens, write) = (f.store.oauth_grants(), f.store.oauth_tokens(), grant::<WriteUsers>());
+    let expires_at = f.clock.now() + Duration::from_secs(100);
+    let given =
+        OauthGrant { user: user(1), client: hash("client"), application: app_id(1), expires_at, state: json!({}) };
+    grants.give(&write, hash("grant"), given).await.unwrap();
+    let token = |of: &str| OauthToken { grant: hash(of), expires_at, state: json!({"kind": "code"}) };
+    for (name, of) in [("code", "grant"), ("refresh", "grant"), ("other", "other grant")] {
+        tokens.issue(&write, hash(name), token(of)).await.unwrap();
+    }
+    assert!(tokens.take(&write, hash("code")).await.unwrap().is_some());
+    assert!(tokens.take(&write, hash("code")).await.unwrap().is_none());
+    grants.revoke(&write, hash("grant")).await.unwrap();
+    assert_eq!(grants.get(&write, &hash("grant")).await.unwrap(), None);
+    let left: Vec<_> = tokens.list(&write).await.unwrap().iter().map(|token| token.id).collect();
+    assert_eq!(left, [hash("other")]);
+}
+
+async fn a_persons_factors_are_reset_together(f: &Fixture) {
+    let (factors, grant) = (f.store.factors(), grant::<WriteUsers>());
+    for (number, owner) in [(1, 1), (2, 1), (3, 2)] {
+        let id = FactorId(Uuid::from_u128(number));
+        let secret = factors.seal_member(&grant, &id, "secret", &Secret::new("seed".to_owned())).unwrap();
+        let factor =
+            Factor { user: user(owner), kind: "totp".to_owned(), name: String::new(), last_used_at: None, secret };
+        factors.create(&grant, id, factor).await.unwrap();
+    }
+    assert_eq!(factors.list_of(&grant, user(1)).await.unwrap().len(), 2);
+    factors.reset(&grant, user(1)).await.unwrap();
+    assert_eq!(factors.list(&grant).await.unwrap().len(), 1);
+}
