@@ -130,16 +130,20 @@ impl Collection<'_, ProxyToken> {
 }
 
 impl Collection<'_, User> {
-    /// Deletes a person and their proxy tokens.
+    /// Deletes a person with their proxy tokens, profile, factors, sessions, approvals and grants. Whoever calls it
+    /// revokes the sessions first, so that nodes which know them hear of it.
     ///
     /// # Errors
     ///
     /// As [`Collection::delete`].
     pub async fn delete_with_tokens(&self, grant: &Grant<WriteUsers>, id: UserId) -> Result<(), StoreError> {
-        let writes = vec![
+        const OWNED: [Kind; 5] =
+            [Kind::ProxyToken, Kind::Factor, Kind::AccessSession, Kind::Approval, Kind::OauthGrant];
+        let mut writes = vec![
             Write::Delete { kind: Kind::User, id: id.to_string(), expect: Expect::Present },
-            Write::DeleteChildren { kind: Kind::ProxyToken, parent: id.to_string() },
+            Write::Delete { kind: Kind::AccessProfile, id: id.to_string(), expect: Expect::Anything },
         ];
+        writes.extend(OWNED.map(|kind| Write::DeleteChildren { kind, parent: id.to_string() }));
         self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
     }
 }

@@ -267,6 +267,7 @@ struct Connected<'c, C>(&'c C);
 
 impl<C: GenericClient> Session for Connected<'_, C> {
     const DIALECT: Dialect = Dialect {
+        revision: include_str!("sql/postgres/revision.sql"),
         put_items: include_str!("sql/postgres/put_items.sql"),
         count_known_items: include_str!("sql/postgres/count_known_items.sql"),
         remove_items: include_str!("sql/postgres/remove_items.sql"),

@@ -190,6 +190,7 @@ struct Connected<'c>(&'c Connection);
 
 impl Session for Connected<'_> {
     const DIALECT: Dialect = Dialect {
+        revision: include_str!("sql/sqlite/revision.sql"),
         put_items: include_str!("sql/sqlite/put_items.sql"),
         count_known_items: include_str!("sql/sqlite/count_known_items.sql"),
         remove_items: include_str!("sql/sqlite/remove_items.sql"),

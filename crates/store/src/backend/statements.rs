@@ -44,6 +44,8 @@ impl From<StatementError> for StoreError {
 
 /// The statements the dialects spell differently.
 pub(crate) struct Dialect {
+    /// Reads a document's revision and keeps others from changing it until the transaction ends.
+    pub revision: &'static str,
     pub put_items: &'static str,
     pub count_known_items: &'static str,
     pub remove_items: &'static str,
@@ -448,7 +450,7 @@ async fn expected_revision<S: Session>(
     expect: Expect,
 ) -> Result<i64, StoreError> {
     let parameters = vec![text(account), text(kind.as_str()), text(id)];
-    let rows = session.query(include_str!("sql/revision.sql"), parameters).await?;
+    let rows = session.query(S::DIALECT.revision, parameters).await?;
     let current = rows.into_iter().next().map(|row| Cells::new(row).integer()).transpose()?;
     next_revision(kind, expect, current)
 }
