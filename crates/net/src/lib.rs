@@ -15,6 +15,7 @@ pub mod mint;
 pub mod proxy;
 pub mod resolve;
 pub mod server;
+pub mod signing;
 pub mod tls;
 pub mod transport;
 pub mod upstream;

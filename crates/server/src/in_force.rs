@@ -69,7 +69,31 @@ impl Part {
             | Kind::Token
             | Kind::Administrator
             | Kind::Session
-            | Kind::SetupLink => &[],
+            | Kind::SetupLink
+            // The gateway knows nothing of Access; its plane has a snapshot of its own.
+            | Kind::Application
+            | Kind::AccessPolicy
+            | Kind::AccessGroup
+            | Kind::Provider
+            | Kind::Organization
+            | Kind::ServiceToken
+            | Kind::ServiceTokenUse
+            | Kind::ClientAuthority
+            | Kind::ClientCertificateSettings
+            | Kind::Tag
+            | Kind::CustomPage
+            | Kind::AccessKeys
+            | Kind::AccessProfile
+            | Kind::Factor
+            | Kind::AccessSession
+            | Kind::AppSession
+            | Kind::Revocation
+            | Kind::LoginState
+            | Kind::Mail
+            | Kind::Approval
+            | Kind::OauthClient
+            | Kind::OauthGrant
+            | Kind::OauthToken => &[],
         }
     }
 

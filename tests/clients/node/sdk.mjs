@@ -199,8 +199,111 @@ async function kv(namespace) {
   await client.kv.namespaces.delete(id, { account_id });
 }
 
+async function access() {
+  const { access, identityProviders, organizations } = client.zeroTrust;
+  const provider = await identityProviders.create({
+    account_id,
+    name: `Okta ${suffix}`,
+    type: "okta",
+    config: { client_id: "portunus", client_secret: "hush", okta_account: "https://acme.okta.example" },
+  });
+  assert.ok(!JSON.stringify(provider).includes("hush"));
+  assert.ok((await all(identityProviders.list({ account_id }))).some((listed) => listed.id === provider.id));
+  const renamed = await identityProviders.update(provider.id, {
+    account_id,
+    name: `Okta renamed ${suffix}`,
+    type: "okta",
+    config: { client_id: "portunus", okta_account: "https://acme.okta.example" },
+  });
+  assert.equal((await identityProviders.get(provider.id, { account_id })).name, renamed.name);
+
+  const group = await access.groups.create({
+    account_id,
+    name: `staff ${suffix}`,
+    include: [{ email_domain: { domain: "example.com" } }],
+  });
+  assert.ok((await all(access.groups.list({ account_id }))).some((listed) => listed.id === group.id));
+  const changed = await access.groups.update(group.id, {
+    account_id,
+    name: group.name,
+    include: [{ email: { email: "ada@example.com" } }],
+  });
+  assert.deepEqual((await access.groups.get(group.id, { account_id })).include, changed.include);
+
+  const token = await access.serviceTokens.create({ account_id, name: `backup ${suffix}`, duration: "60m" });
+  assert.ok(token.client_secret.startsWith("cfast_"));
+  assert.ok((await all(access.serviceTokens.list({ account_id }))).some((listed) => listed.id === token.id));
+  assert.equal((await access.serviceTokens.update(token.id, { account_id, name: token.name, duration: "8760h" })).duration, "8760h");
+  await access.serviceTokens.refresh(token.id, { account_id });
+  assert.notEqual((await access.serviceTokens.rotate(token.id, { account_id })).client_secret, token.client_secret);
+  assert.equal((await access.serviceTokens.get(token.id, { account_id })).client_secret, undefined);
+
+  const policy = await access.policies.create({
+    account_id,
+    name: `staff ${suffix}`,
+    decision: "allow",
+    include: [{ group: { id: group.id } }],
+  });
+  assert.ok((await all(access.policies.list({ account_id }))).some((listed) => listed.id === policy.id));
+  const renamedPolicy = await access.policies.update(policy.id, {
+    account_id,
+    name: `everybody ${suffix}`,
+    decision: "allow",
+    include: [{ group: { id: group.id } }],
+    require: [{ geo: { country_code: "DE" } }],
+  });
+  assert.equal((await access.policies.get(policy.id, { account_id })).require.length, renamedPolicy.require.length);
+
+  const application = await access.applications.create({
+    account_id,
+    type: "self_hosted",
+    name: `Wiki ${suffix}`,
+    domain: `wiki-${suffix}.example.com`,
+    allowed_idps: [provider.id],
+    policies: [{ id: policy.id, precedence: 1 }],
+  });
+  assert.equal(application.policies[0].id, policy.id);
+  assert.ok((await all(access.applications.list({ account_id }))).some((listed) => listed.id === application.id));
+  const updated = await access.applications.update(application.id, {
+    account_id,
+    type: "self_hosted",
+    name: `Handbook ${suffix}`,
+    domain: application.domain,
+    session_duration: "8h",
+  });
+  assert.equal((await access.applications.get(application.id, { account_id })).session_duration, updated.session_duration);
+  const own = await access.applications.policies.create(application.id, {
+    account_id,
+    name: "machines",
+    decision: "non_identity",
+    include: [{ service_token: { token_id: token.id } }],
+  });
+  const listedPolicies = await all(access.applications.policies.list(application.id, { account_id }));
+  assert.deepEqual(listedPolicies.map((listed) => listed.id), [policy.id, own.id]);
+  await access.applications.policies.delete(own.id, { account_id, app_id: application.id });
+  await access.applications.revokeTokens(application.id, { account_id });
+
+  await access.tags.create({ account_id, name: `tag-${suffix}` });
+  assert.ok((await all(access.tags.list({ account_id }))).some((listed) => listed.name === `tag-${suffix}`));
+  await access.tags.delete(`tag-${suffix}`, { account_id });
+  assert.ok((await access.keys.get({ account_id })).key_rotation_interval_days >= 21);
+  await organizations.update({ account_id, session_duration: "24h" });
+  assert.equal((await organizations.list({ account_id })).session_duration, "24h");
+  assert.ok(Array.isArray(await all(access.users.list({ account_id }))));
+
+  await refused(access.groups.delete(group.id, { account_id }), 409);
+  await refused(access.applications.create({ account_id, type: "self_hosted", domain: "https://x" }), 400);
+  await access.applications.delete(application.id, { account_id });
+  await refused(access.applications.get(application.id, { account_id }), 404);
+  await access.policies.delete(policy.id, { account_id });
+  await access.groups.delete(group.id, { account_id });
+  await access.serviceTokens.delete(token.id, { account_id });
+  await identityProviders.delete(provider.id, { account_id });
+}
+
 await accountAndTokens();
 await rules(await lists());
 await settings();
 await kv(await workers());
-console.log("node SDK: accounts, tokens, lists, rules, settings, certificates, proxy endpoints, Workers, KV");
+await access();
+console.log("node SDK: accounts, tokens, lists, rules, settings, certificates, proxy endpoints, Workers, KV, Access");

@@ -120,8 +120,62 @@ def workers_and_kv():
     client.kv.namespaces.delete(namespace.id, account_id=ACCOUNT)
 
 
+def access():
+    access, providers = client.zero_trust.access, client.zero_trust.identity_providers
+    config = {"client_id": "portunus", "client_secret": "hush", "okta_account": "https://acme.okta.example"}
+    provider = providers.create(account_id=ACCOUNT, name=f"Okta py {SUFFIX}", type="okta", config=config)
+    assert "hush" not in provider.to_json()
+    assert any(found.id == provider.id for found in providers.list(account_id=ACCOUNT))
+    del config["client_secret"]
+    named = f"Okta renamed py {SUFFIX}"
+    providers.update(provider.id, account_id=ACCOUNT, name=named, type="okta", config=config)
+    assert providers.get(provider.id, account_id=ACCOUNT).name == named
+
+    include = [{"email_domain": {"domain": "example.com"}}]
+    group = access.groups.create(account_id=ACCOUNT, name=f"staff py {SUFFIX}", include=include)
+    assert any(found.id == group.id for found in access.groups.list(account_id=ACCOUNT))
+    named = f"everybody py {SUFFIX}"
+    access.groups.update(group.id, account_id=ACCOUNT, name=named, include=include)
+    assert access.groups.get(group.id, account_id=ACCOUNT).name == named
+
+    token = access.service_tokens.create(account_id=ACCOUNT, name=f"backup py {SUFFIX}")
+    assert token.client_secret.startswith("cfast_")
+    assert any(found.id == token.id for found in access.service_tokens.list(account_id=ACCOUNT))
+    access.service_tokens.update(token.id, account_id=ACCOUNT, name=f"nightly py {SUFFIX}", duration="8760h")
+    access.service_tokens.refresh(token.id, account_id=ACCOUNT)
+    assert access.service_tokens.rotate(token.id, account_id=ACCOUNT).client_secret != token.client_secret
+
+    include = [{"group": {"id": group.id}}]
+    policy = access.policies.create(account_id=ACCOUNT, name=f"staff py {SUFFIX}", decision="allow", include=include)
+    assert any(found.id == policy.id for found in access.policies.list(account_id=ACCOUNT))
+    access.policies.update(policy.id, account_id=ACCOUNT, name=named, decision="allow", include=include)
+    assert access.policies.get(policy.id, account_id=ACCOUNT).name == named
+
+    domain = f"wiki-py-{SUFFIX}.example.com"
+    links = [{"id": policy.id, "precedence": 1}]
+    application = access.applications.create(
+        account_id=ACCOUNT, type="self_hosted", name=f"Wiki py {SUFFIX}", domain=domain, policies=links
+    )
+    assert application.policies[0].id == policy.id
+    assert any(found.id == application.id for found in access.applications.list(account_id=ACCOUNT))
+    access.applications.update(
+        application.id, account_id=ACCOUNT, type="self_hosted", name=f"Handbook py {SUFFIX}", domain=domain
+    )
+    assert access.applications.get(application.id, account_id=ACCOUNT).name == f"Handbook py {SUFFIX}"
+    assert [found.id for found in access.applications.policies.list(application.id, account_id=ACCOUNT)] == [policy.id]
+
+    refused(409, access.policies.delete, policy.id, account_id=ACCOUNT)
+    access.applications.delete(application.id, account_id=ACCOUNT)
+    refused(404, access.applications.get, application.id, account_id=ACCOUNT)
+    access.policies.delete(policy.id, account_id=ACCOUNT)
+    access.groups.delete(group.id, account_id=ACCOUNT)
+    access.service_tokens.delete(token.id, account_id=ACCOUNT)
+    providers.delete(provider.id, account_id=ACCOUNT)
+
+
 account()
 lists_and_rules()
 settings()
 workers_and_kv()
-print("python SDK: account, lists, rules, settings, certificates, proxy endpoints, Workers, KV")
+access()
+print("python SDK: account, lists, rules, settings, certificates, proxy endpoints, Workers, KV, Access")

@@ -3,6 +3,8 @@
 //! A handler reads its input, calls one operation and renders the result; everything else is in `operations`.
 //! Invariant: [`endpoints`] is the only list; routing, authorization and the OpenAPI document come from it.
 
+mod access;
+mod access_identity;
 mod account;
 mod gate;
 mod gateway;
@@ -45,6 +47,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         workers::endpoints(),
         kv::endpoints(),
         people::endpoints(),
+        access::endpoints(),
+        access_identity::endpoints(),
         observe::endpoints(),
     ]
     .into_iter()

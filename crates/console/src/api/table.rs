@@ -189,6 +189,7 @@ impl Endpoint {
         match (words.next(), words.next(), words.next()) {
             (Some("accounts"), Some("gateway"), Some(what)) => what,
             (Some("accounts"), Some("gateway"), None) => "gateway",
+            (Some("accounts"), Some("access"), Some(what)) => what,
             (Some("accounts"), Some("workers"), _) => "workers",
             (Some("accounts"), Some("storage"), _) => "kv",
             (Some("accounts"), Some("tokens"), _) | (Some("user"), Some("tokens"), _) => "tokens",

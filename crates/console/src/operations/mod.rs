@@ -3,6 +3,7 @@
 //!
 //! Invariant: every function that changes something records it in the audit log before it reports success.
 
+pub mod access;
 pub mod account;
 pub mod administrators;
 pub mod catalog;

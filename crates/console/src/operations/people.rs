@@ -159,11 +159,15 @@ pub async fn replace(cx: &OpContext, id: UserId, body: PersonBody) -> Result<Per
     let after = summary(&document);
     let saved = cx.store().users().replace(&grant, id, document, Some(before.revision)).await;
     let stored = saved.map_err(address_taken)?;
+    if stored.document.disabled && !before.document.disabled {
+        let operate = super::access::system(cx, "end the sessions of a person who is disabled")?;
+        cx.store().access_sessions().end_all(&operate, id).await?;
+    }
     cx.record(Change::new(Verb::Update, "user", id).before(summary(&before.document)).after(after)).await?;
     Ok(view(stored))
 }
 
-/// Removes a person and their proxy tokens.
+/// Removes a person with everything that is theirs; their sessions end.
 ///
 /// # Errors
 ///
@@ -171,6 +175,8 @@ pub async fn replace(cx: &OpContext, id: UserId, body: PersonBody) -> Result<Per
 pub async fn delete(cx: &OpContext, id: UserId) -> Result<(), Failure> {
     let grant = cx.authorize::<WriteUsers>()?;
     let before = cx.store().users().get(&grant, &id).await?.ok_or_else(missing)?;
+    let operate = super::access::system(cx, "end the sessions of a person who is removed")?;
+    cx.store().access_sessions().end_all(&operate, id).await?;
     cx.store().users().delete_with_tokens(&grant, id).await?;
     cx.record(Change::new(Verb::Delete, "user", id).before(summary(&before.document))).await
 }

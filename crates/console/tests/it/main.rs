@@ -4,6 +4,7 @@
 // The name every other crate knows it by.
 extern crate portunus_console as console;
 
+mod access;
 mod corpus;
 mod gateway;
 mod harness;

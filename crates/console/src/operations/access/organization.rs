@@ -1,0 +1,89 @@
+//! The organisation's settings (reference section 1.10). There is always one; what was never written is the default.
+//!
+//! Invariant: a PUT changes what it names; a member that is `null` returns to its default.
+
+use identity::organization::{Organization as Sound, OrganizationDocument};
+use serde_json::{Map, Value, json};
+use store::{Collection, Only, Organization, ReadIdentity, Store, Stored, WriteIdentity};
+
+use super::{AccessView, Kept, body, members, refused, view};
+use crate::audit::{Change, Verb};
+use crate::auth::OpContext;
+use crate::failure::Failure;
+
+impl Kept for Organization {
+    const RESOURCE: &'static str = "access_organization";
+    const THING: &'static str = "organisation";
+
+    fn collection(store: &Store) -> Collection<'_, Self> {
+        store.organization()
+    }
+
+    fn show(stored: &Stored<Self>) -> Map<String, Value> {
+        shown(&stored.document.body)
+    }
+}
+
+fn shown(body: &Value) -> Map<String, Value> {
+    let mut members = members(body);
+    members.entry("session_duration").or_insert_with(|| "24h".into());
+    members.entry("strict_service_token_auth").or_insert_with(|| true.into());
+    members
+}
+
+/// Returns the settings.
+///
+/// # Errors
+///
+/// A [`Failure`] for the caller.
+pub async fn get(cx: &OpContext) -> Result<AccessView, Failure> {
+    let grant = cx.authorize::<ReadIdentity>()?;
+    match cx.store().organization().get(&grant, &Only).await? {
+        Some(stored) => Ok(organization_view(&stored)),
+        None => Ok(AccessView(shown(&body(&default(cx).await?)?))),
+    }
+}
+
+/// Changes the settings.
+///
+/// # Errors
+///
+/// A [`Failure`] that points at every member at fault.
+pub async fn put(cx: &OpContext, document: &Value) -> Result<AccessView, Failure> {
+    let grant = cx.authorize::<WriteIdentity>()?;
+    let Value::Object(sent) = document else { return Err(Failure::invalid("", "the settings are an object")) };
+    let before = cx.store().organization().get(&grant, &Only).await?;
+    let mut merged = match &before {
+        Some(before) => members(&before.document.body),
+        None => members(&body(&default(cx).await?)?),
+    };
+    merged.extend(sent.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let read = OrganizationDocument::read(&Value::Object(merged)).map_err(refused)?;
+    Sound::parse(&read).map_err(refused)?;
+    let document = Organization { body: body(&read)? };
+    let stored = cx.store().organization().put(&grant, Only, document).await?;
+    let change = Change::new(Verb::Update, Organization::RESOURCE, cx.account);
+    let change = change.after(Value::Object(Organization::show(&stored)));
+    cx.record(match before {
+        Some(before) => change.before(Value::Object(Organization::show(&before))),
+        None => change,
+    })
+    .await?;
+    Ok(organization_view(&stored))
+}
+
+fn organization_view(stored: &Stored<Organization>) -> AccessView {
+    let mut view = view(stored);
+    view.0.remove("id");
+    view
+}
+
+/// The name of the account, and the host this console is reached at.
+async fn default(cx: &OpContext) -> Result<OrganizationDocument, Failure> {
+    let grant = super::system(cx, "name the organisation")?;
+    let account = cx.store().account().get(&grant, &cx.account).await?;
+    let name = account.map_or_else(|| "Portunus".to_owned(), |account| account.document.name);
+    let host = url::Url::parse(&cx.app.deps.addresses.console_url).ok();
+    let host = host.as_ref().and_then(url::Url::host_str).unwrap_or("localhost").to_owned();
+    OrganizationDocument::read(&json!({"name": name, "auth_domain": host})).map_err(refused)
+}
