@@ -21,22 +21,24 @@ pub(super) enum Place {
     Lists,
     Workers,
     Kv,
+    Access,
     Activity,
     Settings,
 }
 
-const PLACES: [(Place, &str, &str, &str); 7] = [
+const PLACES: [(Place, &str, &str, &str); 8] = [
     (Place::Overview, "/", "Overview", "o"),
     (Place::Rules, "/rules", "Rules", "r"),
     (Place::Lists, "/lists", "Lists", "l"),
     (Place::Workers, "/workers", "Workers", "w"),
     (Place::Kv, "/kv", "KV", "k"),
+    (Place::Access, "/access", "Access", "c"),
     (Place::Activity, "/activity", "Activity", "a"),
     (Place::Settings, "/settings", "Settings", "s"),
 ];
 
 /// What a page says after a form was taken; the query names it, so nobody can make it say something else.
-const NOTES: [(&str, &str); 13] = [
+const NOTES: [(&str, &str); 15] = [
     ("saved", "Saved. It is in force within a second."),
     ("created", "Created. It is in force within a second."),
     ("stored", "Stored. Workers read it from here on."),
@@ -46,6 +48,8 @@ const NOTES: [(&str, &str); 13] = [
     ("disabled", "The rule is disabled; it decides nothing."),
     ("deployed", "That version serves from here on."),
     ("revoked", "Revoked. It stops working at once."),
+    ("ended", "Ended. It counts nowhere within a second."),
+    ("rotated", "A new key signs from here on; the one before is accepted for a week."),
     ("secret", "The secret is set. It is never shown again."),
     ("activated", "The certificate is available."),
     ("deactivated", "The certificate is out of service."),

@@ -4,6 +4,7 @@
 //! page without a session leads to the sign-in; nothing changes without the session's CSRF token; no page holds inline
 //! script or style, so the Content-Security-Policy needs no exception.
 
+mod access;
 mod activity;
 mod assets;
 mod chart;
@@ -42,6 +43,7 @@ pub(crate) fn router(_app: &Arc<App>) -> Router<Arc<App>> {
         .merge(entry_routes())
         .merge(rule_routes())
         .merge(worker_routes())
+        .merge(access_routes())
         .merge(settings_routes())
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
 }
@@ -96,6 +98,42 @@ fn worker_routes() -> Router<Arc<App>> {
         .route("/kv/{namespace}", get(kv::keys_page).post(kv::add))
         .route("/kv/{namespace}/value", get(kv::value_page).post(kv::save))
         .route("/kv/{namespace}/delete", get(kv::confirm_delete).post(kv::delete))
+}
+
+fn access_routes() -> Router<Arc<App>> {
+    use access::{applications, groups, organization, outbox, people, policies, providers, tokens};
+    Router::new()
+        .route("/access", get(applications::page).post(applications::create))
+        .route("/access/new", get(applications::new_page))
+        .route("/access/policies/check", post(policies::check))
+        .route("/access/apps/{id}", get(applications::app_page).post(applications::save))
+        .route("/access/apps/{id}/revoke", post(applications::revoke))
+        .route("/access/apps/{id}/delete", get(applications::confirm_delete).post(applications::delete))
+        .route("/access/apps/{id}/policies", post(policies::create))
+        .route("/access/apps/{id}/policies/new", get(policies::new_page))
+        .route("/access/apps/{id}/policies/{policy}", get(policies::page).post(policies::save))
+        .route("/access/apps/{id}/policies/{policy}/move", post(policies::shift))
+        .route("/access/apps/{id}/policies/{policy}/delete", post(policies::delete))
+        .route("/access/providers", get(providers::page).post(providers::create))
+        .route("/access/providers/new", get(providers::new_page))
+        .route("/access/providers/{id}", get(providers::provider_page).post(providers::save))
+        .route("/access/providers/{id}/scim", post(providers::refresh_scim))
+        .route("/access/providers/{id}/delete", get(providers::confirm_delete).post(providers::delete))
+        .route("/access/groups", get(groups::page).post(groups::create))
+        .route("/access/groups/{id}", get(groups::group_page).post(groups::save))
+        .route("/access/groups/{id}/delete", get(groups::confirm_delete).post(groups::delete))
+        .route("/access/tokens", get(tokens::page).post(tokens::create))
+        .route("/access/tokens/{id}/rotate", post(tokens::rotate))
+        .route("/access/tokens/{id}/refresh", post(tokens::refresh))
+        .route("/access/tokens/{id}/delete", get(tokens::confirm_delete).post(tokens::delete))
+        .route("/access/people", get(people::page))
+        .route("/access/people/{id}", get(people::person_page))
+        .route("/access/people/{id}/end", post(people::end))
+        .route("/access/people/{id}/factors/{factor}", post(people::delete_factor))
+        .route("/access/organization", get(organization::page).post(organization::save))
+        .route("/access/organization/rotate", post(organization::rotate))
+        .route("/access/outbox", get(outbox::page))
+        .route("/access/outbox/{id}", get(outbox::mail_page))
 }
 
 fn settings_routes() -> Router<Arc<App>> {

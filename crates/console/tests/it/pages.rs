@@ -160,6 +160,51 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
     ]);
     pages.extend(["", "/settings", "/calls", "/versions", "/delete"].map(|tail| format!("{worker}{tail}")));
     pages.push(format!("/activity/audit/{record}"));
+    pages.extend(furnish_access(browser, &person).await);
+    pages
+}
+
+/// One of everything of Access.
+async fn furnish_access(browser: &Browser<'_>, person: &str) -> Vec<String> {
+    let okta = [
+        ("type", "okta"),
+        ("name", "<b>hosts"),
+        ("okta_account", "https://acme.okta.example"),
+        ("client_id", "portunus"),
+        ("client_secret", "hush"),
+    ];
+    browser.submit("/access/providers", &okta).await;
+    browser.submit("/access/groups", &[("name", "<u>finance"), ("include", "@example.com")]).await;
+    let app = [
+        ("name", "<script>alert(1)</script>"),
+        ("domain", "wiki.example.com"),
+        ("origin", "http://127.0.0.1:8080"),
+        ("include", "group <u>finance"),
+    ];
+    let app = browser.submit("/access", &app).await;
+    let id = |listed: Value| listed[0]["id"].as_str().unwrap().to_owned();
+    let provider = format!("/access/providers/{}", id(browser.console.get("access/identity_providers").await.result()));
+    let group = format!("/access/groups/{}", id(browser.console.get("access/groups").await.result()));
+    let policies = format!("access/apps/{}/policies", app.trim_start_matches("/access/apps/"));
+    let policy = format!("{app}/policies/{}", id(browser.console.get(&policies).await.result()));
+    let token = browser.console.post("access/service_tokens", json!({"name": "<i>one"})).await.result();
+    let token = token["id"].as_str().unwrap().to_owned();
+    let fixed =
+        ["", "/new", "/providers", "/providers/new?type=okta", "/groups", "/tokens", "/people", "/organization"];
+    let mut pages: Vec<String> = fixed.iter().map(|tail| format!("/access{tail}")).collect();
+    pages.extend([
+        app.clone(),
+        format!("{app}/delete"),
+        format!("{app}/policies/new"),
+        policy,
+        provider.clone(),
+        format!("{provider}/delete"),
+        group.clone(),
+        format!("{group}/delete"),
+        format!("/access/tokens/{token}/delete"),
+        person.replace("/settings/people", "/access/people"),
+        "/access/outbox".to_owned(),
+    ]);
     pages
 }
 
@@ -248,6 +293,13 @@ async fn a_form_without_our_token_or_from_another_site_changes_nothing() {
         "/settings/gateway".to_owned(),
         "/settings/account".to_owned(),
         "/settings/authority".to_owned(),
+        "/access".to_owned(),
+        "/access/policies/check".to_owned(),
+        "/access/providers".to_owned(),
+        "/access/groups".to_owned(),
+        "/access/tokens".to_owned(),
+        "/access/organization".to_owned(),
+        "/access/organization/rotate".to_owned(),
         "/sign-out".to_owned(),
         "/theme".to_owned(),
     ];
@@ -680,4 +732,81 @@ async fn an_administrator_sees_only_what_they_may() {
         assert!(text(&refused).contains("lacks the permission"), "{path}");
     }
     assert_eq!(reader.send("/rules", &RULE).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn an_application_is_published_and_its_policies_ordered_through_forms() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let app = [("name", "Wiki"), ("domain", "wiki.example.com"), ("origin", "http://127.0.0.1:8080")];
+    let refused = browser.send("/access", &[&app[..], &[("include", "somebody")]].concat()).await;
+    let page = text(&refused);
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(page.contains("is not a selector") && page.contains("value=\"wiki.example.com\""), "{page}");
+
+    let path = browser.submit("/access", &[&app[..], &[("include", "@example.com\nada@other.example")]].concat()).await;
+    let stored = console.get("access/apps").await.result();
+    let expected = json!([{"email_domain": {"domain": "example.com"}}, {"email": {"email": "ada@other.example"}}]);
+    assert_eq!(stored[0]["policies"][0]["include"], expected);
+    assert_eq!(stored[0]["portunus"]["origin"]["url"], "http://127.0.0.1:8080");
+
+    let second = [("name", "Machines"), ("decision", "non_identity"), ("include", "any service token")];
+    browser.submit(&format!("{path}/policies"), &second).await;
+    let policies = format!("access/apps/{}/policies", path.trim_start_matches("/access/apps/"));
+    let names = |listed: Value| listed.as_array().unwrap().iter().map(|p| p["name"].clone()).collect::<Vec<_>>();
+    let listed = console.get(&policies).await.result();
+    browser.submit(&format!("{path}/policies/{}/move", listed[1]["id"].as_str().unwrap()), &[("to", "up")]).await;
+    assert_eq!(names(console.get(&policies).await.result()), ["Machines", "Who may enter"]);
+    let wrong = [("name", "x"), ("decision", "allow"), ("include", "any service token")];
+    let refused = browser.send(&format!("{path}/policies"), &wrong).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(text(&refused).contains("service tokens are for policies"), "{}", text(&refused));
+    let checked = browser.send("/access/policies/check", &wrong).await;
+    assert!(text(&checked).contains("service tokens are for policies"));
+
+    let saved = [
+        ("name", "Handbook"),
+        ("domain", "wiki.example.com"),
+        ("origin", "http://127.0.0.1:9090"),
+        ("session_duration", "8h"),
+        ("markdown", "1"),
+    ];
+    browser.submit(&path, &saved).await;
+    let stored = console.get("access/apps").await.result()[0].clone();
+    assert_eq!((&stored["name"], &stored["session_duration"]), (&json!("Handbook"), &json!("8h")));
+    assert_eq!(stored["portunus"], json!({"markdown": true, "origin": {"url": "http://127.0.0.1:9090"}}));
+    assert_eq!(names(console.get(&policies).await.result()), ["Machines", "Who may enter"]);
+    let look = [
+        ("name", "Example"),
+        ("auth_domain", "login.example.com"),
+        ("background_color", "#112233"),
+        ("factor", "totp"),
+    ];
+    browser.submit("/access/organization", &look).await;
+    let organization = console.get("access/organizations").await.result();
+    assert_eq!(organization["login_design"], json!({"background_color": "#112233"}));
+    assert_eq!(organization["mfa_config"]["allowed_authenticators"], json!(["totp"]));
+}
+
+#[tokio::test]
+async fn a_service_tokens_secret_is_on_one_page_and_a_providers_on_none() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let made = text(&browser.send("/access/tokens", &[("name", "backup"), ("duration", "8760h")]).await);
+    assert_eq!(made.matches("cfast_").count(), 2);
+    assert!(!browser.page("/access/tokens").await.contains("cfast_"));
+    let okta = [
+        ("type", "okta"),
+        ("name", "Okta"),
+        ("okta_account", "https://acme.okta.example"),
+        ("client_id", "portunus"),
+        ("client_secret", "hush-hush"),
+    ];
+    browser.submit("/access/providers", &okta).await;
+    let provider = console.get("access/identity_providers").await.result()[0].clone();
+    let path = format!("/access/providers/{}", provider["id"].as_str().unwrap());
+    assert!(!browser.page(&path).await.contains("hush-hush"));
+    let with_scim = text(&browser.send(&path, &[&okta[..4], &[("scim", "1")]].concat()).await);
+    assert!(with_scim.contains("The secret of the directory."), "{with_scim}");
+    assert!(!browser.page(&path).await.contains("The secret of the directory."));
 }

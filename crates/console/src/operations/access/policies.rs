@@ -138,6 +138,13 @@ pub async fn check(cx: &OpContext, document: &Value) -> Result<PolicyCheck, Fail
     }
 }
 
+/// What an author should know about a stored policy although it is valid; or why it is not.
+pub(crate) async fn remarks(cx: &OpContext, policy: &Value) -> Result<Vec<String>, Failure> {
+    let checked = check(cx, policy).await?;
+    let faults = checked.errors.into_iter().map(|fault| format!("admits nobody: {} {}", fault.pointer, fault.message));
+    Ok(faults.chain(checked.warnings).collect())
+}
+
 /// Reads and compiles a document; a precedence in it is the application's.
 pub(crate) async fn read(
     cx: &OpContext,

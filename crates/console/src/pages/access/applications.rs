@@ -1,0 +1,289 @@
+//! Applications: the list, the form that publishes one, and one with its policies in order.
+//!
+//! Invariant: a refused form keeps what was typed; members that the forms do not show keep their value.
+
+use axum::extract::Path;
+use maud::{Markup, html};
+use serde_json::{Map, Value, json};
+use store::Permission;
+use types::ApplicationId;
+
+use super::policies;
+use super::selectors::{HINT, Names};
+use super::{at, head};
+use crate::failure::{Failure, Problem};
+use crate::operations::access::{AccessView, applications};
+use crate::pages::control::{Control, Problems, button, csrf};
+use crate::pages::fields::Fields;
+use crate::pages::frame::{self, Place, confirm, empty, refused_form, title};
+use crate::pages::visitor::{Submission, Visitor};
+use crate::pages::{Page, format, go, id};
+
+/// Serves `GET /access`.
+pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
+    let all = applications::list(&visitor.cx).await?;
+    let may_write = visitor.may(Permission::AccessWrite);
+    let publish = html! { @if may_write { a.button.primary href="/access/new" { "Publish an application" } } };
+    let body = html! {
+        (head(&visitor, "applications", &publish))
+        @if all.is_empty() { (empty("Nothing is published yet.", &html! { "Name a host, where its requests go and who may enter; people sign in at its address within a second." })) }
+        @else {
+            label.finder { span { "Find" } input type="search" data-filter data-narrows="#applications" autocomplete="off"; }
+            table.cards id="applications" {
+                thead { tr { th scope="col" { "Application" } th scope="col" { "Address" } th scope="col" { "Requests go to" } th scope="col" { "Policies" } th scope="col" { "Changed" } } }
+                tbody { @for app in &all { (row(app)) } }
+            }
+        }
+    };
+    Ok(frame::page(&visitor, Place::Access, "Applications", &body))
+}
+
+fn row(app: &AccessView) -> Markup {
+    let policies = app.0.get("policies").and_then(Value::as_array);
+    html! {
+        tr {
+            td data-label="Application" { a.strong href={ "/access/apps/" (app.text("id")) } { (app.text("name")) } " " span.badge.plain { (kind(app)) } }
+            td data-label="Address" { @if let Some(domain) = domain(app) { code { (domain) } } }
+            td data-label="Requests go to" { code { (at(app, "portunus/origin/url")) } }
+            td data-label="Policies" {
+                @match policies {
+                    Some(policies) if policies.is_empty() => { span.badge.bad { "nobody may enter" } }
+                    Some(policies) => { (format::count(policies.len() as u64)) }
+                    None => { span.muted { "a link needs none" } }
+                }
+            }
+            td data-label="Changed" { (format::day(app.text("updated_at"))) }
+        }
+    }
+}
+
+fn kind(app: &AccessView) -> &'static str {
+    match app.text("type") {
+        "bookmark" => "link",
+        "app_launcher" => "launcher",
+        _ => "web",
+    }
+}
+
+fn domain(app: &AccessView) -> Option<&str> {
+    let first = app.0.get("destinations").and_then(|all| all.pointer("/0/uri")).and_then(Value::as_str);
+    Some(app.text("domain")).filter(|domain| !domain.is_empty()).or(first)
+}
+
+/// Serves `GET /access/new`.
+pub(in crate::pages) async fn new_page(visitor: Visitor) -> Page {
+    let names = Names::load(&visitor).await?;
+    let body = wizard(&visitor, &names, &Fields::default(), Problems::NONE);
+    Ok(frame::page(&visitor, Place::Access, "Publish an application", &body))
+}
+
+fn wizard(visitor: &Visitor, names: &Names, fields: &Fields, problems: Problems<'_>) -> Markup {
+    let include = fields.find("include").unwrap_or_default();
+    html! {
+        p.crumbs { a href="/access" { "Access" } " / New" }
+        (title("Publish an application", "A name, a host, where its requests go and who may enter. Everything else can be changed later.", &html! {}))
+        (problems.summary())
+        form.sheet method="post" action="/access" {
+            (csrf(&visitor.csrf))
+            (Control::new("name", "Name").required().placeholder("Wiki").problems(problems.at("/name")).input("text", fields.get("name")))
+            div.row {
+                (Control::new("domain", "Address").required().mono().placeholder("wiki.example.com").hint("The host people open, with a path if only that is meant. Point its name at this server.").problems(problems.at("/domain")).input("text", fields.get("domain")))
+                (Control::new("origin", "Requests go to").required().mono().placeholder("http://10.0.0.5:8080").hint("http, https or unix:/path; requests keep their own path.").problems(problems.at("/portunus/origin")).input("text", fields.get("origin")))
+            }
+            (Control::new("include", "Who may enter").required().mono().placeholder("@example.com").hint(HINT).problems(problems.at("/policies")).area(3, include))
+            (sign_in_boxes(names, &|id| fields.all("provider").any(|chosen| chosen == id)))
+            div.actions { button.primary type="submit" { "Publish" } a.button.quiet href="/access" { "Cancel" } }
+        }
+    }
+}
+
+fn sign_in_boxes(names: &Names, chosen: &dyn Fn(&str) -> bool) -> Markup {
+    html! {
+        @if names.providers().is_empty() {
+            p.hint { "There is no identity provider yet; " a href="/access/providers" { "add one" } " so that people can sign in." }
+        } @else {
+            fieldset.choice {
+                legend { "Sign in with" }
+                div.boxes { @for (id, name) in names.providers() { label { input type="checkbox" name="provider" value=(id) checked[chosen(id)]; span { (name) } } } }
+                p.hint { "None ticked means any of them." }
+            }
+        }
+    }
+}
+
+/// Serves `POST /access`.
+pub(in crate::pages) async fn create(submission: Submission) -> Page {
+    let Submission { visitor, fields } = submission;
+    let names = Names::load(&visitor).await?;
+    let mut problems = Vec::new();
+    let include = names.read("/policies", &fields.lines("include"), &mut problems);
+    if include.is_empty() && problems.is_empty() {
+        problems.push(Problem { message: "say who may enter".to_owned(), pointer: Some("/policies".to_owned()) });
+    }
+    let document = json!({
+        "type": "self_hosted",
+        "name": fields.get("name"),
+        "domain": fields.get("domain"),
+        "allowed_idps": fields.all("provider").collect::<Vec<_>>(),
+        "portunus": {"origin": {"url": fields.get("origin")}},
+        "policies": [{"name": "Who may enter", "decision": "allow", "include": include}],
+    });
+    let made = if problems.is_empty() {
+        applications::create(&visitor.cx, &document).await
+    } else {
+        Err(Failure::invalid_many(problems))
+    };
+    match made {
+        Ok(app) => go(&format!("/access/apps/{}?note=created", app.text("id"))),
+        Err(failure) => {
+            let body = wizard(&visitor, &names, &fields, Problems::of(&failure));
+            Ok(refused_form(&visitor, Place::Access, "Publish an application", &failure, &body))
+        }
+    }
+}
+
+/// Serves `GET /access/apps/{id}`.
+pub(in crate::pages) async fn app_page(visitor: Visitor, Path(app): Path<String>) -> Page {
+    let app = applications::get(&visitor.cx, id(&app, "application")?).await?;
+    let names = Names::load(&visitor).await?;
+    let body = draw(&visitor, &names, &app, None, Problems::NONE).await?;
+    Ok(frame::page(&visitor, Place::Access, app.text("name"), &body))
+}
+
+async fn draw(
+    visitor: &Visitor,
+    names: &Names,
+    app: &AccessView,
+    typed: Option<&Fields>,
+    problems: Problems<'_>,
+) -> Result<Markup, Failure> {
+    let path = format!("/access/apps/{}", app.text("id"));
+    let may_write = visitor.may(Permission::AccessWrite);
+    let web = app.text("type") == "self_hosted";
+    let actions = html! {
+        @if may_write {
+            @if web { (button(&format!("{path}/revoke"), &visitor.csrf, "quiet", &html! { "End every session" }, &[])) }
+            a.button.quiet href={ (path) "/delete" } { "Delete" }
+        }
+    };
+    Ok(html! {
+        p.crumbs { a href="/access" { "Access" } " / " (app.text("name")) }
+        (title(app.text("name"), domain(app).unwrap_or_default(), &actions))
+        (problems.summary())
+        @if app.0.contains_key("policies") { (policies::section(visitor, names, app).await?) }
+        @if may_write { (settings(visitor, names, app, &path, typed, problems)) }
+        section {
+            h2 { "For whoever writes the application" }
+            p { "Every request carries a signed token in " code { "Cf-Access-Jwt-Assertion" } ". Its audience is:" }
+            pre.code data-copy { (app.text("aud")) }
+        }
+    })
+}
+
+fn settings(
+    visitor: &Visitor,
+    names: &Names,
+    app: &AccessView,
+    path: &str,
+    typed: Option<&Fields>,
+    problems: Problems<'_>,
+) -> Markup {
+    let of = |field: &str, stored: &str| typed.and_then(|fields| fields.find(field)).unwrap_or(stored).to_owned();
+    let web = app.text("type") == "self_hosted";
+    let allowed = app.0.get("allowed_idps").and_then(Value::as_array);
+    let chosen = |id: &str| match typed {
+        Some(fields) => fields.all("provider").any(|chosen| chosen == id),
+        None => allowed.is_some_and(|allowed| allowed.iter().any(|known| known.as_str() == Some(id))),
+    };
+    let ticked = |field: &str, stored: bool| typed.map_or(stored, |fields| fields.ticked(field));
+    let flag = |name: &str| app.0.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let markdown = app.0.get("portunus").and_then(|ours| ours["markdown"].as_bool()).unwrap_or(false);
+    html! {
+        h2 { "Settings" }
+        form.sheet method="post" action=(path) {
+            (csrf(&visitor.csrf))
+            div.row {
+                (Control::new("name", "Name").required().problems(problems.at("/name")).input("text", &of("name", app.text("name"))))
+                (Control::new("domain", "Address").mono().problems(problems.at("/domain")).input("text", &of("domain", domain(app).unwrap_or_default())))
+            }
+            @if web {
+                div.row {
+                    (Control::new("origin", "Requests go to").mono().problems(problems.at("/portunus/origin")).input("text", &of("origin", at(app, "portunus/origin/url"))))
+                    (Control::new("session_duration", "A session lasts").mono().hint("Such as 24h or 30m.").problems(problems.at("/session_duration")).input("text", &of("session_duration", app.text("session_duration"))))
+                }
+                (sign_in_boxes(names, &chosen))
+                (Control::new("markdown", "Markdown for agents").hint("Turns HTML into Markdown for clients that ask for text/markdown.").tick(ticked("markdown", markdown)))
+            }
+            @if app.0.contains_key("app_launcher_visible") {
+                (Control::new("app_launcher_visible", "Show it in the launcher").tick(ticked("app_launcher_visible", flag("app_launcher_visible"))))
+            }
+            div.actions { button.primary type="submit" { "Save" } }
+        }
+    }
+}
+
+/// Serves `POST /access/apps/{id}`.
+pub(in crate::pages) async fn save(Path(app): Path<String>, submission: Submission) -> Page {
+    let Submission { visitor, fields } = submission;
+    let app: ApplicationId = id(&app, "application")?;
+    let stored = applications::get(&visitor.cx, app).await?;
+    match applications::replace(&visitor.cx, app, &Value::Object(changed(&stored, &fields))).await {
+        Ok(_) => go(&format!("/access/apps/{app}?note=saved")),
+        Err(failure) => {
+            let names = Names::load(&visitor).await?;
+            let body = draw(&visitor, &names, &stored, Some(&fields), Problems::of(&failure)).await?;
+            Ok(refused_form(&visitor, Place::Access, stored.text("name"), &failure, &body))
+        }
+    }
+}
+
+fn changed(stored: &AccessView, fields: &Fields) -> Map<String, Value> {
+    let mut members = stored.0.clone();
+    // What is not sent stays as it is.
+    members.remove("policies");
+    members.insert("name".to_owned(), fields.get("name").into());
+    // A destination that was written in the longer form goes on being the first of its list.
+    let longer = members.get("destinations").is_some_and(|all| all.pointer("/0/uri").is_some());
+    if longer && stored.text("domain").is_empty() {
+        members["destinations"][0]["uri"] = fields.get("domain").into();
+    } else {
+        members.insert("domain".to_owned(), fields.get("domain").into());
+    }
+    if members.contains_key("app_launcher_visible") {
+        members.insert("app_launcher_visible".to_owned(), fields.ticked("app_launcher_visible").into());
+    }
+    if stored.text("type") == "self_hosted" {
+        members.insert("session_duration".to_owned(), fields.get("session_duration").into());
+        members.insert("allowed_idps".to_owned(), fields.all("provider").collect());
+        let ours = members.entry("portunus").or_insert_with(|| json!({}));
+        ours["markdown"] = fields.ticked("markdown").into();
+        match fields.text("origin") {
+            Some(url) => ours["origin"]["url"] = url.into(),
+            // Nobody has said yet where requests go, or they no longer go anywhere.
+            None => ours["origin"] = Value::Null,
+        }
+    }
+    members
+}
+
+/// Serves `POST /access/apps/{id}/revoke`.
+pub(in crate::pages) async fn revoke(Path(app): Path<String>, form: Submission) -> Page {
+    let app: ApplicationId = id(&app, "application")?;
+    applications::revoke_tokens(&form.visitor.cx, app).await?;
+    go(&format!("/access/apps/{app}?note=ended"))
+}
+
+/// Serves `GET /access/apps/{id}/delete`.
+pub(in crate::pages) async fn confirm_delete(visitor: Visitor, Path(app): Path<String>) -> Page {
+    let app = applications::get(&visitor.cx, id(&app, "application")?).await?;
+    let path = format!("/access/apps/{}", app.text("id"));
+    let text = html! { p { strong { (app.text("name")) } " and the policies that are its alone go; its address answers nothing from then on." } };
+    let act = format!("{path}/delete");
+    Ok(confirm(&visitor, Place::Access, "Delete this application?", &text, (&act, "Delete the application"), &path))
+}
+
+/// Serves `POST /access/apps/{id}/delete`.
+pub(in crate::pages) async fn delete(Path(app): Path<String>, form: Submission) -> Page {
+    applications::delete(&form.visitor.cx, id(&app, "application")?).await?;
+    go("/access?note=deleted")
+}

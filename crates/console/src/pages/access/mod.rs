@@ -1,0 +1,66 @@
+//! Access: applications with their policies, providers, groups, service tokens, people, the organisation, the outbox. One
+//! file per tab.
+//!
+//! Invariant: a credential is shown once, on the page that answers the form that made it.
+
+pub(super) mod applications;
+pub(super) mod groups;
+pub(super) mod organization;
+pub(super) mod outbox;
+pub(super) mod people;
+pub(super) mod policies;
+pub(super) mod providers;
+mod selectors;
+pub(super) mod tokens;
+
+use maud::{Markup, html};
+use serde_json::Value;
+use store::Permission;
+
+use super::visitor::Visitor;
+use crate::operations::access::AccessView;
+
+const TABS: [(&str, &str, Permission); 7] = [
+    ("applications", "Applications", Permission::AccessRead),
+    ("providers", "Sign-in", Permission::IdentityRead),
+    ("groups", "Groups", Permission::IdentityRead),
+    ("tokens", "Service tokens", Permission::ServiceTokensRead),
+    ("people", "People", Permission::UsersRead),
+    ("organization", "Organisation", Permission::IdentityRead),
+    ("outbox", "Outbox", Permission::Admin),
+];
+
+fn path(tab: &str) -> String {
+    if tab == "applications" { "/access".to_owned() } else { format!("/access/{tab}") }
+}
+
+/// The title and the tabs of every page of Access.
+fn head(visitor: &Visitor, here: &str, actions: &Markup) -> Markup {
+    html! {
+        div.title { h1 { "Access" } div.actions { (actions) } }
+        nav.tabs aria-label="Access" {
+            @for (name, text, permission) in TABS {
+                @if visitor.may(permission) { a href=(path(name)) aria-current=[(name == here).then_some("page")] { (text) } }
+            }
+        }
+    }
+}
+
+/// What a credential is shown in, once.
+fn shown_once(name: &str, value: &str, advice: &Markup) -> Markup {
+    html! {
+        section.notice.good.once {
+            strong { (name) } " It is shown once; keep it now."
+            pre.code data-copy { (value) }
+            (advice)
+        }
+    }
+}
+
+/// A member deep inside a view, as text.
+fn at<'v>(view: &'v AccessView, pointer: &str) -> &'v str {
+    let (first, rest) = pointer.split_once('/').unwrap_or((pointer, ""));
+    let value = view.0.get(first);
+    let value = if rest.is_empty() { value } else { value.and_then(|value| value.pointer(&format!("/{rest}"))) };
+    value.and_then(Value::as_str).unwrap_or_default()
+}
