@@ -1,0 +1,285 @@
+//! WebAuthn against a software authenticator: what works, and each way in which it must not.
+
+use std::collections::BTreeSet;
+
+use futures_util::FutureExt as _;
+use passkey::authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
+use passkey::client::{Client, DefaultClientData};
+use passkey::crypto::AvailableBackend;
+use passkey::types::ctap2::{Aaguid, Ctap2Error};
+use passkey::types::webauthn::AuthenticatorTransport;
+use passkey::types::{Passkey, webauthn};
+use serde_json::Value;
+use types::UserId;
+use url::Url;
+use uuid::Uuid;
+
+use super::{
+    Answer, Kind, ModelRules, Person, ProofState, RelyingParty, STATE_LIFE, WebauthnCredential, WebauthnError,
+};
+
+const NOW: i64 = 1_800_000_000;
+const ADA: UserId = UserId(Uuid::from_u128(1));
+const BOB: UserId = UserId(Uuid::from_u128(2));
+const ORIGIN: &str = "https://login.acme.example:9443";
+const MODEL: [u8; 16] = [7; 16];
+
+struct Finger;
+
+#[async_trait::async_trait]
+impl UserValidationMethod for Finger {
+    type PasskeyItem = Passkey;
+
+    async fn check_user<'a>(
+        &self,
+        _hint: UiHint<'a, Self::PasskeyItem>,
+        _presence: bool,
+        verification: bool,
+    ) -> Result<UserCheck, Ctap2Error> {
+        Ok(UserCheck { presence: true, verification })
+    }
+
+    fn is_presence_enabled(&self) -> bool {
+        true
+    }
+
+    fn is_verification_enabled(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+type Device = Authenticator<Option<Passkey>, Finger, AvailableBackend>;
+
+fn device(kind: Kind) -> Device {
+    let transport = match kind {
+        Kind::SecurityKey => AuthenticatorTransport::Usb,
+        Kind::Biometrics | Kind::Passkey => AuthenticatorTransport::Internal,
+    };
+    let mut device =
+        Authenticator::new(Aaguid::from(MODEL), None, Finger, AvailableBackend).transports(vec![transport]);
+    device.set_make_credentials_with_signature_counter(true);
+    device
+}
+
+fn site() -> RelyingParty {
+    RelyingParty::new("Acme", "login.acme.example", &[ORIGIN]).unwrap()
+}
+
+fn ada() -> Person<'static> {
+    Person { id: ADA, name: "ada@acme.example", display_name: "Ada" }
+}
+
+/// The browser at `origin` asks the device to enrol.
+fn create(device: Device, origin: &str, options: Value) -> (Device, Vec<u8>) {
+    let options: webauthn::CredentialCreationOptions = serde_json::from_value(options).unwrap();
+    let mut browser = Client::new(device);
+    let origin = Url::parse(origin).unwrap();
+    let created = browser.register(&origin, options, DefaultClientData).now_or_never().unwrap().unwrap();
+    let device = taken(&mut browser);
+    (device, as_a_browser_writes(serde_json::to_value(&created).unwrap()))
+}
+
+/// The browser at `origin` asks the device for a proof.
+fn prove(device: Device, origin: &str, options: Value) -> (Device, Vec<u8>) {
+    let options: webauthn::CredentialRequestOptions = serde_json::from_value(options).unwrap();
+    let mut browser = Client::new(device);
+    let origin = Url::parse(origin).unwrap();
+    let proved = browser.authenticate(&origin, options, DefaultClientData).now_or_never().unwrap().unwrap();
+    let device = taken(&mut browser);
+    (device, as_a_browser_writes(serde_json::to_value(&proved).unwrap()))
+}
+
+/// The software authenticator writes bytes as lists of numbers; `toJSON` of browsers writes base64url.
+fn as_a_browser_writes(answer: Value) -> Vec<u8> {
+    fn text(value: &mut Value) {
+        match value {
+            Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_u64) => {
+                let bytes: Vec<u8> = items.iter().map(|item| u8::try_from(item.as_u64().unwrap()).unwrap()).collect();
+                *value = crate::opaque::text(&bytes).into();
+            }
+            Value::Object(members) => members.values_mut().for_each(text),
+            Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut answer = answer;
+    text(&mut answer);
+    serde_json::to_vec(&answer).unwrap()
+}
+
+fn taken(
+    browser: &mut Client<Option<Passkey>, Finger, AvailableBackend, public_suffix::PublicSuffixList, ()>,
+) -> Device {
+    let mut fresh = device(Kind::Passkey);
+    std::mem::swap(&mut fresh, browser.authenticator_mut());
+    fresh
+}
+
+fn enrolled(kind: Kind) -> (Device, WebauthnCredential) {
+    let rules = ModelRules::default();
+    let (options, state) = site().begin_enrolment(ada(), kind, &[], &rules, NOW, &[1; 32]).unwrap();
+    let (device, answer) = create(device(kind), ORIGIN, options);
+    (device, site().finish_enrolment(state, &answer, &rules, NOW).unwrap())
+}
+
+fn finish(
+    state: &ProofState,
+    answer: &[u8],
+    credential: &WebauthnCredential,
+) -> Result<WebauthnCredential, WebauthnError> {
+    site().finish_proof(state.clone(), &Answer::read(answer).unwrap(), credential, NOW + 1)
+}
+
+#[test]
+fn each_kind_is_enrolled_and_proved_through_stored_states() {
+    for kind in [Kind::Biometrics, Kind::SecurityKey] {
+        let (device, credential) = enrolled(kind);
+        assert_eq!((credential.kind, credential.model.into_bytes(), credential.user), (kind, MODEL, ADA));
+        let stored = serde_json::to_string(&credential).unwrap();
+        let credential: WebauthnCredential = serde_json::from_str(&stored).unwrap();
+        let (options, state) = site().begin_proof(ADA, kind, std::slice::from_ref(&credential), NOW, &[2; 32]).unwrap();
+        let state: ProofState = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+        let (_, answer) = prove(device, ORIGIN, options);
+        assert_eq!(Answer::read(&answer).unwrap().credential_id(), credential.id());
+        let used = finish(&state, &answer, &credential).unwrap();
+        assert_eq!(used.last_used_at, Some(NOW + 1));
+        assert!(matches!(finish(&state, &answer, &used), Err(WebauthnError::Cloned)), "a proof is used once");
+    }
+}
+
+#[test]
+fn a_passkey_signs_in_the_person_it_names() {
+    let (device, credential) = enrolled(Kind::Passkey);
+    let (options, state) = site().begin_sign_in(NOW, &[2; 32]).unwrap();
+    let (_, answer) = prove(device, ORIGIN, options);
+    assert_eq!(Answer::read(&answer).unwrap().user(), Some(ADA));
+    finish(&state, &answer, &credential).unwrap();
+    let others = WebauthnCredential { user: BOB, ..credential.clone() };
+    assert_eq!(finish(&state, &answer, &others).unwrap_err(), WebauthnError::UnknownCredential);
+    let factor = WebauthnCredential { kind: Kind::Biometrics, ..credential };
+    assert_eq!(finish(&state, &answer, &factor).unwrap_err(), WebauthnError::UnknownCredential);
+}
+
+#[test]
+fn an_answer_from_another_origin_or_for_another_site_is_refused() {
+    let rules = ModelRules::default();
+    let (options, state) = site().begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
+    for (name, origin) in
+        [("another port", "https://login.acme.example"), ("a host below", "https://evil.login.acme.example:9443")]
+    {
+        let (_, answer) = create(device(Kind::Biometrics), origin, options.clone());
+        let refused = site().finish_enrolment(state.clone(), &answer, &rules, NOW).unwrap_err();
+        assert_eq!(refused, WebauthnError::Origin, "{name}");
+    }
+    let (device, credential) = enrolled(Kind::Biometrics);
+    let known = std::slice::from_ref(&credential);
+    let (options, state) = site().begin_proof(ADA, Kind::Biometrics, known, NOW, &[2; 32]).unwrap();
+    let (device, answer) = prove(device, "https://evil.login.acme.example:9443", options.clone());
+    assert_eq!(finish(&state, &answer, &credential).unwrap_err(), WebauthnError::Origin);
+    // A phishing site that relays the challenge under its own name gets a signature over that name.
+    let mut relayed = options;
+    relayed["publicKey"]["rpId"] = "evil.example".into();
+    let (_, answer) = prove(device, "https://evil.example", relayed);
+    assert_eq!(finish(&state, &answer, &credential).unwrap_err(), WebauthnError::Origin);
+    // A site whose origin is right and whose relying party id is not.
+    let other = RelyingParty::new("Acme", "acme.example", &[ORIGIN]).unwrap();
+    let (options, state) = other.begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
+    let (_, answer) = create(self::device(Kind::Biometrics), ORIGIN, options);
+    assert_eq!(site().finish_enrolment(state, &answer, &rules, NOW).unwrap_err(), WebauthnError::Origin);
+}
+
+#[test]
+fn an_old_or_replayed_answer_is_refused() {
+    let (device, credential) = enrolled(Kind::SecurityKey);
+    let known = std::slice::from_ref(&credential);
+    let (options, first) = site().begin_proof(ADA, Kind::SecurityKey, known, NOW, &[2; 32]).unwrap();
+    let (_, second) = site().begin_proof(ADA, Kind::SecurityKey, known, NOW, &[3; 32]).unwrap();
+    let (_, answer) = prove(device, ORIGIN, options);
+    assert_eq!(finish(&second, &answer, &credential).unwrap_err(), WebauthnError::Challenge);
+    let answer = Answer::read(&answer).unwrap();
+    let late = site().finish_proof(first, &answer, &credential, NOW + STATE_LIFE).unwrap_err();
+    assert_eq!(late, WebauthnError::Expired);
+    let rules = ModelRules::default();
+    let (options, state) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[4; 32]).unwrap();
+    let (_, answer) = create(self::device(Kind::SecurityKey), ORIGIN, options);
+    let late = site().finish_enrolment(state.clone(), &answer, &rules, NOW + STATE_LIFE).unwrap_err();
+    assert_eq!(late, WebauthnError::Expired);
+    let (_, other) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[5; 32]).unwrap();
+    assert_eq!(site().finish_enrolment(other, &answer, &rules, NOW).unwrap_err(), WebauthnError::Challenge);
+}
+
+#[test]
+fn a_counter_that_goes_back_shows_a_copy() {
+    let (mut device, mut credential) = enrolled(Kind::SecurityKey);
+    let copy = device.store().clone();
+    for seed in [2, 3] {
+        let known = std::slice::from_ref(&credential);
+        let (options, state) = site().begin_proof(ADA, Kind::SecurityKey, known, NOW, &[seed; 32]).unwrap();
+        let (back, answer) = prove(device, ORIGIN, options);
+        device = back;
+        credential = finish(&state, &answer, &credential).unwrap();
+    }
+    *device.store_mut() = copy;
+    let known = std::slice::from_ref(&credential);
+    let (options, state) = site().begin_proof(ADA, Kind::SecurityKey, known, NOW, &[4; 32]).unwrap();
+    let (_, answer) = prove(device, ORIGIN, options);
+    assert_eq!(finish(&state, &answer, &credential).unwrap_err(), WebauthnError::Cloned);
+}
+
+#[test]
+fn only_allowed_models_are_enrolled() {
+    for (models, allowed) in [(vec![Uuid::from_bytes(MODEL)], true), (vec![Uuid::from_u128(9)], false), (vec![], false)]
+    {
+        let rules = ModelRules { models: Some(BTreeSet::from_iter(models)), roots: None };
+        let (options, state) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[1; 32]).unwrap();
+        assert_eq!(options["publicKey"]["attestation"], "direct");
+        let (_, answer) = create(device(Kind::SecurityKey), ORIGIN, options);
+        let outcome = site().finish_enrolment(state, &answer, &rules, NOW);
+        assert_eq!(outcome.is_ok(), allowed);
+        if let Err(error) = outcome {
+            assert_eq!(error, WebauthnError::Model(Uuid::from_bytes(MODEL)));
+        }
+    }
+}
+
+#[test]
+fn the_options_ask_for_what_the_kind_is() {
+    let rules = ModelRules::default();
+    for (kind, attachment, verification, resident) in [
+        (Kind::Biometrics, "platform", "required", "preferred"),
+        (Kind::SecurityKey, "cross-platform", "preferred", "discouraged"),
+    ] {
+        let (options, _) = site().begin_enrolment(ada(), kind, &[], &rules, NOW, &[1; 32]).unwrap();
+        let selection = &options["publicKey"]["authenticatorSelection"];
+        assert_eq!(selection["authenticatorAttachment"], attachment);
+        assert_eq!(selection["userVerification"], verification);
+        assert_eq!(selection["residentKey"], resident);
+    }
+    let (_, credential) = enrolled(Kind::Biometrics);
+    let (options, _) = site()
+        .begin_enrolment(ada(), Kind::Biometrics, std::slice::from_ref(&credential), &rules, NOW, &[1; 32])
+        .unwrap();
+    assert_eq!(options["publicKey"]["excludeCredentials"][0]["id"], credential.id());
+    let (options, state) = site().begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
+    let (_, answer) = create(device(Kind::SecurityKey), ORIGIN, options);
+    assert_eq!(site().finish_enrolment(state, &answer, &rules, NOW).unwrap_err(), WebauthnError::WrongKind);
+    assert!(site().begin_proof(ADA, Kind::SecurityKey, std::slice::from_ref(&credential), NOW, &[2; 32]).is_err());
+    assert!(site().begin_proof(BOB, Kind::Biometrics, &[credential], NOW, &[2; 32]).is_err());
+}
+
+#[test]
+fn a_relying_party_lies_at_its_own_secure_origins() {
+    for (id, origin, valid) in [
+        ("login.acme.example", "https://login.acme.example", true),
+        ("acme.example", "https://login.acme.example", true),
+        ("localhost", "http://localhost:9443", true),
+        ("acme.example", "http://acme.example", false),
+        ("acme.example", "https://evilacme.example", false),
+        ("acme.example", "https://acme.example/path", false),
+        ("acme.example", "https://acme.example.evil.example", false),
+        ("example", "https://acme.example", false),
+        ("127.0.0.1", "https://127.0.0.1", false),
+    ] {
+        assert_eq!(RelyingParty::new("Acme", id, &[origin]).is_ok(), valid, "{id} {origin}");
+    }
+    assert!(Answer::read(b"{}").is_err() && Answer::read(&vec![b' '; 70_000]).is_err());
+}
