@@ -175,23 +175,7 @@ impl Stand {
         let origin = Origin::start(application(), None).await.unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let guard = GuardParams { allow: vec!["127.0.0.0/8".parse().unwrap()], ..GuardParams::default() };
-        let trust = TrustParams { bundled_roots: false, native_roots: false, ..TrustParams::default() };
-        let resolver: Arc<dyn net::resolve::Resolve> =
-            Arc::new(Overridden::new(OverrideTable::default(), Arc::new(Nowhere)));
-        let connector = Connector::new(ConnectorParams {
-            resolver: Arc::clone(&resolver),
-            guard: Guard::new(guard),
-            trust: TrustStore::new(&trust).unwrap(),
-            clock: Arc::clone(&clock),
-            timeouts: DialTimeouts::default(),
-        });
-        let backends = Backends::new(OriginParts {
-            resolver,
-            guard: GuardParams { own_listeners: vec![address], ..GuardParams::default() },
-            trust,
-            clock: Arc::clone(&clock),
-        });
+        let (providers_upstream, backends) = upstream(&clock, address);
         let mut wiki = json!({
             "name": "Wiki",
             "domain": WIKI,
@@ -233,7 +217,7 @@ impl Stand {
             networks: HashMap::new(),
             addresses: HashMap::from([(LIST, [EMAIL.parse().unwrap()].into())]),
             minter: Arc::new(Minter::new(authority, 100).unwrap()),
-            providers_upstream: Pool::new(Arc::new(connector.unwrap()), PoolLimits::default()),
+            providers_upstream,
         };
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let config = AccessConfig { public_port: address.port(), ..setup.config };
@@ -317,6 +301,28 @@ impl Stand {
         self.stop.cancel();
         self.serving.join_next().await.unwrap().unwrap().unwrap();
     }
+}
+
+/// The ways to providers and to applications, on loopback.
+fn upstream(clock: &net::Clock, listener: SocketAddr) -> (Pool, Backends) {
+    let guard = GuardParams { allow: vec!["127.0.0.0/8".parse().unwrap()], ..GuardParams::default() };
+    let trust = TrustParams { bundled_roots: false, native_roots: false, ..TrustParams::default() };
+    let resolver: Arc<dyn net::resolve::Resolve> =
+        Arc::new(Overridden::new(OverrideTable::default(), Arc::new(Nowhere)));
+    let connector = Connector::new(ConnectorParams {
+        resolver: Arc::clone(&resolver),
+        guard: Guard::new(guard),
+        trust: TrustStore::new(&trust).unwrap(),
+        clock: Arc::clone(clock),
+        timeouts: DialTimeouts::default(),
+    });
+    let backends = Backends::new(OriginParts {
+        resolver,
+        guard: GuardParams { own_listeners: vec![listener], ..GuardParams::default() },
+        trust,
+        clock: Arc::clone(clock),
+    });
+    (Pool::new(Arc::new(connector.unwrap()), PoolLimits::default()), backends)
 }
 
 fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Value]) -> Published {
