@@ -4,8 +4,8 @@
 //! than [`PARALLEL`] checks hold memory at once.
 
 use argon2::Argon2;
-use argon2::PasswordVerifier;
 use argon2::password_hash::phc;
+use argon2::{PasswordHasher, PasswordVerifier};
 use tokio::sync::Semaphore;
 use types::Secret;
 
@@ -43,6 +43,20 @@ impl PasswordHash {
     pub fn parse(text: &str) -> Result<Self, NotAHash> {
         let valid = text.starts_with("$argon2id$") && phc::PasswordHash::new(text).is_ok();
         if valid { Ok(Self(text.to_owned())) } else { Err(NotAHash) }
+    }
+
+    /// Hashes a password: tens of milliseconds and 19 MiB.
+    ///
+    /// # Errors
+    /// If there is no memory or no randomness.
+    pub fn of(password: &Secret<String>) -> Result<Self, argon2::password_hash::Error> {
+        Ok(Self(Argon2::default().hash_password(password.expose().as_bytes())?.to_string()))
+    }
+
+    /// Returns the PHC form, to be stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -118,7 +118,7 @@ impl<'de> serde::Deserialize<'de> for SessionHash {
 }
 
 /// Milliseconds since the epoch: a revocation ends what was made in the same second before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Moment(pub i64);
 
 impl Moment {
@@ -136,7 +136,7 @@ impl Moment {
 }
 
 /// The organisation's session: the person is signed in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Session {
     /// Frozen at sign-in.
     pub identity: Arc<Identity>,

@@ -75,6 +75,9 @@ pub(crate) struct Up {
     /// Where the proxy listens; port 0 picks a free one [default: 127.0.0.1:9081].
     #[arg(long, value_name = "ADDR")]
     pub proxy: Option<SocketAddr>,
+    /// Where private applications are reached; port 0 picks a free one [default: 127.0.0.1:9443].
+    #[arg(long, value_name = "ADDR")]
+    pub access: Option<SocketAddr>,
     /// Write addresses and a full-rights token here, as JSON with mode 0600, once every listener accepts.
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
@@ -159,6 +162,16 @@ pub(crate) enum User {
         /// A group they belong to; repeat for several.
         #[arg(long = "group", value_name = "NAME")]
         groups: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a person a new password for Access, and print it.
+    #[command(after_help = "Example:\n  portunus user password ana@example.com")]
+    Password {
+        #[command(flatten)]
+        state: State,
+        email: types::Email,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -30,6 +30,8 @@ pub enum AccountError {
     Denied(#[from] Denied),
     #[error("cannot make or read the certificate authority")]
     Authority(#[from] CaError),
+    #[error("cannot make a credential: {0}")]
+    Password(String),
     #[error("the certificate authority in use, {0}, is not in the store")]
     AuthorityMissing(String),
 }
@@ -168,4 +170,15 @@ pub async fn setup_secret(
 pub async fn network(store: &Store, principal: &Principal, account: AccountId) -> Result<store::Network, AccountError> {
     let read = principal.authorize::<ReadGateway>(account)?;
     Ok(store.network().get(&read, &Only).await?.map(|stored| stored.document).unwrap_or_default())
+}
+/// Makes a password nobody chose: 24 characters.
+///
+/// # Errors
+/// The system has no randomness.
+pub fn new_password() -> Result<Secret<String>, AccountError> {
+    use base64::Engine as _;
+
+    let mut bytes = [0; 18];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| AccountError::Password("no randomness".to_owned()))?;
+    Ok(Secret::new(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)))
 }

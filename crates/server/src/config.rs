@@ -15,6 +15,7 @@ use serde::Deserialize;
 pub const CONFIG_VERSION: u32 = 1;
 
 const CONSOLE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9080);
+const ACCESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9443);
 const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9081);
 
 /// How to start the platform.
@@ -25,6 +26,7 @@ pub struct Config {
     pub store: StoreLocation,
     pub console: SocketAddr,
     pub proxy: SocketAddr,
+    pub access: SocketAddr,
     /// The console's own certificate; without one it has the account's authority where it needs TLS.
     pub console_tls: Option<CertificateFiles>,
     /// Host names and addresses, besides those it is bound to, by which people reach the console; the first is shown.
@@ -48,6 +50,7 @@ pub enum StoreLocation {
 pub enum Role {
     Gateway,
     Console,
+    Access,
 }
 
 /// What the flags say; absent means "as the file or the default says".
@@ -56,6 +59,7 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     pub console: Option<SocketAddr>,
     pub proxy: Option<SocketAddr>,
+    pub access: Option<SocketAddr>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +103,7 @@ struct StoreSection {
 struct ListenSection {
     console: Option<SocketAddr>,
     proxy: Option<SocketAddr>,
+    access: Option<SocketAddr>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,6 +174,7 @@ impl Config {
             store,
             console: overrides.console.or(file.listen.console).unwrap_or(CONSOLE),
             proxy: overrides.proxy.or(file.listen.proxy).unwrap_or(PROXY),
+            access: overrides.access.or(file.listen.access).unwrap_or(ACCESS),
             roles: file.roles.unwrap_or_else(|| BTreeSet::from([Role::Gateway, Role::Console])),
             logs: file.logs.directory.unwrap_or_else(|| data.join("logs")),
             data,

@@ -4,6 +4,7 @@
 //! decides nothing at run time. Invariant: loading it twice into one data directory changes nothing.
 
 pub mod sites;
+pub mod wiki;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -72,6 +73,8 @@ impl From<store::Denied> for DemoError {
 pub struct Credential {
     pub person: Person,
     pub token: Secret<String>,
+    /// What they sign in at Access with.
+    pub password: Secret<String>,
 }
 
 /// What the demo adds to the network settings, so that the gateway finds the sites and trusts them.
@@ -242,7 +245,7 @@ async fn load_people(store: &Store, principal: &Principal, account: AccountId) -
             store.proxy_tokens().delete(&grant, &old.id, None).await?;
         }
         let (_, token) = store.proxy_tokens().issue(&grant, id, "demo".into(), None).await?;
-        credentials.push(Credential { person, token });
+        credentials.push(Credential { person, token, password: crate::account::new_password()? });
     }
     Ok(credentials)
 }

@@ -4,6 +4,7 @@
 //! documents to snapshots, signals to an orderly end. Invariant: the data plane runs on the last good snapshot whatever
 //! happens to the store.
 
+pub(crate) mod access;
 pub mod account;
 mod background;
 pub mod config;

@@ -23,6 +23,8 @@ pub struct Ready {
     pub setup_url: String,
     /// `http://host:port`.
     pub proxy: String,
+    /// `https://host:port` of the sign-in host; empty without the role.
+    pub access_url: String,
     pub ca_certificate: PathBuf,
 }
 
@@ -34,6 +36,7 @@ struct File<'a> {
     console_url: &'a str,
     setup_url: &'a str,
     proxy: &'a str,
+    access_url: &'a str,
     ca_certificate: &'a Path,
 }
 
@@ -50,6 +53,7 @@ impl Ready {
             console_url: &self.console_url,
             setup_url: &self.setup_url,
             proxy: &self.proxy,
+            access_url: &self.access_url,
             ca_certificate: &self.ca_certificate,
         };
         write_private(path, &serde_json::to_vec_pretty(&content)?)

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::access::AccessConfig;
 use console::{Addresses, ConsoleDeps};
 use gateway::{Gateway, GatewayConfig};
 use logs::{Logs, LogsConfig};
@@ -60,6 +61,8 @@ pub enum StartError {
     Logs(#[from] logs::OpenError),
     #[error("cannot start the Worker runtime")]
     Workers(#[from] worker::StartError),
+    #[error("cannot start Access")]
+    Access(#[from] crate::access::AccessError),
     #[error("cannot load the demo")]
     Demo(#[from] DemoError),
     #[error("cannot use the network settings")]
@@ -111,6 +114,7 @@ struct Tasks {
 struct Bound {
     console: Option<SocketAddr>,
     proxy: Option<SocketAddr>,
+    access: Option<SocketAddr>,
 }
 
 /// What everything else stands on.
@@ -140,38 +144,50 @@ impl Platform {
         create_private(&config.data)?;
         let console_listener = listen(&config, Role::Console, config.console).await?;
         let proxy_listener = listen(&config, Role::Gateway, config.proxy).await?;
-        let addresses =
-            Bound { console: address(console_listener.as_ref())?, proxy: address(proxy_listener.as_ref())? };
+        let access_listener = listen(&config, Role::Access, config.access).await?;
+        let addresses = Bound {
+            console: address(console_listener.as_ref())?,
+            proxy: address(proxy_listener.as_ref())?,
+            access: address(access_listener.as_ref())?,
+        };
         let door = addresses.console.map(|bound| Door::new(bound, &config)).transpose()?;
         let store = Store::open(crate::store_config(&config)).await?;
         let system = Principal::system("start");
         let account = account::ensure_account(&store, &system).await?;
         account::ensure_authority(&store, &system, account, (crate::clock())()).await?;
         let tasks = Tasks::default();
-        let (fixed, credentials) = if with_demo {
+        let (fixed, credentials, agent) = if with_demo {
             let sites = demo::sites::start(&tasks.loops, tasks.end_loops.clone()).await.map_err(DemoError::from)?;
-            (demo::network(sites.address, &sites.root), demo::load(&store, &system, account).await?)
+            let wiki = demo::wiki::start(&tasks.loops, tasks.end_loops.clone()).await;
+            let wiki = wiki.map_err(|error| DemoError::from(demo::sites::SitesError::from(error)))?;
+            let mut people = demo::load(&store, &system, account).await?;
+            let agent = demo::wiki::load(&store, &system, account, wiki, &mut people).await?;
+            (demo::network(sites.address, &sites.root), people, Some(agent))
         } else {
-            (Fixed::default(), Vec::new())
+            (Fixed::default(), Vec::new(), None)
         };
-        let fixed = Fixed { listeners: addresses.console.into_iter().chain(addresses.proxy).collect(), ..fixed };
+        let listeners = [addresses.console, addresses.proxy, addresses.access].into_iter().flatten().collect();
+        let fixed = Fixed { listeners, ..fixed };
         let logs = Logs::open(&config.logs, LogsConfig { queue_bytes: LOG_QUEUE, ..LogsConfig::default() }).await?;
         let runtime = Arc::new(Runtime::start(RuntimeConfig::default()).await?);
         let core = Core { store, account, logs, runtime, clock: crate::clock() };
         let network = account::network(&core.store, &system, account).await?;
         let upstream = Arc::new(Upstream::new(fixed, &network, Arc::clone(&core.clock))?);
         let running = core.assemble(&upstream, &tasks).await?;
-        let (ready, needs_setup) = core.ready(&config, door.as_ref(), addresses.proxy).await?;
+        let (ready, needs_setup) = core.ready(&config, door.as_ref(), addresses).await?;
         let router = core.console(&running, &ready, door.as_ref());
         running.services.set_api(router.clone());
         core.loops(&running, &tasks);
         if let Some(proxy_listener) = proxy_listener {
-            let (gateway, stop) = (running.gateway, tasks.close_listeners.clone());
+            let (gateway, stop) = (running.gateway.clone(), tasks.close_listeners.clone());
             tasks.listeners.spawn(async move {
                 if let Err(error) = gateway.serve(proxy_listener, stop).await {
                     tracing::error!(%error, "the proxy listener ended");
                 }
             });
+        }
+        if let (Some(listener), Some(bound)) = (access_listener, addresses.access) {
+            core.publish(listener, bound, &running, &upstream, &tasks).await?;
         }
         let write = |source| StartError::Write { path: config.data.clone(), source };
         let reached = door.as_ref().map(|door| (door.local(), door.trust()));
@@ -182,7 +198,11 @@ impl Platform {
             let serving = door.serve(listener, router, state, Arc::clone(&core.clock), tasks.close_listeners.clone());
             tasks.listeners.spawn(serving);
         }
-        let commands = demo::commands(&ready.proxy, &ready.ca_certificate.display().to_string(), &credentials);
+        let authority = ready.ca_certificate.display().to_string();
+        let mut commands = demo::commands(&ready.proxy, &authority, &credentials);
+        if let (Some(bound), Some(agent)) = (addresses.access, &agent) {
+            commands.extend(demo::wiki::commands(bound.port(), &authority, &credentials, agent));
+        }
         let status = console::SnapshotView::status(&*running.state);
         let notice =
             Notice { needs_setup, commands, revision: status.revision, rule_errors: status.rule_errors, ready };
@@ -243,12 +263,7 @@ impl Core {
     }
 
     /// Makes what the ready file holds, and says whether nobody can sign in yet.
-    async fn ready(
-        &self,
-        config: &Config,
-        door: Option<&Door>,
-        proxy: Option<SocketAddr>,
-    ) -> Result<(Ready, bool), StartError> {
+    async fn ready(&self, config: &Config, door: Option<&Door>, bound: Bound) -> Result<(Ready, bool), StartError> {
         let system = Principal::system("start");
         let setup = account::setup_secret(&self.store, &system, self.account).await?;
         // A node without a role has no address for it; the file says so with an empty text.
@@ -262,10 +277,43 @@ impl Core {
                 |secret| format!("{console_url}/setup?token={}", secret.expose()),
             ),
             console_url,
-            proxy: proxy.map(|address| format!("http://{address}")).unwrap_or_default(),
+            proxy: bound.proxy.map(|address| format!("http://{address}")).unwrap_or_default(),
+            access_url: bound
+                .access
+                .map(|address| format!("https://{}:{}", crate::access::DEFAULT_SIGN_IN_HOST, address.port()))
+                .unwrap_or_default(),
             ca_certificate: write_authority(config, &self.store, &system, self.account).await?,
         };
         Ok((ready, setup.is_some()))
+    }
+
+    /// Starts Access on its listener, and the loop that keeps it in step with the store.
+    async fn publish(
+        &self,
+        listener: TcpListener,
+        bound: SocketAddr,
+        running: &Running,
+        upstream: &Arc<Upstream>,
+        tasks: &Tasks,
+    ) -> Result<(), StartError> {
+        let ground = crate::access::Ground {
+            store: self.store.clone(),
+            account: self.account,
+            logs: self.logs.clone(),
+            clock: Arc::clone(&self.clock),
+            upstream: Arc::clone(upstream),
+            gateway: Arc::clone(&running.state.snapshot),
+        };
+        let config = AccessConfig { public_port: bound.port(), drain_timeout: DRAIN, ..AccessConfig::default() };
+        let assembled = crate::access::assemble(ground, config).await?;
+        tasks.loops.spawn(assembled.follower.run(tasks.end_loops.clone()));
+        let (access, stop) = (assembled.access, tasks.close_listeners.clone());
+        tasks.listeners.spawn(async move {
+            if let Err(error) = access.serve(listener, stop).await {
+                tracing::error!(%error, "the access listener ended");
+            }
+        });
+        Ok(())
     }
 
     fn console(&self, running: &Running, ready: &Ready, door: Option<&Door>) -> axum::Router {

@@ -373,7 +373,7 @@ fn token_hash(text: &str) -> Option<gateway::TokenHash> {
     Some(hash)
 }
 
-const fn list_type(stored: store::ListType) -> ListType {
+pub(crate) const fn list_type(stored: store::ListType) -> ListType {
     match stored {
         store::ListType::Serial => ListType::Serial,
         store::ListType::Url => ListType::Url,

@@ -67,6 +67,16 @@ impl Upstream {
         Arc::clone(&self.overrides) as Arc<dyn net::resolve::Resolve>
     }
 
+    /// The guard, for those who dial by themselves.
+    pub(crate) fn guard(&self) -> GuardParams {
+        GuardParams { own_listeners: self.fixed.listeners.clone(), ..GuardParams::default() }
+    }
+
+    /// Roots that are believed beside the usual ones.
+    pub(crate) fn trust(&self) -> TrustParams {
+        TrustParams { extra_pem: self.fixed.roots.clone(), ..TrustParams::default() }
+    }
+
     /// Puts other settings in force. Connections made under the old ones are closed as they fall idle.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ pub struct Ready {
     pub console_url: String,
     pub setup_url: String,
     pub proxy: String,
+    pub access_url: String,
     pub ca_certificate: PathBuf,
 }
 
@@ -62,7 +63,7 @@ impl Platform {
         let directory = data.path();
         let ready_file = directory.join("ready.json");
         let mut child = Command::new(binary)
-            .args(["up", "--proxy", "127.0.0.1:0", "--data"])
+            .args(["up", "--proxy", "127.0.0.1:0", "--access", "127.0.0.1:0", "--data"])
             .arg(directory)
             .args(if arguments.contains(&"--console") { &[][..] } else { &["--console", "127.0.0.1:0"] })
             .arg("--ready-file")

@@ -118,7 +118,7 @@ impl Platform {
         let data = Scratch(work.join(format!("data-{}-{}", std::process::id(), arguments.len())));
         let ready_file = data.0.join("ready.json");
         let mut child = Command::new(target().join("debug/portunus"))
-            .args(["up", "--console", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--data"])
+            .args(["up", "--console", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--access", "127.0.0.1:0", "--data"])
             .arg(&data.0)
             .arg("--ready-file")
             .arg(&ready_file)

@@ -19,7 +19,7 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let beside = Beside::new(&up);
-    let overrides = Overrides { data: up.state.data, console: up.console, proxy: up.proxy };
+    let overrides = Overrides { data: up.state.data, console: up.console, proxy: up.proxy, access: up.access };
     let config = Config::load(up.state.config.as_deref(), overrides)?;
     let platform = Platform::start(config, up.demo).await.map_err(advise)?;
     if let Some(path) = &up.ready_file
@@ -42,7 +42,11 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode> {
 fn advise(error: StartError) -> anyhow::Error {
     let taken = matches!(&error, StartError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse);
     let error = anyhow::Error::from(error);
-    if taken { error.context("another program has the address; choose one with --console or --proxy") } else { error }
+    if taken {
+        error.context("another program has the address; choose one with --console, --proxy or --access")
+    } else {
+        error
+    }
 }
 
 /// How to call this program again for commands on the same platform, ready to paste.
@@ -91,6 +95,7 @@ fn announce(notice: &Notice, beside: &Beside) {
     println!("  console      {}", ready.console_url);
     println!("  API          {}", ready.api_url);
     println!("  proxy        {}", ready.proxy);
+    println!("  access       {}", ready.access_url);
     println!("  authority    {}", ready.ca_certificate.display());
     println!();
     if notice.needs_setup {

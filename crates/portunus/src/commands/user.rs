@@ -1,14 +1,14 @@
-//! `portunus user add | list`.
+//! `portunus user add | password | list`.
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
-use store::{Group, ReadUsers, User as Person, WriteUsers};
-use types::UserId;
+use store::{AccessProfile, Group, ReadUsers, User as Person, WriteUsers};
+use types::{Email, UserId};
 
 use super::state::Opened;
-use crate::arguments::User;
+use crate::arguments::{State, User};
 
 pub(crate) async fn run(user: User) -> Result<ExitCode> {
     match user {
@@ -29,6 +29,7 @@ pub(crate) async fn run(user: User) -> Result<ExitCode> {
                 eprintln!("proxy token of {}: user name is the address, keep the text", person.document.email);
             }
         }
+        User::Password { state, email, json } => password(&state, &email, json).await?,
         User::List { state, json } => {
             let opened = Opened::open(&state).await?;
             for person in opened.store.users().list(&opened.grant::<ReadUsers>()?).await? {
@@ -51,4 +52,24 @@ pub(crate) async fn run(user: User) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sets a password nobody chose. Sessions of the person stay; who took the old password over loses them in the console.
+async fn password(state: &State, email: &Email, json: bool) -> Result<()> {
+    let opened = Opened::open(state).await?;
+    let grant = opened.grant::<WriteUsers>()?;
+    let found = opened.store.users().find(&grant, email.as_str()).await?;
+    let user = found.with_context(|| format!("there is no person {email}; add them with `portunus user add`"))?;
+    let password = server::account::new_password()?;
+    let hash = access::PasswordHash::of(&password).context("the password cannot be hashed")?;
+    let known = opened.store.access_profiles().get(&grant, &user.id).await?.map(|known| known.document);
+    let profile = AccessProfile { password_hash: Some(hash.as_str().to_owned()), ..known.unwrap_or_default() };
+    opened.store.access_profiles().put(&grant, user.id, profile).await?;
+    if json {
+        println!("{}", json!({ "id": user.id, "email": email, "password": password.expose() }));
+    } else {
+        println!("{}", password.expose());
+        eprintln!("password of {email} at a sign-in with a provider of type portunus");
+    }
+    Ok(())
 }

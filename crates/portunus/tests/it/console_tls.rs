@@ -206,6 +206,8 @@ fn a_pair_that_cannot_be_served_stops_the_start_with_its_reason() {
             "127.0.0.1:0",
             "--proxy",
             "127.0.0.1:0",
+            "--access",
+            "127.0.0.1:0",
             "--config",
             &config,
             "--data",

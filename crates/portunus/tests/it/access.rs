@@ -1,0 +1,132 @@
+//! Access through the front door of the real binary: configured by the API, reached with curl.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use testkit::Platform;
+
+use crate::support::{binary, portunus, text};
+
+/// Runs curl against a host that the access listener serves.
+fn curl(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> String {
+    let port = platform.ready.access_url.rsplit(':').next().unwrap();
+    let output: Output = Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "60", "--noproxy", "*", "--include", "--cacert"])
+        .arg(&platform.ready.ca_certificate)
+        .args([
+            "--resolve",
+            &format!("{host}:{port}:127.0.0.1"),
+            "--resolve",
+            &format!("access.localhost:{port}:127.0.0.1"),
+        ])
+        .args(arguments)
+        .arg(format!("https://{host}:{port}{path}"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    text(&output)
+}
+
+/// Waits until a host answers as `wanted` says; what was stored comes into force with the next change that is read.
+async fn until(platform: &Platform, host: &str, arguments: &[&str], wanted: &str) -> String {
+    for _ in 0..200 {
+        let shown = curl(platform, host, "/", arguments);
+        if shown.contains(wanted) {
+            return shown;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    curl(platform, host, "/", arguments)
+}
+
+/// The value of a form's hidden field.
+fn hidden(page: &str, name: &str) -> String {
+    let at = page.find(&format!("name=\"{name}\"")).unwrap_or_else(|| panic!("no {name} in {page}"));
+    let rest = &page[at..];
+    let value = &rest[rest.find("value=\"").unwrap() + 7..];
+    value[..value.find('"').unwrap()].to_owned()
+}
+
+async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
+    let provider = json!({ "name": "Staff", "type": "portunus", "config": {} });
+    platform.api("POST", "/access/identity_providers", Some(provider)).await.unwrap();
+    let token = platform.api("POST", "/access/service_tokens", Some(json!({ "name": "agent" }))).await.unwrap();
+    let application = json!({
+        "type": "self_hosted", "name": "Wiki", "domain": "docs.localhost",
+        "portunus": { "origin": { "url": format!("http://{origin}") } },
+        "policies": [
+            { "name": "Agents", "decision": "non_identity", "precedence": 1,
+              "include": [{ "service_token": { "token_id": token["id"] } }] },
+            { "name": "Staff", "decision": "allow", "precedence": 2,
+              "include": [{ "email_domain": { "domain": "example.test" } }] },
+        ],
+    });
+    platform.api("POST", "/access/apps", Some(application)).await.unwrap();
+    token
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_published_by_the_api_admits_its_agent_and_sends_strangers_to_sign_in() {
+    let router = axum::Router::new().fallback(|headers: axum::http::HeaderMap| async move {
+        format!("told: {}", headers.contains_key("cf-access-jwt-assertion"))
+    });
+    let origin = testkit::Origin::start(router, None).await.unwrap();
+    let platform = Platform::start(binary(), &[]).unwrap();
+    let token = publish(&platform, origin.address).await;
+
+    let stranger = until(&platform, "docs.localhost", &[], "302").await;
+    assert!(stranger.contains("location: https://access.localhost:"), "{stranger}");
+    let id = format!("cf-access-client-id: {}", token["client_id"].as_str().unwrap());
+    let secret = format!("cf-access-client-secret: {}", token["client_secret"].as_str().unwrap());
+    let agent = curl(&platform, "docs.localhost", "/", &["--header", &id, "--header", &secret]);
+    assert!(agent.ends_with("told: true"), "{agent}");
+    let wrong = curl(&platform, "docs.localhost", "/", &["--header", &id, "--header", "cf-access-client-secret: no"]);
+    assert!(!wrong.contains("told"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_signs_in_with_a_password_stays_signed_in_through_a_restart_and_is_out_once_revoked() {
+    let router = axum::Router::new().fallback(|| async { "the wiki" });
+    let origin = testkit::Origin::start(router, None).await.unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let access = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let start = || Platform::start_in(binary(), data.path(), &["--access", &access]).unwrap();
+    let mut platform = start();
+    publish(&platform, origin.address).await;
+    let at = data.path().to_str().unwrap();
+    portunus(&["user", "add", "ana@example.test", "--data", at]);
+    let set = portunus(&["user", "password", "ana@example.test", "--json", "--data", at]);
+    let password = serde_json::from_str::<Value>(&text(&set)).unwrap()["password"].as_str().unwrap().to_owned();
+    until(&platform, "docs.localhost", &[], "302").await;
+
+    let jar = data.path().join("cookies");
+    let jar = jar.to_str().unwrap();
+    let browser = ["--location", "--cookie-jar", jar, "--cookie", jar];
+    let page = curl(&platform, "docs.localhost", "/", &browser);
+    assert!(page.contains("name=\"password\""), "{page}");
+    let action = page[page.find("action=\"").unwrap() + 8..].split('"').next().unwrap().replace("&amp;", "&");
+    let state = format!("state={}", hidden(&page, "state"));
+    let provider = format!("provider={}", hidden(&page, "provider"));
+    let secret = format!("password={password}");
+    let form = [
+        "--data-urlencode",
+        &state,
+        "--data-urlencode",
+        &provider,
+        "--data-urlencode",
+        "email=ana@example.test",
+        "--data-urlencode",
+        &secret,
+    ];
+    let entered = curl(&platform, "access.localhost", &action, &[&browser[..], &form[..]].concat());
+    assert!(entered.ends_with("the wiki"), "{entered}");
+
+    platform.terminate().unwrap();
+    platform = start();
+    let again = curl(&platform, "docs.localhost", "/", &browser);
+    assert!(again.ends_with("the wiki"), "the session outlived the restart: {again}");
+    let revoked = json!({ "email": "ana@example.test" });
+    platform.api("POST", "/access/organizations/revoke_user", Some(revoked)).await.unwrap();
+    let out = until(&platform, "docs.localhost", &browser, "name=\"password\"").await;
+    assert!(out.contains("name=\"password\"") && !out.ends_with("the wiki"), "{out}");
+}

@@ -1,0 +1,306 @@
+//! Stored documents of Access to the snapshot that its plane decides with.
+//!
+//! It reads and compiles; when, is its caller's. Invariant: a document that cannot be read takes only itself out of force
+//! and is named, and nothing it guarded opens: an application without its policies admits nobody.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use access::{Backends, Person, Published, Snapshot};
+use identity::access_policy::{Policy, PolicyDocument};
+use identity::application::{Application, ApplicationDocument, ApplicationKind};
+use identity::document::read_stored;
+use identity::evaluation::PolicySet;
+use identity::group::{Group, GroupDocument, Groups};
+use identity::organization::{Organization, OrganizationDocument};
+use identity::provider::{Provider, ProviderDocument};
+use identity::service_token::{ClientId, PreviousSecret, SecretHash, ServiceToken};
+use net::Minter;
+use net::upstream::Pool;
+use policy::lists::ListSet;
+use serde_json::{Value, json};
+use store::{Only, Operate, Principal, ReadLists, ReadUsers, Store, WriteAccess, WriteIdentity, WriteServiceTokens};
+use types::{AccessPolicyId, AccountId, Email, ListId};
+
+use super::{AccessError, keys};
+
+/// The host people sign in at until the organisation names one. Browsers take every name under `localhost` for this
+/// machine.
+pub(crate) const DEFAULT_SIGN_IN_HOST: &str = "access.localhost";
+
+/// What a snapshot is built from.
+pub(super) struct Builder {
+    pub store: Store,
+    pub account: AccountId,
+    pub principal: Principal,
+    pub backends: Backends,
+    pub upstream: Pool,
+}
+
+/// A document that is not in force, and why.
+pub(super) type Fault = (String, String);
+
+impl Builder {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// The store does not answer, or there is no key to sign with.
+    pub(super) async fn build(
+        &self,
+        revision: u64,
+        minter: Arc<Minter>,
+    ) -> Result<(Snapshot, Vec<Fault>), AccessError> {
+        let mut faults = Vec::new();
+        let (lists, networks, addresses) = self.lists(&mut faults).await?;
+        let groups = self.groups(&mut faults).await?;
+        let applications = self.applications(&groups, &lists, &mut faults).await?;
+        self.backends.keep_only(applications.iter().filter_map(|published| published.self_hosted()?.origin.as_ref()));
+        let (routes, conflicts) = Snapshot::index(&applications);
+        faults.extend(conflicts.iter().map(|conflict| ("applications".to_owned(), format!("{conflict:?}"))));
+        let keys = keys::load(&self.store, &self.principal, self.account).await?;
+        let snapshot = Snapshot {
+            account: self.account,
+            revision,
+            organization: self.organization(&mut faults).await?,
+            routes,
+            applications,
+            providers: self.providers(&mut faults).await?,
+            people: self.people().await?,
+            service_tokens: self.service_tokens(&mut faults).await?,
+            keys: Arc::new(keys.ring),
+            seal: keys.seal,
+            networks,
+            addresses,
+            minter,
+            providers_upstream: self.upstream.clone(),
+        };
+        Ok((snapshot, faults))
+    }
+
+    async fn organization(&self, faults: &mut Vec<Fault>) -> Result<Organization, AccessError> {
+        let grant = self.principal.authorize::<WriteIdentity>(self.account)?;
+        let stored = self.store.organization().get(&grant, &Only).await?;
+        let mut body = stored.map_or_else(|| json!({}), |stored| stored.document.body);
+        if let Some(members) = body.as_object_mut() {
+            members.entry("auth_domain").or_insert_with(|| DEFAULT_SIGN_IN_HOST.into());
+            members.entry("name").or_insert_with(|| "Portunus".into());
+        }
+        match organization(&body) {
+            Ok(organization) => Ok(organization),
+            Err(reason) => {
+                faults.push(("organization".to_owned(), reason));
+                organization(&json!({ "name": "Portunus", "auth_domain": DEFAULT_SIGN_IN_HOST }))
+                    .map_err(AccessError::Document)
+            }
+        }
+    }
+
+    async fn groups(&self, faults: &mut Vec<Fault>) -> Result<Groups, AccessError> {
+        let grant = self.principal.authorize::<WriteIdentity>(self.account)?;
+        let stored = self.store.access_groups().list(&grant).await?;
+        let mut known = Vec::new();
+        for group in stored {
+            let parsed = read::<GroupDocument>(&group.document.body)
+                .and_then(|document| Group::parse(group.id, &document).map_err(words));
+            match parsed {
+                Ok(group) => known.push(group),
+                Err(reason) => faults.push((format!("group {}", group.document.name), reason)),
+            }
+        }
+        Ok(known.into_iter().collect())
+    }
+
+    async fn applications(
+        &self,
+        groups: &Groups,
+        lists: &ListSet,
+        faults: &mut Vec<Fault>,
+    ) -> Result<Vec<Published>, AccessError> {
+        let grant = self.principal.authorize::<WriteAccess>(self.account)?;
+        let mut policies = HashMap::new();
+        for policy in self.store.access_policies().list(&grant).await? {
+            policies.insert(policy.id, policy.document.body);
+        }
+        let mut published = Vec::new();
+        for stored in self.store.applications().list(&grant).await? {
+            let name = format!("application {}", stored.document.name);
+            let links = linked(&stored.document.body);
+            let parsed = parse_application(&stored);
+            let application = match parsed {
+                Ok(application) => application,
+                Err(reason) => {
+                    faults.push((name, reason));
+                    continue;
+                }
+            };
+            let mut own = Vec::new();
+            for id in links {
+                let parsed = policies
+                    .get(&id)
+                    .ok_or_else(|| "it does not exist".to_owned())
+                    .and_then(read::<PolicyDocument>)
+                    .and_then(|document| Policy::parse(id, &document).map_err(words));
+                match parsed {
+                    Ok(policy) => own.push(policy),
+                    // One that denies may be among those that cannot be read: then nobody is admitted.
+                    Err(reason) => {
+                        faults.push((format!("{name}, policy {id}"), reason));
+                        own.clear();
+                        break;
+                    }
+                }
+            }
+            let backend = match &application.kind {
+                ApplicationKind::SelfHosted(app) => app.origin.as_ref().map(|origin| self.backends.backend(origin)),
+                ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => None,
+            };
+            let backend = match backend.transpose() {
+                Ok(backend) => backend,
+                Err(error) => {
+                    faults.push((name, error.to_string()));
+                    None
+                }
+            };
+            published.push(Published { application, policies: PolicySet::compile(own, groups, lists), backend });
+        }
+        Ok(published)
+    }
+
+    async fn providers(&self, faults: &mut Vec<Fault>) -> Result<Vec<Arc<Provider>>, AccessError> {
+        let grant = self.principal.authorize::<WriteIdentity>(self.account)?;
+        let operate = self.principal.authorize::<Operate>(self.account)?;
+        let mut known = Vec::new();
+        for mut stored in self.store.providers().list(&grant).await? {
+            let secrets = self.store.providers().open_members(&operate, &mut stored)?;
+            let mut body = stored.document.body;
+            for (member, secret) in secrets {
+                body["config"][member] = secret.expose().as_str().into();
+            }
+            let parsed = read::<ProviderDocument>(&body)
+                .and_then(|document| Provider::parse(stored.id, &document).map_err(words));
+            match parsed {
+                Ok(provider) => known.push(Arc::new(provider)),
+                Err(reason) => faults.push((format!("provider {}", stored.document.name), reason)),
+            }
+        }
+        Ok(known)
+    }
+
+    /// People who may sign in with a password. Those who are disabled may not.
+    async fn people(&self) -> Result<HashMap<Email, Person>, AccessError> {
+        let grant = self.principal.authorize::<ReadUsers>(self.account)?;
+        let mut passwords = HashMap::new();
+        for profile in self.store.access_profiles().list(&grant).await? {
+            if let Some(hash) = profile.document.password_hash
+                && let Ok(hash) = access::PasswordHash::parse(&hash)
+            {
+                passwords.insert(profile.id, hash);
+            }
+        }
+        let mut people = HashMap::new();
+        for user in self.store.users().list(&grant).await? {
+            if let Some(password) = passwords.remove(&user.id).filter(|_| !user.document.disabled) {
+                people.insert(user.document.email, Person { name: user.document.name, password });
+            }
+        }
+        Ok(people)
+    }
+
+    async fn service_tokens(&self, faults: &mut Vec<Fault>) -> Result<HashMap<ClientId, ServiceToken>, AccessError> {
+        let grant = self.principal.authorize::<WriteServiceTokens>(self.account)?;
+        let mut tokens = HashMap::new();
+        for stored in self.store.service_tokens().list(&grant).await? {
+            let document = stored.document;
+            let hash =
+                |text: &str| serde_json::from_value::<SecretHash>(text.into()).map_err(|error| error.to_string());
+            let read = || -> Result<ServiceToken, String> {
+                let client_id: ClientId =
+                    serde_json::from_value(document.client_id.as_str().into()).map_err(|error| error.to_string())?;
+                let previous = document
+                    .previous
+                    .as_ref()
+                    .map(|previous| -> Result<_, String> {
+                        Ok(PreviousSecret { hash: hash(&previous.secret_hash)?, expires_at: previous.expires_at })
+                    })
+                    .transpose()?;
+                Ok(ServiceToken {
+                    id: stored.id,
+                    name: document.name.clone(),
+                    client_id,
+                    hash: hash(&document.secret_hash)?,
+                    version: document.version,
+                    previous,
+                    expires_at: document.expires_at,
+                    enabled: document.enabled,
+                })
+            };
+            match read() {
+                Ok(token) => drop(tokens.insert(token.client_id.clone(), token)),
+                Err(reason) => faults.push((format!("service token {}", document.name), reason)),
+            }
+        }
+        Ok(tokens)
+    }
+
+    async fn lists(
+        &self,
+        faults: &mut Vec<Fault>,
+    ) -> Result<(ListSet, HashMap<ListId, Vec<ipnet::IpNet>>, HashMap<ListId, HashSet<Email>>), AccessError> {
+        let grant = self.principal.authorize::<ReadLists>(self.account)?;
+        let (mut set, mut networks, mut addresses) = (ListSet::default(), HashMap::new(), HashMap::new());
+        for list in self.store.lists().list(&grant).await? {
+            let items = self.store.lists().all_items(&grant, list.id).await?;
+            let values: Vec<&str> = items.iter().map(|item| item.value.as_str()).collect();
+            match policy::lists::compile(crate::snapshot::list_type(list.document.item_type), &values) {
+                Ok(compiled) => set.insert(list.id, Arc::new(compiled)),
+                Err(_) => faults.push((format!("list {}", list.document.name), "an item is not valid".to_owned())),
+            }
+            // The API refuses what does not parse, so nothing is lost here that a policy could have meant.
+            match list.document.item_type {
+                store::ListType::Ip => {
+                    networks.insert(list.id, values.iter().filter_map(|value| network(value)).collect());
+                }
+                store::ListType::Email => {
+                    addresses.insert(list.id, values.iter().filter_map(|value| value.parse().ok()).collect());
+                }
+                store::ListType::Serial
+                | store::ListType::Url
+                | store::ListType::Domain
+                | store::ListType::Category
+                | store::ListType::Location
+                | store::ListType::Device
+                | store::ListType::Aaguid => {}
+            }
+        }
+        Ok((set, networks, addresses))
+    }
+}
+
+fn network(text: &str) -> Option<ipnet::IpNet> {
+    text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from))
+}
+
+fn organization(body: &Value) -> Result<Organization, String> {
+    Organization::parse(&read::<OrganizationDocument>(body)?).map_err(words)
+}
+
+fn parse_application(stored: &store::Stored<store::Application>) -> Result<Application, String> {
+    let aud = stored.document.aud.parse().map_err(|error| format!("{error}"))?;
+    let document = read::<ApplicationDocument>(&stored.document.body)?;
+    Application::parse(stored.id, aud, &document).map_err(words)
+}
+
+/// The policies an application names, in their order.
+fn linked(body: &Value) -> Vec<AccessPolicyId> {
+    let mut links: Vec<&Value> = body["policies"].as_array().into_iter().flatten().collect();
+    links.sort_by_key(|link| link["precedence"].as_i64().unwrap_or(i64::MAX));
+    links.into_iter().filter_map(|link| link["id"].as_str()?.parse().ok()).collect()
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &Value) -> Result<T, String> {
+    read_stored(body).map_err(|problem| problem.to_string())
+}
+
+fn words(problems: Vec<identity::document::Problem>) -> String {
+    problems.first().map(ToString::to_string).unwrap_or_default()
+}

@@ -1,0 +1,213 @@
+//! Access, put together: its snapshot from the store, its sessions in step with it, its keys.
+//!
+//! The plane decides; this fills what it decides with. Invariant: the feed is opened before anything is read, so no
+//! revocation falls between, and a store that does not answer leaves the snapshot and the sessions as they are.
+
+mod build;
+mod keys;
+mod ledger;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::access::{Access, AccessConfig, Backends, OriginParts, Parts, SessionTable, Snapshot};
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use net::Minter;
+use store::{Change, ChangeFeed, Kind, Principal, Store};
+use tokio_util::sync::CancellationToken;
+use types::AccountId;
+
+use self::build::Builder;
+use self::ledger::StoreLedger;
+use crate::upstream::Upstream;
+
+pub(crate) use self::build::DEFAULT_SIGN_IN_HOST;
+
+/// How often the age of the signing key is looked at, and a failed build tried again.
+const TEND: Duration = Duration::from_secs(60);
+
+/// Why Access cannot start, or follow the store.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    #[error(transparent)]
+    Denied(#[from] store::Denied),
+    #[error("cannot make or read a signing key: {0}")]
+    Key(String),
+    #[error("there is no signing key")]
+    NoKey,
+    #[error("a stored document cannot be read: {0}")]
+    Document(String),
+}
+
+impl AccessError {
+    fn key(error: impl std::fmt::Display) -> Self {
+        Self::Key(error.to_string())
+    }
+}
+
+/// What Access stands on.
+pub(crate) struct Ground {
+    pub store: Store,
+    pub account: AccountId,
+    pub logs: logs::Logs,
+    pub clock: net::Clock,
+    pub upstream: Arc<Upstream>,
+    /// The certificates of the snapshot in force, whoever builds it.
+    pub gateway: Arc<ArcSwap<gateway::Snapshot>>,
+}
+
+impl Ground {
+    fn minter(&self) -> Arc<Minter> {
+        Arc::clone(&self.gateway.load().minter)
+    }
+}
+
+/// The plane, and the loop that keeps it in step with the store.
+pub(crate) struct Assembled {
+    pub access: Access,
+    pub follower: Follower,
+}
+
+/// Owned by the one task that runs it.
+pub(crate) struct Follower {
+    ground: Ground,
+    builder: Builder,
+    ledger: Arc<StoreLedger>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    feed: ChangeFeed,
+    revision: u64,
+}
+
+/// Makes the keys, reads the first snapshot and the sessions.
+///
+/// # Errors
+/// The store does not answer, or no key can be made.
+pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Assembled, AccessError> {
+    let principal = Principal::system("access");
+    let now = (ground.clock)();
+    keys::ensure(&ground.store, &principal, ground.account, now).await?;
+    let feed = ground.store.changes().await?;
+    let builder = Builder {
+        store: ground.store.clone(),
+        account: ground.account,
+        principal: principal.clone(),
+        backends: Backends::new(OriginParts {
+            resolver: ground.upstream.resolver(),
+            guard: ground.upstream.guard(),
+            trust: ground.upstream.trust(),
+            clock: Arc::clone(&ground.clock),
+        }),
+        upstream: ground.upstream.pool.clone(),
+    };
+    let (first, faults) = builder.build(1, ground.minter()).await?;
+    report(&faults);
+    let sessions = Arc::new(SessionTable::new(config.sessions));
+    let ledger = Arc::new(StoreLedger {
+        store: ground.store.clone(),
+        account: ground.account,
+        principal,
+        sessions: Arc::clone(&sessions),
+    });
+    ledger.fill(now).await?;
+    let snapshot = Arc::new(ArcSwap::from_pointee(first));
+    let access = Access::new(Parts {
+        config,
+        snapshot: Arc::clone(&snapshot),
+        sessions,
+        ledger: Arc::clone(&ledger) as Arc<dyn ::access::Ledger>,
+        logs: ground.logs.clone(),
+        clock: Arc::clone(&ground.clock),
+    });
+    Ok(Assembled { access, follower: Follower { ground, builder, ledger, snapshot, feed, revision: 1 } })
+}
+
+impl Follower {
+    /// Follows the store until `stop`.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut due = false;
+        let mut minter = self.ground.minter();
+        loop {
+            let changes = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changes = self.feed.next() => changes,
+                () = tokio::time::sleep(TEND) => Vec::new(),
+            };
+            let now = (self.ground.clock)();
+            if changes.is_empty() {
+                self.tend(now).await;
+            }
+            self.take_over(&changes, now, &stop).await;
+            // Which authority signs is the gateway's to say; it has its own loop.
+            let signs = self.ground.minter();
+            due |= changes.iter().any(concerns) || !Arc::ptr_eq(&signs, &minter);
+            minter = signs;
+            if due {
+                due = !self.rebuild().await;
+            }
+        }
+    }
+
+    async fn tend(&self, now: Timestamp) {
+        let Self { ground, builder, .. } = self;
+        if let Err(error) = keys::ensure(&ground.store, &builder.principal, ground.account, now).await {
+            tracing::error!(%error, "the age of the signing key cannot be looked at");
+        }
+    }
+
+    /// Takes over sessions and revocations; they wait for the store rather than being missed.
+    async fn take_over(&self, changes: &[Change], now: Timestamp, stop: &CancellationToken) {
+        while let Err(error) = self.ledger.follow(changes, now).await {
+            tracing::error!(%error, "sessions and revocations of other nodes cannot be read; trying again");
+            if stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn rebuild(&mut self) -> bool {
+        self.revision += 1;
+        match self.builder.build(self.revision, self.ground.minter()).await {
+            Ok((snapshot, faults)) => {
+                report(&faults);
+                self.snapshot.store(Arc::new(snapshot));
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration of Access stays as it was");
+                false
+            }
+        }
+    }
+}
+
+fn report(faults: &[build::Fault]) {
+    for (what, why) in faults {
+        tracing::warn!(what, why, "a part of Access is not in force");
+    }
+}
+
+/// Whether a change is one of the configuration.
+fn concerns(change: &Change) -> bool {
+    match change {
+        Change::Resync { .. } => true,
+        Change::Put(document) | Change::Deleted(document) | Change::ChildrenDeleted(document) => matches!(
+            document.kind,
+            Kind::Application
+                | Kind::AccessPolicy
+                | Kind::AccessGroup
+                | Kind::Provider
+                | Kind::Organization
+                | Kind::ServiceToken
+                | Kind::AccessKeys
+                | Kind::AccessProfile
+                | Kind::User
+                | Kind::List
+                | Kind::Configuration
+                | Kind::Certificate
+        ),
+    }
+}
