@@ -175,7 +175,7 @@ impl Config {
             console: overrides.console.or(file.listen.console).unwrap_or(CONSOLE),
             proxy: overrides.proxy.or(file.listen.proxy).unwrap_or(PROXY),
             access: overrides.access.or(file.listen.access).unwrap_or(ACCESS),
-            roles: file.roles.unwrap_or_else(|| BTreeSet::from([Role::Gateway, Role::Console])),
+            roles: file.roles.unwrap_or_else(|| BTreeSet::from([Role::Gateway, Role::Console, Role::Access])),
             logs: file.logs.directory.unwrap_or_else(|| data.join("logs")),
             data,
         })
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(config.console.to_string(), "127.0.0.1:9080");
         assert_eq!(config.proxy.to_string(), "127.0.0.1:9081");
         assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("portunus-data/portunus.db")));
-        assert_eq!(config.roles.len(), 2);
+        assert_eq!(config.roles.len(), 3);
     }
 
     #[test]

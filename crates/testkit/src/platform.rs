@@ -63,9 +63,10 @@ impl Platform {
         let directory = data.path();
         let ready_file = directory.join("ready.json");
         let mut child = Command::new(binary)
-            .args(["up", "--proxy", "127.0.0.1:0", "--access", "127.0.0.1:0", "--data"])
+            .args(["up", "--proxy", "127.0.0.1:0", "--data"])
             .arg(directory)
             .args(if arguments.contains(&"--console") { &[][..] } else { &["--console", "127.0.0.1:0"] })
+            .args(if arguments.contains(&"--access") { &[][..] } else { &["--access", "127.0.0.1:0"] })
             .arg("--ready-file")
             .arg(&ready_file)
             .args(arguments)

@@ -92,11 +92,11 @@ async fn a_person_signs_in_with_a_password_stays_signed_in_through_a_restart_and
     let access = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let start = || Platform::start_in(binary(), data.path(), &["--access", &access]).unwrap();
     let mut platform = start();
-    publish(&platform, origin.address).await;
     let at = data.path().to_str().unwrap();
     portunus(&["user", "add", "ana@example.test", "--data", at]);
     let set = portunus(&["user", "password", "ana@example.test", "--json", "--data", at]);
     let password = serde_json::from_str::<Value>(&text(&set)).unwrap()["password"].as_str().unwrap().to_owned();
+    publish(&platform, origin.address).await;
     until(&platform, "docs.localhost", &[], "302").await;
 
     let jar = data.path().join("cookies");
@@ -106,18 +106,8 @@ async fn a_person_signs_in_with_a_password_stays_signed_in_through_a_restart_and
     assert!(page.contains("name=\"password\""), "{page}");
     let action = page[page.find("action=\"").unwrap() + 8..].split('"').next().unwrap().replace("&amp;", "&");
     let state = format!("state={}", hidden(&page, "state"));
-    let provider = format!("provider={}", hidden(&page, "provider"));
     let secret = format!("password={password}");
-    let form = [
-        "--data-urlencode",
-        &state,
-        "--data-urlencode",
-        &provider,
-        "--data-urlencode",
-        "email=ana@example.test",
-        "--data-urlencode",
-        &secret,
-    ];
+    let form = ["--data-urlencode", &state, "--data-urlencode", "email=ana@example.test", "--data-urlencode", &secret];
     let entered = curl(&platform, "access.localhost", &action, &[&browser[..], &form[..]].concat());
     assert!(entered.ends_with("the wiki"), "{entered}");
 

@@ -15,7 +15,7 @@ async fn the_printed_commands_show_what_they_promise() {
     let platform = Platform::start(binary(), &["--demo"]).unwrap();
     let commands: Vec<&str> =
         platform.printed.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
-    assert_eq!(commands.len(), 4, "{}", platform.printed.join("\n"));
+    assert_eq!(commands.len(), 6, "{}", platform.printed.join("\n"));
 
     let expired = run(commands[0]);
     assert!(
@@ -28,6 +28,11 @@ async fn the_printed_commands_show_what_they_promise() {
     assert!(blocked.contains(" 403") && blocked.contains("has not been reviewed"), "{blocked}");
     let moved = run(commands[3]);
     assert!(moved.contains("location: https://finance.acme.test/archive/reports-2019/q3"), "{moved}");
+
+    let stranger = run(commands[4]);
+    assert!(stranger.contains(" 302") && stranger.contains("location: https://access.localhost:"), "{stranger}");
+    let agent = run(commands[5]);
+    assert!(agent.contains("Access told this page who you are"), "{agent}");
 
     for (host, rule) in [
         ("chat.openmind.test", "Unapproved AI sites are blocked"),
