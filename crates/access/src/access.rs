@@ -25,6 +25,7 @@ use crate::caller::Tokens;
 use crate::config::AccessConfig;
 use crate::ledger::Ledger;
 use crate::login::Logins;
+use crate::mfa::FactorLedger;
 use crate::session_table::SessionTable;
 use crate::snapshot::Snapshot;
 use crate::stages;
@@ -38,6 +39,7 @@ pub struct Parts {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub sessions: Arc<SessionTable>,
     pub ledger: Arc<dyn Ledger>,
+    pub factors: Arc<dyn FactorLedger>,
     pub logs: logs::Logs,
     pub clock: net::Clock,
 }
@@ -54,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) sessions: Arc<SessionTable>,
     pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) factors: Arc<dyn FactorLedger>,
     pub(crate) logs: logs::Logs,
     pub(crate) clock: net::Clock,
     pub(crate) logins: Logins,
@@ -113,7 +116,7 @@ impl Access {
     /// Puts the plane together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, snapshot, sessions, ledger, logs, clock } = parts;
+        let Parts { config, snapshot, sessions, ledger, factors, logs, clock } = parts;
         let inner = Inner {
             sources: Sources::new(config.connections, config.connections_per_source),
             logins: Logins::new(&config),
@@ -123,6 +126,7 @@ impl Access {
             snapshot,
             sessions,
             ledger,
+            factors,
             logs,
             clock,
         };

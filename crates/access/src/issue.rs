@@ -22,6 +22,7 @@ use crate::denial;
 use crate::exchange::Exchange;
 use crate::gate;
 use crate::login;
+use crate::mfa;
 use crate::page;
 use crate::record::{self, Decision};
 use crate::session_table::Live;
@@ -75,6 +76,12 @@ pub(crate) fn enter(
     };
     let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
     decision.policy = Some((policy.id, policy.name.clone()));
+    if policy.approval.is_empty()
+        && owed(exchange, live, policy, app).is_some()
+        && mfa::offers(gate::mfa(exchange, policy, app).as_ref())
+    {
+        return mfa::step_up(exchange, start, policy.id);
+    }
     if let Some(owed) = owed(exchange, live, policy, app) {
         owed.english().clone_into(&mut decision.reason);
         record::login(exchange, published, &start.host, &decision, false);

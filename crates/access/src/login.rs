@@ -30,6 +30,7 @@ use crate::exchange::Exchange;
 use crate::gate;
 use crate::issue;
 use crate::ledger::Newcomer;
+use crate::mfa;
 use crate::page::{self, Frame};
 use crate::password::Passwords;
 use crate::provider::{ProviderError, Providers};
@@ -42,9 +43,9 @@ use crate::ticket::{self, FORM, Form, SIGN_IN, START, SignIn, Start};
 use crate::words::{Language, Message};
 
 /// Life of the cookie of the sign-in host (reference section 2.1).
-const COOKIE_LIFE: Duration = Duration::from_secs(4 * 3_600);
+pub(crate) const COOKIE_LIFE: Duration = Duration::from_secs(4 * 3_600);
 /// Longest form that is read.
-const LONGEST_FORM: usize = 16 << 10;
+pub(crate) const LONGEST_FORM: usize = 16 << 10;
 /// Longest answer to the question of a policy, in characters.
 const LONGEST_REASON: usize = 1_000;
 const USER_AGENT: usize = 400;
@@ -87,6 +88,10 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
         },
         ("logout", true) => logout(exchange).await,
         ("provider" | "password" | "justify", false) if exchange.method == Method::POST => post(exchange, &name).await,
+        ("mfa" | "account", true) => mfa::get(exchange, name == "mfa").await,
+        (action, false) if exchange.method == Method::POST && action.starts_with("mfa-") => {
+            mfa::post(exchange, action).await
+        }
         (path, true) => match path.strip_prefix("login/") {
             Some(host) => entry(exchange, host).await,
             None => page::nothing_here(exchange),
@@ -129,14 +134,14 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
     choice(exchange, &start, published, app, &ways, None)
 }
 
-fn application<'s>(snapshot: &'s crate::Snapshot, start: &Start) -> Option<(&'s Published, &'s SelfHosted)> {
+pub(crate) fn application<'s>(snapshot: &'s crate::Snapshot, start: &Start) -> Option<(&'s Published, &'s SelfHosted)> {
     let found = snapshot.applications.iter().find(|published| published.application.id == start.application)?;
     let app = found.self_hosted()?;
     app.destinations.iter().any(|pattern| pattern.covers_host(&start.host)).then_some((found, app))
 }
 
 /// Finds the organisation's session of this browser.
-fn session(exchange: &Exchange) -> Option<(SessionHash, Arc<Live>)> {
+pub(crate) fn session(exchange: &Exchange) -> Option<(SessionHash, Arc<Live>)> {
     exchange.cookies(AUTHORIZATION).take(4).find_map(|text| {
         let hash = SessionSecret::parse(text)?.hash();
         let idle = exchange.snapshot.organization.idle;
@@ -240,14 +245,14 @@ pub(crate) fn justification_page(
 }
 
 /// Reads the cookie of the sign-in host.
-fn sign_in(exchange: &Exchange) -> Option<SignIn> {
+pub(crate) fn sign_in(exchange: &Exchange) -> Option<SignIn> {
     let mut found = exchange.cookies(SIGN_IN_COOKIE).take(4);
     let opened = found.find_map(|text| exchange.snapshot.seal.open::<SignIn>(SIGN_IN, text).ok());
     opened.filter(|sign_in| exchange.now.seconds() < sign_in.expires)
 }
 
 /// Returns the key of this browser, kept or drawn, and the cookie that holds it. What the cookie held besides stays.
-fn browser(exchange: &Exchange) -> Option<(String, String)> {
+pub(crate) fn browser(exchange: &Exchange) -> Option<(String, String)> {
     let expires = exchange.now.after(COOKIE_LIFE).seconds();
     let kept = match sign_in(exchange) {
         Some(kept) => SignIn { expires, ..kept },
@@ -411,7 +416,7 @@ async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
     }
 }
 
-fn field(form: &Bytes, name: &str) -> Option<String> {
+pub(crate) fn field(form: &Bytes, name: &str) -> Option<String> {
     url::form_urlencoded::parse(form).find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
 }
 
@@ -629,7 +634,7 @@ fn too_many(exchange: &Exchange) -> Response<Body> {
     page::message(exchange, StatusCode::TOO_MANY_REQUESTS, Message::ProviderFailed, Message::TooMany, None)
 }
 
-fn set_cookie(response: &mut Response<Body>, name: &str, value: &str, life: Duration) {
+pub(crate) fn set_cookie(response: &mut Response<Body>, name: &str, value: &str, life: Duration) {
     let cookie = Cookie::own(name, value, life, SameSite::None).header();
     match cookie.ok().and_then(|text| HeaderValue::try_from(text).ok()) {
         Some(value) => {

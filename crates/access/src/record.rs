@@ -115,6 +115,16 @@ pub(crate) fn logout(exchange: &Exchange, identity: &Arc<Identity>) {
     append(exchange, record);
 }
 
+/// Records that a second factor was proved, refused or changed.
+pub(crate) fn factor(exchange: &Exchange, identity: &Arc<Identity>, what: &str, allowed: bool) {
+    let decision = Decision { identity: Some(Arc::clone(identity)), ..Decision::because(what.to_owned()) };
+    let mut record = base(exchange, None, &decision, identity.provider_type.as_str());
+    "mfa".clone_into(&mut record.action);
+    exchange.host.clone_into(&mut record.app_domain);
+    record.allowed = allowed;
+    append(exchange, record);
+}
+
 fn base(exchange: &Exchange, published: Option<&Published>, decision: &Decision, connection: &str) -> AccessRequest {
     let application = published.map(|published| &published.application);
     let identity = decision.identity.as_deref();

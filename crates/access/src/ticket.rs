@@ -53,10 +53,31 @@ pub(crate) struct Transfer {
     pub(crate) expires: i64,
 }
 
+/// The step-up that a sign-in is at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) start: Start,
+    pub(crate) policy: AccessPolicyId,
+}
+
+/// The hidden field of a form about second factors.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct FactorForm {
+    pub(crate) key: String,
+    /// The session it was made in, by its hash.
+    pub(crate) session: String,
+    pub(crate) step: Option<Step>,
+    /// The secret that is being enrolled.
+    pub(crate) secret: Option<[u8; 20]>,
+    pub(crate) expires: i64,
+}
+
 /// Purposes of seals.
 pub(crate) const START: &str = "start";
 pub(crate) const SIGN_IN: &str = "sign-in";
 pub(crate) const FORM: &str = "form";
+pub(crate) const STEP: &str = "step";
+pub(crate) const FACTOR: &str = "factor";
 pub(crate) const TRANSFER: &str = "transfer";
 
 impl Transfer {

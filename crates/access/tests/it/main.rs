@@ -4,6 +4,7 @@
 mod attacks;
 mod browser;
 mod failures;
+mod mfa;
 mod programs;
 mod proxy;
 mod sign_in;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::{
-    Access, AccessConfig, Backends, Ledger, LedgerError, Newcomer, OriginParts, Parts, PasswordHash, Person, Published,
-    SealKey, SessionTable, Snapshot,
+    Access, AccessConfig, Backends, FactorKind, FactorLedger, KeptFactor, Ledger, LedgerError, Newcomer, OriginParts,
+    Parts, PasswordHash, Person, Published, SealKey, SessionTable, Snapshot,
 };
 use arc_swap::ArcSwap;
 use argon2::{Argon2, PasswordHasher};
@@ -64,6 +64,7 @@ pub(crate) struct Memory {
     pub(crate) deactivated: AtomicBool,
     people: Mutex<HashMap<String, UserId>>,
     pub(crate) started: Mutex<Vec<SessionHash>>,
+    pub(crate) factors: Mutex<HashMap<(UserId, FactorKind), KeptFactor>>,
     ahead: Arc<AtomicI64>,
 }
 
@@ -102,6 +103,41 @@ impl Ledger for Memory {
         Box::pin(async move {
             self.reach()?;
             Ok(Moment(now(&self.ahead).as_millisecond()))
+        })
+    }
+}
+
+impl FactorLedger for Memory {
+    fn of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<KeptFactor>, LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            let factors = self.factors.lock().unwrap();
+            Ok(factors.iter().filter(|((owner, _), _)| *owner == user).map(|(_, factor)| factor.clone()).collect())
+        })
+    }
+
+    fn write(&self, user: UserId, factor: KeptFactor) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            let mut factors = self.factors.lock().unwrap();
+            let key = (user, factor.kind);
+            let right = factors.get(&key).map_or(0, |kept| kept.revision) == factor.revision;
+            if right {
+                factors.insert(key, KeptFactor { revision: factor.revision + 1, ..factor });
+            }
+            Ok(right)
+        })
+    }
+
+    fn remove(&self, user: UserId, kind: FactorKind, revision: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            let mut factors = self.factors.lock().unwrap();
+            let right = factors.get(&(user, kind)).is_some_and(|kept| kept.revision == revision);
+            if right {
+                factors.remove(&(user, kind));
+            }
+            Ok(right)
         })
     }
 }
@@ -228,6 +264,7 @@ impl Stand {
             snapshot,
             sessions: Arc::clone(&sessions),
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
+            factors: Arc::clone(&ledger) as Arc<dyn FactorLedger>,
             logs: logs.clone(),
             clock,
         });
@@ -291,6 +328,11 @@ impl Stand {
         self.logs.flush().await.unwrap();
         let page = self.logs.query(logs::Query::newest(self.account, Dataset::AccessRequests)).await.unwrap();
         page.entries.into_iter().rev().map(|entry| Value::Object(entry.fields)).collect()
+    }
+
+    /// Seconds since the epoch, as the plane sees them.
+    pub(crate) fn seconds(&self) -> i64 {
+        now(&self.ahead).as_second()
     }
 
     pub(crate) fn advance(&self, length: Duration) {

@@ -1,0 +1,377 @@
+//! Requests about second factors at the sign-in host, and what each is answered.
+//!
+//! Which application waits for a proof travels through the browser, sealed. Invariants: a form counts only in the browser
+//! and the session it was made for, and a session learns of a proof only after the proof was written down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use identity::application::SameSite;
+use identity::cookie::{Cookie, DEVICE};
+use identity::mfa::step_up::{self, NextStep, Situation};
+use identity::mfa::totp::{TotpError, TotpSecret};
+use identity::mfa_requirement::{Authenticator, LONGEST_FRESHNESS, MfaRules, Proof};
+use identity::opaque::Digest;
+use identity::session::{Moment, SessionHash, SessionSecret};
+use net::proxy::body::{Body, collect};
+use types::AccessPolicyId;
+use uuid::Uuid;
+
+use super::ledger::FactorKind;
+use super::pages::{Page, Trouble};
+use super::wallet::{self, Totp, Unproved, Wallet};
+use crate::endpoints;
+use crate::exchange::Exchange;
+use crate::gate;
+use crate::ledger::{LedgerError, Newcomer};
+use crate::login;
+use crate::page;
+use crate::record;
+use crate::session_table::Live;
+use crate::stages::OWN;
+use crate::ticket::{self, FACTOR, FactorForm, START, STEP, Start, Step};
+use crate::words::Message;
+
+/// Time to scan a picture and to type a code.
+const FORM_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// Tells whether a factor that people can prove here satisfies the rules.
+pub(crate) fn offers(rules: Option<&MfaRules>) -> bool {
+    rules.is_some_and(|rules| rules.allowed.contains(&Authenticator::Totp))
+}
+
+/// Sends a browser to the proof that a policy asks for.
+pub(crate) fn step_up(exchange: &Exchange, start: &Start, policy: AccessPolicyId) -> Response<Body> {
+    let sealed = exchange.snapshot.seal.seal(STEP, &Step { start: start.clone(), policy });
+    let address = exchange.site(&exchange.snapshot.organization.auth_domain);
+    let (Ok(sealed), Some(mut address)) = (sealed, address) else { return page::failed(exchange) };
+    address.set_path(&format!("{OWN}mfa"));
+    address.query_pairs_mut().append_pair("step", &sealed);
+    page::redirect(address.as_str())
+}
+
+/// A signed-in person at a device, with their factors.
+struct Visit<'e> {
+    exchange: &'e Exchange,
+    hash: SessionHash,
+    live: Arc<Live>,
+    step: Option<Step>,
+    wallet: Wallet,
+}
+
+/// Answers the pages: of a step-up or an enrolment (`proving`), else of the person's factors.
+pub(crate) async fn get(exchange: &Exchange, proving: bool) -> Response<Body> {
+    let step = exchange.parameter("step");
+    let opened: Option<Step> = step.as_deref().and_then(|text| exchange.snapshot.seal.open(STEP, text).ok());
+    let step_is_good = opened.as_ref().is_some_and(|step| exchange.now.seconds() < step.start.expires);
+    if step.is_some() && !step_is_good {
+        return login::stale(exchange, None);
+    }
+    let Some((hash, live)) = login::session(exchange) else {
+        return page::message(exchange, StatusCode::UNAUTHORIZED, Message::Stale, Message::StaleText, None);
+    };
+    match Visit::new(exchange, hash, live, opened).await {
+        Ok(visit) => visit.page(proving).await,
+        Err(error) => endpoints::unavailable(exchange, &error),
+    }
+}
+
+/// Answers a form.
+pub(crate) async fn post(exchange: &Exchange, action: &str) -> Response<Body> {
+    let within = exchange.plane().config.head_timeout;
+    let body = collect(exchange.take_body(), login::LONGEST_FORM);
+    let Ok(Some(fields)) = tokio::time::timeout(within, body).await else {
+        return page::plain(StatusCode::BAD_REQUEST, "the form is too large or did not arrive");
+    };
+    let state = login::field(&fields, "state").unwrap_or_default();
+    let typed: String = login::field(&fields, "code").unwrap_or_default().chars().take(64).collect();
+    let form: Option<FactorForm> = exchange.snapshot.seal.open(FACTOR, &state).ok();
+    let key = login::sign_in(exchange).map(|kept| kept.key);
+    let session = login::session(exchange);
+    let site = exchange.site(&exchange.host).map(|site| site.origin().ascii_serialization());
+    let foreign = exchange.header("origin").is_some_and(|origin| origin != "null" && Some(origin) != site.as_deref());
+    let (Some(form), Some((hash, live)), false) = (form, session, foreign) else { return login::stale(exchange, None) };
+    let ours = Some(&form.key) == key.as_ref() && form.session == hash.text();
+    if !ours || exchange.now.seconds() >= form.expires {
+        return login::stale(exchange, None);
+    }
+    let FactorForm { step, secret, .. } = form;
+    let visit = match Visit::new(exchange, hash, live, step).await {
+        Ok(visit) => visit,
+        Err(error) => return endpoints::unavailable(exchange, &error),
+    };
+    match (action, secret) {
+        ("mfa-prove", _) => visit.prove(&typed, false).await,
+        ("mfa-recover", _) => visit.prove(&typed, true).await,
+        ("mfa-enrol", Some(secret)) => visit.enrol(&secret, &typed).await,
+        ("mfa-codes", _) => visit.codes().await,
+        ("mfa-remove", _) => visit.remove().await,
+        _ => page::nothing_here(exchange),
+    }
+}
+
+impl<'e> Visit<'e> {
+    async fn new(
+        exchange: &'e Exchange,
+        hash: SessionHash,
+        live: Arc<Live>,
+        step: Option<Step>,
+    ) -> Result<Self, LedgerError> {
+        let user = live.session().identity.user;
+        let wallet = Wallet::read(&*exchange.plane().factors, user).await?;
+        Ok(Self { exchange, hash, live, step, wallet })
+    }
+
+    fn now(&self) -> i64 {
+        self.exchange.now.seconds()
+    }
+
+    /// Asks the engine about this person at this device.
+    fn ask<T>(&self, question: impl FnOnce(&Situation<'_>) -> T) -> T {
+        let identity = &self.live.session().identity;
+        let amr: Vec<String> = identity.amr.iter().map(|value| value.to_string()).collect();
+        let known = device(self.exchange).map(|secret| Digest::of(&secret.text()));
+        question(&Situation {
+            enrolled: &self.wallet.enrolled(),
+            proofs: &self.wallet.proofs(),
+            device: known,
+            amr: &amr,
+            login: identity.signed_in,
+            now: self.now(),
+        })
+    }
+
+    async fn page(self, proving: bool) -> Response<Body> {
+        let exchange = self.exchange;
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let Some(step) = &self.step else {
+            return if proving && self.wallet.totp.is_none() { self.enrolment(None) } else { self.account(None) };
+        };
+        let found = login::application(&snapshot, &step.start).and_then(|(published, app)| {
+            let policy = published.policies.policies().find(|policy| policy.id == step.policy)?;
+            Some(gate::mfa(exchange, policy, app))
+        });
+        let Some(rules) = found else { return page::nothing_here(exchange) };
+        match self.ask(|situation| step_up::next_step(rules.as_ref(), situation)) {
+            NextStep::Proceed(proof) => self.onward(proof).await,
+            NextStep::Prove(_) => self.prompt(None),
+            NextStep::Enrol { kinds, guard } if guard.is_empty() && kinds.contains(&Authenticator::Totp) => {
+                self.enrolment(None)
+            }
+            NextStep::Enrol { .. } => {
+                page::message(exchange, StatusCode::FORBIDDEN, Message::Denied, Message::FactorNeeded, None)
+            }
+        }
+    }
+
+    /// Makes a page with its form, and the cookie that the form needs.
+    fn form(
+        &self,
+        trouble: Option<Trouble>,
+        secret: Option<[u8; 20]>,
+        show: impl FnOnce(&Page<'e>) -> Response<Body>,
+    ) -> Response<Body> {
+        let exchange = self.exchange;
+        let Some((key, cookie)) = login::browser(exchange) else { return page::failed(exchange) };
+        let expires = exchange.now.after(FORM_LIFE).seconds();
+        let form = FactorForm { key, session: self.hash.text(), step: self.step.clone(), secret, expires };
+        let Ok(state) = exchange.snapshot.seal.seal(FACTOR, &form) else { return page::failed(exchange) };
+        let mut response = show(&Page { exchange, state, trouble });
+        login::set_cookie(&mut response, identity::cookie::SIGN_IN, &cookie, login::COOKIE_LIFE);
+        if let Some(wait) = trouble.and_then(|trouble| trouble.2) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        }
+        response
+    }
+
+    fn prompt(&self, trouble: Option<Trouble>) -> Response<Body> {
+        self.form(trouble, None, Page::prompt)
+    }
+
+    /// Shows a secret to enrol: a new one, or the one whose code was mistyped.
+    fn enrolment(&self, again: Option<([u8; 20], Trouble)>) -> Response<Body> {
+        let mut secret = [0; 20];
+        let trouble = match again {
+            Some((old, trouble)) => {
+                secret = old;
+                Some(trouble)
+            }
+            None if aws_lc_rs::rand::fill(&mut secret).is_err() => return page::failed(self.exchange),
+            None => None,
+        };
+        let issuer = &self.exchange.snapshot.organization.name;
+        let account = self.live.session().identity.email.as_str();
+        self.form(trouble, Some(secret), |page| page.enrol(&TotpSecret::new(secret), issuer, account))
+    }
+
+    fn account(&self, trouble: Option<Trouble>) -> Response<Body> {
+        let left = self.wallet.recovery.as_ref().map_or(0, |(_, recovery)| recovery.codes.left());
+        let may_change = self.ask(step_up::may_change).is_ok();
+        self.form(trouble, None, |page| page.account(self.wallet.totp.is_some(), left, may_change))
+    }
+
+    async fn prove(self, typed: &str, by_recovery: bool) -> Response<Body> {
+        let Some((secret, fresh)) = device_or_new(self.exchange) else { return page::failed(self.exchange) };
+        let ledger = &*self.exchange.plane().factors;
+        let identity = Arc::clone(&self.live.session().identity);
+        let (bound, now) = (Digest::of(&secret.text()), self.now());
+        let outcome = if by_recovery {
+            wallet::prove_recovery(ledger, identity.user, typed, bound, now).await
+        } else {
+            wallet::prove_totp(ledger, identity.user, typed, bound, now).await
+        };
+        let what = if by_recovery { "a recovery code" } else { "a code of the authenticator app" };
+        let wrong = if by_recovery { Message::RecoveryWrong } else { Message::FactorWrong };
+        let trouble = match outcome {
+            Ok(()) => {
+                record::factor(self.exchange, &identity, &format!("{what} was proved"), true);
+                let proof = (!by_recovery).then_some(Proof { kind: Authenticator::Totp, at: now });
+                return remember(self.onward(proof).await, &secret, fresh);
+            }
+            Err(Unproved::Wrong) => Trouble(StatusCode::UNAUTHORIZED, wrong, None),
+            Err(Unproved::TooMany(wait)) => {
+                Trouble(StatusCode::TOO_MANY_REQUESTS, Message::FactorPause, Some(wait.retry_after))
+            }
+            Err(Unproved::Ledger(error)) => return endpoints::unavailable(self.exchange, &error),
+        };
+        record::factor(self.exchange, &identity, &format!("{what} was refused"), false);
+        if self.step.is_some() { self.prompt(Some(trouble)) } else { self.account(Some(trouble)) }
+    }
+
+    async fn enrol(self, secret: &[u8; 20], typed: &str) -> Response<Body> {
+        let exchange = self.exchange;
+        // One for each person; another is enrolled after the first was removed, with its proof.
+        if self.wallet.totp.is_some() || self.ask(step_up::may_change).is_err() {
+            return self.account(Some(Trouble(StatusCode::CONFLICT, Message::FactorGuard, None)));
+        }
+        let (Some((bearer, fresh)), Some(seed)) = (device_or_new(exchange), ticket::random()) else {
+            return page::failed(exchange);
+        };
+        let (ledger, identity) = (&*exchange.plane().factors, Arc::clone(&self.live.session().identity));
+        let (user, now) = (identity.user, self.now());
+        let factor = match Totp::enrol(Uuid::new_v4(), secret, typed, Digest::of(&bearer.text()), now) {
+            Ok(factor) => factor,
+            Err(TotpError::Wrong | TotpError::TooMany(_)) => {
+                let trouble = Trouble(StatusCode::UNAUTHORIZED, Message::FactorWrong, None);
+                return self.enrolment(Some((*secret, trouble)));
+            }
+        };
+        let written = wallet::write(ledger, user, FactorKind::Totp, 0, &factor).await;
+        match written {
+            Ok(true) => {}
+            Ok(false) => return endpoints::unavailable(exchange, &wallet::contended()),
+            Err(error) => return endpoints::unavailable(exchange, &error),
+        }
+        record::factor(exchange, &identity, "an authenticator app was added", true);
+        let Self { hash, live, step, wallet: Wallet { recovery, .. }, .. } = self;
+        let codes = match wallet::renew_codes(ledger, user, recovery, &seed, now).await {
+            Ok(codes) => codes,
+            Err(error) => return endpoints::unavailable(exchange, &error),
+        };
+        let visit = Visit { exchange, hash, live, step, wallet: Wallet::default() };
+        if let Err(error) = visit.note(Some(Proof { kind: Authenticator::Totp, at: now })).await {
+            return endpoints::unavailable(exchange, &error);
+        }
+        let Some(address) = visit.address() else { return page::failed(exchange) };
+        remember(visit.form(None, None, |page| page.codes(codes.expose(), &address)), &bearer, fresh)
+    }
+
+    async fn codes(self) -> Response<Body> {
+        let exchange = self.exchange;
+        if self.wallet.totp.is_none() || self.ask(step_up::may_change).is_err() {
+            return self.account(Some(Trouble(StatusCode::FORBIDDEN, Message::FactorGuard, None)));
+        }
+        let Some(seed) = ticket::random() else { return page::failed(exchange) };
+        let (identity, now) = (Arc::clone(&self.live.session().identity), self.now());
+        let Self { hash, live, step, wallet: Wallet { recovery, .. }, .. } = self;
+        match wallet::renew_codes(&*exchange.plane().factors, identity.user, recovery, &seed, now).await {
+            Ok(codes) => {
+                record::factor(exchange, &identity, "recovery codes were made", true);
+                let visit = Visit { exchange, hash, live, step, wallet: Wallet::default() };
+                visit.form(None, None, |page| page.codes(codes.expose(), &format!("{OWN}account")))
+            }
+            Err(error) => endpoints::unavailable(exchange, &error),
+        }
+    }
+
+    async fn remove(self) -> Response<Body> {
+        let exchange = self.exchange;
+        let allowed = self.ask(step_up::may_change).is_ok();
+        let (Some((revision, _)), true) = (&self.wallet.totp, allowed) else {
+            return self.account(Some(Trouble(StatusCode::FORBIDDEN, Message::FactorGuard, None)));
+        };
+        let identity = Arc::clone(&self.live.session().identity);
+        match exchange.plane().factors.remove(identity.user, FactorKind::Totp, *revision).await {
+            Ok(true) => {}
+            Ok(false) => return endpoints::unavailable(exchange, &wallet::contended()),
+            Err(error) => return endpoints::unavailable(exchange, &error),
+        }
+        record::factor(exchange, &identity, "the authenticator app was removed", true);
+        match self.note(None).await {
+            Ok(()) => page::redirect(&format!("{OWN}account")),
+            Err(error) => endpoints::unavailable(exchange, &error),
+        }
+    }
+
+    /// Keeps a proof at the session, where requests look for it; without one, forgets all.
+    async fn note(&self, proof: Option<Proof>) -> Result<(), LedgerError> {
+        let mut session = self.live.session().clone();
+        match proof {
+            Some(proof) => session.prove(proof.kind, Moment(proof.at.saturating_mul(1_000))),
+            None => session.forget_proofs(),
+        }
+        let identity = Arc::clone(&session.identity);
+        let newcomer = Newcomer {
+            email: &identity.email,
+            name: &identity.name,
+            provider: identity.provider,
+            ip: identity.ip,
+            user_agent: "",
+        };
+        let plane = self.exchange.plane();
+        plane.ledger.start(self.hash, &session, newcomer).await?;
+        if plane.sessions.insert(self.hash, session) {
+            Ok(())
+        } else {
+            Err(LedgerError::Unavailable("no room for another session".to_owned()))
+        }
+    }
+
+    /// Goes on after a proof: to the application that waits for it, else to the person's factors.
+    async fn onward(&self, proof: Option<Proof>) -> Response<Body> {
+        if proof.is_some()
+            && let Err(error) = self.note(proof).await
+        {
+            return endpoints::unavailable(self.exchange, &error);
+        }
+        self.address().map_or_else(|| page::failed(self.exchange), |address| page::redirect(&address))
+    }
+
+    fn address(&self) -> Option<String> {
+        let Some(step) = &self.step else { return Some(format!("{OWN}account")) };
+        let meta = self.exchange.snapshot.seal.seal(START, &step.start).ok()?;
+        Some(format!("{OWN}login/{}?meta={meta}", step.start.host))
+    }
+}
+
+fn device(exchange: &Exchange) -> Option<SessionSecret> {
+    exchange.cookies(DEVICE).take(4).find_map(SessionSecret::parse)
+}
+
+/// Returns the secret of this device, and whether it is new to it.
+fn device_or_new(exchange: &Exchange) -> Option<(SessionSecret, bool)> {
+    match device(exchange) {
+        Some(secret) => Some((secret, false)),
+        None => ticket::random().map(|random| (SessionSecret::of(random), true)),
+    }
+}
+
+fn remember(mut response: Response<Body>, secret: &SessionSecret, fresh: bool) -> Response<Body> {
+    let text = secret.text();
+    let cookie = Cookie::own(DEVICE, &text, LONGEST_FRESHNESS, SameSite::Lax).header();
+    if fresh && let Some(value) = cookie.ok().and_then(|text| HeaderValue::try_from(text).ok()) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    response
+}
