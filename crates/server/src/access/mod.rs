@@ -4,6 +4,7 @@
 //! revocation falls between, and a store that does not answer leaves the snapshot and the sessions as they are.
 
 mod build;
+mod factors;
 mod keys;
 mod ledger;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use types::AccountId;
 
 use self::build::Builder;
+use self::factors::StoreFactors;
 use self::ledger::StoreLedger;
 use crate::upstream::Upstream;
 
@@ -108,7 +110,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
     let ledger = Arc::new(StoreLedger {
         store: ground.store.clone(),
         account: ground.account,
-        principal,
+        principal: principal.clone(),
         sessions: Arc::clone(&sessions),
     });
     ledger.fill(now).await?;
@@ -118,6 +120,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         snapshot: Arc::clone(&snapshot),
         sessions,
         ledger: Arc::clone(&ledger) as Arc<dyn ::access::Ledger>,
+        factors: Arc::new(StoreFactors { store: ground.store.clone(), account: ground.account, principal }),
         logs: ground.logs.clone(),
         clock: Arc::clone(&ground.clock),
     });
