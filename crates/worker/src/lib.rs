@@ -17,6 +17,7 @@ mod convert;
 mod drive;
 mod egress;
 mod host;
+pub mod imports;
 mod launcher;
 mod limiter;
 pub mod modules;

@@ -102,7 +102,7 @@ fn javascript(module: SourceModule<'_>) -> Result<Option<String>, ModuleError> {
 }
 
 /// The compiler chooses the language by the name's end; the kind was chosen with the media type as well.
-fn named(name: &str, kind: SourceKind) -> String {
+pub(crate) fn named(name: &str, kind: SourceKind) -> String {
     match (kind, name.rsplit_once('.')) {
         (SourceKind::TypeScript, Some((_, "ts" | "mts" | "tsx"))) => name.to_owned(),
         (SourceKind::TypeScript, _) => format!("{name}.ts"),

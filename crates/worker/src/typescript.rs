@@ -102,7 +102,7 @@ fn data_module(name: &str, source: &str) -> Option<Result<String, TypeScriptErro
     }
 }
 
-fn source_type(name: &str) -> SourceType {
+pub(crate) fn source_type(name: &str) -> SourceType {
     match name.rsplit_once('.').map(|(_, extension)| extension) {
         Some("js" | "mjs") => SourceType::mjs(),
         Some("jsx") => SourceType::jsx(),

@@ -134,19 +134,21 @@ pub fn check(main: &str, modules: &[Module]) -> Result<(), Failure> {
 ///
 /// Names every module at fault, with line and column.
 pub fn compile(main: &str, modules: &[Module]) -> Result<Vec<worker::protocol::Module>, CompileError> {
-    let source = |module| -> SourceModule<'_> {
-        let Module { name, kind, source }: &Module = module;
-        let kind = match kind {
-            ModuleKind::EsModule => SourceKind::EsModule,
-            ModuleKind::TypeScript => SourceKind::TypeScript,
-            ModuleKind::Text => SourceKind::Text,
-            ModuleKind::Json => SourceKind::Json,
-            ModuleKind::Data => SourceKind::Data,
-            ModuleKind::SourceMap => SourceKind::SourceMap,
-        };
-        SourceModule { name, kind, source: source.as_bytes() }
-    };
     worker::modules::compile(main, modules.iter().map(source))
+}
+
+/// A stored module as `worker` takes it.
+pub(crate) fn source(module: &Module) -> SourceModule<'_> {
+    let Module { name, kind, source } = module;
+    let kind = match kind {
+        ModuleKind::EsModule => SourceKind::EsModule,
+        ModuleKind::TypeScript => SourceKind::TypeScript,
+        ModuleKind::Text => SourceKind::Text,
+        ModuleKind::Json => SourceKind::Json,
+        ModuleKind::Data => SourceKind::Data,
+        ModuleKind::SourceMap => SourceKind::SourceMap,
+    };
+    SourceModule { name, kind, source: source.as_bytes() }
 }
 
 impl From<CompileError> for Failure {

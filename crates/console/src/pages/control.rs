@@ -18,6 +18,10 @@ impl<'a> Problems<'a> {
         Self(&failure.problems)
     }
 
+    pub(super) const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The messages about a member and what is inside it.
     pub(super) fn at(self, pointer: &str) -> Vec<&'a str> {
         let inside =

@@ -571,6 +571,48 @@ async fn a_credential_is_shown_once() {
 }
 
 #[tokio::test]
+async fn the_modules_of_a_worker_are_added_renamed_and_removed_below_the_editor() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let worker = browser.submit("/workers", &[("name", "checker"), ("source", SOURCE)]).await;
+    let modules = format!("{worker}/modules");
+    let page = browser.page(&worker).await;
+    assert!(page.contains("1 of 100") && page.contains("of 4.0 MiB"), "the limits are shown: {page}");
+
+    let added = browser.send(&modules, &[("module", "worker.ts"), ("new", "lib/rate.ts")]).await;
+    assert!(location(&added).ends_with("module=lib%2Frate.ts"), "{}", text(&added));
+    let source = "export const rate = 1;\n";
+    browser.submit(&worker, &[("module", "lib/rate.ts"), ("source", source)]).await;
+    let importing = format!("import {{ rate }} from './lib/rate';\nvoid rate;\n{SOURCE}");
+    browser.submit(&worker, &[("module", "worker.ts"), ("source", &importing)]).await;
+
+    let open = format!("{worker}?module=lib%2Frate.ts");
+    assert!(browser.page(&open).await.contains("cannot be removed while these import it"));
+    let removed = browser.send(&format!("{modules}/remove"), &[("module", "lib/rate.ts")]).await;
+    assert_eq!(removed.status, StatusCode::CONFLICT);
+    assert!(text(&removed).contains("worker.ts imports it"), "{}", text(&removed));
+    let refused = browser.send(&modules, &[("module", "worker.ts"), ("new", "../out.ts")]).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(text(&refused).contains("must be a relative path"), "{}", text(&refused));
+    let refused = browser.send(&modules, &[("module", "worker.ts"), ("new", "image.png")]).await;
+    assert!(text(&refused).contains("end the name with"), "{}", text(&refused));
+
+    let to = [("module", "lib/rate.ts"), ("to", "speed.ts")];
+    browser.submit(&format!("{modules}/rename"), &to).await;
+    assert!(browser.page(&worker).await.contains("from './speed';"));
+    let to = [("module", "worker.ts"), ("to", "src/main.ts")];
+    browser.submit(&format!("{modules}/rename"), &to).await;
+    let page = browser.page(&worker).await;
+    assert!(page.contains("src/main.ts (main)") && page.contains("from '../speed';"), "{page}");
+
+    browser.submit(&worker, &[("module", "src/main.ts"), ("source", SOURCE)]).await;
+    browser.submit(&format!("{modules}/remove"), &[("module", "speed.ts")]).await;
+    assert!(browser.page(&worker).await.contains("1 of 100"));
+    let main = browser.send(&format!("{modules}/remove"), &[("module", "src/main.ts")]).await;
+    assert_eq!(main.status, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
 async fn a_worker_is_written_bound_and_served_through_its_pages() {
     let console = Console::new().await;
     let browser = Browser::set_up(&console).await;

@@ -565,7 +565,8 @@ fn link(modules: &[crate::protocol::Module]) -> Result<Vec<Linked>, ScriptError>
         })?;
         let mut imports = Vec::with_capacity(made.requests.len());
         for request in &made.requests {
-            let place = resolve(&places, &module.name, request).ok_or_else(|| {
+            let find = |name: &str| places.get(name).copied();
+            let place = crate::imports::resolve(&module.name, request, find).ok_or_else(|| {
                 syntax(format!("module \"{request}\" is not part of this script"), format!("    at {}", module.name))
             })?;
             imports.push(place);
@@ -590,33 +591,6 @@ fn data_module(name: &str, text: &str) -> Option<String> {
         "txt" | "html" | "css" | "sql" => Some(format!("export default {literal};")),
         _ => None,
     }
-}
-
-/// Finds what `from` means by `specifier`.
-fn resolve(places: &HashMap<&str, usize>, from: &str, specifier: &str) -> Option<usize> {
-    let path = if specifier.starts_with("./") || specifier.starts_with("../") {
-        let mut parts: Vec<&str> = from.split('/').collect();
-        parts.pop();
-        for part in specifier.split('/') {
-            match part {
-                "." | "" => {}
-                ".." => {
-                    parts.pop()?;
-                }
-                _ => parts.push(part),
-            }
-        }
-        parts.join("/")
-    } else {
-        specifier.to_owned()
-    };
-    let stem = path.strip_suffix(".js").or_else(|| path.strip_suffix(".mjs")).unwrap_or(&path);
-    let mut candidates = vec![path.clone()];
-    for extension in ["ts", "mts", "js", "mjs", "tsx", "jsx"] {
-        candidates.push(format!("{stem}.{extension}"));
-        candidates.push(format!("{path}/index.{extension}"));
-    }
-    candidates.iter().find_map(|candidate| places.get(candidate.as_str()).copied())
 }
 
 /// Compiles every factory; `None` when one does not compile, which is then reported.

@@ -1,6 +1,6 @@
 //! The code of a Worker, one module at a time, with the preview below it.
 //!
-//! Saving makes a new version with the same bindings. Invariant: what does not compile is not stored, and what was typed is
+//! The set of modules is changed below it. Saving makes a new version with the same bindings. Invariant: what does not compile is not stored, and what was typed is
 //! shown again with the errors beside their lines.
 
 use axum::extract::Path;
@@ -8,11 +8,11 @@ use maud::{Markup, PreEscaped, html};
 use store::{Module, Source};
 use types::ScriptName;
 
-use super::{head, preview};
+use super::{head, modules, preview};
 use crate::failure::Failure;
 use crate::operations::scripts::{self, Content, Upload};
 use crate::operations::upload::Metadata;
-use crate::pages::control::csrf;
+use crate::pages::control::{Problems, csrf};
 use crate::pages::fields::Fields;
 use crate::pages::frame::{self, Place, refused_form};
 use crate::pages::visitor::{Submission, Visitor};
@@ -22,7 +22,14 @@ use crate::pages::{Page, format, go};
 pub(in crate::pages) async fn page(visitor: Visitor, Path(name): Path<String>) -> Page {
     let name = scripts::parse_name(&name)?;
     let content = scripts::content(&visitor.cx, &name).await?;
-    let shown = Shown { name: &name, content: &content, fields: &visitor.query, source: None, failure: None };
+    let shown = Shown {
+        name: &name,
+        content: &content,
+        fields: &visitor.query,
+        source: None,
+        failure: None,
+        refused: Problems::NONE,
+    };
     let body = draw(&visitor, &shown, &html! {}).await;
     Ok(frame::page(&visitor, Place::Workers, name.as_str(), &body))
 }
@@ -35,6 +42,8 @@ pub(super) struct Shown<'a> {
     pub fields: &'a Fields,
     pub source: Option<&'a str>,
     pub failure: Option<&'a Failure>,
+    /// Of a change to the set of modules.
+    pub refused: Problems<'a>,
 }
 
 impl Shown<'_> {
@@ -76,10 +85,11 @@ pub(super) async fn draw(visitor: &Visitor, shown: &Shown<'_>, result: &Markup) 
                 (result)
             }
         }
+        @if may_write { (modules::section(visitor, shown, module).await) }
     }
 }
 
-fn query(name: &str, value: &str) -> String {
+pub(super) fn query(name: &str, value: &str) -> String {
     url::form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
 }
 
@@ -159,6 +169,7 @@ pub(in crate::pages) async fn save(Path(name): Path<String>, submission: Submiss
                 fields: &fields,
                 source: Some(fields.raw("source")),
                 failure: Some(&failure),
+                refused: Problems::NONE,
             };
             let body = draw(&visitor, &shown, &html! {}).await;
             Ok(refused_form(&visitor, Place::Workers, name.as_str(), &failure, &body))

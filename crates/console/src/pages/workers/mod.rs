@@ -6,6 +6,7 @@
 pub(super) mod bindings;
 pub(super) mod calls;
 pub(super) mod editor;
+pub(super) mod modules;
 pub(super) mod preview;
 pub(super) mod versions;
 

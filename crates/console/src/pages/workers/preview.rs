@@ -13,7 +13,7 @@ use crate::app::{PreviewEvent, PreviewReport};
 use crate::failure::Failure;
 use crate::operations::preview::{self, Draft, DraftModule, PreviewBody};
 use crate::operations::{people, rules, scripts};
-use crate::pages::control::Control;
+use crate::pages::control::{Control, Problems};
 use crate::pages::fields::Fields;
 use crate::pages::frame::{self, Place};
 use crate::pages::visitor::{Submission, Visitor};
@@ -155,8 +155,14 @@ pub(in crate::pages) async fn run(Path(name): Path<String>, submission: Submissi
     if fields.ticked("partial") {
         return Ok(frame::fragment(result));
     }
-    let page =
-        Shown { name: &name, content: &content, fields: &fields, source: Some(fields.raw("source")), failure: None };
+    let page = Shown {
+        name: &name,
+        content: &content,
+        fields: &fields,
+        source: Some(fields.raw("source")),
+        failure: None,
+        refused: Problems::NONE,
+    };
     let body = draw(&visitor, &page, &result).await;
     Ok(frame::page(&visitor, Place::Workers, name.as_str(), &body))
 }
