@@ -342,7 +342,7 @@ mod tests {
     fn values_of_another_type_and_unknown_fields_are_refused() {
         let errors = FactsDocument::parse(
             Hook::Http,
-            &json!({"http.request.hosts": "a", "http.conn.src_ip": "nine", "http.response.status_code": true, "pkg.version": "1"}),
+            &json!({"http.conn.src_ip": "nine", "http.request.hosts": "a", "http.response.status_code": true, "pkg.version": "1"}),
         )
         .unwrap_err();
         let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
