@@ -1,27 +1,16 @@
 //! The admin API and the console.
 //!
-//! It authenticates and authorizes, validates what people and programs send, and keeps it through `store`; it shows what
-//! was recorded through `logs`. It decides no traffic and owns no listener: [`router`] returns a service for one.
-//! Invariants: everything that changes something stands in the audit log; no page or answer shows a secret; whatever is
-//! kept per caller is bounded.
+//! It offers what `administration` can do to programs as the v4 API and to people as pages. It does nothing by itself,
+//! decides no traffic and owns no listener: [`router`] returns a service for one. Invariant: no page or answer shows a
+//! secret.
 
 pub mod api;
-mod app;
-mod audit;
-mod auth;
-mod failure;
-mod form;
-mod guard;
-pub mod multipart;
-pub mod operations;
 mod pages;
 mod paging;
-mod password;
 mod public;
-mod session;
-mod strict;
-mod throttle;
 
+pub(crate) use administration::{app, auth, failure, form, guard, refusal, session, strict, throttle};
+pub use administration::{multipart, operations};
 use axum::Router;
 
 pub use app::{
@@ -36,7 +25,7 @@ pub use failure::{Failure, Problem};
 /// Each request must carry `ConnectInfo<SocketAddr>` in its extensions, so that rates and the audit log know addresses,
 /// and over TLS the [`HostNames`] of its connection.
 pub fn router(deps: ConsoleDeps) -> Router {
-    let app = App::new(deps);
+    let app = App::new(deps, api::openapi_json().into());
     public::router(&app)
         .nest(api::MOUNT, api::router(&app))
         .merge(pages::router(&app))

@@ -24,6 +24,7 @@ use crate::app::{App, CallerKey};
 use crate::auth::{AuthError, Credential, Interface, OpContext, Proof, authenticate};
 use crate::failure::Failure;
 use crate::multipart;
+use crate::refusal::UNSUPPORTED_TYPE;
 use crate::strict;
 use crate::throttle::address_key;
 
@@ -284,6 +285,3 @@ impl From<InputError> for Failure {
         }
     }
 }
-
-/// The number of a failure that leaves as 415.
-pub(crate) const UNSUPPORTED_TYPE: u32 = 10415;

@@ -246,7 +246,7 @@ fn read_upload(input: &Input) -> Result<Upload, Failure> {
         _ => {
             let message = "send a multipart form with the modules and metadata, or one module as application/typescript \
                            or application/javascript";
-            return Err(Failure::new(Code::InvalidInput, message).numbered(super::gate::UNSUPPORTED_TYPE));
+            return Err(Failure::new(Code::InvalidInput, message).numbered(crate::refusal::UNSUPPORTED_TYPE));
         }
     };
     let source = Source::from_bytes(input.bytes().to_vec());

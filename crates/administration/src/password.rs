@@ -13,11 +13,11 @@ use types::Secret;
 use crate::failure::Failure;
 
 /// Fewest characters of a password.
-pub(crate) const MINIMUM_LENGTH: usize = 12;
+pub const MINIMUM_LENGTH: usize = 12;
 /// Most bytes of a password: more only costs time.
-pub(crate) const MAXIMUM_BYTES: usize = 1024;
+pub const MAXIMUM_BYTES: usize = 1024;
 /// Bounds the memory that sign-ins can claim.
-pub(crate) const PARALLEL_HASHES: usize = 4;
+pub const PARALLEL_HASHES: usize = 4;
 
 static HASHING: Semaphore = Semaphore::const_new(PARALLEL_HASHES);
 
@@ -31,7 +31,7 @@ const UNKNOWN: &str =
 /// # Errors
 ///
 /// A [`Failure`] pointing at `/password`.
-pub(crate) fn check_strength(password: &Secret<String>, email: &str) -> Result<(), Failure> {
+pub fn check_strength(password: &Secret<String>, email: &str) -> Result<(), Failure> {
     let text = password.expose();
     if text.chars().count() < MINIMUM_LENGTH {
         return Err(Failure::invalid("/password", format!("the password needs at least {MINIMUM_LENGTH} characters")));
@@ -54,7 +54,7 @@ pub(crate) fn check_strength(password: &Secret<String>, email: &str) -> Result<(
 /// # Errors
 ///
 /// `Internal` when hashing fails, which takes a defect or no memory.
-pub(crate) async fn hash(password: Secret<String>) -> Result<String, Failure> {
+pub async fn hash(password: Secret<String>) -> Result<String, Failure> {
     run(move || {
         Argon2::default().hash_password(password.expose().as_bytes()).map(|hash| hash.to_string()).map_err(|error| {
             tracing::error!(%error, "password hashing failed");
@@ -69,7 +69,7 @@ pub(crate) async fn hash(password: Secret<String>) -> Result<String, Failure> {
 /// # Errors
 ///
 /// `Internal` when the check could not run.
-pub(crate) async fn verify(password: Secret<String>, stored: Option<String>) -> Result<bool, Failure> {
+pub async fn verify(password: Secret<String>, stored: Option<String>) -> Result<bool, Failure> {
     if password.expose().len() > MAXIMUM_BYTES {
         return Ok(false);
     }

@@ -131,12 +131,12 @@ impl From<store::StoreError> for Failure {
 }
 
 /// Words a taken name with `failure`, and any other error as usual.
-pub(crate) fn taken(error: store::StoreError, failure: impl FnOnce() -> Failure) -> Failure {
+pub fn taken(error: store::StoreError, failure: impl FnOnce() -> Failure) -> Failure {
     if matches!(error, store::StoreError::Taken(_)) { failure() } else { error.into() }
 }
 
 /// An error with all its sources, on one line.
-pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

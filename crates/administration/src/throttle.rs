@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 /// A steady rate with a burst (generic cell rate algorithm).
 #[derive(Debug)]
-pub(crate) struct Rate<K> {
+pub struct Rate<K> {
     interval: i128,
     tolerance: i128,
     capacity: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Rate<K> {
 impl<K: Eq + Hash + Clone> Rate<K> {
     /// Allows `calls` per `period`, all of which may come at once.
     #[must_use]
-    pub(crate) fn new(calls: u32, period: Duration, capacity: usize) -> Self {
+    pub fn new(calls: u32, period: Duration, capacity: usize) -> Self {
         let interval = nanoseconds(period) / i128::from(calls.max(1));
         let tolerance = nanoseconds(period) - interval;
         Self { interval, tolerance, capacity: capacity.max(1), free_at: Mutex::new(HashMap::new()) }
@@ -36,7 +36,7 @@ impl<K: Eq + Hash + Clone> Rate<K> {
     /// # Errors
     ///
     /// When the key has used its burst.
-    pub(crate) fn check(&self, key: K, now: Timestamp) -> Result<(), Duration> {
+    pub fn check(&self, key: K, now: Timestamp) -> Result<(), Duration> {
         let now = now.as_nanosecond();
         let mut free_at = self.free_at.lock();
         let free = free_at.get(&key).copied().unwrap_or(now).max(now);
@@ -58,7 +58,7 @@ struct Strikes {
 
 /// A delay that doubles with every failure and is forgotten after quiet.
 #[derive(Debug)]
-pub(crate) struct Backoff<K> {
+pub struct Backoff<K> {
     free_failures: u32,
     longest: i128,
     capacity: usize,
@@ -68,7 +68,7 @@ pub(crate) struct Backoff<K> {
 impl<K: Eq + Hash + Clone> Backoff<K> {
     /// Lets `free_failures` pass, then delays one second, doubling up to `longest`.
     #[must_use]
-    pub(crate) fn new(free_failures: u32, longest: Duration, capacity: usize) -> Self {
+    pub fn new(free_failures: u32, longest: Duration, capacity: usize) -> Self {
         let strikes = Mutex::new(HashMap::new());
         Self { free_failures, longest: nanoseconds(longest), capacity: capacity.max(1), strikes }
     }
@@ -78,7 +78,7 @@ impl<K: Eq + Hash + Clone> Backoff<K> {
     /// # Errors
     ///
     /// The time to wait.
-    pub(crate) fn check(&self, key: &K, now: Timestamp) -> Result<(), Duration> {
+    pub fn check(&self, key: &K, now: Timestamp) -> Result<(), Duration> {
         let now = now.as_nanosecond();
         match self.strikes.lock().get(key) {
             Some(strikes) if strikes.blocked_until > now => Err(duration(strikes.blocked_until - now)),
@@ -88,7 +88,7 @@ impl<K: Eq + Hash + Clone> Backoff<K> {
 
     /// Records a failure. Call it before the slow check and [`Self::clear`] after success, so that parallel attempts
     /// cannot outrun the count.
-    pub(crate) fn strike(&self, key: &K, now: Timestamp) {
+    pub fn strike(&self, key: &K, now: Timestamp) {
         const SECOND: i128 = 1_000_000_000;
         let now = now.as_nanosecond();
         let mut all = self.strikes.lock();
@@ -106,7 +106,7 @@ impl<K: Eq + Hash + Clone> Backoff<K> {
     }
 
     /// Forgets the failures of `key`.
-    pub(crate) fn clear(&self, key: &K) {
+    pub fn clear(&self, key: &K) {
         self.strikes.lock().remove(key);
     }
 }
@@ -139,7 +139,7 @@ fn duration(nanoseconds: i128) -> Duration {
 
 /// What one "address" is when counting: a host for IPv4, a /64 for IPv6, because a client owns all of it.
 #[must_use]
-pub(crate) fn address_key(address: IpAddr) -> IpAddr {
+pub fn address_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),

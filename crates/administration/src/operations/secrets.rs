@@ -26,7 +26,7 @@ pub struct SecretView {
 }
 
 impl SecretView {
-    pub(crate) fn named(name: impl Into<String>) -> Self {
+    pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), kind: "secret_text" }
     }
 }
@@ -88,7 +88,7 @@ pub async fn put(cx: &OpContext, script: &ScriptName, new: NewSecret) -> Result<
     set(cx, &grant, script, new.name, &new.text).await
 }
 
-pub(crate) async fn set(
+pub async fn set(
     cx: &OpContext,
     grant: &store::Grant<WriteScripts>,
     script: &ScriptName,

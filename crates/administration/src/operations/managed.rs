@@ -104,7 +104,7 @@ fn secret_names(template: &Template) -> impl Iterator<Item = &str> {
 }
 
 /// The parameters with a text wherever there is a mark, so that the manifest can be held against them.
-pub(crate) fn with_stand_ins(template: &Template, given: &Map<String, Value>) -> Map<String, Value> {
+pub fn with_stand_ins(template: &Template, given: &Map<String, Value>) -> Map<String, Value> {
     let mut given = given.clone();
     for name in secret_names(template) {
         if let Some(value) = given.get_mut(name).filter(|value| **value == mark()) {

@@ -104,7 +104,7 @@ async fn read(cx: &OpContext, id: AccessGroupId, document: &Value) -> Result<Acc
 }
 
 /// Every group of the account as the engine knows it; one that cannot be read is left out, so that what names it is broken.
-pub(crate) async fn known(cx: &OpContext) -> Result<Vec<Group>, Failure> {
+pub async fn known(cx: &OpContext) -> Result<Vec<Group>, Failure> {
     let grant = system(cx, "check what a policy names")?;
     let stored = cx.store().access_groups().list(&grant).await?;
     let read = |stored: &Stored<AccessGroup>| {

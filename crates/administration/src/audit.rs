@@ -110,7 +110,7 @@ fn bounded(value: Value) -> Value {
 }
 
 /// The name an actor goes by.
-pub(crate) fn actor_name(actor: &Actor) -> String {
+pub fn actor_name(actor: &Actor) -> String {
     match actor {
         Actor::Token { name, .. } => name.clone(),
         Actor::Administrator { email, .. } => email.clone(),
@@ -154,7 +154,7 @@ impl OpContext {
 }
 
 /// Records a change by someone who is only about to sign in.
-pub(crate) async fn record_for(app: &App, email: &str, address: Option<IpAddr>, change: Change) -> Result<(), Failure> {
+pub async fn record_for(app: &App, email: &str, address: Option<IpAddr>, change: Change) -> Result<(), Failure> {
     let mut record = change.record(app);
     record.actor_type = "user".to_owned();
     record.actor_email = email.to_owned();

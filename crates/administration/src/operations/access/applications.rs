@@ -86,7 +86,7 @@ pub async fn create(cx: &OpContext, document: &Value) -> Result<AccessView, Fail
 }
 
 /// Makes an application under an id that was chosen already.
-pub(crate) async fn create_as(cx: &OpContext, id: ApplicationId, document: &Value) -> Result<AccessView, Failure> {
+pub async fn create_as(cx: &OpContext, id: ApplicationId, document: &Value) -> Result<AccessView, Failure> {
     cx.authorize::<WriteAccess>()?;
     let read = read(cx, id, Audience(random()?), document, None).await?;
     save(cx, id, read, None).await

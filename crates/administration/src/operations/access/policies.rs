@@ -139,14 +139,14 @@ pub async fn check(cx: &OpContext, document: &Value) -> Result<PolicyCheck, Fail
 }
 
 /// What an author should know about a stored policy although it is valid; or why it is not.
-pub(crate) async fn remarks(cx: &OpContext, policy: &Value) -> Result<Vec<String>, Failure> {
+pub async fn remarks(cx: &OpContext, policy: &Value) -> Result<Vec<String>, Failure> {
     let checked = check(cx, policy).await?;
     let faults = checked.errors.into_iter().map(|fault| format!("admits nobody: {} {}", fault.pointer, fault.message));
     Ok(faults.chain(checked.warnings).collect())
 }
 
 /// Reads and compiles a document; a precedence in it is the application's.
-pub(crate) async fn read(
+pub async fn read(
     cx: &OpContext,
     id: AccessPolicyId,
     document: &Value,
@@ -204,7 +204,7 @@ async fn missing(cx: &OpContext, selector: &Selector) -> Result<Option<&'static 
 }
 
 /// The policies an application names, in its order.
-pub(crate) fn links(application: &Stored<Application>) -> Vec<AccessPolicyId> {
+pub fn links(application: &Stored<Application>) -> Vec<AccessPolicyId> {
     let entries = application.document.body.get("policies").and_then(Value::as_array);
     let id = |entry: &Value| entry.get("id").and_then(Value::as_str)?.parse().ok();
     entries.into_iter().flatten().filter_map(id).collect()

@@ -295,7 +295,7 @@ fn kept(before: &[Binding], kinds: &[String]) -> Vec<Binding> {
 }
 
 /// The word of a binding's kind.
-pub(crate) const fn binding_kind(binding: &Binding) -> &'static str {
+pub const fn binding_kind(binding: &Binding) -> &'static str {
     match binding {
         Binding::PlainText { .. } => "plain_text",
         Binding::Json { .. } => "json",

@@ -339,7 +339,7 @@ fn read_policy(cx: &OpContext, index: usize, policy: &Policy) -> Result<Permissi
 }
 
 /// Nobody hands out what they do not have.
-pub(crate) fn may_hand_out(cx: &OpContext, permissions: Permissions) -> Result<(), Failure> {
+pub fn may_hand_out(cx: &OpContext, permissions: Permissions) -> Result<(), Failure> {
     let own = cx.caller.principal.permissions();
     match permissions.iter().find(|permission| !own.allow(*permission)) {
         None => Ok(()),

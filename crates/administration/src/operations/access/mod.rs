@@ -49,7 +49,7 @@ impl AccessView {
 pub struct AccessBody(pub Value);
 
 /// A kind of document that is listed, read, saved and deleted as every other.
-pub(crate) trait Kept: Document {
+pub trait Kept: Document {
     /// What the audit log calls it.
     const RESOURCE: &'static str;
     /// What failures call it.
@@ -62,7 +62,7 @@ pub(crate) trait Kept: Document {
 }
 
 /// Adds what every view has.
-pub(crate) fn view<D: Kept>(stored: &Stored<D>) -> AccessView {
+pub fn view<D: Kept>(stored: &Stored<D>) -> AccessView {
     let mut members = D::show(stored);
     members.entry("id").or_insert_with(|| stored.id.to_string().into());
     members.insert("created_at".to_owned(), time(stored.created_at).into());
@@ -77,24 +77,24 @@ fn summary<D: Kept>(stored: &Stored<D>) -> Value {
     Value::Object(members)
 }
 
-pub(crate) async fn list<D: Kept>(cx: &OpContext) -> Result<Vec<AccessView>, Failure> {
+pub async fn list<D: Kept>(cx: &OpContext) -> Result<Vec<AccessView>, Failure> {
     let grant = cx.authorize::<D::Read>()?;
     Ok(D::collection(cx.store()).list(&grant).await?.iter().map(view).collect())
 }
 
-pub(crate) async fn load<D: Kept>(cx: &OpContext, id: &D::Id) -> Result<Stored<D>, Failure> {
+pub async fn load<D: Kept>(cx: &OpContext, id: &D::Id) -> Result<Stored<D>, Failure> {
     let grant = cx.authorize::<D::Read>()?;
     D::collection(cx.store()).get(&grant, id).await?.ok_or_else(|| Failure::not_found(D::THING))
 }
 
-pub(crate) async fn create<D: Kept>(cx: &OpContext, id: D::Id, document: D) -> Result<Stored<D>, Failure> {
+pub async fn create<D: Kept>(cx: &OpContext, id: D::Id, document: D) -> Result<Stored<D>, Failure> {
     let grant = cx.authorize::<D::Write>()?;
     let stored = D::collection(cx.store()).create(&grant, id, document).await?;
     cx.record(Change::new(Verb::Create, D::RESOURCE, &stored.id).after(summary(&stored))).await?;
     Ok(stored)
 }
 
-pub(crate) async fn replace<D: Kept>(cx: &OpContext, before: &Stored<D>, document: D) -> Result<Stored<D>, Failure> {
+pub async fn replace<D: Kept>(cx: &OpContext, before: &Stored<D>, document: D) -> Result<Stored<D>, Failure> {
     let grant = cx.authorize::<D::Write>()?;
     let collection = D::collection(cx.store());
     let stored = collection.replace(&grant, before.id.clone(), document, Some(before.revision)).await?;
@@ -103,36 +103,36 @@ pub(crate) async fn replace<D: Kept>(cx: &OpContext, before: &Stored<D>, documen
     Ok(stored)
 }
 
-pub(crate) async fn delete<D: Kept>(cx: &OpContext, before: &Stored<D>) -> Result<(), Failure> {
+pub async fn delete<D: Kept>(cx: &OpContext, before: &Stored<D>) -> Result<(), Failure> {
     let grant = cx.authorize::<D::Write>()?;
     D::collection(cx.store()).delete(&grant, &before.id, Some(before.revision)).await?;
     cx.record(Change::new(Verb::Delete, D::RESOURCE, &before.id).before(summary(before))).await
 }
 
 /// Turns the engine's faults into a failure with a pointer for each.
-pub(crate) fn refused(faults: Vec<identity::document::Problem>) -> Failure {
+pub fn refused(faults: Vec<identity::document::Problem>) -> Failure {
     let problem = |fault: identity::document::Problem| Problem { message: fault.message, pointer: Some(fault.pointer) };
     Failure::invalid_many(faults.into_iter().map(problem).collect())
 }
 
 /// A typed document as the JSON that is stored.
-pub(crate) fn body<T: Serialize>(document: &T) -> Result<Value, Failure> {
+pub fn body<T: Serialize>(document: &T) -> Result<Value, Failure> {
     serde_json::to_value(document).map_err(|error| Failure::internal("access document", &error))
 }
 
 /// The members of a stored body.
-pub(crate) fn members(body: &Value) -> Map<String, Value> {
+pub fn members(body: &Value) -> Map<String, Value> {
     body.as_object().cloned().unwrap_or_default()
 }
 
 /// The installation's own right, for what a caller's permission implies: ending sessions, or checking that what a
 /// document names exists. Every use follows a check of the caller's permission.
-pub(crate) fn system(cx: &OpContext, reason: &'static str) -> Result<store::Grant<Operate>, Failure> {
+pub fn system(cx: &OpContext, reason: &'static str) -> Result<store::Grant<Operate>, Failure> {
     Ok(Principal::system(reason).authorize::<Operate>(cx.account)?)
 }
 
 /// Fresh random bytes.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|error| Failure::internal("randomness", &error))?;
     Ok(bytes)

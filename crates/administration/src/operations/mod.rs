@@ -15,7 +15,7 @@ pub mod kv;
 pub mod lists;
 pub mod logging;
 pub mod logs;
-pub(crate) mod managed;
+pub mod managed;
 pub mod module_names;
 pub mod modules;
 pub mod network;
@@ -31,17 +31,17 @@ pub mod upload;
 use jiff::Timestamp;
 
 /// A time as the API writes it.
-pub(crate) fn time(at: Timestamp) -> String {
+pub fn time(at: Timestamp) -> String {
     at.to_string()
 }
 
 /// A time from the request.
-pub(crate) fn parse_time(pointer: &str, text: &str) -> Result<Timestamp, crate::failure::Failure> {
+pub fn parse_time(pointer: &str, text: &str) -> Result<Timestamp, crate::failure::Failure> {
     text.parse().map_err(|_| crate::failure::Failure::invalid(pointer, "must be a time as in 2026-01-31T12:00:00Z"))
 }
 
 /// Checks a name people choose.
-pub(crate) fn check_name(pointer: &str, name: &str, longest: usize) -> Result<(), crate::failure::Failure> {
+pub fn check_name(pointer: &str, name: &str, longest: usize) -> Result<(), crate::failure::Failure> {
     if name.trim().is_empty() || name.chars().count() > longest || name.chars().any(char::is_control) {
         let message = format!("must have 1 to {longest} characters and no control characters");
         return Err(crate::failure::Failure::invalid(pointer, message));

@@ -15,7 +15,7 @@ use crate::failure::{Failure, Problem};
 /// # Errors
 ///
 /// A [`Failure`] with the line and column, or a pointer to the member that stands twice.
-pub(crate) fn parse_value(text: &[u8]) -> Result<Value, Failure> {
+pub fn parse_value(text: &[u8]) -> Result<Value, Failure> {
     let mut duplicate = None;
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let parsed = Strict { path: &mut Vec::new(), duplicate: &mut duplicate }.deserialize(&mut deserializer);
@@ -31,7 +31,7 @@ pub(crate) fn parse_value(text: &[u8]) -> Result<Value, Failure> {
 /// # Errors
 ///
 /// A [`Failure`] that points at the first member that is wrong.
-pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_path_to_error::deserialize(value).map_err(|error| Failure::invalid_many(vec![describe(&error)]))
 }
 
@@ -65,7 +65,7 @@ fn quoted<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 }
 
 /// Appends one segment to an RFC 6901 pointer.
-pub(crate) fn push_pointer(pointer: &mut String, segment: &str) {
+pub fn push_pointer(pointer: &mut String, segment: &str) {
     pointer.push('/');
     for character in segment.chars() {
         match character {
@@ -77,7 +77,7 @@ pub(crate) fn push_pointer(pointer: &mut String, segment: &str) {
 }
 
 /// Returns the candidate that `word` was probably meant to be: two letters, or a third of them, differ.
-pub(crate) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, candidate)| match candidate.chars().count() {

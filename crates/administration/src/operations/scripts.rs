@@ -217,7 +217,7 @@ pub async fn content(cx: &OpContext, name: &ScriptName) -> Result<Content, Failu
     content_of(cx, &version).await
 }
 
-pub(crate) async fn content_of(cx: &OpContext, version: &Stored<ScriptVersion>) -> Result<Content, Failure> {
+pub async fn content_of(cx: &OpContext, version: &Stored<ScriptVersion>) -> Result<Content, Failure> {
     let grant = cx.authorize::<ReadScripts>()?;
     let content = cx.store().scripts().content(&grant, version.id).await?.ok_or_else(missing_script)?;
     let main = version.document.main_module.clone();
@@ -225,10 +225,7 @@ pub(crate) async fn content_of(cx: &OpContext, version: &Stored<ScriptVersion>) 
     Ok(Content { main, modules: content.document.modules, etag })
 }
 
-pub(crate) async fn active(
-    cx: &OpContext,
-    name: &ScriptName,
-) -> Result<(Stored<Script>, Stored<ScriptVersion>), Failure> {
+pub async fn active(cx: &OpContext, name: &ScriptName) -> Result<(Stored<Script>, Stored<ScriptVersion>), Failure> {
     let grant = cx.authorize::<ReadScripts>()?;
     let script = cx.store().scripts().get(&grant, name).await?.ok_or_else(missing_script)?;
     let version =
@@ -575,7 +572,7 @@ pub async fn version(cx: &OpContext, name: &ScriptName, id: VersionId) -> Result
     Ok(version_view(&stored_version(cx, name, id).await?, true))
 }
 
-pub(crate) async fn stored_version(
+pub async fn stored_version(
     cx: &OpContext,
     name: &ScriptName,
     id: VersionId,
@@ -754,12 +751,12 @@ fn public_annotations(version: &ScriptVersion) -> BTreeMap<String, String> {
 }
 
 /// A module name as imports resolve it: without a leading `./`.
-pub(crate) fn normal_name(name: &str) -> String {
+pub fn normal_name(name: &str) -> String {
     name.trim_start_matches("./").to_owned()
 }
 
 /// A name in `env` is a JavaScript identifier.
-pub(crate) fn check_binding_name(pointer: &str, name: &str) -> Result<(), Failure> {
+pub fn check_binding_name(pointer: &str, name: &str) -> Result<(), Failure> {
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if first && rest && name.len() <= 128 {
@@ -768,7 +765,7 @@ pub(crate) fn check_binding_name(pointer: &str, name: &str) -> Result<(), Failur
     Err(Failure::invalid(pointer, "must be 1 to 128 letters, digits and _, not starting with a digit"))
 }
 
-pub(crate) fn missing_script() -> Failure {
+pub fn missing_script() -> Failure {
     Failure::not_found("Worker").numbered(10007)
 }
 

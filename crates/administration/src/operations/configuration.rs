@@ -323,7 +323,7 @@ pub fn certificate_id(settings: &Map<String, Value>) -> Option<CertificateId> {
 }
 
 /// Parses an address or a range in prefix notation.
-pub(crate) fn parse_range(text: &str) -> Option<(IpAddr, u8)> {
+pub fn parse_range(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?),
         None => {

@@ -54,7 +54,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn key(&self) -> CallerKey {
+    pub fn key(&self) -> CallerKey {
         match &self.credential {
             Credential::Token(id) => CallerKey::Token(*id),
             Credential::Session { id, .. } => CallerKey::Session(*id),

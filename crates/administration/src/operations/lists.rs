@@ -298,7 +298,7 @@ fn check_items(pointer: &str, item_type: ListType, items: Vec<NewItem>) -> Resul
 }
 
 /// The engine's word for a type of list.
-pub(crate) const fn engine_type(item_type: ListType) -> policy::lists::ListType {
+pub const fn engine_type(item_type: ListType) -> policy::lists::ListType {
     use policy::lists::ListType as Engine;
     match item_type {
         ListType::Serial => Engine::Serial,

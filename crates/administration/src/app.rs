@@ -211,7 +211,7 @@ pub struct ConsoleDeps {
 
 /// Who is counted for the rate of API calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum CallerKey {
+pub enum CallerKey {
     Token(TokenId),
     Session(TokenId),
     Worker(ScriptName),
@@ -226,22 +226,23 @@ const FIVE_MINUTES: Duration = Duration::from_secs(300);
 pub struct App {
     pub deps: ConsoleDeps,
     /// Failed sign-ins from one address.
-    pub(crate) strikes_by_address: Backoff<IpAddr>,
+    pub strikes_by_address: Backoff<IpAddr>,
     /// Failed sign-ins to one account, from anywhere: slower, so that a stranger cannot lock its owner out for long.
-    pub(crate) strikes_by_account: Backoff<Email>,
-    pub(crate) call_rate: Rate<CallerKey>,
-    pub(crate) failure_rate: Rate<IpAddr>,
+    pub strikes_by_account: Backoff<Email>,
+    pub call_rate: Rate<CallerKey>,
+    pub failure_rate: Rate<IpAddr>,
     /// Held while a rule is stored, so that two writers cannot take one precedence.
-    pub(crate) rule_writes: tokio::sync::Mutex<()>,
+    pub rule_writes: tokio::sync::Mutex<()>,
     /// Bounds the live views.
-    pub(crate) live_views: Arc<tokio::sync::Semaphore>,
+    pub live_views: Arc<tokio::sync::Semaphore>,
     /// The OpenAPI document, made once.
-    pub(crate) openapi: bytes::Bytes,
+    pub openapi: bytes::Bytes,
 }
 
 impl App {
+    /// `openapi` is the document that describes the API, in JSON.
     #[must_use]
-    pub fn new(deps: ConsoleDeps) -> Arc<Self> {
+    pub fn new(deps: ConsoleDeps, openapi: bytes::Bytes) -> Arc<Self> {
         let limits = deps.limits;
         Arc::new(Self {
             strikes_by_address: Backoff::new(5, Duration::from_secs(900), REMEMBERED),
@@ -250,7 +251,7 @@ impl App {
             failure_rate: Rate::new(limits.failures_per_five_minutes, FIVE_MINUTES, REMEMBERED),
             rule_writes: tokio::sync::Mutex::new(()),
             live_views: Arc::new(tokio::sync::Semaphore::new(limits.live_views)),
-            openapi: crate::api::openapi_json().into(),
+            openapi,
             deps,
         })
     }

@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 
 /// Deepest nesting a field name may spell.
-pub(crate) const DEEPEST: usize = 8;
+pub const DEEPEST: usize = 8;
 
 /// Splits `name` into the form field and what stands in its brackets: `a[b][]` is `("a", ["b", ""])`.
 #[must_use]
-pub(crate) fn split_name(name: &str) -> Option<(&str, Vec<&str>)> {
+pub fn split_name(name: &str) -> Option<(&str, Vec<&str>)> {
     let Some((root, mut rest)) = name.split_once('[').map(|(root, _)| (root, &name[root.len()..])) else {
         return Some((name, Vec::new()));
     };
@@ -31,7 +31,7 @@ pub(crate) fn split_name(name: &str) -> Option<(&str, Vec<&str>)> {
 /// # Errors
 ///
 /// A [`Failure`] when the fields contradict each other.
-pub(crate) fn insert(target: &mut Value, segments: &[&str], leaf: Value) -> Result<(), Failure> {
+pub fn insert(target: &mut Value, segments: &[&str], leaf: Value) -> Result<(), Failure> {
     let Some((first, rest)) = segments.split_first() else {
         if !target.is_null() {
             return Err(contradiction());

@@ -244,7 +244,7 @@ fn read(body: PersonBody) -> Result<User, Failure> {
 }
 
 /// Reads an address as people type it: case and outer spaces do not count.
-pub(crate) fn read_email(pointer: &str, text: &str) -> Result<Email, Failure> {
+pub fn read_email(pointer: &str, text: &str) -> Result<Email, Failure> {
     let invalid = |_| Failure::invalid(pointer, "must be an e-mail address as in ada@example.com");
     text.trim().to_lowercase().parse().map_err(invalid)
 }

@@ -12,9 +12,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use types::Secret;
 
 /// The header in which scripts of our own pages show the CSRF token.
-pub(crate) const CSRF_HEADER: &str = "x-csrf-token";
+pub const CSRF_HEADER: &str = "x-csrf-token";
 /// The form field in which forms of our own pages show it.
-pub(crate) const CSRF_FIELD: &str = "csrf";
+pub const CSRF_FIELD: &str = "csrf";
 
 const fn cookie_name(https: bool) -> &'static str {
     if https { "__Host-portunus" } else { "portunus" }
@@ -22,7 +22,7 @@ const fn cookie_name(https: bool) -> &'static str {
 
 /// Returns the session secret a browser sent; two cookies of the name are none.
 #[must_use]
-pub(crate) fn cookie(headers: &HeaderMap, https: bool) -> Option<Secret<String>> {
+pub fn cookie(headers: &HeaderMap, https: bool) -> Option<Secret<String>> {
     let mut found = None;
     for line in headers.get_all(header::COOKIE) {
         for pair in line.to_str().ok()?.split(';') {
@@ -39,7 +39,7 @@ pub(crate) fn cookie(headers: &HeaderMap, https: bool) -> Option<Secret<String>>
 
 /// The `Set-Cookie` value that signs a browser in.
 #[must_use]
-pub(crate) fn set_cookie(secret: &Secret<String>, lifetime: std::time::Duration, https: bool) -> Option<HeaderValue> {
+pub fn set_cookie(secret: &Secret<String>, lifetime: std::time::Duration, https: bool) -> Option<HeaderValue> {
     let secure = if https { "; Secure" } else { "" };
     let (name, secret, seconds) = (cookie_name(https), secret.expose(), lifetime.as_secs());
     let text = format!("{name}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
@@ -50,7 +50,7 @@ pub(crate) fn set_cookie(secret: &Secret<String>, lifetime: std::time::Duration,
 
 /// The `Set-Cookie` value that signs a browser out.
 #[must_use]
-pub(crate) const fn clear_cookie(https: bool) -> HeaderValue {
+pub const fn clear_cookie(https: bool) -> HeaderValue {
     if https {
         HeaderValue::from_static("__Host-portunus=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure")
     } else {
@@ -60,14 +60,14 @@ pub(crate) const fn clear_cookie(https: bool) -> HeaderValue {
 
 /// Derives the CSRF token of a session.
 #[must_use]
-pub(crate) fn csrf_token(secret: &Secret<String>) -> String {
+pub fn csrf_token(secret: &Secret<String>) -> String {
     let text = format!("portunus csrf v1\n{}", secret.expose());
     URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
 }
 
 /// Compares without telling by time how much is equal.
 #[must_use]
-pub(crate) fn equal(left: &[u8], right: &[u8]) -> bool {
+pub fn equal(left: &[u8], right: &[u8]) -> bool {
     verify_slices_are_equal(left, right).is_ok()
 }
 

@@ -10,12 +10,12 @@ use std::str::FromStr;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// Only our own files, no inline script or style, nobody may frame us.
-pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' \
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' \
      data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Returns the host name of a request without its port, in lower case.
 #[must_use]
-pub(crate) fn host_name(headers: &HeaderMap, uri: &axum::http::Uri) -> Option<String> {
+pub fn host_name(headers: &HeaderMap, uri: &axum::http::Uri) -> Option<String> {
     let mut values = headers.get_all(header::HOST).iter();
     let host = match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok()?,
@@ -29,7 +29,7 @@ pub(crate) fn host_name(headers: &HeaderMap, uri: &axum::http::Uri) -> Option<St
 
 /// Says whether a host name is one of ours. A literal address needs no list: a rebinding page always has a name.
 #[must_use]
-pub(crate) fn is_our_host(name: &str, allowed: &[String]) -> bool {
+pub fn is_our_host(name: &str, allowed: &[String]) -> bool {
     name == "localhost" || is_address(name) || allowed.iter().any(|host| covers(host, name))
 }
 
@@ -48,14 +48,14 @@ fn covers(allowed: &str, name: &str) -> bool {
 /// Says whether a browser may be told to insist on https for a host name. Browsers ignore the wish for an address, and
 /// for `localhost` it would bind every other program on the person's machine, because it holds for all ports.
 #[must_use]
-pub(crate) fn may_insist(name: &str) -> bool {
+pub fn may_insist(name: &str) -> bool {
     name != "localhost" && !is_address(name)
 }
 
 /// Says whether a state-changing request that carries a cookie comes from one of our own pages. Where the console speaks
 /// https, a page of the same name in clear is somebody else's: anyone on the way can have written it.
 #[must_use]
-pub(crate) fn is_same_origin(headers: &HeaderMap, uri: &axum::http::Uri, https: bool) -> bool {
+pub fn is_same_origin(headers: &HeaderMap, uri: &axum::http::Uri, https: bool) -> bool {
     let host =
         headers.get(header::HOST).and_then(|value| value.to_str().ok()).or_else(|| Some(uri.authority()?.as_str()));
     let (Some(host), origin) = (host, headers.get(header::ORIGIN)) else { return false };
@@ -73,12 +73,12 @@ pub(crate) fn is_same_origin(headers: &HeaderMap, uri: &axum::http::Uri, https: 
 
 /// Says whether a method may change state.
 #[must_use]
-pub(crate) fn changes_state(method: &Method) -> bool {
+pub fn changes_state(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Adds the security headers a response does not already set.
-pub(crate) fn add_security_headers(headers: &mut HeaderMap, insist_on_https: bool) {
+pub fn add_security_headers(headers: &mut HeaderMap, insist_on_https: bool) {
     const HEADERS: [(HeaderName, &str); 8] = [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

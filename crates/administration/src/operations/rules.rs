@@ -216,7 +216,7 @@ pub async fn reorder(cx: &OpContext, body: Reorder) -> Result<Vec<RuleView>, Fai
 }
 
 /// Reads and compiles a document.
-pub(crate) async fn compile(cx: &OpContext, document: &Value) -> Result<RuleSpec, Failure> {
+pub async fn compile(cx: &OpContext, document: &Value) -> Result<RuleSpec, Failure> {
     let spec = RuleSpec::parse(document).map_err(|errors| refused(&errors))?;
     let lists = lists_named_in(cx, spec_texts(&spec)).await?;
     policy::check(&spec, &lists).map_err(|errors| refused(&errors))?;
@@ -294,7 +294,7 @@ fn document_of(rule: &Stored<Rule>) -> Result<Value, Failure> {
     serde_json::from_str(rule.document.body.get()).map_err(|error| Failure::internal("rule document", &error))
 }
 
-pub(crate) fn spec_of(rule: &Stored<Rule>) -> Result<RuleSpec, Failure> {
+pub fn spec_of(rule: &Stored<Rule>) -> Result<RuleSpec, Failure> {
     RuleSpec::parse(&document_of(rule)?).map_err(|errors| refused(&errors))
 }
 
@@ -338,7 +338,7 @@ fn join(texts: impl Iterator<Item = String>) -> Option<String> {
 }
 
 /// Turns the engine's faults into a failure with a pointer for each.
-pub(crate) fn refused(errors: &[SpecError]) -> Failure {
+pub fn refused(errors: &[SpecError]) -> Failure {
     let problem = |error: &SpecError| Problem {
         message: match &error.suggestion {
             Some(suggestion) => format!("{}; did you mean \"{suggestion}\"?", error.message),
@@ -354,7 +354,7 @@ fn spec_texts(spec: &RuleSpec) -> [&str; 3] {
 }
 
 /// Loads the lists that texts name, and no others: a list may be long.
-pub(crate) async fn lists_named_in<'a>(
+pub async fn lists_named_in<'a>(
     cx: &OpContext,
     texts: impl IntoIterator<Item = &'a str>,
 ) -> Result<HashMap<String, Arc<List>>, Failure> {
