@@ -132,12 +132,14 @@ impl Follower {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut due = false;
         let mut minter = self.ground.minter();
+        // A clock of its own: a store that never rests must not keep the key from its rotation.
+        let mut tend = tokio::time::interval(TEND);
         loop {
             let changes = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                _ = tend.tick() => Vec::new(),
                 changes = self.feed.next() => changes,
-                () = tokio::time::sleep(TEND) => Vec::new(),
             };
             let now = (self.ground.clock)();
             if changes.is_empty() {
