@@ -5,7 +5,7 @@
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
-use identity::application::{SameSite, SelfHosted};
+use identity::application::{Door, SameSite, SelfHosted};
 use identity::cookie::{APP_SIGN_IN, Cookie};
 use identity::identity::Identity;
 use identity::session::{Ended, SessionSecret};
@@ -120,38 +120,39 @@ pub(crate) fn forbidden_program(why: &str) -> Response<Body> {
 }
 
 /// 403 where nobody is let in by signing in.
-pub(crate) fn nobody(exchange: &Exchange, app: &SelfHosted) -> Response<Body> {
-    if let Some(url) = &app.denied.non_identity_url {
+pub(crate) fn nobody<'a>(exchange: &Exchange, door: impl Into<Door<'a>>) -> Response<Body> {
+    if let Some(url) = &door.into().denied.non_identity_url {
         return page::redirect(url.as_str());
     }
     page::message(exchange, StatusCode::FORBIDDEN, Message::Denied, Message::DeniedNobody, None)
 }
 
 /// 403 for a person no policy lets in.
-pub(crate) fn denied(
+pub(crate) fn denied<'a>(
     exchange: &Exchange,
     published: &Published,
-    app: &SelfHosted,
+    door: impl Into<Door<'a>>,
     identity: Option<&Identity>,
 ) -> Response<Body> {
-    denied_with(exchange, published, app, identity, Message::DeniedText)
+    denied_with(exchange, published, door, identity, Message::DeniedText)
 }
 
 /// The same for another reason.
-pub(crate) fn denied_with(
+pub(crate) fn denied_with<'a>(
     exchange: &Exchange,
     published: &Published,
-    app: &SelfHosted,
+    door: impl Into<Door<'a>>,
     identity: Option<&Identity>,
     why: Message,
 ) -> Response<Body> {
-    let mut response = match &app.denied.url {
+    let door = door.into();
+    let mut response = match &door.denied.url {
         Some(url) if page::wants_page(exchange) => page::redirect(url.as_str()),
         _ if !page::wants_page(exchange) => page::json(
             StatusCode::FORBIDDEN,
             &json!({"error": "forbidden", "message": why.english(), "ray_id": exchange.id}),
         ),
-        _ => denied_page(exchange, published, app, identity, why),
+        _ => denied_page(exchange, published, door, identity, why),
     };
     response.headers_mut().insert("cf-access-error", HeaderValue::from_static("forbidden"));
     response
@@ -160,11 +161,11 @@ pub(crate) fn denied_with(
 fn denied_page(
     exchange: &Exchange,
     published: &Published,
-    app: &SelfHosted,
+    door: Door<'_>,
     identity: Option<&Identity>,
     why: Message,
 ) -> Response<Body> {
-    let language = exchange.language(&app.sign_in.languages);
+    let language = exchange.language(&door.sign_in.languages);
     let title = Message::Denied.text(language);
     let text = if identity.is_some() { why } else { Message::DeniedNobody };
     let logout = exchange.site(&exchange.snapshot.organization.auth_domain).map(|mut address| {
@@ -174,7 +175,7 @@ fn denied_page(
     });
     Frame { exchange, language, status: StatusCode::FORBIDDEN, title }.render(&html! {
         p { strong { (published.application.name) } }
-        @match &app.denied.message {
+        @match &door.denied.message {
             Some(own) => p { (own) },
             None => p { (text.text(language)) },
         }

@@ -15,6 +15,7 @@ use crate::caller::{self, Who};
 use crate::exchange::Exchange;
 use crate::gate;
 use crate::issue;
+use crate::language;
 use crate::ledger::LedgerError;
 use crate::page;
 use crate::record;
@@ -31,6 +32,7 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
     match name.as_str() {
         "authorized" => issue::authorized(exchange),
         "certs" => keys(exchange),
+        "language" => language::switch(exchange),
         "get-identity" => match signed(exchange) {
             Some(signed) => identity_document(exchange, &signed.live),
             None => page::json(StatusCode::UNAUTHORIZED, &serde_json::json!({"error": "unauthenticated"})),

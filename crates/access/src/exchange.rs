@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use expr::{ArrayRef, Map, ValueRef};
 use http::Method;
@@ -18,7 +18,10 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::access::{Client, Inner};
+use crate::language;
 use crate::snapshot::Snapshot;
+use crate::stages::OWN;
+use crate::ticket::{START, Start};
 use crate::words::Language;
 
 /// One request.
@@ -40,6 +43,8 @@ pub(crate) struct Exchange {
     /// The protocol the client asks to change to.
     pub(crate) upgrade: Option<HeaderValue>,
     pub(crate) on_upgrade: Option<OnUpgrade>,
+    /// See [`Exchange::belongs_to`].
+    pub(crate) start: OnceLock<Start>,
 }
 
 impl Exchange {
@@ -79,10 +84,25 @@ impl Exchange {
         site(self.plane().config.public_port, host)
     }
 
-    /// Returns the language of pages: the application's or organisation's own, else what the browser asks for.
+    /// Returns the language of pages; `wanted` are the application's own.
     pub(crate) fn language(&self, wanted: &[String]) -> Language {
-        let own = if wanted.is_empty() { &self.snapshot.organization.languages } else { wanted };
-        Language::choose(own, self.header("accept-language").unwrap_or_default())
+        language::of(self, wanted)
+    }
+
+    /// Notes the sign-in that this exchange is a step of, so that its pages can lead back into it.
+    pub(crate) fn belongs_to(&self, start: &Start) {
+        // Every step of one exchange is of the same sign-in; the first to say so is enough.
+        let _ = self.start.set(start.clone());
+    }
+
+    /// Returns the path and query that show this exchange's page again: of the sign-in it is a step of, else its own.
+    /// `None` for an answer to a form that nothing leads back to.
+    pub(crate) fn again(&self) -> Option<String> {
+        if let Some(start) = self.start.get() {
+            let meta = self.snapshot.seal.seal(START, start).ok()?;
+            return Some(format!("{OWN}login/{}?meta={meta}", start.host));
+        }
+        matches!(self.method, Method::GET | Method::HEAD).then(|| self.path_and_query())
     }
 
     /// Takes the request body out, leaving none.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{Method, Response, StatusCode, header};
 use identity::access_policy::{Decision as PolicyDecision, Policy};
-use identity::application::SelfHosted;
+use identity::application::{Door, SelfHosted};
 use identity::cors::{Preflight, PreflightAnswer};
 use identity::evaluation::{Caller, Denial, RequestContext, RequestHead, Trace, Verdict};
 use identity::identity::Device;
@@ -186,24 +186,29 @@ pub(crate) fn context(exchange: &Exchange) -> RequestContext<'static> {
 }
 
 /// Tells whether the way a person signed in is one the application takes.
-pub(crate) fn fits(live: &crate::session_table::Live, app: &SelfHosted) -> bool {
+pub(crate) fn fits<'a>(live: &crate::session_table::Live, door: impl Into<Door<'a>>) -> bool {
+    let sign_in = door.into().sign_in;
     let identity = &live.session().identity;
-    let chain = app.sign_in.chain.iter().all(|wanted| identity.step(*wanted).is_some());
-    let allowed = &app.sign_in.providers;
+    let chain = sign_in.chain.iter().all(|wanted| identity.step(*wanted).is_some());
+    let allowed = &sign_in.providers;
     chain && (allowed.is_empty() || allowed.iter().any(|provider| identity.step(*provider).is_some()))
 }
 
 /// Returns the second factor a policy asks for here.
-pub(crate) fn mfa(exchange: &Exchange, policy: &Policy, app: &SelfHosted) -> Option<mfa_requirement::MfaRules> {
-    mfa_requirement::effective(policy.mfa.as_ref(), app.mfa.as_ref(), &exchange.snapshot.organization.mfa)
+pub(crate) fn mfa<'a>(
+    exchange: &Exchange,
+    policy: &Policy,
+    door: impl Into<Door<'a>>,
+) -> Option<mfa_requirement::MfaRules> {
+    mfa_requirement::effective(policy.mfa.as_ref(), door.into().mfa, &exchange.snapshot.organization.mfa)
 }
 
 /// Returns how long a session at the application lasts.
-pub(crate) fn lifetime(exchange: &Exchange, policy: &Policy, app: &SelfHosted) -> Duration {
+pub(crate) fn lifetime<'a>(exchange: &Exchange, policy: &Policy, door: impl Into<Door<'a>>) -> Duration {
     /// A session that ends at once still has to reach the application.
     const SHORTEST: Duration = Duration::from_secs(5);
     let organization = exchange.snapshot.organization.session;
-    app_session_length(None, policy.session, app.sign_in.session, organization).max(SHORTEST)
+    app_session_length(None, policy.session, door.into().sign_in.session, organization).max(SHORTEST)
 }
 
 fn preflight(exchange: &Exchange, app: &SelfHosted) -> Option<PreflightAnswer> {

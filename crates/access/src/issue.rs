@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode, header};
 use identity::access_policy::Policy;
 use identity::app_token::{Subject, TokenRequest};
-use identity::application::{SameSite, SelfHosted};
+use identity::application::{ApplicationKind, Door, SameSite, SelfHosted};
 use identity::cookie::{APP_SIGN_IN, BINDING, Cookie, ReturnUrl};
 use identity::evaluation::{Caller, Trace, Verdict};
 use identity::provider::Protocol;
@@ -43,10 +43,8 @@ pub(crate) fn enter(
     justification: Option<String>,
 ) -> Response<Body> {
     let snapshot = Arc::clone(&exchange.snapshot);
-    let found = snapshot.applications.iter().find(|published| published.application.id == start.application);
-    let Some((published, app)) = found.and_then(|published| Some((published, published.self_hosted()?))) else {
-        return page::nothing_here(exchange);
-    };
+    exchange.belongs_to(start);
+    let Some((published, app)) = login::application(&snapshot, start) else { return page::nothing_here(exchange) };
     let session = live.session();
     let identity = Arc::clone(&session.identity);
     let mut trace = Trace::default();
@@ -94,11 +92,15 @@ pub(crate) fn enter(
     }
     decision.reason = format!("the policy \"{}\" lets the person in", policy.name);
     record::login(exchange, published, &start.host, &decision, true);
-    transfer(exchange, start, hash, policy)
+    match &published.application.kind {
+        ApplicationKind::SelfHosted(_) => transfer(exchange, start, hash, policy),
+        // The launcher is on this host: the session is all it needs.
+        ApplicationKind::Launcher(_) | ApplicationKind::Bookmark(_) => back(exchange, start),
+    }
 }
 
 /// Returns what the person cannot give here.
-fn owed(exchange: &Exchange, live: &Live, policy: &Policy, app: &SelfHosted) -> Option<Message> {
+fn owed(exchange: &Exchange, live: &Live, policy: &Policy, app: Door<'_>) -> Option<Message> {
     if !policy.approval.is_empty() {
         return Some(Message::ApprovalNeeded);
     }

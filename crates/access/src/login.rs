@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use identity::application::{SameSite, SelfHosted};
+use identity::application::{ApplicationKind, Door, SameSite};
 use identity::claims::{self, ClaimsError, Established, SignInFacts};
 use identity::cookie::{AUTHORIZATION, Cookie, SIGN_IN as SIGN_IN_COOKIE};
 use identity::evaluation::{Answer, Frozen, Lookups, Need};
@@ -29,6 +29,7 @@ use crate::endpoints;
 use crate::exchange::Exchange;
 use crate::gate;
 use crate::issue;
+use crate::language;
 use crate::ledger::Newcomer;
 use crate::mfa;
 use crate::page::{self, Frame};
@@ -81,6 +82,7 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
     let reads = matches!(exchange.method, Method::GET | Method::HEAD);
     match (name.as_str(), reads) {
         ("certs", true) => endpoints::keys(exchange),
+        ("language", true) => language::switch(exchange),
         ("callback", true) => callback(exchange).await,
         ("get-identity", true) => match session(exchange) {
             Some((_, live)) => endpoints::identity_document(exchange, &live),
@@ -113,6 +115,7 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
             None => page::nothing_here(exchange),
         };
     };
+    exchange.belongs_to(&start);
     let snapshot = Arc::clone(&exchange.snapshot);
     let Some((published, app)) = application(&snapshot, &start) else { return page::nothing_here(exchange) };
     if let Some((hash, live)) = session(exchange)
@@ -134,10 +137,15 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
     choice(exchange, &start, published, app, &ways, None)
 }
 
-pub(crate) fn application<'s>(snapshot: &'s crate::Snapshot, start: &Start) -> Option<(&'s Published, &'s SelfHosted)> {
+/// Finds what a sign-in is for, and how people get into it.
+pub(crate) fn application<'s>(snapshot: &'s crate::Snapshot, start: &Start) -> Option<(&'s Published, Door<'s>)> {
     let found = snapshot.applications.iter().find(|published| published.application.id == start.application)?;
-    let app = found.self_hosted()?;
-    app.destinations.iter().any(|pattern| pattern.covers_host(&start.host)).then_some((found, app))
+    let here = match &found.application.kind {
+        ApplicationKind::SelfHosted(app) => app.destinations.iter().any(|pattern| pattern.covers_host(&start.host)),
+        ApplicationKind::Launcher(_) => snapshot.is_sign_in_host(&start.host),
+        ApplicationKind::Bookmark(_) => false,
+    };
+    here.then(|| found.application.door()).flatten().map(|door| (found, door))
 }
 
 /// Finds the organisation's session of this browser.
@@ -150,7 +158,7 @@ pub(crate) fn session(exchange: &Exchange) -> Option<(SessionHash, Arc<Live>)> {
 }
 
 /// Returns the providers a person may choose among for an application, in order.
-fn ways(exchange: &Exchange, app: &SelfHosted, passed: &[Established]) -> Vec<Arc<Provider>> {
+fn ways(exchange: &Exchange, app: Door<'_>, passed: &[Established]) -> Vec<Arc<Provider>> {
     let offered = |provider: &&Arc<Provider>| matches!(provider.protocol, Protocol::Oidc(_) | Protocol::BuiltIn);
     if let Some(next) = claims::next_step(&app.sign_in.chain, passed) {
         return exchange.snapshot.provider(next).into_iter().filter(offered).cloned().collect();
@@ -165,7 +173,7 @@ fn choice(
     exchange: &Exchange,
     start: &Start,
     published: &Published,
-    app: &SelfHosted,
+    app: Door<'_>,
     ways: &[Arc<Provider>],
     problem: Option<(StatusCode, Message, &str)>,
 ) -> Response<Body> {
@@ -182,13 +190,13 @@ fn choice(
     let others: Vec<_> = ways.iter().filter(|provider| matches!(provider.protocol, Protocol::Oidc(_))).collect();
     let password = passwords.next();
     let mut response = frame.render(&html! {
-        p { (Message::SignInTo.text(language)) " " strong { (published.application.name) } }
-        @if let Some((_, problem, _)) = problem { p.error role="alert" { (problem.text(language)) } }
+        p { (Message::SignInTo.with(language, &[("application", &html! { strong { (published.application.name) } })])) }
+        @if let Some((_, problem, _)) = problem { p.error #problem role="alert" { (problem.text(language)) } }
         @if ways.is_empty() { p.error { (Message::NoProvider.text(language)) } }
         @if let Some(provider) = password {
-            (password_form(language, &form(Some(provider.id)), problem.map_or("", |(_, _, email)| email)))
+            (password_form(language, &form(Some(provider.id)), problem.map(|(_, _, email)| email)))
         }
-        @if password.is_some() && !others.is_empty() { hr; }
+        @if password.is_some() && !others.is_empty() { p.or { (Message::Or.text(language)) } }
         @for provider in others {
             form method="post" action=(format!("{OWN}provider")) {
                 input type="hidden" name="state" value=(form(Some(provider.id)));
@@ -202,16 +210,19 @@ fn choice(
     response
 }
 
-fn password_form(language: Language, state: &str, email: &str) -> Markup {
+/// `refused` is the address of an attempt that failed.
+fn password_form(language: Language, state: &str, refused: Option<&str>) -> Markup {
+    let email = refused.unwrap_or_default();
+    let (invalid, told) = (refused.map(|_| "true"), refused.map(|_| "problem"));
     html! {
         form method="post" action=(format!("{OWN}password")) {
             input type="hidden" name="state" value=(state);
             label for="email" { (Message::Email.text(language)) }
             input id="email" name="email" type="email" autocomplete="username" required value=(email)
-                maxlength="254" autofocus[email.is_empty()];
+                maxlength="254" aria-invalid=[invalid] aria-describedby=[told] autofocus[email.is_empty()];
             label for="password" { (Message::Password.text(language)) }
             input id="password" name="password" type="password" autocomplete="current-password" required
-                maxlength="1024" autofocus[!email.is_empty()];
+                maxlength="1024" aria-invalid=[invalid] aria-describedby=[told] autofocus[!email.is_empty()];
             button type="submit" { (Message::SignIn.text(language)) }
         }
     }
@@ -222,7 +233,7 @@ pub(crate) fn justification_page(
     exchange: &Exchange,
     start: &Start,
     published: &Published,
-    app: &SelfHosted,
+    app: Door<'_>,
     prompt: &str,
 ) -> Response<Body> {
     let language = exchange.language(&app.sign_in.languages);
@@ -305,6 +316,7 @@ async fn callback(exchange: &Exchange) -> Response<Body> {
     let Some(SignIn { start: Some(start), pending: Some(pending), passed, .. }) = sign_in(exchange) else {
         return stale(exchange, None);
     };
+    exchange.belongs_to(&start);
     let snapshot = Arc::clone(&exchange.snapshot);
     let Some((published, app)) = application(&snapshot, &start) else { return page::nothing_here(exchange) };
     let provider = snapshot.provider(pending.provider);
@@ -379,6 +391,7 @@ async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
     let site = exchange.site(&exchange.host).map(|site| site.origin().ascii_serialization());
     let foreign = exchange.header("origin").is_some_and(|origin| origin != "null" && Some(origin) != site.as_deref());
     let (Some(form), true, false) = (form, ours, foreign) else { return stale(exchange, None) };
+    exchange.belongs_to(&form.start);
     let snapshot = Arc::clone(&exchange.snapshot);
     let Some((published, app)) = application(&snapshot, &form.start) else { return page::nothing_here(exchange) };
     let passed = kept.and_then(|kept| kept.passed);
@@ -461,7 +474,7 @@ async fn complete(
     exchange: &Exchange,
     start: &Start,
     published: &Published,
-    app: &SelfHosted,
+    app: Door<'_>,
     established: Established,
     passed: Option<String>,
 ) -> Response<Body> {
@@ -530,7 +543,7 @@ fn next(
     exchange: &Exchange,
     start: &Start,
     published: &Published,
-    app: &SelfHosted,
+    app: Door<'_>,
     steps: Vec<Established>,
 ) -> Response<Body> {
     let ways = ways(exchange, app, &steps);

@@ -1,39 +1,21 @@
 //! The pages people see: sign-in, denied, signed out, and every way things can fail.
 //!
-//! It renders; which page and why is decided elsewhere. Invariant: a page runs no script, loads nothing but the
-//! organisation's logo, cannot be framed, is never cached, and everything that came from outside is escaped.
+//! It renders; which page and why is decided elsewhere. Invariant: a page runs no script, loads nothing but images that
+//! an administrator named, cannot be framed, is never cached, and everything that came from outside is escaped.
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use net::proxy::body::{Body, empty_body, full_body};
 use serde_json::json;
+use url::Url;
 
 use crate::exchange::Exchange;
+use crate::language;
+use crate::theme::Palette;
 use crate::words::{Language, Message};
 
-const STYLE: &str = "
-:root{color-scheme:light dark;--back:#f4f5f7;--card:#fff;--text:#1b1f24;--soft:#57606a;--line:#d0d7de;--act:#0b57d0;--on:#fff;--bad:#b3261e}
-@media(prefers-color-scheme:dark){:root{--back:#0e1116;--card:#171b21;--text:#e6edf3;--soft:#9aa4af;--line:#3a424c;--act:#8ab4f8;--on:#0e1116;--bad:#f2b8b5}}
-*{box-sizing:border-box}
-body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1rem;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
-main{width:100%;max-width:26rem;background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1.75rem}
-header{display:flex;align-items:center;gap:.6rem;color:var(--soft);font-size:.95rem;margin-bottom:1rem;overflow-wrap:anywhere}
-header img{max-height:2rem;max-width:8rem}
-h1{font-size:1.4rem;line-height:1.25;margin:0 0 .5rem}
-p{margin:.5rem 0;overflow-wrap:anywhere}
-form{margin:1rem 0 0}
-label{display:block;font-weight:600;margin:.9rem 0 .3rem}
-input,textarea{width:100%;font:inherit;color:inherit;background:transparent;border:1px solid var(--soft);border-radius:8px;padding:.6rem .7rem}
-button,.button{display:block;width:100%;font:inherit;font-weight:600;text-align:center;text-decoration:none;color:var(--on);background:var(--act);border:1px solid var(--act);border-radius:8px;padding:.65rem .8rem;margin-top:1rem;cursor:pointer}
-button.quiet,.button.quiet{color:var(--act);background:transparent}
-:focus-visible{outline:3px solid var(--act);outline-offset:2px}
-a{color:var(--act)}
-.error{color:var(--bad);font-weight:600}
-.soft,footer{color:var(--soft);font-size:.875rem}
-footer{margin-top:1.5rem;border-top:1px solid var(--line);padding-top:.75rem}
-hr{border:0;border-top:1px solid var(--line);margin:1.5rem 0 0}
-";
+const STYLE: &str = include_str!("page.css");
 
 /// A page's frame.
 pub(crate) struct Frame<'a> {
@@ -44,13 +26,31 @@ pub(crate) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Renders the page around `content`.
+    /// Renders the page: a card with the organisation's mark, the title and `content`.
     pub(crate) fn render(&self, content: &Markup) -> Response<Body> {
-        let organization = &self.exchange.snapshot.organization;
-        let name = organization.design.header_text.as_deref().filter(|text| !text.is_empty());
-        let name = name.unwrap_or(&organization.name);
-        let footer = organization.design.footer_text.as_deref().unwrap_or_default();
-        let logo = organization.logo.as_ref();
+        let design = &self.exchange.snapshot.organization.design;
+        let palette = Palette { back: design.background, text: design.text, ..Palette::default() };
+        let body = html! {
+            main {
+                div.card {
+                    (self.brand(design.logo.as_ref()))
+                    h1 { (self.title) }
+                    (content)
+                }
+            }
+            (self.footer(&html! {}))
+        };
+        self.sheet(&body, palette, design.logo.iter())
+    }
+
+    /// Renders a page around the whole of its body, with the colours of `palette` and images from where `images` are.
+    pub(crate) fn sheet<'i>(
+        &self,
+        body: &Markup,
+        palette: Palette,
+        images: impl Iterator<Item = &'i Url>,
+    ) -> Response<Body> {
+        let colours = palette.style();
         let page = html! {
             (DOCTYPE)
             html lang=(self.language.tag()) {
@@ -58,31 +58,61 @@ impl Frame<'_> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width,initial-scale=1";
                     meta name="robots" content="noindex";
-                    title { (self.title) " · " (name) }
+                    title { (self.title) " · " (self.organization()) }
                     style { (PreEscaped(STYLE)) }
+                    @if !colours.is_empty() { style { (PreEscaped(colours.as_str())) } }
                 }
-                body {
-                    main {
-                        header {
-                            @if let Some(logo) = logo { img src=(logo.as_str()) alt=""; }
-                            span { (name) }
-                        }
-                        h1 { (self.title) }
-                        (content)
-                        @if !footer.is_empty() { footer { (footer) } }
-                    }
-                }
+                body { (body) }
             }
         };
-        let mut response = body(self.exchange, page.into_string());
+        let mut response = text_answer(self.exchange, page.into_string());
         *response.status_mut() = self.status;
-        let image = logo.map(|logo| logo.origin().ascii_serialization()).unwrap_or_default();
-        harden(response.headers_mut(), &image);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(self.language.tag()));
+        harden(headers, &colours, &sources(images));
         response
+    }
+
+    /// The name the organisation shows.
+    pub(crate) fn organization(&self) -> &str {
+        let organization = &self.exchange.snapshot.organization;
+        organization.design.header.as_deref().unwrap_or(&organization.name)
+    }
+
+    /// The organisation's logo, or its initial, with its name.
+    pub(crate) fn brand(&self, logo: Option<&Url>) -> Markup {
+        let name = self.organization();
+        html! {
+            div.brand {
+                @if let Some(logo) = logo {
+                    img src=(logo.as_str()) alt="";
+                } @else {
+                    span.mark aria-hidden="true" { (initial(name)) }
+                }
+                span { (name) }
+            }
+        }
+    }
+
+    /// The foot of a page: the organisation's text, `links` and the languages.
+    pub(crate) fn footer(&self, links: &Markup) -> Markup {
+        html! {
+            footer {
+                @if let Some(text) = &self.exchange.snapshot.organization.design.footer { p { (text) } }
+                (links)
+                (language::links(self.exchange, self.language))
+            }
+        }
     }
 }
 
-fn body(exchange: &Exchange, text: String) -> Response<Body> {
+/// The first letter of a name, as a mark.
+pub(crate) fn initial(name: &str) -> String {
+    let first = name.chars().find(|character| character.is_alphanumeric());
+    first.map(|character| character.to_uppercase().collect()).unwrap_or_default()
+}
+
+fn text_answer(exchange: &Exchange, text: String) -> Response<Body> {
     let length = text.len();
     let mut response = Response::new(if exchange.method == Method::HEAD { empty_body() } else { full_body(text) });
     let headers = response.headers_mut();
@@ -91,14 +121,25 @@ fn body(exchange: &Exchange, text: String) -> Response<Body> {
     response
 }
 
+/// Returns the sources of a policy that images come from, each once.
+fn sources<'i>(images: impl Iterator<Item = &'i Url>) -> String {
+    let mut sources: Vec<String> = images
+        .map(|image| if image.scheme() == "data" { "data:".to_owned() } else { image.origin().ascii_serialization() })
+        .collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources.join(" ")
+}
+
 /// The headers every page of ours carries.
-fn harden(headers: &mut http::HeaderMap, image: &str) {
+fn harden(headers: &mut http::HeaderMap, colours: &str, images: &str) {
     // A form may lead to the identity provider by a redirect, which browsers hold against `form-action` too; so that
     // stands in no policy here, and every form posts to this host by its own address.
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; img-src {}; base-uri 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-{}'{}; img-src {}; base-uri 'none'; frame-ancestors 'none'",
         style_hash(),
-        if image.is_empty() { "'none'" } else { image }
+        if colours.is_empty() { String::new() } else { format!(" 'sha256-{}'", hash(colours)) },
+        if images.is_empty() { "'none'" } else { images }
     );
     if let Ok(policy) = HeaderValue::try_from(policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
@@ -115,12 +156,14 @@ fn harden(headers: &mut http::HeaderMap, image: &str) {
 }
 
 fn style_hash() -> &'static str {
-    use base64::Engine as _;
     static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    HASH.get_or_init(|| {
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes());
-        base64::engine::general_purpose::STANDARD.encode(hash)
-    })
+    HASH.get_or_init(|| hash(STYLE))
+}
+
+fn hash(style: &str) -> String {
+    use base64::Engine as _;
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(hash)
 }
 
 /// A page of one message, in JSON for programs.
@@ -139,8 +182,13 @@ pub(crate) fn message(
     frame.render(&html! {
         p { (text.text(language)) }
         @if let Some((address, label)) = link { a.button href=(address) { (label.text(language)) } }
-        p.soft { (Message::Reference.text(language)) ": " code { (exchange.id) } }
+        (reference(exchange, language))
     })
+}
+
+/// The number by which a help desk finds the record of this exchange.
+pub(crate) fn reference(exchange: &Exchange, language: Language) -> Markup {
+    html! { p.soft { (Message::Reference.text(language)) ": " code { (exchange.id) } } }
 }
 
 /// The page of a failure towards the application.

@@ -125,6 +125,7 @@ fn open(client: Arc<Client>, mut request: Request<Incoming>) -> Result<Exchange,
         body: parking_lot::Mutex::new(boxed(incoming)),
         upgrade,
         on_upgrade,
+        start: std::sync::OnceLock::new(),
         client,
     })
 }

@@ -1,6 +1,9 @@
 //! The message catalogue: every sentence of our pages in every language we ship.
 //!
-//! Invariant: each message has a text in each language, checked by the compiler.
+//! A message may hold placeholders, `{name}`, which a page fills. Invariant: each message has a text in each language,
+//! checked by the compiler, with the same placeholders, checked by a test.
+
+use maud::{Markup, PreEscaped, Render, html};
 
 /// A language of our pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +13,8 @@ pub(crate) enum Language {
 }
 
 impl Language {
+    pub(crate) const ALL: [Self; 2] = [Self::English, Self::German];
+
     pub(crate) const fn tag(self) -> &'static str {
         match self {
             Self::English => "en",
@@ -17,7 +22,15 @@ impl Language {
         }
     }
 
-    fn named(tag: &str) -> Option<Self> {
+    /// Returns the language's name in itself.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::English => "English",
+            Self::German => "Deutsch",
+        }
+    }
+
+    pub(crate) fn named(tag: &str) -> Option<Self> {
         let primary = tag.trim().split('-').next().unwrap_or_default();
         match primary.to_ascii_lowercase().as_str() {
             "en" => Some(Self::English),
@@ -51,6 +64,9 @@ macro_rules! messages {
         pub(crate) enum Message { $($name,)* }
 
         impl Message {
+            #[cfg(test)]
+            const ALL: &'static [Self] = &[$(Self::$name,)*];
+
             pub(crate) const fn english(self) -> &'static str {
                 match self { $(Self::$name => $english,)* }
             }
@@ -65,9 +81,47 @@ macro_rules! messages {
     };
 }
 
+impl Message {
+    /// Writes the message with values in the place of its placeholders; what is filled in is escaped.
+    pub(crate) fn with(self, language: Language, values: &[(&str, &dyn Render)]) -> Markup {
+        let pieces = pieces(self.text(language));
+        html! {
+            @for piece in pieces {
+                @match piece {
+                    Piece::Text(text) => (text),
+                    Piece::Placeholder(name) => {
+                        @if let Some((_, value)) = values.iter().find(|(known, _)| *known == name) {
+                            (PreEscaped(value.render().0))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    Text(&'static str),
+    Placeholder(&'static str),
+}
+
+fn pieces(mut rest: &'static str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else { break };
+        pieces.extend([Piece::Text(before), Piece::Placeholder(name)]);
+        rest = after;
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
+}
+
 messages! {
+    Languages "Language" "Sprache";
     SignIn "Sign in" "Anmelden";
-    SignInTo "to open" "um zu öffnen:";
+    SignInTo "To open {application}, say who you are." "Um {application} zu öffnen, sagen Sie, wer Sie sind.";
+    Or "or" "oder";
     ContinueWith "Continue with" "Weiter mit";
     Email "E-mail address" "E-Mail-Adresse";
     Password "Password" "Passwort";
@@ -134,7 +188,42 @@ messages! {
 
 #[cfg(test)]
 mod tests {
-    use super::Language;
+    use maud::Render;
+
+    use super::{Language, Message, Piece, pieces};
+
+    fn placeholders(text: &'static str) -> Vec<&'static str> {
+        let found = pieces(text).into_iter().filter_map(|piece| match piece {
+            Piece::Placeholder(name) => Some(name),
+            Piece::Text(_) => None,
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn every_message_has_a_text_with_the_same_placeholders_in_every_language() {
+        for message in Message::ALL {
+            let wanted = placeholders(message.english());
+            for language in Language::ALL {
+                let text = message.text(language);
+                assert!(!text.trim().is_empty(), "{message:?} {language:?}");
+                assert_eq!(placeholders(text), wanted, "{message:?} {language:?}");
+                // A brace that is left is a placeholder that was mistyped.
+                let braces = text.matches(['{', '}']).count();
+                assert_eq!(braces, 2 * wanted.len(), "{message:?} {language:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_escaped() {
+        let name: &dyn Render = &"<b>Wiki</b>";
+        let text = Message::SignInTo.with(Language::English, &[("application", name)]).0;
+        assert_eq!(text, "To open &lt;b&gt;Wiki&lt;/b&gt;, say who you are.");
+        assert!(Message::SignInTo.with(Language::German, &[]).0.starts_with("Um  zu öffnen"));
+    }
 
     #[test]
     fn the_first_language_we_have_is_chosen() {

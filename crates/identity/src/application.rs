@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::access_policy::PolicyDocument;
 use crate::audience::Audience;
+use crate::colour::Colour;
 use crate::cors::{CorsDocument, CorsRules};
 use crate::destination::{DestinationDocument, Pattern};
 use crate::document::{self, Lifetime, Problem, Problems, words};
@@ -464,18 +465,50 @@ pub struct ServiceTokenRules {
     pub answer_401: bool,
 }
 
-/// The launcher's own look.
+/// The launcher: how people get in, and its own look.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Launcher {
     pub sign_in: SignIn,
     pub policies: Vec<PolicyLink>,
     pub logo: Option<Url>,
-    pub background: Option<String>,
-    pub header_background: Option<String>,
+    pub background: Option<Colour>,
+    pub header_background: Option<Colour>,
     pub footer: Vec<(String, Url)>,
-    pub landing: LandingPage,
+    pub landing: Landing,
+    /// Goes to the sign-in without the landing page.
     pub skip_landing: bool,
-    pub pages: Vec<CustomPageId>,
+    pub denied: DeniedPages,
+}
+
+/// What strangers see at the launcher before they sign in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Landing {
+    pub title: Option<String>,
+    pub message: Option<String>,
+    pub image: Option<Url>,
+    pub button: Option<Colour>,
+    pub button_text: Option<Colour>,
+}
+
+/// How people get into an application, whatever its type.
+#[derive(Debug, Clone, Copy)]
+pub struct Door<'a> {
+    pub sign_in: &'a SignIn,
+    pub denied: &'a DeniedPages,
+    /// `None` inherits the organisation's.
+    pub mfa: Option<&'a MfaRequirement>,
+}
+
+impl<'a> From<&'a SelfHosted> for Door<'a> {
+    fn from(app: &'a SelfHosted) -> Self {
+        Self { sign_in: &app.sign_in, denied: &app.denied, mfa: app.mfa.as_ref() }
+    }
+}
+
+impl<'a> From<&'a Launcher> for Door<'a> {
+    fn from(launcher: &'a Launcher) -> Self {
+        Self { sign_in: &launcher.sign_in, denied: &launcher.denied, mfa: None }
+    }
 }
 
 impl Application {
@@ -514,12 +547,12 @@ impl Application {
         }
     }
 
-    /// Returns how people sign in, if they do.
+    /// Returns how people get in, if they sign in for it.
     #[must_use]
-    pub fn sign_in(&self) -> Option<&SignIn> {
+    pub fn door(&self) -> Option<Door<'_>> {
         match &self.kind {
-            ApplicationKind::SelfHosted(app) => Some(&app.sign_in),
-            ApplicationKind::Launcher(launcher) => Some(&launcher.sign_in),
+            ApplicationKind::SelfHosted(app) => Some(app.as_ref().into()),
+            ApplicationKind::Launcher(launcher) => Some(launcher.as_ref().into()),
             ApplicationKind::Bookmark(_) => None,
         }
     }
@@ -548,11 +581,6 @@ fn launcher(document: &ApplicationDocument, problems: &mut Problems) -> Launcher
         Some((name, url))
     });
     let footer = footer.take(MAX_ITEMS).collect();
-    let landing = document.landing_page_design.clone().unwrap_or_default();
-    optional(problems, "/landing_page_design/image_url", landing.image_url.as_deref(), document::image);
-    for (member, text) in [("button_color", &landing.button_color), ("button_text_color", &landing.button_text_color)] {
-        optional(problems, &format!("/landing_page_design/{member}"), text.as_deref(), document::colour);
-    }
     Launcher {
         sign_in: sign_in(document, problems),
         policies: policy_links(&document.policies, problems),
@@ -565,9 +593,26 @@ fn launcher(document: &ApplicationDocument, problems: &mut Problems) -> Launcher
             document::colour,
         ),
         footer,
-        landing,
+        landing: landing(document.landing_page_design.as_ref(), problems),
         skip_landing: document.skip_app_launcher_login_page,
-        pages: document.custom_pages.clone(),
+        denied: DeniedPages { pages: document.custom_pages.clone(), ..DeniedPages::default() },
+    }
+}
+
+fn landing(document: Option<&LandingPage>, problems: &mut Problems) -> Landing {
+    let Some(document) = document else { return Landing::default() };
+    let at = |member: &str| format!("/landing_page_design/{member}");
+    Landing {
+        title: optional(problems, &at("title"), document.title.as_deref(), |text| document::name(text, MAX_NAME)),
+        message: optional(problems, &at("message"), document.message.as_deref(), |text| document::name(text, 2_000)),
+        image: optional(problems, &at("image_url"), document.image_url.as_deref(), document::image),
+        button: optional(problems, &at("button_color"), document.button_color.as_deref(), document::colour),
+        button_text: optional(
+            problems,
+            &at("button_text_color"),
+            document.button_text_color.as_deref(),
+            document::colour,
+        ),
     }
 }
 

@@ -20,8 +20,10 @@ pub const SIGN_IN: &str = "CF_Session";
 pub const APP_SIGN_IN: &str = "CF_AppSession";
 /// Names the device for second factors and codes by mail.
 pub const DEVICE: &str = "CF_Device";
+/// The language somebody chose for our pages.
+pub const LANGUAGE: &str = "CF_Language";
 /// Cookies that are ours and that an origin has no business with.
-pub const STRIPPED: [&str; 4] = [BINDING, SIGN_IN, APP_SIGN_IN, DEVICE];
+pub const STRIPPED: [&str; 5] = [BINDING, SIGN_IN, APP_SIGN_IN, DEVICE, LANGUAGE];
 /// Longest cookie, name and attributes included, in bytes.
 pub const MAX_COOKIE: usize = 4_096;
 /// Longest `Cookie` header that is read, in bytes.

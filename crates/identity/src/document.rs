@@ -12,6 +12,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::colour::{Colour, ColourError};
+
 /// Most faults reported for one document.
 const MAX_PROBLEMS: usize = 50;
 
@@ -243,18 +245,32 @@ pub(crate) fn link(text: &str) -> Result<url::Url, String> {
     Ok(url)
 }
 
-/// Checks an image that pages show: an https URL (reference section 11).
+/// Longest image written into a document itself, in bytes of its text.
+const MAX_DATA_IMAGE: usize = 64 * 1_024;
+const DATA_IMAGES: [&str; 5] = ["png", "jpeg", "gif", "webp", "svg+xml"];
+
+/// Checks an image that pages show: an https URL (reference section 11), or a `data:` URL of an image in base64.
 pub(crate) fn image(text: &str) -> Result<url::Url, String> {
+    if let Some(data) = text.strip_prefix("data:") {
+        let kinds = DATA_IMAGES.map(|kind| format!("image/{kind};base64,"));
+        let body = kinds.iter().find_map(|kind| data.strip_prefix(kind.as_str()));
+        let base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        return match body {
+            Some(body) if text.len() <= MAX_DATA_IMAGE && !body.is_empty() && body.bytes().all(base64) => {
+                url::Url::parse(text).map_err(|error| format!("not a URL: {error}"))
+            }
+            _ => Err(format!(
+                "must be `data:image/png;base64,` (or jpeg, gif, webp, svg+xml) and at most {MAX_DATA_IMAGE} bytes"
+            )),
+        };
+    }
     let url = link(text)?;
-    if url.scheme() == "https" { Ok(url) } else { Err("must be an https URL".to_owned()) }
+    if url.scheme() == "https" { Ok(url) } else { Err("must be an https or data URL".to_owned()) }
 }
 
-/// Checks a colour: `#` and three or six hexadecimal digits, so that it can stand in a style sheet.
-pub(crate) fn colour(text: &str) -> Result<String, String> {
-    let valid = text
-        .strip_prefix('#')
-        .is_some_and(|digits| matches!(digits.len(), 3 | 6) && digits.bytes().all(|b| b.is_ascii_hexdigit()));
-    if valid { Ok(text.to_ascii_lowercase()) } else { Err("must be a colour such as `#1a2b3c`".to_owned()) }
+/// Checks a colour.
+pub(crate) fn colour(text: &str) -> Result<Colour, String> {
+    text.parse().map_err(|error: ColourError| error.to_string())
 }
 
 /// Makes an enum of words on the wire, read and written as exactly those.

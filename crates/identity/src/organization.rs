@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use types::CustomPageId;
 use url::Url;
 
 use crate::application::LONGEST_SESSION;
+use crate::colour::Colour;
 use crate::document::{self, Lifetime, Problem, Problems, words};
 use crate::mfa_requirement::{MfaConfigDocument, MfaRequirement, OrganizationMfa};
 
@@ -96,6 +98,39 @@ pub struct LoginDesign {
     pub logo_path: Option<String>,
 }
 
+/// How the organisation's pages look, known to be sound.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Design {
+    pub background: Option<Colour>,
+    /// Wanted on the background; whether it can be read there is for [`Colour::text`] to say.
+    pub text: Option<Colour>,
+    /// Stands where the organisation's name would.
+    pub header: Option<String>,
+    pub footer: Option<String>,
+    /// https or data.
+    pub logo: Option<Url>,
+}
+
+impl Design {
+    fn parse(document: &LoginDesign, problems: &mut Problems) -> Self {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let mut colour = |member: &str, text: &Option<String>| {
+            given(text).and_then(|text| problems.check(&format!("/login_design/{member}"), document::colour(&text)))
+        };
+        let background = colour("background_color", &document.background_color);
+        let text = colour("text_color", &document.text_color);
+        let mut line = |member: &str, text: &Option<String>, limit: usize| {
+            given(text)
+                .and_then(|text| problems.check(&format!("/login_design/{member}"), document::name(&text, limit)))
+        };
+        let header = line("header_text", &document.header_text, 255);
+        let footer = line("footer_text", &document.footer_text, 2_000);
+        let logo = given(&document.logo_path)
+            .and_then(|path| problems.check("/login_design/logo_path", document::image(&path)));
+        Self { background, text, header, footer, logo }
+    }
+}
+
 words! {
     /// What happens to a service token nobody uses.
     InactivityAction {
@@ -143,11 +178,10 @@ pub struct Organization {
     pub mfa: OrganizationMfa,
     pub strict_service_tokens: bool,
     pub inactivity: Option<(Duration, InactivityAction)>,
-    pub design: LoginDesign,
-    pub logo: Option<Url>,
+    pub design: Design,
     pub languages: Vec<String>,
-    pub forbidden_page: Option<String>,
-    pub denied_page: Option<String>,
+    pub forbidden_page: Option<CustomPageId>,
+    pub denied_page: Option<CustomPageId>,
 }
 
 impl Organization {
@@ -184,15 +218,15 @@ impl Organization {
             problems.add("/service_token_inactivity/inactivity_threshold_days", "must be between 30 and 365");
         }
         let design = document.login_design.clone().unwrap_or_default();
-        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        for (member, colour) in [("background_color", &design.background_color), ("text_color", &design.text_color)] {
-            if let Some(colour) = text(colour) {
-                problems.check(&format!("/login_design/{member}"), document::colour(&colour));
-            }
-        }
-        let logo =
-            text(&design.logo_path).and_then(|path| problems.check("/login_design/logo_path", document::image(&path)));
+        let design = Design::parse(&design, &mut problems);
         let pages = document.custom_pages.clone().unwrap_or_default();
+        let mut page = |member: &str, id: &Option<String>| {
+            let id = id.as_deref().filter(|id| !id.is_empty())?;
+            let parsed = id.parse::<CustomPageId>().map_err(|_| "must be the id of a custom page".to_owned());
+            problems.check(&format!("/custom_pages/{member}"), parsed)
+        };
+        let forbidden_page = page("forbidden", &pages.forbidden);
+        let denied_page = page("identity_denied", &pages.identity_denied);
         problems.finish(Self {
             name,
             auth_domain,
@@ -206,10 +240,9 @@ impl Organization {
                 (Duration::from_secs(u64::from(rules.inactivity_threshold_days) * 24 * 3_600), rules.action)
             }),
             design,
-            logo,
             languages: extension.languages,
-            forbidden_page: pages.forbidden,
-            denied_page: pages.identity_denied,
+            forbidden_page,
+            denied_page,
         })
     }
 }
