@@ -26,6 +26,7 @@ use crate::config::AccessConfig;
 use crate::ledger::Ledger;
 use crate::login::Logins;
 use crate::mfa::FactorLedger;
+use crate::oauth::{Oauth, OauthLedger, TokenTable};
 use crate::session_table::SessionTable;
 use crate::snapshot::Snapshot;
 use crate::stages;
@@ -40,6 +41,11 @@ pub struct Parts {
     pub sessions: Arc<SessionTable>,
     pub ledger: Arc<dyn Ledger>,
     pub factors: Arc<dyn FactorLedger>,
+    pub oauth: Arc<dyn OauthLedger>,
+    /// The live access tokens of managed OAuth.
+    pub agents: Arc<TokenTable>,
+    /// The way to documents of OAuth clients: the public Internet alone.
+    pub documents: net::upstream::Pool,
     pub logs: logs::Logs,
     pub clock: net::Clock,
 }
@@ -57,6 +63,9 @@ pub(crate) struct Inner {
     pub(crate) sessions: Arc<SessionTable>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) factors: Arc<dyn FactorLedger>,
+    pub(crate) oauth_ledger: Arc<dyn OauthLedger>,
+    pub(crate) agents: Arc<TokenTable>,
+    pub(crate) oauth: Oauth,
     pub(crate) logs: logs::Logs,
     pub(crate) clock: net::Clock,
     pub(crate) logins: Logins,
@@ -116,11 +125,14 @@ impl Access {
     /// Puts the plane together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, snapshot, sessions, ledger, factors, logs, clock } = parts;
+        let Parts { config, snapshot, sessions, ledger, factors, oauth, agents, documents, logs, clock } = parts;
         let inner = Inner {
             sources: Sources::new(config.connections, config.connections_per_source),
             logins: Logins::new(&config),
             tokens: Tokens::new(),
+            oauth: Oauth::new(&config, documents),
+            oauth_ledger: oauth,
+            agents,
             counters: Counters::default(),
             config,
             snapshot,
@@ -144,7 +156,9 @@ impl Access {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 let idle = inner.snapshot.load().organization.idle;
-                inner.sessions.sweep(idle, inner.now());
+                let now = inner.now();
+                inner.sessions.sweep(idle, now);
+                inner.agents.sweep(now.seconds());
             }
         };
         tokio::select! {

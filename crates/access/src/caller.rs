@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use identity::app_token;
 use identity::application::SelfHosted;
@@ -16,11 +16,11 @@ use identity::cookie;
 use identity::keys::KeyRing;
 use identity::mfa_requirement;
 use identity::service_token::{self, ClientId, TokenCheck};
-use identity::session::{AppSession, Ended, Moment, SessionHash, SessionSecret};
+use identity::session::{AppSession, Ended, Moment, Session, SessionHash, SessionSecret};
 use jiff::Timestamp;
 use moka::sync::Cache;
 use serde::Deserialize;
-use types::{AccessPolicyId, ServiceTokenId};
+use types::{AccessPolicyId, Secret, ServiceTokenId};
 
 use crate::exchange::Exchange;
 use crate::session_table::Live;
@@ -30,6 +30,8 @@ use crate::snapshot::Published;
 pub(crate) const TOKEN_HEADER: &str = "cf-access-token";
 /// Tokens tried at most; a browser sends two when two paths match.
 const MOST_TOKENS: usize = 4;
+/// Longest pair of HTTP Basic that is read, encoded.
+const LONGEST_BASIC: usize = 512;
 
 /// Tokens whose signature was checked lately.
 pub(crate) struct Tokens {
@@ -208,14 +210,32 @@ fn program(exchange: &Exchange, app: &SelfHosted) -> Result<Option<Program>, Ref
     let values = |name: &str| exchange.headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let presented = service_token::read(values, app.service_tokens.header.as_deref()).map_err(Refusal::Presented)?;
     let Some(presented) = presented else { return Ok(None) };
-    let now = Timestamp::from_millisecond(exchange.now.0).map_err(|_| Refusal::WrongToken)?;
-    let token = exchange.snapshot.service_tokens.get(&presented.client_id).ok_or(Refusal::WrongToken)?;
-    match token.check(&presented.secret, now) {
+    checked(exchange, &presented.client_id, &presented.secret).map(Some).ok_or(Refusal::WrongToken)
+}
+
+fn checked(exchange: &Exchange, client_id: &ClientId, secret: &Secret<String>) -> Option<Program> {
+    let now = Timestamp::from_millisecond(exchange.now.0).ok()?;
+    let token = exchange.snapshot.service_tokens.get(client_id)?;
+    match token.check(secret, now) {
         TokenCheck::Valid | TokenCheck::ValidByPrevious => {
-            Ok(Some(Program { id: token.id, client_id: token.client_id.clone() }))
+            Some(Program { id: token.id, client_id: token.client_id.clone() })
         }
-        TokenCheck::WrongSecret | TokenCheck::Expired | TokenCheck::Disabled => Err(Refusal::WrongToken),
+        TokenCheck::WrongSecret | TokenCheck::Expired | TokenCheck::Disabled => None,
     }
+}
+
+/// Reads a service token from its headers or, as OAuth libraries send a credential, from HTTP Basic.
+pub(crate) fn program_of(exchange: &Exchange, app: &SelfHosted) -> Option<Program> {
+    if let Some(program) = program(exchange, app).ok()? {
+        return Some(program);
+    }
+    let (scheme, encoded) = exchange.header("authorization")?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") || encoded.len() > LONGEST_BASIC {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (id, secret) = pair.split_once(':')?;
+    checked(exchange, &id.parse().ok()?, &Secret::new(secret.to_owned()))
 }
 
 /// Outside of strict mode the cookie that a service token earned stands for it (reference section 2.7).
@@ -274,9 +294,8 @@ pub(crate) fn program_token(
 }
 
 /// Tells whether a second factor is still owed under these rules.
-pub(crate) fn owes_factor(rules: Option<&mfa_requirement::MfaRules>, live: &Live, now: Moment) -> bool {
+pub(crate) fn owes_factor(rules: Option<&mfa_requirement::MfaRules>, session: &Session, now: Moment) -> bool {
     let Some(rules) = rules else { return false };
-    let session = live.session();
     let amr: Vec<String> = session.identity.amr.iter().map(|value| value.to_string()).collect();
     let login = session.identity.signed_in;
     mfa_requirement::step_up(rules, &session.proofs(), &amr, login, now.seconds()) == mfa_requirement::StepUp::Needed

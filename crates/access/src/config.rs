@@ -40,6 +40,10 @@ pub struct AccessConfig {
     pub failures_per_minute: u32,
     /// Sign-ins that one source may begin within a minute before the answer is 429.
     pub sign_ins_per_minute: u32,
+    /// Tokens of managed OAuth that nobody knows, from one source within a minute, before the answer is 429.
+    pub unknown_tokens_per_minute: u32,
+    /// Access tokens of managed OAuth held at once; one beyond it is looked up in the store.
+    pub agent_tokens: usize,
 }
 
 impl Default for AccessConfig {
@@ -61,6 +65,8 @@ impl Default for AccessConfig {
             sessions: 1_000_000,
             failures_per_minute: 10,
             sign_ins_per_minute: 120,
+            unknown_tokens_per_minute: 60,
+            agent_tokens: 200_000,
         }
     }
 }

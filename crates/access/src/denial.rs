@@ -15,6 +15,7 @@ use serde_json::json;
 use std::time::Duration;
 
 use crate::exchange::Exchange;
+use crate::oauth;
 use crate::page::{self, Frame};
 use crate::snapshot::Published;
 use crate::stages::OWN;
@@ -24,7 +25,7 @@ use crate::words::Message;
 /// How long a sign-in may take from its first page.
 const SIGN_IN: Duration = Duration::from_secs(4 * 3_600);
 /// Life of the cookie that binds a sign-in to the browser, on the application's host.
-const BROWSER: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const BROWSER: Duration = Duration::from_secs(24 * 3_600);
 /// Longest path and query that is returned to; a longer one loses its query.
 const LONGEST_RETURN: usize = 1_200;
 
@@ -37,6 +38,12 @@ pub(crate) fn sign_in(
 ) -> Response<Body> {
     if published.policies.is_service_auth_only() && app.service_tokens.answer_401 {
         return unauthorized("a service token is needed");
+    }
+    // Where agents can get a token, only who asks for a page by name is sent to one.
+    if !(navigates(exchange) && page::asks_for_page(exchange))
+        && let Some(demand) = oauth::demand(exchange, published)
+    {
+        return demand;
     }
     let Some((address, cookie)) = sign_in_address(exchange, published) else { return page::failed(exchange) };
     if !navigates(exchange) {

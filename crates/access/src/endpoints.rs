@@ -17,6 +17,7 @@ use crate::gate;
 use crate::issue;
 use crate::language;
 use crate::ledger::LedgerError;
+use crate::oauth;
 use crate::page;
 use crate::record;
 use crate::session_table::Live;
@@ -26,6 +27,9 @@ use crate::words::Message;
 /// Answers a request to one of our paths on an application's host.
 pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
     let name = exchange.path.strip_prefix(OWN).unwrap_or_default().to_owned();
+    if let Some(name) = name.strip_prefix("oauth/") {
+        return oauth::answer(exchange, name).await;
+    }
     if !matches!(exchange.method, Method::GET | Method::HEAD) {
         return page::plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here");
     }

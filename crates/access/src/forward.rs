@@ -15,10 +15,12 @@ use identity::cookie::{self, Cookie};
 use net::proxy::body::{Body, boxed, empty_body};
 use net::proxy::{hop, serve, tunnel};
 use net::upstream::{ConnectError, SendError};
+use types::Email;
 
 use crate::backend::Backend;
 use crate::caller::Signed;
 use crate::exchange::Exchange;
+use crate::oauth;
 use crate::page;
 use crate::snapshot::Published;
 use crate::words::Message;
@@ -29,6 +31,11 @@ pub(crate) enum Assertion<'a> {
     None,
     Person(&'a Signed),
     Program(&'a str),
+    /// A person's agent.
+    Agent {
+        token: &'a str,
+        email: &'a Email,
+    },
 }
 
 const ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
@@ -114,6 +121,10 @@ fn outgoing(
         Assertion::Program(token) => {
             headers.insert(ASSERTION, HeaderValue::from_str(token).ok()?);
         }
+        Assertion::Agent { token, email } => {
+            headers.insert(ASSERTION, HeaderValue::from_str(token).ok()?);
+            headers.insert(EMAIL, HeaderValue::from_str(email.as_str()).ok()?);
+        }
     }
     let port = exchange.plane().config.public_port;
     let authority = if port == 443 { exchange.host.clone() } else { format!("{}:{port}", exchange.host) };
@@ -143,6 +154,10 @@ fn clean(headers: &mut HeaderMap, service_header: Option<&str>) {
     let named: Vec<HeaderName> = headers.keys().filter(|name| speaks_of_identity(name.as_str())).cloned().collect();
     for name in named {
         headers.remove(name);
+    }
+    // Whoever learned the token of an agent could act as the person at this application.
+    if oauth::presented(headers).is_some() {
+        headers.remove(header::AUTHORIZATION);
     }
     // The header an application chose for service tokens may be `Authorization`, which then holds ours only as JSON.
     if let Some(name) = service_header {
@@ -286,6 +301,9 @@ mod tests {
         headers.insert("authorization", "Bearer x".parse().unwrap());
         clean(&mut headers, Some("authorization"));
         assert_eq!(headers.len(), 1);
+        headers.append("authorization", "bearer  oauth:x".parse().unwrap());
+        clean(&mut headers, None);
+        assert!(headers.is_empty());
     }
 
     #[test]

@@ -9,17 +9,18 @@ use http::{Method, Response, StatusCode, header};
 use identity::access_policy::{Decision as PolicyDecision, Policy};
 use identity::application::{Door, SelfHosted};
 use identity::cors::{Preflight, PreflightAnswer};
-use identity::evaluation::{Caller, Denial, RequestContext, RequestHead, Trace, Verdict};
+use identity::evaluation::{Caller, Denial, Lookups, RequestContext, RequestHead, Trace, Verdict};
 use identity::identity::Device;
 use identity::mfa_requirement;
 use identity::selector::RiskScore;
-use identity::session::app_session_length;
+use identity::session::{Session, app_session_length};
 use net::proxy::body::{Body, empty_body};
 
 use crate::caller::{self, Refusal, Who};
 use crate::denial;
 use crate::exchange::{Exchange, HeaderFacts};
 use crate::forward::{self, Assertion};
+use crate::oauth;
 use crate::page;
 use crate::record::{self, Decision};
 use crate::snapshot::Published;
@@ -43,6 +44,10 @@ pub(crate) async fn answer(exchange: &mut Exchange, published: &Published) -> Re
 }
 
 async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted) -> Response<Body> {
+    // A token of an agent is answered for itself, whatever cookies come with it.
+    if oauth::presented(&exchange.headers).is_some() {
+        return oauth::answer_bearer(exchange, published, app).await;
+    }
     let (who, ended) = match caller::identify(exchange, published, app) {
         Ok(found) => found,
         Err(refusal) => {
@@ -88,7 +93,10 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
             let asks_more = policy.justification.is_some() || !policy.approval.is_empty();
             let moved = asks_more && signed.policy() != Some(policy.id);
             let rules = mfa(exchange, policy, app);
-            if moved || caller::owes_factor(rules.as_ref(), &signed.live, exchange.now) || !fits(&signed.live, app) {
+            if moved
+                || caller::owes_factor(rules.as_ref(), signed.live.session(), exchange.now)
+                || !fits(signed.live.session(), app)
+            {
                 return denial::sign_in(exchange, published, app, None);
             }
             forward::send(exchange, published, Assertion::Person(&signed)).await
@@ -147,6 +155,34 @@ fn refuse(
 
 /// Asks the policies of an application about a request.
 pub(crate) fn ask(exchange: &Exchange, published: &Published, who: &Who, trace: Option<&mut Trace>) -> Verdict {
+    match who {
+        Who::Nobody => evaluate(exchange, published, &Caller::default(), &*exchange.snapshot, trace),
+        Who::Program(program) => {
+            let caller = Caller { service_token: Some(program.id), ..Caller::default() };
+            evaluate(exchange, published, &caller, &*exchange.snapshot, trace)
+        }
+        Who::Person(signed) => ask_about(exchange, published, signed.live.session(), trace),
+    }
+}
+
+/// Asks the policies of an application about a request of a person.
+pub(crate) fn ask_about(
+    exchange: &Exchange,
+    published: &Published,
+    session: &Session,
+    trace: Option<&mut Trace>,
+) -> Verdict {
+    let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
+    evaluate(exchange, published, &caller, &session.frozen.with(&*exchange.snapshot), trace)
+}
+
+fn evaluate(
+    exchange: &Exchange,
+    published: &Published,
+    caller: &Caller<'_>,
+    lookups: &dyn Lookups,
+    trace: Option<&mut Trace>,
+) -> Verdict {
     let headers = HeaderFacts::new(&exchange.headers);
     let head = RequestHead {
         application: published.application.id,
@@ -158,19 +194,7 @@ pub(crate) fn ask(exchange: &Exchange, published: &Published, who: &Who, trace: 
         headers: &headers,
     };
     let context = RequestContext { request: Some(head), ..context(exchange) };
-    match who {
-        Who::Nobody => published.policies.evaluate(&Caller::default(), &context, &*exchange.snapshot, trace),
-        Who::Program(program) => {
-            let caller = Caller { service_token: Some(program.id), ..Caller::default() };
-            published.policies.evaluate(&caller, &context, &*exchange.snapshot, trace)
-        }
-        Who::Person(signed) => {
-            let session = signed.live.session();
-            let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
-            let lookups = session.frozen.with(&*exchange.snapshot);
-            published.policies.evaluate(&caller, &context, &lookups, trace)
-        }
-    }
+    published.policies.evaluate(caller, &context, lookups, trace)
 }
 
 /// What is known of a request besides its head.
@@ -186,9 +210,9 @@ pub(crate) fn context(exchange: &Exchange) -> RequestContext<'static> {
 }
 
 /// Tells whether the way a person signed in is one the application takes.
-pub(crate) fn fits<'a>(live: &crate::session_table::Live, door: impl Into<Door<'a>>) -> bool {
+pub(crate) fn fits<'a>(session: &Session, door: impl Into<Door<'a>>) -> bool {
     let sign_in = door.into().sign_in;
-    let identity = &live.session().identity;
+    let identity = &session.identity;
     let chain = sign_in.chain.iter().all(|wanted| identity.step(*wanted).is_some());
     let allowed = &sign_in.providers;
     chain && (allowed.is_empty() || allowed.iter().any(|provider| identity.step(*provider).is_some()))

@@ -13,7 +13,7 @@ use identity::application::{ApplicationKind, Door, SameSite, SelfHosted};
 use identity::cookie::{APP_SIGN_IN, BINDING, Cookie, ReturnUrl};
 use identity::evaluation::{Caller, Trace, Verdict};
 use identity::provider::Protocol;
-use identity::session::{SessionHash, SessionSecret};
+use identity::session::{Session, SessionHash, SessionSecret};
 use net::proxy::body::Body;
 use serde_json::json;
 
@@ -23,6 +23,7 @@ use crate::exchange::Exchange;
 use crate::gate;
 use crate::login;
 use crate::mfa;
+use crate::oauth;
 use crate::page;
 use crate::record::{self, Decision};
 use crate::session_table::Live;
@@ -105,7 +106,7 @@ fn owed(exchange: &Exchange, live: &Live, policy: &Policy, app: Door<'_>) -> Opt
         return Some(Message::ApprovalNeeded);
     }
     let rules = gate::mfa(exchange, policy, app);
-    caller::owes_factor(rules.as_ref(), live, exchange.now).then_some(Message::FactorNeeded)
+    caller::owes_factor(rules.as_ref(), live.session(), exchange.now).then_some(Message::FactorNeeded)
 }
 
 fn transfer(exchange: &Exchange, start: &Start, hash: SessionHash, policy: &Policy) -> Response<Body> {
@@ -197,8 +198,10 @@ fn cookies(
         pattern.covers_host(&exchange.host) && pattern.covers_path(transfer.start.back.split('?').next().unwrap_or("/"))
     });
     let path = path.map_or("/", |pattern| pattern.path().split('*').next().unwrap_or("/"));
+    // The consent page is on no path of the application.
+    let path = if oauth::is_consent(&transfer.start.back) { "/cdn-cgi/access/oauth/" } else { path };
     // Larger identities are at get-identity: a cookie that a browser drops would go round for ever.
-    let names = claim_names(exchange, live);
+    let names = claim_names(exchange, session);
     for custom in [names.as_slice(), &[]] {
         let issuer = caller::issuer(exchange);
         let request = TokenRequest {
@@ -228,8 +231,8 @@ fn cookies(
 }
 
 /// Returns the names of claims that the person's providers are told to keep.
-fn claim_names(exchange: &Exchange, live: &Live) -> Vec<String> {
-    let steps = live.session().identity.steps.iter();
+pub(crate) fn claim_names(exchange: &Exchange, session: &Session) -> Vec<String> {
+    let steps = session.identity.steps.iter();
     let settings = steps.filter_map(|step| match &exchange.snapshot.provider(step.provider)?.protocol {
         Protocol::Oidc(settings) => Some(settings.claims.clone()),
         Protocol::OneTimePin | Protocol::BuiltIn | Protocol::Github(_) => None,

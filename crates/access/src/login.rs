@@ -119,7 +119,7 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
     let snapshot = Arc::clone(&exchange.snapshot);
     let Some((published, app)) = application(&snapshot, &start) else { return page::nothing_here(exchange) };
     if let Some((hash, live)) = session(exchange)
-        && gate::fits(&live, app)
+        && gate::fits(live.session(), app)
     {
         return match answered(exchange, published, hash, live).await {
             Ok(live) => issue::enter(exchange, &start, hash, &live, None),

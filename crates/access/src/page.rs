@@ -217,6 +217,16 @@ pub(crate) fn wants_page(exchange: &Exchange) -> bool {
     accept.contains("text/html") || accept.contains("*/*") && !accept.contains("application/json")
 }
 
+/// Tells whether the client asks for a page by name, as browsers that go somewhere do.
+pub(crate) fn asks_for_page(exchange: &Exchange) -> bool {
+    exchange.header("accept").is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Nothing here, for programs.
+pub(crate) fn not_found_json() -> Response<Body> {
+    json(StatusCode::NOT_FOUND, &json!({"error": "not_found"}))
+}
+
 /// An answer in JSON.
 pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(full_body(value.to_string()));

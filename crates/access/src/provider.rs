@@ -183,7 +183,7 @@ impl Providers {
     }
 }
 
-fn route(address: &Url) -> Result<Route, ProviderError> {
+pub(crate) fn route(address: &Url) -> Result<Route, ProviderError> {
     let refused = || ProviderError::Address(address.clone());
     let scheme = match address.scheme() {
         "https" => Scheme::Https,
@@ -196,7 +196,7 @@ fn route(address: &Url) -> Result<Route, ProviderError> {
     Ok(Route::new(Origin::new(scheme, host, port), offer))
 }
 
-fn request(method: Method, address: &Url, body: Body) -> Result<Request<Body>, ProviderError> {
+pub(crate) fn request(method: Method, address: &Url, body: Body) -> Result<Request<Body>, ProviderError> {
     let path = &address[url::Position::BeforePath..url::Position::AfterQuery];
     Request::builder()
         .method(method)

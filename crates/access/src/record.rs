@@ -125,6 +125,22 @@ pub(crate) fn factor(exchange: &Exchange, identity: &Arc<Identity>, what: &str, 
     append(exchange, record);
 }
 
+/// Records a step of managed OAuth: a client that registered, a consent, the end of a grant.
+pub(crate) fn oauth(
+    exchange: &Exchange,
+    published: &Published,
+    identity: Option<&Arc<Identity>>,
+    what: String,
+    allowed: bool,
+) {
+    let decision = Decision { identity: identity.map(Arc::clone), ..Decision::because(what) };
+    let mut record = base(exchange, Some(published), &decision, "oauth");
+    "oauth".clone_into(&mut record.action);
+    exchange.host.clone_into(&mut record.app_domain);
+    record.allowed = allowed;
+    append(exchange, record);
+}
+
 fn base(exchange: &Exchange, published: Option<&Published>, decision: &Decision, connection: &str) -> AccessRequest {
     let application = published.map(|published| &published.application);
     let identity = decision.identity.as_deref();

@@ -22,6 +22,7 @@ use crate::endpoints;
 use crate::exchange::Exchange;
 use crate::gate;
 use crate::login;
+use crate::oauth;
 use crate::page;
 use crate::words::Message;
 
@@ -62,6 +63,10 @@ async fn run(client: Arc<Client>, request: Request<Incoming>) -> Response<Body> 
     // People sign in here, whatever applications there are.
     if exchange.snapshot.is_sign_in_host(&exchange.host) {
         return Box::pin(login::answer(&mut exchange)).await;
+    }
+    // What agents look for before they have signed in: where tokens are given, which APIs there are.
+    if let Some(document) = oauth::discovery(&exchange).or_else(|| oauth::catalog(&exchange)) {
+        return document;
     }
     let snapshot = Arc::clone(&exchange.snapshot);
     // Our own endpoints on an application's host: the end of a sign-in, keys, identity, sign-out.

@@ -27,6 +27,11 @@ impl<K: Hash + Eq + Send + Sync + 'static> Throttle<K> {
         self.counts.get_with(key, Arc::default).fetch_add(1, Ordering::Relaxed) < self.limit
     }
 
+    /// Tells whether a key has no attempt left, without counting one.
+    pub(crate) fn is_spent(&self, key: &K) -> bool {
+        self.counts.get(key).is_some_and(|count| count.load(Ordering::Relaxed) >= self.limit)
+    }
+
     /// Forgets the attempts of a key, as after one that succeeded.
     pub(crate) fn forget(&self, key: &K) {
         self.counts.invalidate(key);

@@ -18,6 +18,7 @@ use crate::cors::{CorsDocument, CorsRules};
 use crate::destination::{DestinationDocument, Pattern};
 use crate::document::{self, Lifetime, Problem, Problems, words};
 use crate::mfa_requirement::{MfaConfigDocument, MfaRequirement};
+use crate::oauth::redirect::check_pattern;
 use crate::origin::{Origin, OriginDocument};
 
 /// Version of the stored document.
@@ -30,6 +31,8 @@ pub const MAX_DESTINATIONS: usize = 64;
 pub const MAX_POLICIES: usize = 128;
 /// Longest session: a month (reference section 1.7).
 pub const LONGEST_SESSION: Duration = Duration::from_secs(31 * 24 * 3_600);
+/// Longest grant to a client of the OAuth server.
+pub const LONGEST_GRANT: Duration = Duration::from_secs(366 * 24 * 3_600);
 const MAX_ITEMS: usize = 64;
 
 /// Members the API returns and takes back without effect.
@@ -737,13 +740,22 @@ fn oauth(document: &ApplicationDocument, problems: &mut Problems) {
     let Some(oauth) = &document.oauth_configuration else { return };
     let bounds = [
         ("access_token_lifetime", &oauth.grant.access_token_lifetime, Duration::from_secs(24 * 3_600)),
-        ("session_duration", &oauth.grant.session_duration, Duration::from_secs(366 * 24 * 3_600)),
+        ("session_duration", &oauth.grant.session_duration, LONGEST_GRANT),
     ];
     for (member, lifetime, most) in bounds {
         if let Some(lifetime) = lifetime {
             let pointer = format!("/oauth_configuration/grant/{member}");
             problems.check(&pointer, lifetime.within(Duration::from_secs(60), most));
         }
+    }
+    let allowed = &oauth.dynamic_client_registration.allowed_uris;
+    for (index, entry) in allowed.iter().enumerate().take(MAX_ITEMS) {
+        let pointer = format!("/oauth_configuration/dynamic_client_registration/allowed_uris/{index}");
+        problems.check(&pointer, check_pattern(entry));
+    }
+    if allowed.len() > MAX_ITEMS {
+        let pointer = "/oauth_configuration/dynamic_client_registration/allowed_uris";
+        problems.add(pointer, format!("must hold at most {MAX_ITEMS} entries"));
     }
 }
 

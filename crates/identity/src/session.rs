@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use types::{AccessPolicyId, ApplicationId, UserId};
 
-use crate::application::LONGEST_SESSION;
+use crate::application::{LONGEST_GRANT, LONGEST_SESSION};
 use crate::evaluation::Frozen;
 use crate::identity::Identity;
 use crate::mfa_requirement::{Authenticator, Proof};
@@ -344,10 +344,12 @@ impl Revocations {
     pub fn sweep(&mut self, now: Moment) {
         let now = self.latest.map_or(now, |latest| now.min(latest));
         let live = |moment: &Moment| moment.after(LONGEST_SESSION) >= now;
-        self.everything = self.everything.filter(live);
         self.users.retain(|_, moment| live(moment));
-        self.applications.retain(|_, moment| live(moment));
         self.sessions.retain(|_, moment| live(moment));
+        // The grants of a person and of a session are ended one by one; those of an application are too many for that.
+        let governs = |moment: &Moment| moment.after(LONGEST_GRANT) >= now;
+        self.everything = self.everything.filter(governs);
+        self.applications.retain(|_, moment| governs(moment));
     }
 
     fn end_session(&self, session: SessionHash, user: UserId, issued: Moment) -> bool {

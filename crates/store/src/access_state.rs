@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::Store;
 use crate::backend::{Expect, Write};
 use crate::collection::{Collection, count_bound, put, stored};
-use crate::document::{Document, Kind, Stored};
+use crate::document::{Document, Kind, Revision, Stored};
 use crate::documents::access_state::{
     AccessSession, AppSession, Factor, HashId, LoginState, Mail, MailStatus, OauthClient, OauthGrant, OauthToken,
     Revocation, Revoked,
@@ -29,8 +29,10 @@ pub const APP_SESSIONS_KEPT: usize = 128;
 pub const LOGINS_KEPT: usize = 32;
 /// Mails to one address.
 pub const MAILS_KEPT: usize = 20;
-/// Grants of one person, and clients registered from one source.
+/// Grants of one person.
 pub const GRANTS_KEPT: usize = 200;
+/// Clients registered with one application.
+pub const CLIENTS_KEPT: usize = 10_000;
 /// Codes and tokens of one grant.
 pub const TOKENS_KEPT: usize = 64;
 /// How often a revocation is tried again when two meet.
@@ -67,7 +69,7 @@ impl Shared for LoginState {
 }
 
 impl Shared for OauthClient {
-    const KEPT: usize = GRANTS_KEPT;
+    const KEPT: usize = CLIENTS_KEPT;
 }
 
 impl Shared for OauthGrant {
@@ -128,18 +130,23 @@ impl Collection<'_, AccessSession> {
         add(self.store, grant, id, session, false).await
     }
 
-    /// Ends a session with the application sessions that hang on it, and says so to every node. One that is not there
-    /// is fine.
+    /// Ends a session with the application sessions that hang on it and the grants that were given in it, and says so to
+    /// every node. One that is not there is fine.
     ///
     /// # Errors
     ///
     /// As [`Collection::list`].
     pub async fn end(&self, grant: &Grant<Operate>, id: HashId) -> Result<(), StoreError> {
         self.store.revocations().revoke(grant, Revoked::Session(id)).await?;
-        let writes = vec![
+        let mut writes = vec![
             Write::Delete { kind: Kind::AccessSession, id: id.to_string(), expect: Expect::Anything },
             Write::DeleteChildren { kind: Kind::AppSession, parent: id.to_string() },
         ];
+        if let Some(session) = self.get(grant, &id).await? {
+            let grants = self.store.oauth_grants().list_of(grant, session.document.user).await?;
+            let given = grants.into_iter().filter(|given| given.document.session == Some(id));
+            writes.extend(given.flat_map(|given| without_grant(given.id)));
+        }
         self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
     }
 
@@ -151,7 +158,17 @@ impl Collection<'_, AccessSession> {
     pub async fn end_all(&self, grant: &Grant<Operate>, user: UserId) -> Result<(), StoreError> {
         self.store.revocations().revoke(grant, Revoked::User(user)).await?;
         let sessions = self.list_of(grant, user).await?;
-        let mut writes = vec![Write::DeleteChildren { kind: Kind::AccessSession, parent: user.to_string() }];
+        let grants = self.store.oauth_grants().list_of(grant, user).await?;
+        // The tokens of a grant open nothing without it; those of one that is given meanwhile end with it here too.
+        let mut writes = vec![
+            Write::DeleteChildren { kind: Kind::AccessSession, parent: user.to_string() },
+            Write::DeleteChildren { kind: Kind::OauthGrant, parent: user.to_string() },
+        ];
+        writes.extend(
+            grants
+                .into_iter()
+                .map(|given| Write::DeleteChildren { kind: Kind::OauthToken, parent: given.id.to_string() }),
+        );
         writes.extend(
             sessions
                 .into_iter()
@@ -185,13 +202,18 @@ impl Collection<'_, Revocation> {
     ///
     /// [`StoreError::Unavailable`] and its like; then nothing was revoked.
     pub async fn revoke(&self, grant: &Grant<Operate>, what: Revoked) -> Result<Stored<Revocation>, StoreError> {
-        // A month and a day: longer than the longest session (reference section 1.7).
-        const KEPT: Duration = Duration::from_secs(32 * 24 * 3_600);
+        const DAY: u64 = 24 * 3_600;
+        // A day more than the longest session (reference section 1.7), and than the longest grant: those of a person or
+        // session are deleted when it is revoked, those of an application are held against its revocation.
+        let kept = Duration::from_secs(match what {
+            Revoked::User(_) | Revoked::Session(_) => 32 * DAY,
+            Revoked::Application(_) | Revoked::Everything => 367 * DAY,
+        });
         let now = self.store.now();
         for _ in 0..REVOCATION_ATTEMPTS {
             let standing = self.get(grant, &what).await?;
             let at = standing.as_ref().map_or(now, |standing| standing.document.at.max(now));
-            let expires_at = at.checked_add(KEPT).map_err(|_| StoreError::Invalid("a time is out of range"))?;
+            let expires_at = at.checked_add(kept).map_err(|_| StoreError::Invalid("a time is out of range"))?;
             let expect = standing.map_or(Expect::Absent, |standing| Expect::Revision(standing.revision.0));
             match self.save(grant, what, Revocation { at, expires_at }, expect).await {
                 Err(StoreError::Stale(_) | StoreError::Taken(_) | StoreError::NotFound(_)) => {}
@@ -243,7 +265,7 @@ impl Collection<'_, LoginState> {
 }
 
 impl Collection<'_, OauthClient> {
-    /// Stores a client; beyond [`GRANTS_KEPT`] the oldest of its source gives way.
+    /// Stores a client; beyond [`CLIENTS_KEPT`] the oldest of its application gives way.
     ///
     /// # Errors
     ///
@@ -273,18 +295,76 @@ impl Collection<'_, OauthGrant> {
         add(self.store, grant, id, given, false).await
     }
 
+    /// Stores a grant and takes out the login it answers, in one write: of many callers, one succeeds. Beyond
+    /// [`GRANTS_KEPT`] the person's oldest gives way. `false`: the login is not there any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::create`].
+    pub async fn approve(
+        &self,
+        grant: &Grant<WriteUsers>,
+        login: HashId,
+        id: HashId,
+        given: OauthGrant,
+    ) -> Result<bool, StoreError> {
+        let parent = given.user.to_string();
+        let writes = vec![
+            Write::Delete { kind: Kind::LoginState, id: login.to_string(), expect: Expect::Present },
+            Write::Put(put(grant, &id, &given, Expect::Absent)?),
+            Write::Prune { kind: Kind::OauthGrant, parent, keep: GRANTS_KEPT },
+        ];
+        match self.store.commit(grant, writes, vec![count_bound::<OauthGrant>()]).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound(Kind::LoginState) | StoreError::Stale(Kind::LoginState)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces a grant, of which `expected` is the revision that was read, together with the access tokens it gained.
+    /// `false`: another write came first, and nothing was stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::create`].
+    pub async fn settle(
+        &self,
+        grant: &Grant<WriteUsers>,
+        id: HashId,
+        given: OauthGrant,
+        expected: Revision,
+        tokens: Vec<(HashId, OauthToken)>,
+    ) -> Result<bool, StoreError> {
+        let mut writes = vec![Write::Put(put(grant, &id, &given, Expect::Revision(expected.0))?)];
+        for (token, document) in &tokens {
+            writes.push(Write::Put(put(grant, token, document, Expect::Anything)?));
+        }
+        if !tokens.is_empty() {
+            writes.push(Write::Prune { kind: Kind::OauthToken, parent: id.to_string(), keep: TOKENS_KEPT });
+        }
+        match self.store.commit(grant, writes, Vec::new()).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound(_) | StoreError::Stale(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends a grant with its codes and tokens. One that is not there is fine.
     ///
     /// # Errors
     ///
     /// As [`Collection::list`].
     pub async fn revoke(&self, grant: &Grant<WriteUsers>, id: HashId) -> Result<(), StoreError> {
-        let writes = vec![
-            Write::Delete { kind: Kind::OauthGrant, id: id.to_string(), expect: Expect::Anything },
-            Write::DeleteChildren { kind: Kind::OauthToken, parent: id.to_string() },
-        ];
-        self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
+        self.store.commit(grant, without_grant(id).to_vec(), Vec::new()).await.map(|_| ())
     }
+}
+
+/// What deletes a grant and its tokens.
+fn without_grant(id: HashId) -> [Write; 2] {
+    [
+        Write::Delete { kind: Kind::OauthGrant, id: id.to_string(), expect: Expect::Anything },
+        Write::DeleteChildren { kind: Kind::OauthToken, parent: id.to_string() },
+    ]
 }
 
 impl Collection<'_, OauthToken> {

@@ -85,7 +85,7 @@ kinds! {
     Mail = "mail", "mail", true;
     Approval = "approval", "approval", true;
     OauthClient = "oauth_client", "OAuth client", false;
-    OauthGrant = "oauth_grant", "OAuth grant", false;
+    OauthGrant = "oauth_grant", "OAuth grant", true;
     OauthToken = "oauth_token", "OAuth token", false;
 }
 

@@ -32,7 +32,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-pub use access_state::{APP_SESSIONS_KEPT, GRANTS_KEPT, LOGINS_KEPT, MAILS_KEPT, NewMail, SESSIONS_KEPT, TOKENS_KEPT};
+pub use access_state::{
+    APP_SESSIONS_KEPT, CLIENTS_KEPT, GRANTS_KEPT, LOGINS_KEPT, MAILS_KEPT, NewMail, SESSIONS_KEPT, TOKENS_KEPT,
+};
 pub use collection::Collection;
 pub use document::{Document, Kind, Only, Revision, Stored};
 pub use documents::access::{

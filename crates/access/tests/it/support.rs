@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::{
-    Access, AccessConfig, Backends, FactorKind, FactorLedger, KeptFactor, Ledger, LedgerError, Newcomer, OriginParts,
-    Parts, PasswordHash, Person, Published, SealKey, SessionTable, Snapshot,
+    Access, AccessConfig, Backends, FactorKind, FactorLedger, KeptFactor, Ledger, LedgerError, Newcomer, OauthLedger,
+    OriginParts, Parts, PasswordHash, Person, Published, SealKey, SessionTable, Snapshot, TokenTable,
 };
 use arc_swap::ArcSwap;
 use argon2::{Argon2, PasswordHasher};
@@ -46,6 +46,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::browser::{Browser, Seen};
+use crate::oauth_memory::OauthMemory;
 
 pub(crate) const TEAM: &str = "team.example.test";
 pub(crate) const WIKI: &str = "wiki.example.test";
@@ -157,6 +158,8 @@ pub(crate) struct Setup {
     pub(crate) more: Vec<(Value, Vec<Value>)>,
     /// Replaces the wiki's origin.
     pub(crate) origin: Option<Value>,
+    /// Serves the documents of OAuth clients at `https://ide.example`.
+    pub(crate) documents: Router,
 }
 
 impl Default for Setup {
@@ -168,6 +171,7 @@ impl Default for Setup {
             policies: vec![allow(json!({"email_domain": {"domain": "example.test"}}))],
             more: Vec::new(),
             origin: None,
+            documents: Router::new(),
         }
     }
 }
@@ -182,6 +186,8 @@ pub(crate) struct Stand {
     pub(crate) access: Access,
     pub(crate) sessions: Arc<SessionTable>,
     pub(crate) ledger: Arc<Memory>,
+    pub(crate) oauth: Arc<OauthMemory>,
+    pub(crate) agents: Arc<TokenTable>,
     pub(crate) provider: IdentityProvider,
     pub(crate) logs: Logs,
     pub(crate) root: String,
@@ -191,7 +197,7 @@ pub(crate) struct Stand {
     stop: CancellationToken,
     serving: JoinSet<std::io::Result<()>>,
     _directory: tempfile::TempDir,
-    _origin: Origin,
+    _origins: [Origin; 2],
 }
 
 impl Stand {
@@ -227,9 +233,6 @@ impl Stand {
         }
         let (routes, conflicts) = Snapshot::index(&applications);
         assert!(conflicts.is_empty());
-        let mut organization = json!({"name": "Example", "auth_domain": TEAM});
-        organization.as_object_mut().unwrap().extend(setup.organization.as_object().unwrap().clone());
-        let organization = OrganizationDocument::read(&organization).unwrap();
         let (token, secret) = service_token();
         let oidc = json!({
             "name": "Test provider", "type": "oidc",
@@ -239,7 +242,7 @@ impl Stand {
         let snapshot = Snapshot {
             account,
             revision: 1,
-            organization: Organization::parse(&organization).unwrap(),
+            organization: organization(&setup.organization),
             routes,
             applications,
             providers: vec![
@@ -259,12 +262,18 @@ impl Stand {
         let config = AccessConfig { public_port: address.port(), ..setup.config };
         let sessions = Arc::new(SessionTable::new(config.sessions));
         let ledger = Arc::new(Memory { ahead: Arc::clone(&ahead), ..Memory::default() });
+        let oauth = Arc::new(OauthMemory::default());
+        let agents = Arc::new(TokenTable::new(config.agent_tokens));
+        let (documents, documents_origin) = documents(&clock, setup.documents).await;
         let access = Access::new(Parts {
             config,
             snapshot,
             sessions: Arc::clone(&sessions),
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             factors: Arc::clone(&ledger) as Arc<dyn FactorLedger>,
+            oauth: Arc::clone(&oauth) as Arc<dyn OauthLedger>,
+            agents: Arc::clone(&agents),
+            documents,
             logs: logs.clone(),
             clock,
         });
@@ -277,6 +286,8 @@ impl Stand {
             access,
             sessions,
             ledger,
+            oauth,
+            agents,
             provider,
             logs,
             root,
@@ -286,7 +297,7 @@ impl Stand {
             stop,
             serving,
             _directory: directory,
-            _origin: origin,
+            _origins: [origin, documents_origin],
         }
     }
 
@@ -365,6 +376,31 @@ fn upstream(clock: &net::Clock, listener: SocketAddr) -> (Pool, Backends) {
         clock: Arc::clone(clock),
     });
     (Pool::new(Arc::new(connector.unwrap()), PoolLimits::default()), backends)
+}
+
+fn organization(own: &Value) -> Organization {
+    let mut document = json!({"name": "Example", "auth_domain": TEAM});
+    document.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    Organization::parse(&OrganizationDocument::read(&document).unwrap()).unwrap()
+}
+
+/// The way to documents of OAuth clients, of which there is one host.
+async fn documents(clock: &net::Clock, router: Router) -> (Pool, Origin) {
+    let tls = testkit::OriginTls::for_names(&["ide.example"], &["h2", "http/1.1"]).unwrap();
+    let origin = Origin::start(router, Some(&tls)).await.unwrap();
+    let mut table = OverrideTable::default();
+    table.insert_text("ide.example", &origin.address.to_string()).unwrap();
+    let trust =
+        TrustParams { bundled_roots: false, native_roots: false, extra_pem: vec![tls.root], ..TrustParams::default() };
+    let guard = GuardParams { allow: vec!["127.0.0.0/8".parse().unwrap()], ..GuardParams::default() };
+    let connector = Connector::new(ConnectorParams {
+        resolver: Arc::new(Overridden::new(table, Arc::new(Nowhere))),
+        guard: Guard::new(guard),
+        trust: TrustStore::new(&trust).unwrap(),
+        clock: Arc::clone(clock),
+        timeouts: DialTimeouts::default(),
+    });
+    (Pool::new(Arc::new(connector.unwrap()), PoolLimits::default()), origin)
 }
 
 fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Value]) -> Published {

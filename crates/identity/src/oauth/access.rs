@@ -86,6 +86,12 @@ impl AccessIndex {
         self.tokens.get(&Digest::of(token)).filter(|grant| now < grant.expires_at)
     }
 
+    /// Whether a token of a grant is held.
+    #[must_use]
+    pub fn holds(&self, grant: GrantId) -> bool {
+        self.grants.contains_key(&grant)
+    }
+
     /// Forgets one grant.
     pub fn forget(&mut self, grant: GrantId) {
         for hash in self.grants.remove(&grant).into_iter().flatten() {

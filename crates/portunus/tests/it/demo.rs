@@ -15,7 +15,7 @@ async fn the_printed_commands_show_what_they_promise() {
     let platform = Platform::start(binary(), &["--demo"]).unwrap();
     let commands: Vec<&str> =
         platform.printed.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
-    assert_eq!(commands.len(), 6, "{}", platform.printed.join("\n"));
+    assert_eq!(commands.len(), 7, "{}", platform.printed.join("\n"));
 
     let expired = run(commands[0]);
     assert!(
@@ -31,7 +31,12 @@ async fn the_printed_commands_show_what_they_promise() {
 
     let stranger = run(commands[4]);
     assert!(stranger.contains(" 302") && stranger.contains("location: https://access.localhost:"), "{stranger}");
-    let agent = run(commands[5]);
+    let newcomer = run(commands[5]);
+    assert!(
+        newcomer.contains(" 401") && newcomer.contains("resource_metadata=\"https://wiki.localhost:"),
+        "{newcomer}"
+    );
+    let agent = run(commands[6]);
     assert!(agent.contains("Access told this page who you are"), "{agent}");
 
     for (host, rule) in [

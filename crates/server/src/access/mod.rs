@@ -7,11 +7,12 @@ mod build;
 mod factors;
 mod keys;
 mod ledger;
+mod oauth;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::{Access, AccessConfig, Backends, OriginParts, Parts, SessionTable, Snapshot};
+use ::access::{Access, AccessConfig, Backends, OriginParts, Parts, SessionTable, Snapshot, TokenTable};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use net::Minter;
@@ -22,6 +23,7 @@ use types::AccountId;
 use self::build::Builder;
 use self::factors::StoreFactors;
 use self::ledger::StoreLedger;
+use self::oauth::StoreOauth;
 use crate::upstream::Upstream;
 
 pub(crate) use self::build::DEFAULT_SIGN_IN_HOST;
@@ -78,6 +80,7 @@ pub(crate) struct Follower {
     ground: Ground,
     builder: Builder,
     ledger: Arc<StoreLedger>,
+    oauth: Arc<StoreOauth>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     feed: ChangeFeed,
     revision: u64,
@@ -115,16 +118,27 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
     });
     ledger.fill(now).await?;
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
+    let agents = Arc::new(TokenTable::new(config.agent_tokens));
+    let oauth = Arc::new(StoreOauth {
+        store: ground.store.clone(),
+        account: ground.account,
+        principal: principal.clone(),
+        tokens: Arc::clone(&agents),
+        clock: Arc::clone(&ground.clock),
+    });
     let access = Access::new(Parts {
         config,
         snapshot: Arc::clone(&snapshot),
         sessions,
         ledger: Arc::clone(&ledger) as Arc<dyn ::access::Ledger>,
         factors: Arc::new(StoreFactors { store: ground.store.clone(), account: ground.account, principal }),
+        oauth: Arc::clone(&oauth) as Arc<dyn ::access::OauthLedger>,
+        agents,
+        documents: oauth::documents(&ground.upstream, &ground.clock)?,
         logs: ground.logs.clone(),
         clock: Arc::clone(&ground.clock),
     });
-    Ok(Assembled { access, follower: Follower { ground, builder, ledger, snapshot, feed, revision: 1 } })
+    Ok(Assembled { access, follower: Follower { ground, builder, ledger, oauth, snapshot, feed, revision: 1 } })
 }
 
 impl Follower {
@@ -163,10 +177,14 @@ impl Follower {
         }
     }
 
-    /// Takes over sessions and revocations; they wait for the store rather than being missed.
+    /// Takes over sessions, revocations and grants; they wait for the store rather than being missed.
     async fn take_over(&self, changes: &[Change], now: Timestamp, stop: &CancellationToken) {
-        while let Err(error) = self.ledger.follow(changes, now).await {
-            tracing::error!(%error, "sessions and revocations of other nodes cannot be read; trying again");
+        let follow = async || {
+            self.ledger.follow(changes, now).await?;
+            self.oauth.follow(changes).await
+        };
+        while let Err(error) = follow().await {
+            tracing::error!(%error, "sessions, revocations and grants of other nodes cannot be read; trying again");
             if stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_none() {
                 return;
             }

@@ -149,6 +149,11 @@ async fn load_application(
     let body = json!({
         "type": "self_hosted", "name": "Acme wiki", "domain": WIKI,
         "portunus": { "origin": { "url": format!("http://{origin}") } },
+        "oauth_configuration": {
+            "dynamic_client_registration": {
+                "enabled": true, "allow_any_on_localhost": true, "allow_any_on_loopback": true,
+            },
+        },
         "policies": [{ "id": AGENT, "precedence": 1 }, { "id": PEOPLE, "precedence": 2 }],
     });
     // The wiki has another port with every start.
@@ -174,6 +179,10 @@ pub fn commands(port: u16, authority: &str, people: &[Credential], agent: &Agent
                 ana.person.email,
                 ana.password.expose()
             ),
+            format!("{curl} -i -H 'Accept: text/html' https://{WIKI}:{port}/"),
+        ),
+        (
+            "An agent that has no token yet is told where a person can give it one (managed OAuth)".into(),
             format!("{curl} -i https://{WIKI}:{port}/"),
         ),
         (

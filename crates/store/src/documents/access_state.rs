@@ -388,7 +388,7 @@ document!(Approval, Approval, id HashId, ReadUsers / WriteUsers {
 /// A client that registered itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OauthClient {
-    /// Whose share it counts into, such as the network it registered from.
+    /// Whose share it counts into: the application it registered with.
     pub source: String,
     /// When it is forgotten; moved ahead by use.
     pub expires_at: Timestamp,
@@ -418,14 +418,16 @@ pub struct OauthGrant {
     pub client: HashId,
     /// At which application.
     pub application: ApplicationId,
+    /// The session they granted it in, with which it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<HashId>,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// The engine's grant.
+    /// The engine's grant, and the identity it was given under.
     pub state: Value,
 }
 
 document!(OauthGrant, OauthGrant, id HashId, ReadUsers / WriteUsers {
-    const MAX_BYTES: usize = 64 * 1024;
     const MAX_COUNT: usize = 1_000_000;
 
     fn parent(&self) -> Option<String> {

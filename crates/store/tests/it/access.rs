@@ -257,8 +257,14 @@ async fn what_has_ended_is_swept_and_the_rest_stays(f: &Fixture) {
 async fn a_grant_ends_with_its_tokens_and_a_token_is_taken_once(f: &Fixture) {
     let (grants, tokens, write) = (f.store.oauth_grants(), f.store.oauth_tokens(), grant::<WriteUsers>());
     let expires_at = f.clock.now() + Duration::from_secs(100);
-    let given =
-        OauthGrant { user: user(1), client: hash("client"), application: app_id(1), expires_at, state: json!({}) };
+    let given = OauthGrant {
+        session: None,
+        user: user(1),
+        client: hash("client"),
+        application: app_id(1),
+        expires_at,
+        state: json!({}),
+    };
     grants.give(&write, hash("grant"), given).await.unwrap();
     let token = |of: &str| OauthToken { grant: hash(of), expires_at, state: json!({"kind": "code"}) };
     for (name, of) in [("code", "grant"), ("refresh", "grant"), ("other", "other grant")] {

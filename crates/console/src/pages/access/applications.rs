@@ -212,6 +212,7 @@ fn settings(
                     (Control::new("session_duration", "A session lasts").mono().hint("Such as 24h or 30m.").problems(problems.at("/session_duration")).input("text", &of("session_duration", app.text("session_duration"))))
                 }
                 (sign_in_boxes(names, &chosen))
+                (agents(app, typed, problems))
                 (Control::new("markdown", "Markdown for agents").hint("Turns HTML into Markdown for clients that ask for text/markdown.").tick(ticked("markdown", markdown)))
             }
             @if app.0.contains_key("app_launcher_visible") {
@@ -220,6 +221,39 @@ fn settings(
             div.actions { button.primary type="submit" { "Save" } }
         }
     }
+}
+
+/// Whether agents may get tokens here, and where their clients may be sent to with a code.
+fn agents(app: &AccessView, typed: Option<&Fields>, problems: Problems<'_>) -> Markup {
+    let config = app.0.get("oauth_configuration").filter(|config| !config.is_null());
+    let on = config.is_some_and(|config| config["enabled"].as_bool().unwrap_or(true));
+    let stored = config.and_then(|config| config["dynamic_client_registration"]["allowed_uris"].as_array());
+    let stored: Vec<&str> = stored.into_iter().flatten().filter_map(Value::as_str).collect();
+    let typed_uris = typed.and_then(|fields| fields.find("redirect_uris")).map(str::to_owned);
+    let uris = typed_uris.unwrap_or_else(|| stored.join("\n"));
+    let found = problems.at("/oauth_configuration");
+    html! {
+        (Control::new("oauth", "Agents may act for people").hint("Managed OAuth: an agent registers, the person signs in and consents, and the agent holds a token for this application alone.").tick(typed.map_or(on, |fields| fields.ticked("oauth"))))
+        (Control::new("redirect_uris", "Where agents may be called back").mono().hint("One address on each line, such as https://claude.ai/api/mcp/auth_callback; the last part may be *. Programs on the person's own machine are allowed with it.").problems(found).area(3, &uris))
+    }
+}
+
+/// Writes the switch for agents; what the form does not show stays as it is.
+fn set_agents(members: &mut Map<String, Value>, fields: &Fields) {
+    let stored = members.get("oauth_configuration").is_some_and(|config| !config.is_null());
+    let on = fields.ticked("oauth");
+    if !on && !stored {
+        return;
+    }
+    if !stored {
+        let registration = json!({"enabled": true, "allow_any_on_localhost": true, "allow_any_on_loopback": true});
+        members.insert("oauth_configuration".to_owned(), json!({"dynamic_client_registration": registration}));
+    }
+    let config = &mut members["oauth_configuration"];
+    config["enabled"] = on.into();
+    let uris = fields.text("redirect_uris").unwrap_or_default();
+    let uris: Vec<&str> = uris.lines().map(str::trim).filter(|uri| !uri.is_empty()).collect();
+    config["dynamic_client_registration"]["allowed_uris"] = json!(uris);
 }
 
 /// Serves `POST /access/apps/{id}`.
@@ -262,6 +296,7 @@ fn changed(stored: &AccessView, fields: &Fields) -> Map<String, Value> {
             // Nobody has said yet where requests go, or they no longer go anywhere.
             None => ours["origin"] = Value::Null,
         }
+        set_agents(&mut members, fields);
     }
     members
 }
