@@ -13,13 +13,13 @@ use http::Request;
 use hyper::body::Incoming;
 use identity::session::Moment;
 use net::proxy::framing::HeadLimits;
+use net::proxy::listen::listen;
 use net::proxy::serve::{self, ServeLimits, Tasks};
 use net::proxy::sources::{Place, Sources};
 use net::server::{Opening, accept, read_opening};
-use net::{Host, LeafNames, Offer, Prefixed, Protocol};
+use net::{Gathered, Host, LeafNames, Offer, Prefixed, Protocol};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::caller::Tokens;
 use crate::config::AccessConfig;
@@ -146,50 +146,22 @@ impl Access {
     }
 
     /// Serves people and programs on `listener` until `stop`, then lets what is in flight finish within the drain bound.
-    ///
-    /// # Errors
-    /// Never while the listener works.
-    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        let tasks = Tasks { tracker: TaskTracker::new(), kill: CancellationToken::new() };
+    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) {
+        let tasks = Tasks::default();
+        tasks.spawn(self.sweep(stop.clone()));
+        let admit = |stream, source| self.admit(stream, source, &stop, &tasks);
+        listen(listener, &stop, &tasks, self.inner.config.drain_timeout, admit).await;
+    }
+
+    /// Forgets ended sessions, again and again until `stop`.
+    fn sweep(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
         let inner = Arc::clone(&self.inner);
-        let sweeping = async move {
-            loop {
-                tokio::time::sleep(SWEEP).await;
+        async move {
+            while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
                 let idle = inner.snapshot.load().organization.idle;
                 let now = inner.now();
                 inner.sessions.sweep(idle, now);
                 inner.agents.sweep(now.seconds());
-            }
-        };
-        tokio::select! {
-            () = self.accept(&listener, &stop, &tasks) => {}
-            () = sweeping => {}
-        }
-        // No new connections: the port is free before the drain starts.
-        drop(listener);
-        stop.cancel();
-        tasks.tracker.close();
-        if tokio::time::timeout(self.inner.config.drain_timeout, tasks.tracker.wait()).await.is_err() {
-            tasks.kill.cancel();
-            tasks.tracker.wait().await;
-        }
-        Ok(())
-    }
-
-    async fn accept(&self, listener: &TcpListener, stop: &CancellationToken, tasks: &Tasks) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, source)) => self.admit(stream, source, stop, tasks),
-                // Out of file descriptors or a connection gone before it was taken: neither ends the listener.
-                Err(error) => {
-                    tracing::warn!(%error, "an access connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
             }
         }
     }
@@ -201,8 +173,6 @@ impl Access {
             return;
         };
         let number = counters.accepted.fetch_add(1, Ordering::Relaxed);
-        // Small writes (a page, a handshake flight) must not wait for acknowledgements.
-        let _ = stream.set_nodelay(true);
         let client = Client {
             plane: Arc::clone(&self.inner),
             source,
@@ -271,9 +241,9 @@ async fn connection(mut client: Client, mut stream: TcpStream, stop: Cancellatio
     let snapshot = client.plane.snapshot.load_full();
     let local = stream.local_addr().map(|address| address.ip()).unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
     let names = leaf_names(&snapshot, hello.sni.as_deref(), local);
-    let tls = snapshot.minter.server_config(&names, Offer::Both, (client.plane.clock)())?;
+    let tls = snapshot.minter.server_config_for(&hello, &names, Offer::Both, (client.plane.clock)())?;
     drop(snapshot);
-    let accepted = accept(Prefixed::new(bytes, stream), tls, within).await?;
+    let accepted = accept(Gathered::new(Prefixed::new(bytes, stream)), tls, within).await?;
     client.server_name = accepted.sni.map(|name| name.to_ascii_lowercase());
     let client = Arc::new(client);
     let answer = {

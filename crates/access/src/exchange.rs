@@ -3,11 +3,9 @@
 //! It holds; deciding and sending are the others'. Invariant: `host` and `path` are what the request was routed by, and
 //! the application is told the same.
 
-use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use expr::{ArrayRef, Map, ValueRef};
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::OnUpgrade;
@@ -114,58 +112,4 @@ impl Exchange {
 pub(crate) fn site(port: u16, host: &str) -> Option<Url> {
     let text = if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") };
     Url::parse(&text).ok()
-}
-
-/// Header fields as expressions read them: a lower-case name to an array of byte strings.
-///
-/// The arrays are made when a policy first looks, so one that reads no headers costs nothing here.
-pub(crate) struct HeaderFacts<'a> {
-    headers: &'a HeaderMap,
-    fields: OnceCell<Vec<(&'a str, Values<'a>)>>,
-}
-
-impl<'a> HeaderFacts<'a> {
-    pub(crate) const fn new(headers: &'a HeaderMap) -> Self {
-        Self { headers, fields: OnceCell::new() }
-    }
-
-    fn fields(&self) -> &[(&'a str, Values<'a>)] {
-        self.fields.get_or_init(|| {
-            let keys = self.headers.keys();
-            keys.map(|name| {
-                let values = self.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-                (name.as_str(), Values(values))
-            })
-            .collect()
-        })
-    }
-}
-
-struct Values<'a>(Vec<&'a [u8]>);
-
-impl expr::Array for Values<'_> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn get(&self, index: usize) -> Option<ValueRef<'_>> {
-        self.0.get(index).map(|bytes| ValueRef::Bytes(bytes))
-    }
-}
-
-impl Map for HeaderFacts<'_> {
-    fn len(&self) -> usize {
-        self.headers.keys_len()
-    }
-
-    fn get(&self, key: &[u8]) -> Option<ValueRef<'_>> {
-        let name = std::str::from_utf8(key).ok().filter(|name| self.headers.contains_key(*name))?;
-        let (_, values) = self.fields().iter().find(|(field, _)| field.eq_ignore_ascii_case(name))?;
-        Some(ValueRef::Array(ArrayRef::Custom(values)))
-    }
-
-    fn entry(&self, index: usize) -> Option<(&[u8], ValueRef<'_>)> {
-        let (name, values) = self.fields().get(index)?;
-        Some((name.as_bytes(), ValueRef::Array(ArrayRef::Custom(values))))
-    }
 }

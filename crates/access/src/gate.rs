@@ -15,10 +15,11 @@ use identity::mfa_requirement;
 use identity::selector::RiskScore;
 use identity::session::{Session, app_session_length};
 use net::proxy::body::{Body, empty_body};
+use policy::facts::HeaderFacts;
 
 use crate::caller::{self, Refusal, Who};
 use crate::denial;
-use crate::exchange::{Exchange, HeaderFacts};
+use crate::exchange::Exchange;
 use crate::forward::{self, Assertion};
 use crate::oauth;
 use crate::page;

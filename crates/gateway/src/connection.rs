@@ -16,7 +16,6 @@ use net::proxy::sources::Place;
 use net::{ClientHello, Host, Protocol, Scheme, Stream, TlsInfo};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::gateway::Inner;
 use crate::identity::Caller;
@@ -27,8 +26,7 @@ pub(crate) struct Client {
     pub(crate) gateway: Arc<Inner>,
     pub(crate) source: SocketAddr,
     pub(crate) stop: CancellationToken,
-    pub(crate) kill: CancellationToken,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// Distinguishes connections, for authentication that binds to one.
     pub(crate) number: u64,
     /// The id of the connection in records.
@@ -42,7 +40,8 @@ impl Client {
     pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         let client = Arc::clone(self);
         self.tasks.spawn(async move {
-            client.kill.run_until_cancelled(work).await;
+            work.await;
+            drop(client);
         });
     }
 }
@@ -109,8 +108,7 @@ async fn http2(client: &Arc<Client>, stream: impl Stream + 'static, way: Way) {
         let client = Arc::clone(client);
         move |request: Request<Incoming>| stages::answer(Arc::clone(&client), way.clone(), request, None)
     };
-    let tasks = Tasks { tracker: client.tasks.clone(), kill: client.kill.clone() };
-    if let Err(error) = serve::http2(Box::new(stream), limits, &client.stop, tasks, answer).await {
+    if let Err(error) = serve::http2(Box::new(stream), limits, &client.stop, client.tasks.clone(), answer).await {
         tracing::debug!(%error, source = %client.source, "an HTTP/2 client connection ended");
     }
 }

@@ -3,18 +3,17 @@
 //! It holds and borrows; deciding and sending are the stages'. Invariant: a fact is only known here once it really is,
 //! and what a rule was told is what the origin is sent.
 
-use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use expr::{ArrayRef, Map, ValueRef};
+use expr::Map;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
 use net::upstream::ConnectionInfo;
 use net::{Host, Origin, Scheme};
-use policy::facts::{BodyFacts, ConnectionFacts, HttpFacts, RequestFacts, ResponseFacts};
+use policy::facts::{BodyFacts, ConnectionFacts, HeaderFacts, HttpFacts, RequestFacts, ResponseFacts};
 use policy::package::Package;
 use types::RequestId;
 
@@ -253,69 +252,12 @@ pub(crate) fn scheme(uri: &http::Uri) -> Option<Scheme> {
     }
 }
 
-/// Header fields as rules read them: a lower-case name to an array of byte strings.
-///
-/// The arrays are made when a rule first looks, so a rule set that reads no headers costs nothing here.
-pub(crate) struct HeaderFacts<'a> {
-    headers: &'a HeaderMap,
-    fields: OnceCell<Vec<(&'a str, Values<'a>)>>,
-}
-
-impl<'a> HeaderFacts<'a> {
-    pub(crate) const fn new(headers: &'a HeaderMap) -> Self {
-        Self { headers, fields: OnceCell::new() }
-    }
-
-    fn fields(&self) -> &[(&'a str, Values<'a>)] {
-        self.fields.get_or_init(|| {
-            self.headers
-                .keys()
-                .map(|name| {
-                    let values = self.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-                    (name.as_str(), Values(values))
-                })
-                .collect()
-        })
-    }
-}
-
-struct Values<'a>(Vec<&'a [u8]>);
-
-impl expr::Array for Values<'_> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn get(&self, index: usize) -> Option<ValueRef<'_>> {
-        self.0.get(index).map(|bytes| ValueRef::Bytes(bytes))
-    }
-}
-
-impl Map for HeaderFacts<'_> {
-    fn len(&self) -> usize {
-        self.headers.keys_len()
-    }
-
-    fn get(&self, key: &[u8]) -> Option<ValueRef<'_>> {
-        // A header that is not there needs no arrays.
-        let name = std::str::from_utf8(key).ok().filter(|name| self.headers.contains_key(*name))?;
-        let (_, values) = self.fields().iter().find(|(field, _)| field.eq_ignore_ascii_case(name))?;
-        Some(ValueRef::Array(ArrayRef::Custom(values)))
-    }
-
-    fn entry(&self, index: usize) -> Option<(&[u8], ValueRef<'_>)> {
-        let (name, values) = self.fields().get(index)?;
-        Some((name.as_bytes(), ValueRef::Array(ArrayRef::Custom(values))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use expr::{Map, ValueRef};
     use http::HeaderMap;
     use net::{Host, Origin, Scheme};
 
-    use super::{HeaderFacts, Target, media_type};
+    use super::{Target, media_type};
 
     #[test]
     fn a_target_is_taken_apart_as_rules_read_it() {
@@ -329,18 +271,6 @@ mod tests {
             let target = Target::new(Origin::new(scheme, Host::parse(host).unwrap(), port), path);
             assert_eq!((target.url.as_str(), target.path(), target.query()), (url, expected_path, query));
         }
-    }
-
-    #[test]
-    fn header_facts_are_arrays_under_lower_case_names() {
-        let mut headers = HeaderMap::new();
-        headers.append("X-A", "1".parse().unwrap());
-        headers.append("x-a", "2".parse().unwrap());
-        let facts = HeaderFacts::new(&headers);
-        let Some(ValueRef::Array(values)) = facts.get(b"x-a") else { unreachable!("x-a is there") };
-        assert_eq!(values.len(), 2);
-        assert!(facts.get(b"x-b").is_none() && facts.get(b"\xff").is_none());
-        assert_eq!(facts.entry(0).map(|(name, _)| name.to_vec()), Some(b"x-a".to_vec()));
     }
 
     #[test]

@@ -6,13 +6,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::GatewayConfig;
 use crate::connection::{self, Client};
@@ -21,6 +19,8 @@ use crate::identity::Failures;
 use crate::services::{Runner, Services};
 use crate::snapshot::Snapshot;
 use crate::verdict_cache::VerdictCache;
+use net::proxy::listen::listen;
+use net::proxy::serve::Tasks;
 use net::proxy::sources::Sources;
 
 /// What the gateway works with, handed in by `server`.
@@ -124,81 +124,29 @@ impl Gateway {
     }
 
     /// Serves proxy clients on `listener` until `stop`, then lets what is in flight finish within the drain bound.
-    ///
-    /// # Errors
-    /// Never while the listener works; an accept error that stays is returned.
-    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        let tasks = TaskTracker::new();
-        let kill = CancellationToken::new();
-        let outcome = self.accept(&listener, &stop, &kill, &tasks).await;
-        // No new connections: the port is free before the drain starts.
-        drop(listener);
-        stop.cancel();
-        tasks.close();
-        if tokio::time::timeout(self.inner.config.drain_timeout, tasks.wait()).await.is_err() {
-            kill.cancel();
-            tasks.wait().await;
-        }
-        outcome
+    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) {
+        let tasks = Tasks::default();
+        let admit = |stream, source| self.admit(stream, source, &stop, &tasks);
+        listen(listener, &stop, &tasks, self.inner.config.drain_timeout, admit).await;
     }
 
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-        stop: &CancellationToken,
-        kill: &CancellationToken,
-        tasks: &TaskTracker,
-    ) -> std::io::Result<()> {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, source)) => self.admit(stream, source, stop, kill, tasks),
-                // Out of file descriptors or a connection gone before it was taken: neither ends the listener.
-                Err(error) => {
-                    tracing::warn!(%error, "a proxy connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-    }
-
-    fn admit(
-        &self,
-        stream: TcpStream,
-        source: SocketAddr,
-        stop: &CancellationToken,
-        kill: &CancellationToken,
-        tasks: &TaskTracker,
-    ) {
+    fn admit(&self, stream: TcpStream, source: SocketAddr, stop: &CancellationToken, tasks: &Tasks) {
         let counters = &self.inner.counters;
         let Some(place) = self.inner.sources.admit(source.ip()) else {
             Counters::add(&counters.refused);
             return;
         };
         Counters::add(&counters.accepted);
-        // Small writes (a page, a handshake flight) must not wait for acknowledgements.
-        let _ = stream.set_nodelay(true);
         let client = Client {
             gateway: Arc::clone(&self.inner),
             source,
             stop: stop.clone(),
-            kill: kill.clone(),
             tasks: tasks.clone(),
             number: counters.accepted.load(Ordering::Relaxed),
             session: uuid::Uuid::now_v7(),
             _place: place,
         };
-        let kill = kill.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = connection::serve(client, stream) => {}
-                () = kill.cancelled() => {}
-            }
-        });
+        tasks.spawn(connection::serve(client, stream));
     }
 
     /// Returns a reading of the counters.

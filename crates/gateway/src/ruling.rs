@@ -73,15 +73,17 @@ enum Turn {
 
 impl Flow {
     /// Decides as far as the facts allow, supplying those that can be had.
+    ///
+    /// What most requests do without (Workers, bodies, responses) is boxed, so that the future of a request stays small.
     pub(crate) async fn rule(&mut self) -> Result<Ruled, Fault> {
         loop {
             match self.step() {
                 Step::Needs(needs) => {
                     self.ruling.cursor = needs.cursor;
                     if needs.phase.is_response() && self.exchange.arrived.is_none() {
-                        return self.look_ahead(&needs).await;
+                        return Box::pin(self.look_ahead(&needs)).await;
                     }
-                    self.supply(&needs).await?;
+                    Box::pin(self.supply(&needs)).await?;
                 }
                 Step::Verdict(verdict) => {
                     self.ruling.cursor = verdict.cursor;
@@ -301,11 +303,11 @@ impl Flow {
             }
             ActionPlan::Worker(plan) => {
                 let terms = Terms { timeout: plan.timeout, on_error: plan.on_error, cache: plan.cache.as_ref() };
-                self.ask(verdict.rule.as_ref(), terms).await?
+                Box::pin(self.ask(verdict.rule.as_ref(), terms)).await?
             }
             ActionPlan::Managed(_) => {
                 let terms = Terms { timeout: MANAGED_TIMEOUT, on_error: OnError::Block, cache: None };
-                self.ask(verdict.rule.as_ref(), terms).await?
+                Box::pin(self.ask(verdict.rule.as_ref(), terms)).await?
             }
             // These leave marks or belong to connections; policy goes on by itself.
             ActionPlan::Off | ActionPlan::NoScan | ActionPlan::NoIsolate => Turn::Again,

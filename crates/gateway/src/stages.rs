@@ -26,6 +26,7 @@ use crate::fault::Fault;
 use crate::identity::{self, Refusal, Requirements};
 use crate::record::{BLOCK, HttpRecord};
 use crate::ruling::{Ruled, Ruling};
+use crate::snapshot::Snapshot;
 use crate::websocket;
 use net::proxy::framing::FAULT_METHOD;
 use net::proxy::head::HeadFault;
@@ -51,11 +52,15 @@ pub(crate) async fn answer(
     interim: Option<Interim>,
 ) -> Response<Body> {
     if matches!(way, Way::Proxy) && request.method() == Method::CONNECT {
-        return connect::open(&client, request).await;
+        // Boxed, as is what follows: the future of a request is moved into the connection, and should be small.
+        return Box::pin(connect::open(&client, request)).await;
     }
-    let (mut flow, arrival) = Flow::open(client, &way, request).await;
+    let snapshot = client.gateway.snapshot.load_full();
+    let id = Uuid::now_v7();
+    let at = (client.gateway.clock)();
+    let record = HttpRecord::open(&client, &snapshot, id, at).await;
+    let (mut flow, arrival) = Flow::open(client, snapshot, record, &way, request);
     flow.exchange.interim = interim.filter(|_| flow.exchange.version == Version::HTTP_11);
-    // Boxed once here, so that connections of idle clients stay small.
     let outcome = match arrival {
         Ok(()) => Box::pin(flow.run(&way)).await,
         Err(fault) => Err(fault),
@@ -106,12 +111,15 @@ impl Flow {
         self.relay()
     }
 
-    /// Opens the record and takes the request apart. A fault found here is answered by the same way as any other.
-    async fn open(client: Arc<Client>, way: &Way, request: Request<Incoming>) -> (Self, Result<(), Fault>) {
-        let snapshot = client.gateway.snapshot.load_full();
-        let id = Uuid::now_v7();
-        let at = (client.gateway.clock)();
-        let record = HttpRecord::open(&client, &snapshot, id, at).await;
+    /// Takes the request apart. A fault found here is answered by the same way as any other.
+    fn open(
+        client: Arc<Client>,
+        snapshot: Arc<Snapshot>,
+        record: HttpRecord,
+        way: &Way,
+        request: Request<Incoming>,
+    ) -> (Box<Self>, Result<(), Fault>) {
+        let (id, at) = (record.fields.id, record.fields.datetime);
         let extended = matches!(way, Way::Inside(_)) && websocket::is_extended(&request);
         let (mut request, on_upgrade) = {
             let mut request = request;
@@ -172,7 +180,7 @@ impl Flow {
         if exchange.snapshot.http.fields().contains(field::PKG_NAME) {
             exchange.package = policy::package::recognise(&exchange.target.host, exchange.target.path());
         }
-        let mut flow = Self { exchange, ruling: Ruling::default(), record, credential, closes };
+        let mut flow = Box::new(Self { exchange, ruling: Ruling::default(), record, credential, closes });
         flow.describe();
         (flow, arrival)
     }
@@ -233,7 +241,7 @@ impl Flow {
     }
 
     /// Closes the exchange: writes what is known to the record and hands the record to the body that is left to send.
-    fn close(mut self, outcome: Result<Response<Body>, Fault>) -> Response<Body> {
+    fn close(mut self: Box<Self>, outcome: Result<Response<Body>, Fault>) -> Response<Body> {
         let mut response = match outcome {
             Ok(response) => response,
             Err(fault) => self.fail(&fault),
@@ -249,7 +257,7 @@ impl Flow {
             websocket::answer(&mut response);
         }
         self.trace();
-        let Self { mut record, .. } = self;
+        let Self { mut record, .. } = *self;
         record.fields.http_status_code = response.status().as_u16();
         let counter = Arc::clone(&record.download);
         response.map(|body| Metered::boxed(body, counter, record))
@@ -381,6 +389,11 @@ fn origin(scheme: Scheme, authority: Option<&str>, tunnel: Option<&Tunnel>) -> R
         let tunnel = tunnel.ok_or_else(|| bad("it names no host".to_owned()))?;
         return Ok(Origin::new(scheme, tunnel.host.clone(), tunnel.port));
     };
+    if let Some(tunnel) = tunnel
+        && let Some(origin) = same_as(tunnel, scheme, text)
+    {
+        return Ok(origin);
+    }
     let authority: http::uri::Authority = text.parse().map_err(|_| bad("its host is not a host name".to_owned()))?;
     if text.contains('@') {
         return Err(Fault::Head(HeadFault::BadHost));
@@ -389,6 +402,16 @@ fn origin(scheme: Scheme, authority: Option<&str>, tunnel: Option<&Tunnel>) -> R
     // HTTP inside a tunnel may leave out a port that is not the scheme's own.
     let fallback = tunnel.map_or(scheme.default_port(), |tunnel| tunnel.port);
     Ok(Origin::new(scheme, host, authority.port_u16().unwrap_or(fallback)))
+}
+
+/// What most requests inside a tunnel name: the very host and port that were asked for, which need no reading again.
+fn same_as(tunnel: &Tunnel, scheme: Scheme, text: &str) -> Option<Origin> {
+    let rest = text.strip_prefix(tunnel.host.name()?)?;
+    let same = match rest.strip_prefix(':') {
+        Some(port) => port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse() == Ok(tunnel.port),
+        None => rest.is_empty(),
+    };
+    same.then(|| Origin::new(scheme, tunnel.host.clone(), tunnel.port))
 }
 
 /// The target of a request that names none, for its record and page.

@@ -44,7 +44,8 @@ pub(crate) async fn send(pool: &Pool, origin: &Origin, leg: Leg, request: Reques
     match (first, again) {
         // The origin asked for HTTP/1.1 or its HTTP/2 does not work; the pool remembers, so this goes the other way.
         (Err(Failure::Http2Unusable), Some(again)) => {
-            exchange(pool, &route, leg.within, again, &origin.host).await.map_err(|failure| failure.fault(&origin.host))
+            let again = Box::pin(exchange(pool, &route, leg.within, again, &origin.host)).await;
+            again.map_err(|failure| failure.fault(&origin.host))
         }
         (outcome, _) => outcome.map_err(|failure| failure.fault(&origin.host)),
     }
@@ -74,7 +75,7 @@ async fn exchange(
     request: Request<Body>,
     host: &Host,
 ) -> Result<Answer, Failure> {
-    match tokio::time::timeout(within, pool.send(route, request)).await {
+    match tokio::time::timeout(within, pool.send_erased(route, request)).await {
         Err(_) => Err(Failure::Fault(Fault::ResponseTimeout { host: host.to_string() })),
         Ok(Ok(exchange)) => Ok(Answer { response: exchange.response.map(boxed), connection: exchange.connection }),
         Ok(Err(SendError::Http2Unusable(_))) => Err(Failure::Http2Unusable),

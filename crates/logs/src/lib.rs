@@ -16,6 +16,7 @@ mod segment;
 mod tail;
 mod writer;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -466,17 +467,34 @@ struct Prepared {
 impl Prepared {
     fn new(mut record: Record) -> Result<Self, AppendError> {
         record.ensure_id();
-        // Our own types always serialize; a failure would be theirs.
-        let mut json = record.to_json().map_err(|_| AppendError::TooLarge)?;
-        if json.len() > MAX_RECORD_BYTES {
-            record.shorten();
-            json = record.to_json().map_err(|_| AppendError::TooLarge)?;
-        }
-        if json.len() > MAX_RECORD_BYTES {
-            return Err(AppendError::TooLarge);
-        }
-        Ok(Self { record, json: json.into() })
+        let json = match text(&record) {
+            Err(AppendError::TooLarge) => {
+                record.shorten();
+                text(&record)?
+            }
+            outcome => outcome?,
+        };
+        Ok(Self { record, json })
     }
+}
+
+/// Writes the JSON of a record within bounds.
+fn text(record: &Record) -> Result<Arc<str>, AppendError> {
+    thread_local! {
+        /// Where records are written before they are copied in their final size; growing a text costs more than the copy.
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        // Our own types always serialize, and to UTF-8; a failure would be theirs.
+        let written = record.write_json(scratch);
+        let text =
+            written.ok().and_then(|()| str::from_utf8(scratch).ok()).filter(|json| json.len() <= MAX_RECORD_BYTES);
+        let json = text.map(Arc::from);
+        // One huge record must not keep its memory on every thread.
+        scratch.shrink_to(SLOT_BYTES);
+        json.ok_or(AppendError::TooLarge)
+    })
 }
 
 fn count(counts: &Mutex<BTreeMap<String, Rollup>>, record: &Record) {

@@ -413,13 +413,13 @@ macro_rules! record {
                 match self { $(Self::$variant(record) => if record.id.is_nil() { record.id = Uuid::now_v7() },)* }
             }
 
-            /// Returns its JSON; empty fields are absent.
+            /// Appends its JSON; empty fields are absent.
             ///
             /// # Errors
             ///
             /// Never for records of these types.
-            pub fn to_json(&self) -> serde_json::Result<String> {
-                match self { $(Self::$variant(record) => serde_json::to_string(record),)* }
+            pub fn write_json(&self, into: &mut Vec<u8>) -> serde_json::Result<()> {
+                match self { $(Self::$variant(record) => serde_json::to_writer(into, record),)* }
             }
         }
     };

@@ -8,6 +8,7 @@
 pub mod ca;
 pub mod certificate_files;
 pub mod client_hello;
+pub mod gathered;
 pub mod guard;
 pub mod host;
 mod ja4;
@@ -23,6 +24,7 @@ pub mod upstream;
 pub use ca::CertificateAuthority;
 pub use certificate_files::{CertificateFiles, Presented};
 pub use client_hello::ClientHello;
+pub use gathered::Gathered;
 pub use guard::Guard;
 pub use host::{Host, Origin, Scheme};
 pub use mint::{LeafNames, Minter};

@@ -27,19 +27,23 @@ impl ByRole {
         Self { role: AtomicU8::new(UNDECIDED) }
     }
 
+    #[inline]
     fn is_worker(&self) -> bool {
         match self.role.load(Ordering::Relaxed) {
-            // The first block is asked for before there is a second thread.
-            UNDECIDED => {
-                let worker = is_zygote();
-                if !worker {
-                    commit_on_demand();
-                }
-                self.role.store(if worker { WORKER } else { PLATFORM }, Ordering::Relaxed);
-                worker
-            }
+            UNDECIDED => self.decide(),
             role => role == WORKER,
         }
+    }
+
+    /// The first block is asked for before there is a second thread.
+    #[cold]
+    fn decide(&self) -> bool {
+        let worker = is_zygote();
+        if !worker {
+            commit_on_demand();
+        }
+        self.role.store(if worker { WORKER } else { PLATFORM }, Ordering::Relaxed);
+        worker
     }
 }
 

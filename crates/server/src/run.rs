@@ -180,11 +180,7 @@ impl Platform {
         core.loops(&running, &tasks);
         if let Some(proxy_listener) = proxy_listener {
             let (gateway, stop) = (running.gateway.clone(), tasks.close_listeners.clone());
-            tasks.listeners.spawn(async move {
-                if let Err(error) = gateway.serve(proxy_listener, stop).await {
-                    tracing::error!(%error, "the proxy listener ended");
-                }
-            });
+            tasks.listeners.spawn(async move { gateway.serve(proxy_listener, stop).await });
         }
         if let (Some(listener), Some(bound)) = (access_listener, addresses.access) {
             core.publish(listener, bound, &running, &upstream, &tasks).await?;
@@ -308,11 +304,7 @@ impl Core {
         let assembled = crate::access::assemble(ground, config).await?;
         tasks.loops.spawn(assembled.follower.run(tasks.end_loops.clone()));
         let (access, stop) = (assembled.access, tasks.close_listeners.clone());
-        tasks.listeners.spawn(async move {
-            if let Err(error) = access.serve(listener, stop).await {
-                tracing::error!(%error, "the access listener ended");
-            }
-        });
+        tasks.listeners.spawn(async move { access.serve(listener, stop).await });
         Ok(())
     }
 

@@ -101,12 +101,19 @@ pub struct Runtime {
 }
 
 /// Calls under way, counted.
-#[derive(Default)]
 struct Active {
     calls: AtomicUsize,
     none: Notify,
     /// One of them has its thread kept awake.
     alert: AtomicBool,
+}
+
+impl Active {
+    /// On a machine with one core a thread that is kept awake takes the core from the process it waits for, so none is.
+    fn new() -> Self {
+        let one_core = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+        Self { calls: AtomicUsize::new(0), none: Notify::new(), alert: AtomicBool::new(one_core) }
+    }
 }
 
 /// The one call whose thread is kept awake.
@@ -169,7 +176,7 @@ impl Runtime {
             stop,
             linger,
             closed: AtomicBool::new(false),
-            active: Arc::default(),
+            active: Arc::new(Active::new()),
             _stop_on_drop: guard,
         })
     }

@@ -195,7 +195,7 @@ pub(crate) struct Stand {
     pub(crate) ahead: Arc<AtomicI64>,
     pub(crate) account: AccountId,
     stop: CancellationToken,
-    serving: JoinSet<std::io::Result<()>>,
+    serving: JoinSet<()>,
     _directory: tempfile::TempDir,
     _origins: [Origin; 2],
 }
@@ -352,7 +352,7 @@ impl Stand {
 
     pub(crate) async fn shut_down(mut self) {
         self.stop.cancel();
-        self.serving.join_next().await.unwrap().unwrap().unwrap();
+        self.serving.join_next().await.unwrap().unwrap();
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) struct Stand {
     /// Seconds by which the gateway's clock is ahead.
     pub(crate) ahead: Arc<AtomicI64>,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    serving: JoinSet<std::io::Result<()>>,
+    serving: JoinSet<()>,
 }
 
 impl Stand {
@@ -257,7 +257,7 @@ impl Stand {
     /// Stops the gateway and waits until it has drained.
     pub(crate) async fn drain(&mut self) {
         self.stop.cancel();
-        self.serving.join_next().await.unwrap().unwrap().unwrap();
+        self.serving.join_next().await.unwrap().unwrap();
     }
 
     /// Connects to the proxy port.

@@ -15,13 +15,19 @@ fn golden(dataset: Dataset) -> (String, Map<String, Value>) {
     (text, fields)
 }
 
+fn json(record: &Record) -> Vec<u8> {
+    let mut text = Vec::new();
+    record.write_json(&mut text).unwrap();
+    text
+}
+
 /// The file holds every field with a value, so a renamed, retyped or dropped field shows.
 #[test]
 fn every_dataset_reads_its_golden_file() {
     for dataset in Dataset::ALL {
         let (text, fields) = golden(dataset);
         let record = Record::from_json(dataset, &text).unwrap_or_else(|error| panic!("{dataset}: {error}"));
-        let written: Map<String, Value> = serde_json::from_str(&record.to_json().unwrap()).unwrap();
+        let written: Map<String, Value> = serde_json::from_slice(&json(&record)).unwrap();
         assert_eq!(written, fields, "{dataset}");
         let named: BTreeSet<_> = dataset.fields().iter().map(|field| field.name).collect();
         assert_eq!(fields.keys().map(String::as_str).collect::<BTreeSet<_>>(), named, "{dataset}");
@@ -32,7 +38,7 @@ fn every_dataset_reads_its_golden_file() {
 fn empty_and_unknown_fields_read_as_nothing() {
     for dataset in Dataset::ALL {
         let record = Record::from_json(dataset, r#"{"FromTheFuture":{"a":1}}"#).unwrap();
-        assert_eq!(record.to_json().unwrap(), "{}", "{dataset}");
+        assert_eq!(json(&record), b"{}", "{dataset}");
     }
 }
 

@@ -9,6 +9,7 @@ pub mod framing;
 pub mod head;
 pub mod hop;
 pub mod interim;
+pub mod listen;
 pub mod serve;
 pub mod sources;
 pub mod tunnel;

@@ -146,7 +146,7 @@ where
 }
 
 /// Runs what a connection starts; everything ends with `kill`.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Tasks {
     pub tracker: TaskTracker,
     pub kill: CancellationToken,

@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use types::Code;
 
 use super::trust::{OriginCertificate, PossessionOnly, TrustStore, server_name};
+use crate::gathered::Gathered;
 use crate::guard::{Guard, Refusal};
 use crate::host::{Host, Origin, Scheme};
 use crate::resolve::{Resolve, ResolveError};
@@ -320,7 +321,7 @@ impl Connector {
             return self.dial_socket(socket).await;
         }
         let Dialled { stream, peer, timings } = self.dial(&origin.host, origin.port).await?;
-        let stream = Counted::new(stream);
+        let stream = Counted::new(Gathered::new(stream));
         let counters = stream.counters();
         match origin.scheme {
             Scheme::Http => Ok(UpstreamConnection {
@@ -355,7 +356,7 @@ impl Connector {
     async fn secure(
         &self,
         route: &Route,
-        stream: Counted<TcpStream>,
+        stream: Counted<Gathered<TcpStream>>,
         peer: SocketAddr,
         mut timings: DialTimings,
     ) -> Result<UpstreamConnection, ConnectError> {

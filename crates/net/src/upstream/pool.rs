@@ -304,7 +304,15 @@ impl Pool {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        self.send_erased(route, request.map(|body| body.map_err(Into::into).boxed_unsync())).await
+    }
+
+    /// As [`Pool::send`], for a body that is erased already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::send`].
+    pub async fn send_erased(&self, route: &Route, request: Request<Body>) -> Result<Exchange, SendError> {
         // Boxed: the state machine below is large and every caller would carry it.
         Box::pin(Arc::clone(&self.inner).send(route.clone(), request)).await
     }
@@ -367,7 +375,11 @@ impl Inner {
             if self.known_http1_only(&route) {
                 route.offer = Offer::Http1;
             }
-            let (mut lease, reused) = Box::pin(self.acquire(&route, fresh_only)).await?;
+            let (mut lease, reused) = match self.waiting(&route, fresh_only) {
+                Some(lease) => (lease, true),
+                // Boxed: making a connection takes a large state machine, and most requests find one.
+                None => Box::pin(self.acquire(&route, fresh_only)).await?,
+            };
             let protocol = lease.protocol();
             let shaped = shape::request(request, &route.origin, protocol).map_err(SendError::Request)?;
             let copy = (reused || protocol == Protocol::Http2).then(|| shape::replayable(&shaped)).flatten();
@@ -424,19 +436,21 @@ impl Inner {
         Exchange { response, connection, reused }
     }
 
-    /// Returns a connection and whether it had been used or waiting.
+    /// Returns a connection that can be used at once.
+    fn waiting(&self, route: &Route, fresh_only: bool) -> Option<Lease> {
+        if fresh_only || self.stop.is_cancelled() { None } else { self.take(route) }
+    }
+
+    /// Returns a connection and whether it had been used or waiting, once one had to be waited for.
     async fn acquire(&self, route: &Route, fresh_only: bool) -> Result<(Lease, bool), SendError> {
         if self.stop.is_cancelled() {
             return Err(SendError::ShutDown);
-        }
-        if !fresh_only && let Some(lease) = self.take(route) {
-            return Ok((lease, true));
         }
         if !self.may_become_shared(route) {
             return self.open(route).await.map(|lease| (lease, false));
         }
         let _turn = self.turn(route).await;
-        if !fresh_only && let Some(lease) = self.take(route) {
+        if let Some(lease) = self.waiting(route, fresh_only) {
             return Ok((lease, true));
         }
         self.open(route).await.map(|lease| (lease, false))

@@ -5,6 +5,7 @@
 
 mod document;
 pub mod email;
+mod header;
 
 use std::net::IpAddr;
 
@@ -12,6 +13,7 @@ use expr::{Array, ArrayRef, Fact, Facts, FieldId, Map, MapRef, Value, ValueRef};
 
 pub(crate) use document::mask;
 pub use document::{FactsDocument, show, show_map};
+pub use header::HeaderFacts;
 
 use crate::hook::{http::id as http, l4::id as l4};
 use crate::package::Package;

@@ -1,4 +1,4 @@
-//! The fields that both hooks have, word for word: who asks, from where, to which address, on which device.
+//! The fields that several hooks have, word for word: who asks, from where, to which address, on which device.
 //!
 //! Decides nothing: rows for the tables of the hooks. Invariant: a field with one meaning has one row.
 
@@ -109,7 +109,7 @@ pub(super) const IDENTITY_OIDC: FieldInfo = FieldInfo {
     source: Source::Available,
     selector: Selector::Identity,
     title: "OIDC Claims",
-    documentation: "The OIDC claims of the sign-in, each as `name=value`.",
+    documentation: "The claims of the sign-in that are kept, each as `name=value`.",
     example: "any(identity.oidc_claims[*] == \"department=engineering\")",
     aliases: &[],
     ours: false,
