@@ -50,7 +50,8 @@ struct Verified {
 
 /// What an accepted token says.
 pub(crate) struct Token {
-    pub(crate) text: Arc<str>,
+    /// As the application is told it.
+    pub(crate) header: HeaderValue,
     claims: app_token::AppToken,
     own: OwnClaims,
 }
@@ -130,7 +131,8 @@ impl Tokens {
         let claims = app_token::verify(text, &snapshot.keys, &issuer, audience, exchange.now.seconds()).ok()?;
         let payload = URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
         let own = serde_json::from_slice(&payload).ok()?;
-        let token = Arc::new(Token { text: text.into(), claims, own });
+        let header = HeaderValue::from_str(text).ok()?;
+        let token = Arc::new(Token { header, claims, own });
         let verified = Verified { keys: Arc::clone(&snapshot.keys), token: Arc::clone(&token) };
         self.verified.insert(key, verified);
         Some(token)

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
 use identity::session::Moment;
 use net::proxy::body::{Body, empty_body};
@@ -34,6 +35,8 @@ pub(crate) struct Exchange {
     /// As it came, undecoded.
     pub(crate) path: String,
     pub(crate) query: Option<String>,
+    /// Both, as they are sent on.
+    pub(crate) target: PathAndQuery,
     pub(crate) headers: HeaderMap,
     /// Behind a lock because a body is not shared between threads; nobody waits for it.
     pub(crate) body: Mutex<Body>,

@@ -12,6 +12,7 @@ use http_body::Body as _;
 use hyper_util::rt::TokioIo;
 use identity::application::SelfHosted;
 use identity::cookie::{self, Cookie};
+use net::Offer;
 use net::proxy::body::{Body, boxed, empty_body};
 use net::proxy::{hop, serve, tunnel};
 use net::upstream::{ConnectError, SendError};
@@ -59,11 +60,12 @@ fn speaks_of_identity(name: &str) -> bool {
         "x-rewrite-url",
         "x-original-host",
     ];
-    let plain = name.replace('_', "-");
-    NAMES.contains(&plain.as_str())
-        || ["cf-access-", "x-forwarded", "x-auth-request-", "x-goog-authenticated", "x-webauth-"]
-            .iter()
-            .any(|prefix| plain.starts_with(prefix))
+    const PREFIXES: [&str; 5] = ["cf-access-", "x-forwarded", "x-auth-request-", "x-goog-authenticated", "x-webauth-"];
+    let begins = |with: &str| {
+        let plain = name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+        name.len() >= with.len() && plain.zip(with.bytes()).all(|(a, b)| a == b)
+    };
+    NAMES.iter().any(|plain| plain.len() == name.len() && begins(plain)) || PREFIXES.iter().any(|with| begins(with))
 }
 
 /// Sends the request to the application and returns what comes back.
@@ -79,7 +81,8 @@ pub(crate) async fn send(exchange: &mut Exchange, published: &Published, asserti
         route = route.with_partition(exchange.client.number);
     }
     let within = exchange.plane().config.response_timeout;
-    let again = replay(&request);
+    // Without TLS nothing but HTTP/1.1 is ever tried.
+    let again = if backend.route.offer == Offer::Http1 { None } else { replay(&request) };
     let mut outcome = tokio::time::timeout(within, backend.pool.send(&route, request)).await;
     // The origin asked for HTTP/1.1 or its HTTP/2 does not work; the pool remembers, so this goes the other way.
     if let (Ok(Err(SendError::Http2Unusable(_))), Some(again)) = (&outcome, again) {
@@ -114,7 +117,7 @@ fn outgoing(
     match assertion {
         Assertion::None => {}
         Assertion::Person(signed) => {
-            headers.insert(ASSERTION, HeaderValue::from_str(&signed.token.text).ok()?);
+            headers.insert(ASSERTION, signed.token.header.clone());
             let email = &signed.live.session().identity.email;
             headers.insert(EMAIL, HeaderValue::from_str(email.as_str()).ok()?);
         }
@@ -128,23 +131,23 @@ fn outgoing(
     }
     let port = exchange.plane().config.public_port;
     let authority = if port == 443 { exchange.host.clone() } else { format!("{}:{port}", exchange.host) };
-    for (name, value) in [
-        ("x-forwarded-for", exchange.source().to_string()),
-        ("x-forwarded-proto", "https".to_owned()),
-        ("x-forwarded-host", authority.clone()),
-        ("x-forwarded-port", port.to_string()),
-    ] {
-        headers.insert(name, HeaderValue::try_from(value).ok()?);
-    }
-    let host = backend.host_header.as_ref().unwrap_or(&authority);
-    headers.insert(header::HOST, HeaderValue::from_str(host).ok()?);
+    let authority = HeaderValue::try_from(authority).ok()?;
+    headers.insert("x-forwarded-for", HeaderValue::try_from(exchange.source().to_string()).ok()?);
+    headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+    headers.insert("x-forwarded-host", authority.clone());
+    headers.insert("x-forwarded-port", HeaderValue::from(port));
+    let host = match &backend.host_header {
+        Some(host) => HeaderValue::from_str(host).ok()?,
+        None => authority,
+    };
+    headers.insert(header::HOST, host);
     if let Some(protocol) = exchange.upgrade.clone() {
         hop::restore_upgrade(&mut headers, protocol);
     }
     let body = if exchange.has_body { exchange.take_body() } else { empty_body() };
     let mut request = Request::new(body);
     request.method_mut().clone_from(&exchange.method);
-    *request.uri_mut() = Uri::try_from(exchange.path_and_query()).ok()?;
+    *request.uri_mut() = Uri::from(exchange.target.clone());
     *request.headers_mut() = headers;
     Some(request)
 }
@@ -284,10 +287,14 @@ mod tests {
             "remote_user",
             "forwarded",
             "x-auth-request-email",
+            "x_webauth_user",
+            "x-original-url",
         ] {
             assert!(speaks_of_identity(name), "{name}");
         }
-        for name in ["cookie", "accept", "x-requested-with", "authorization", "x-csrf-token", "cf-ray"] {
+        for name in
+            ["cookie", "accept", "x-requested-with", "authorization", "x-csrf-token", "cf-ray", "x-user-agent", "x", ""]
+        {
             assert!(!speaks_of_identity(name), "{name}");
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::header::{self, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -117,6 +118,13 @@ fn open(client: Arc<Client>, mut request: Request<Incoming>) -> Result<Exchange,
     if !path.starts_with('/') {
         return Err(Refusal(StatusCode::BAD_REQUEST, "the path does not begin with a slash"));
     }
+    let target = match parts.uri.path_and_query() {
+        Some(target) if target.as_str().starts_with('/') => target.clone(),
+        // An absolute URI may go from the host to the query (RFC 3986 section 3.3).
+        Some(target) => PathAndQuery::try_from(target.to_string())
+            .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "the path cannot be sent on"))?,
+        None => PathAndQuery::from_static("/"),
+    };
     Ok(Exchange {
         snapshot: client.plane.snapshot.load_full(),
         id: Uuid::now_v7(),
@@ -124,6 +132,7 @@ fn open(client: Arc<Client>, mut request: Request<Incoming>) -> Result<Exchange,
         host,
         path: path.to_owned(),
         query: parts.uri.query().map(str::to_owned),
+        target,
         headers: parts.headers,
         method: parts.method,
         has_body: !incoming.is_end_stream(),
