@@ -2,10 +2,11 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use testkit::IdentityProvider;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use url::Url;
 
-use crate::support::{OTHER, Setup, Stand, TEAM, WIKI, allow};
+use crate::support::{EMAIL, OTHER, Setup, Stand, TEAM, WIKI, allow};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_sent_away_from_the_application() {
@@ -207,4 +208,93 @@ async fn pages_run_nothing_and_are_framed_by_nobody() {
         (&page.headers["cache-control"], &page.headers["x-frame-options"]),
         (&"no-store".parse().unwrap(), &"DENY".parse().unwrap())
     );
+}
+
+/// RFC 9700 section 4.4: a provider that an attacker runs sends the browser on to an honest one, and would be handed the
+/// code that the honest one issues.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_of_one_provider_is_not_handed_to_another() {
+    let rival = IdentityProvider::start(EMAIL).await.unwrap();
+    let stand = Stand::start(Setup { rival: Some(rival.issuer.clone()), ..Setup::default() }).await;
+    for (chosen, other) in [("Rival", &stand.provider.issuer), ("Test provider", &rival.issuer)] {
+        let mut victim = stand.browser();
+        let page = victim.open(&stand.url(WIKI, "/")).await;
+        let form = page.text.split("<form").find(|form| form.contains(&format!("Continue with {chosen}"))).unwrap();
+        let state = form.split("name=\"state\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+        let to = stand.url(TEAM, "/cdn-cgi/access/provider");
+        let away = victim.send(victim.request(Method::POST, &to).form(&[("state", state)])).await.location();
+        let mut astray = Url::parse(&format!("{other}/authorize")).unwrap();
+        astray.set_query(away.query());
+        let back = victim.get(&astray).await.location();
+        assert!(back.query().unwrap().contains("code="), "the other provider did sign in: {back}");
+        assert_eq!(victim.get(&back).await.status, StatusCode::BAD_GATEWAY, "{chosen}");
+        let record = stand.records().await.pop().unwrap();
+        assert!(record.to_string().contains("of another identity provider than the one asked"), "{record}");
+        assert!(stand.sessions.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_and_tokens_beyond_the_bounds_open_nothing() {
+    let stand = Stand::start(Setup::default()).await;
+    let mut browser = stand.browser();
+    stand.sign_in(&mut browser, "/").await;
+    let token = browser.cookies[&(WIKI.to_owned(), "CF_Authorization".to_owned())].clone();
+    let fields = |count: usize| (0..count).map(|number| format!("X-{number}: y\r\n")).collect::<String>();
+    let wrong = "CF_Authorization=e30.e30.e30; ".repeat(8);
+    for (extra, status, why) in [
+        (format!("Cookie: CF_Authorization={token}\r\n"), "200", "the token itself"),
+        (format!("Cookie: a={}\r\n", "x".repeat(70_000)), "431", "a head of more than 64 KiB"),
+        (fields(201), "431", "more than 200 fields"),
+        (format!("{}Cookie: CF_Authorization={token}\r\n", fields(80)), "200", "fields within the bound"),
+        (format!("Cookie: CF_Authorization={}\r\n", "x".repeat(60_000)), "302", "a token of 60,000 bytes"),
+        (format!("Cookie: CF_Authorization={token}{}\r\n", "=".repeat(40_000)), "302", "a token with a tail"),
+        // However many tokens are sent, few are looked at: a signature to check costs more than a request.
+        (format!("Cookie: {wrong}CF_Authorization={token}\r\n"), "302", "a token behind eight others"),
+        (format!("Cf-Access-Client-Id: {}\r\nCf-Access-Client-Secret: x\r\n", "y".repeat(30_000)), "401", "a long id"),
+        (format!("Cf-Access-Token: {}\r\n", "y.".repeat(15_000)), "302", "a token of many parts"),
+    ] {
+        let mut stream = stand.tls(WIKI, &["http/1.1"]).await;
+        let head = format!("GET / HTTP/1.1\r\nHost: {WIKI}\r\nAccept: text/html\r\nConnection: close\r\n{extra}\r\n");
+        // The listener may answer, and close, before it has read all of it.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer[9..]), status, "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_id_leads_to_no_key_but_ours() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let stand = Stand::start(Setup::default()).await;
+    let mut browser = stand.browser();
+    stand.sign_in(&mut browser, "/").await;
+    let token = browser.cookies[&(WIKI.to_owned(), "CF_Authorization".to_owned())].clone();
+    let rest = token.split_once('.').unwrap().1;
+    let header: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap();
+    let mut stranger = stand.browser();
+    for (member, value) in [
+        ("kid", json!("../../../../dev/null")),
+        ("kid", json!("..%2f..%2fdev%2fnull")),
+        ("kid", json!("/dev/null\u{0}")),
+        ("kid", json!("' OR 1=1 --")),
+        ("kid", json!("")),
+        ("kid", json!("x".repeat(2_000))),
+        ("kid", json!([header["kid"]])),
+        ("kid", Value::Null),
+        ("jku", json!("https://evil.example/keys")),
+        ("x5u", json!("https://evil.example/certificate")),
+        ("alg", json!("HS256")),
+    ] {
+        let mut forged = header.clone();
+        forged[member] = value.clone();
+        let token = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(forged.to_string()));
+        let request = stranger.request(Method::GET, &stand.url(WIKI, "/")).header("cf-access-token", &token);
+        assert_eq!(stranger.send(request).await.status, StatusCode::FOUND, "{member}: {value}");
+    }
+    let request = stranger.request(Method::GET, &stand.url(WIKI, "/")).header("cf-access-token", &token);
+    assert_eq!(stranger.send(request).await.status, StatusCode::OK);
 }

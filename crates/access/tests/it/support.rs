@@ -56,6 +56,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 
 pub(crate) const OIDC: ProviderId = ProviderId(Uuid::from_u128(0x11));
 pub(crate) const BUILT_IN: ProviderId = ProviderId(Uuid::from_u128(0x12));
+const RIVAL: ProviderId = ProviderId(Uuid::from_u128(0x13));
 pub(crate) const LIST: ListId = ListId(Uuid::from_u128(0x21));
 
 /// Keeps people and sessions in memory, as a store would, and can be gone.
@@ -160,6 +161,8 @@ pub(crate) struct Setup {
     pub(crate) origin: Option<Value>,
     /// Serves the documents of OAuth clients at `https://ide.example`.
     pub(crate) documents: Router,
+    /// The issuer of a second provider, "Rival".
+    pub(crate) rival: Option<String>,
 }
 
 impl Default for Setup {
@@ -172,6 +175,7 @@ impl Default for Setup {
             more: Vec::new(),
             origin: None,
             documents: Router::new(),
+            rival: None,
         }
     }
 }
@@ -234,21 +238,18 @@ impl Stand {
         let (routes, conflicts) = Snapshot::index(&applications);
         assert!(conflicts.is_empty());
         let (token, secret) = service_token();
-        let oidc = json!({
-            "name": "Test provider", "type": "oidc",
-            "config": {"issuer": provider.issuer, "client_id": testkit::CLIENT_ID, "client_secret": testkit::CLIENT_SECRET,
-                "claims": ["department"]},
-        });
+        let mut providers = vec![
+            read_provider(OIDC, &oidc("Test provider", &provider.issuer)),
+            read_provider(BUILT_IN, &json!({"name": "Example people", "type": "portunus"})),
+        ];
+        providers.extend(setup.rival.map(|issuer| read_provider(RIVAL, &oidc("Rival", &issuer))));
         let snapshot = Snapshot {
             account,
             revision: 1,
             organization: organization(&setup.organization),
             routes,
             applications,
-            providers: vec![
-                read_provider(OIDC, &oidc),
-                read_provider(BUILT_IN, &json!({"name": "Example people", "type": "portunus"})),
-            ],
+            providers,
             people: HashMap::from([(EMAIL.parse().unwrap(), person())]),
             service_tokens: HashMap::from([(token.client_id.clone(), token.clone())]),
             keys: Arc::new(KeyRing::new(SigningKey::parse(signing_key(), "certificate".to_owned()).unwrap(), None)),
@@ -418,6 +419,14 @@ fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Valu
     let ApplicationKind::SelfHosted(app) = &application.kind else { panic!("not a web application") };
     let backend = app.origin.as_ref().map(|origin| backends.backend(origin).unwrap());
     Published { application, policies, backend }
+}
+
+fn oidc(name: &str, issuer: &str) -> Value {
+    json!({
+        "name": name, "type": "oidc",
+        "config": {"issuer": issuer, "client_id": testkit::CLIENT_ID, "client_secret": testkit::CLIENT_SECRET,
+            "claims": ["department"]},
+    })
 }
 
 pub(crate) fn read_provider(id: ProviderId, document: &Value) -> Arc<Provider> {
