@@ -16,7 +16,7 @@ use identity::evaluation::{Answer, Frozen, Lookups, Need};
 use identity::identity::{Identity, ProviderClaims};
 use identity::jose::encode;
 use identity::provider::{OidcSettings, Protocol, Provider};
-use identity::relying_party::{Callback, CallbackError, LoginRandom, begin};
+use identity::relying_party::{self, Callback, CallbackError, LoginRandom, begin};
 use identity::session::{Revoked, Session, SessionHash, SessionSecret};
 use maud::{Markup, html};
 use moka::sync::Cache;
@@ -615,8 +615,10 @@ fn has_unanswered(exchange: &Exchange, published: &Published, session: &Session)
     })
 }
 
-/// Ends the organisation's session, and with it those at every application.
+/// Ends the organisation's session, and with it those at every application; the one at the provider by a link, or at once
+/// where that was asked for.
 async fn logout(exchange: &Exchange) -> Response<Body> {
+    let mut provider = None;
     if let Some((hash, live)) = session(exchange) {
         let everywhere = exchange.parameter("everywhere").is_some();
         let user = live.session().identity.user;
@@ -625,16 +627,35 @@ async fn logout(exchange: &Exchange) -> Response<Body> {
             return endpoints::unavailable(exchange, &error);
         }
         record::logout(exchange, &live.session().identity);
+        provider = provider_logout(exchange, &live).await;
     }
     let application = exchange.parameter("to").and_then(|id| {
         let wanted = exchange.snapshot.applications.iter().find(|app| app.application.id.to_string() == id)?;
         let pattern = wanted.self_hosted()?.destinations.iter().find(|pattern| pattern.has_exact_host())?;
         exchange.site(pattern.host()).map(String::from)
     });
-    let link = application.as_deref().map(|address| (address, Message::SignInAgain));
-    let mut response = page::message(exchange, StatusCode::OK, Message::SignedOut, Message::SignedOutText, link);
+    let mut response = match (&provider, &application) {
+        (Some(provider), _) if exchange.parameter("provider").is_some() => page::redirect(provider.as_str()),
+        (provider, application) => {
+            let application = application.as_deref().map(|address| (address, Message::SignInAgain));
+            let link = application.or(provider.as_ref().map(|address| (address.as_str(), Message::SignOutProvider)));
+            page::message(exchange, StatusCode::OK, Message::SignedOut, Message::SignedOutText, link)
+        }
+    };
     endpoints::forget(&mut response, &[AUTHORIZATION, SIGN_IN_COOKIE]);
     response
+}
+
+/// Returns where the provider that named a person signs them out (OpenID Connect RP-Initiated Logout 1.0), if it says so
+/// and answers. It asks for itself whether the person means it: ID tokens are not kept, so none is shown to it.
+async fn provider_logout(exchange: &Exchange, live: &Live) -> Option<Url> {
+    let snapshot = &exchange.snapshot;
+    let Protocol::Oidc(settings) = &snapshot.provider(live.session().identity.provider)?.protocol else { return None };
+    let metadata = exchange.plane().logins.providers.metadata(&snapshot.providers_upstream, settings).await;
+    let metadata = metadata.inspect_err(|error| tracing::warn!(%error, "a provider cannot be signed out of")).ok()?;
+    let mut back = exchange.site(&snapshot.organization.auth_domain)?;
+    back.set_path(&format!("{OWN}logout"));
+    relying_party::logout(settings, &metadata, None, &back)
 }
 
 /// The page for a step that does not belong to this browser or came too late.

@@ -138,6 +138,7 @@ messages! {
     Continue "Continue" "Weiter";
     SignedOut "You are signed out" "Sie sind abgemeldet";
     SignedOutText "Your sessions at every application of this organisation have ended in this browser." "Ihre Sitzungen bei allen Anwendungen dieser Organisation sind in diesem Browser beendet.";
+    SignOutProvider "Sign out of your identity provider too" "Auch beim Identitätsanbieter abmelden";
     SignedOutApp "Your session at this application has ended. You are still signed in to the organisation." "Ihre Sitzung bei dieser Anwendung ist beendet. Bei der Organisation sind Sie weiterhin angemeldet.";
     SignInAgain "Sign in again" "Neu anmelden";
     NothingHere "There is nothing here" "Hier ist nichts";

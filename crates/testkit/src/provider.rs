@@ -133,6 +133,7 @@ async fn metadata(State(shared): State<Shared>) -> Json<Value> {
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
         "jwks_uri": format!("{issuer}/keys"),
+        "end_session_endpoint": format!("{issuer}/logout"),
         "authorization_response_iss_parameter_supported": true,
     }))
 }

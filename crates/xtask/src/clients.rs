@@ -30,6 +30,8 @@ pub(crate) fn all() -> Result<()> {
     let platform = Platform::start(&work, &[])?;
     platform.run(suite("node").arg(node.join("sdk.mjs")))?;
     platform.run(suite(&python).arg(ours("python/sdk.py")))?;
+    platform.run(suite("node").arg(node.join("oidc.mjs")))?;
+    platform.run(suite("node").arg(node.join("listener.mjs")))?;
     drop(platform);
 
     let demo = Platform::start(&work, &["--demo"])?;
@@ -37,7 +39,9 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite(&python).arg(ours("python/intercept.py")))?;
     demo.run(suite("node").arg(node.join("browser.mjs")))?;
     demo.run(suite("node").arg(node.join("console.mjs")))?;
-    println!("\nclients: type definitions, SDKs, Node, Python, the browser and the console in it pass");
+    println!(
+        "\nclients: type definitions, SDKs, Node, Python, an identity provider, the listener, the browser and the console in it pass"
+    );
     Ok(())
 }
 
@@ -152,6 +156,7 @@ impl Platform {
             ("CONSOLE_URL", "console_url"),
             ("SETUP_URL", "setup_url"),
             ("PROXY", "proxy"),
+            ("ACCESS_URL", "access_url"),
             ("CA_CERTIFICATE", "ca_certificate"),
         ] {
             let value = self.ready[field].as_str().with_context(|| format!("the ready file has no {field}"))?;

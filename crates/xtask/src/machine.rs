@@ -20,11 +20,12 @@ pub(crate) const FOR_TESTS: [Program; 5] = [
     Program { name: "chromium", probe: "--version", package: "chromium" },
 ];
 
-pub(crate) const FOR_CLIENTS: [Program; 4] = [
+pub(crate) const FOR_CLIENTS: [Program; 5] = [
     Program { name: "chromium", probe: "--version", package: "chromium" },
     Program { name: "certutil", probe: "--build-flags", package: "libnss3-tools" },
     Program { name: "openssl", probe: "version", package: "openssl" },
     Program { name: "python3", probe: "-cimport ensurepip", package: "python3-venv" },
+    Program { name: "sslscan", probe: "--version", package: "sslscan" },
 ];
 
 pub(crate) const FOR_BENCHMARKS: [Program; 1] = [Program { name: "squid", probe: "-v", package: "squid-openssl" }];

@@ -256,3 +256,25 @@ async fn a_program_in_a_page_learns_that_it_must_sign_in() {
         assert_eq!(response.json::<Value>().await.unwrap()["error"], "unauthenticated");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_leads_on_to_the_provider_that_named_the_person() {
+    let stand = Stand::start(Setup::default()).await;
+    let mut browser = stand.browser();
+    let back = format!("{}", stand.url(TEAM, "/cdn-cgi/access/logout"));
+    let expected =
+        [("client_id".to_owned(), testkit::CLIENT_ID.to_owned()), ("post_logout_redirect_uri".to_owned(), back)];
+    stand.sign_in(&mut browser, "/").await;
+    let page = browser.get(&stand.url(TEAM, "/cdn-cgi/access/logout")).await;
+    let address = format!("{}/logout?client_id=", stand.provider.issuer);
+    assert!(page.status == StatusCode::OK && page.text.contains(&address), "{}", page.text);
+    assert_eq!(browser.get(&stand.url(WIKI, "/")).await.status, StatusCode::FOUND, "the session here has ended first");
+    stand.sign_in(&mut browser, "/").await;
+    let away = browser.get(&stand.url(TEAM, "/cdn-cgi/access/logout?provider=1")).await.location();
+    assert_eq!(away.as_str().split('?').next().unwrap(), format!("{}/logout", stand.provider.issuer));
+    assert_eq!(away.query_pairs().into_owned().collect::<Vec<_>>(), expected);
+    // On the way back nobody is signed in any more, and a second time leads nowhere.
+    let again = browser.get(&stand.url(TEAM, "/cdn-cgi/access/logout?provider=1")).await;
+    assert!(again.status == StatusCode::OK && !again.text.contains(&address));
+    assert_eq!(browser.get(&stand.url(WIKI, "/")).await.status, StatusCode::FOUND);
+}
