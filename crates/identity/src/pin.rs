@@ -105,18 +105,23 @@ pub struct PinMail {
 ///
 /// # Errors
 /// If this source asks too often. An address that is asked for too often is not told apart: its mail is dropped.
+///
+/// # Security
+/// A PIN whose mail is dropped opens nothing, so that the guesses at an address are bounded with its mail, however many
+/// sources ask.
 pub fn start(start: Start<'_>) -> Result<(PendingPin, PinMail), RateLimited> {
     start.source_rate.take(PER_SOURCE, start.now)?;
     let within_rate = start.address_rate.take(PER_ADDRESS, start.now).is_ok();
+    let deliver = start.could_enter && within_rate;
     let pin = digits(start.seed);
     let pending = PendingPin {
         address: start.address.clone(),
         expires_at: start.now.saturating_add(LIFE),
         pin: bound(&pin, start.login, start.browser_secret),
         attempts_left: ATTEMPTS,
-        could_enter: start.could_enter,
+        could_enter: deliver,
     };
-    let mail = PinMail { to: start.address, pin: Secret::new(pin), deliver: start.could_enter && within_rate };
+    let mail = PinMail { to: start.address, pin: Secret::new(pin), deliver };
     Ok((pending, mail))
 }
 
@@ -221,6 +226,27 @@ mod tests {
         let refused = pending.verify(mail.pin.expose(), "login", "browser", 1_001).unwrap_err();
         let wrong = begin(true, 2).0.verify("x", "login", "browser", 1_001).unwrap_err();
         assert_eq!(refused.to_string(), wrong.to_string());
+    }
+
+    #[test]
+    fn a_pin_that_is_not_mailed_opens_nothing_so_guesses_are_bounded_whatever_their_sources() {
+        let mut address_rate = Rate::default();
+        let opened = (0..100_u8).filter(|number| {
+            // Each from a source of its own.
+            let (mut pending, mail) = start(Start {
+                address: "ada@acme.example".parse().unwrap(),
+                could_enter: true,
+                login: "login",
+                browser_secret: "browser",
+                address_rate: &mut address_rate,
+                source_rate: &mut Rate::default(),
+                now: 1_000,
+                seed: &[*number; 32],
+            })
+            .unwrap();
+            pending.verify(mail.pin.expose(), "login", "browser", 1_001).is_ok()
+        });
+        assert_eq!(opened.count(), 3);
     }
 
     #[test]
