@@ -43,5 +43,5 @@ pub use mfa::{FactorKind, FactorLedger, KeptFactor};
 pub use oauth::{KeptGrant, OauthLedger, TokenTable};
 pub use password::PasswordHash;
 pub use seal::SealKey;
-pub use session_table::SessionTable;
+pub use session_table::{Live, SessionTable};
 pub use snapshot::{Person, Published, Snapshot};

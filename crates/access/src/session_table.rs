@@ -30,7 +30,7 @@ pub struct SessionTable {
 }
 
 /// A session and when it was last used, which moves.
-pub(crate) struct Live {
+pub struct Live {
     session: Session,
     seen: AtomicI64,
 }
@@ -112,12 +112,7 @@ impl SessionTable {
     ///
     /// # Errors
     /// With why it does not; `None` when there is none of this hash.
-    pub(crate) fn find(
-        &self,
-        hash: SessionHash,
-        idle: Option<Duration>,
-        now: Moment,
-    ) -> Result<Arc<Live>, Option<Ended>> {
+    pub fn find(&self, hash: SessionHash, idle: Option<Duration>, now: Moment) -> Result<Arc<Live>, Option<Ended>> {
         let live = self.shard(&hash).read().get(&hash).cloned().ok_or(None)?;
         live.check(hash, &self.revocations.load(), idle, now).map_err(Some)?;
         live.seen.store(now.0, Ordering::Relaxed);
@@ -166,7 +161,9 @@ impl Live {
         session.check(hash, revocations, idle, now)
     }
 
-    pub(crate) const fn session(&self) -> &Session {
+    /// Returns the session as it began.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
         &self.session
     }
 }

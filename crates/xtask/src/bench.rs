@@ -10,6 +10,7 @@ use crate::run::{check, command, root, target};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Subject {
+    Access,
     Gateway,
     Policy,
     Worker,
@@ -23,16 +24,29 @@ pub(crate) fn run(what: Subject, seconds: u64) -> Result<()> {
             cargo.env("WORKERD", workerd()?);
             bench("portunus-worker", "worker", &mut cargo)
         }
+        Subject::Access => {
+            machine::prepare(&machine::FOR_ACCESS_BENCHMARK)?;
+            bench("portunus-access", "sessions", &mut command("cargo"))?;
+            let mut cargo = platform(seconds)?;
+            cargo.env("OIDC_PROVIDER", oidc_provider()?);
+            bench("portunus", "access", &mut cargo)
+        }
         Subject::Gateway => {
-            machine::prepare(&machine::FOR_BENCHMARKS)?;
-            check(command("cargo").args(["build", "--release", "--locked", "--package", "portunus"]))?;
-            let mut cargo = command("cargo");
-            cargo.env("BENCH_SECONDS", seconds.to_string());
-            cargo.env("PORTUNUS_BINARY", target().join("release/portunus"));
+            machine::prepare(&machine::FOR_GATEWAY_BENCHMARK)?;
+            let mut cargo = platform(seconds)?;
             cargo.env("MITMDUMP", mitmdump()?);
             bench("portunus", "gateway", &mut cargo)
         }
     }
+}
+
+/// Builds the platform in release; the command names it to a benchmark.
+fn platform(seconds: u64) -> Result<Command> {
+    check(command("cargo").args(["build", "--release", "--locked", "--package", "portunus"]))?;
+    let mut cargo = command("cargo");
+    cargo.env("BENCH_SECONDS", seconds.to_string());
+    cargo.env("PORTUNUS_BINARY", target().join("release/portunus"));
+    Ok(cargo)
 }
 
 fn bench(package: &str, name: &str, cargo: &mut Command) -> Result<()> {
@@ -52,6 +66,27 @@ fn workerd() -> Result<PathBuf> {
         )?;
     }
     Ok(program)
+}
+
+/// The directory of the peer's script, beside the packages it imports.
+fn oidc_provider() -> Result<PathBuf> {
+    let directory = root().join("target/peers/oidc-provider");
+    std::fs::create_dir_all(&directory)?;
+    std::fs::copy(
+        root().join("crates/portunus/benches/access/oidc-provider.mjs"),
+        directory.join("oidc-provider.mjs"),
+    )?;
+    if !directory.join("node_modules/oidc-provider").exists()
+        || !directory.join("node_modules/@node-rs/argon2").exists()
+    {
+        check(
+            Command::new("npm")
+                .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+                .arg(&directory)
+                .args(["oidc-provider", "@node-rs/argon2"]),
+        )?;
+    }
+    Ok(directory)
 }
 
 fn mitmdump() -> Result<PathBuf> {

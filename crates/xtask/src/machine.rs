@@ -28,7 +28,10 @@ pub(crate) const FOR_CLIENTS: [Program; 5] = [
     Program { name: "sslscan", probe: "--version", package: "sslscan" },
 ];
 
-pub(crate) const FOR_BENCHMARKS: [Program; 1] = [Program { name: "squid", probe: "-v", package: "squid-openssl" }];
+pub(crate) const FOR_GATEWAY_BENCHMARK: [Program; 1] =
+    [Program { name: "squid", probe: "-v", package: "squid-openssl" }];
+
+pub(crate) const FOR_ACCESS_BENCHMARK: [Program; 1] = [Program { name: "nginx", probe: "-v", package: "nginx-light" }];
 
 /// Installs what is missing with apt, or names it.
 pub(crate) fn prepare(programs: &[Program]) -> Result<()> {

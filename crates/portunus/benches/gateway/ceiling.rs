@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use rustix::time::{ClockId, clock_gettime};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ServerConnection};
 use testkit::OriginTls;
+
+use crate::measure::client_config;
 
 const ROUNDS: u32 = 2_000;
 
@@ -77,22 +78,4 @@ fn feed_server(server: &mut ServerConnection, mut wire: &[u8]) -> Result<()> {
         server.process_new_packets()?;
     }
     Ok(())
-}
-
-/// A client that trusts `roots` (PEM), with or without session resumption.
-pub(crate) fn client_config(roots: &str, resume: bool) -> Result<Arc<ClientConfig>> {
-    let mut store = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
-        store.add(root.map_err(|error| anyhow!("{error}"))?)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    if !resume {
-        config.resumption = rustls::client::Resumption::disabled();
-    }
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }

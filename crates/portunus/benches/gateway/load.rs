@@ -3,7 +3,6 @@
 //! It trusts one authority and no other: an answer through a proxy whose authority is trusted was inspected, and one
 //! through a tunnel to an origin whose root is trusted was not.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +18,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::ceiling::client_config;
-use crate::peers::{cpu_seconds, family, resident_kib};
+use crate::measure::process::{cpu_seconds, family, resident_kib};
+use crate::measure::{Measured, client_config};
 use crate::{LARGE, SMALL};
 
 /// A proxy to put load on, and the one authority its clients trust.
@@ -44,41 +43,6 @@ impl Proxy {
     fn of(platform: &Platform, roots: &str) -> Result<Self> {
         let address = platform.ready.proxy.trim_start_matches("http://").parse()?;
         Ok(Self { address, process: platform.process_id(), tls: client_config(roots, false)? })
-    }
-}
-
-/// One figure and what it cost the proxy.
-pub(crate) struct Measured {
-    /// Per second.
-    pub(crate) rate: f64,
-    /// Seconds of proxy CPU each.
-    pub(crate) cpu: f64,
-    pub(crate) count: u64,
-    p50: Duration,
-    p99: Duration,
-}
-
-impl Measured {
-    /// What one core of the proxy does in a second, whatever else held the run back.
-    pub(crate) fn per_core(&self) -> f64 {
-        1.0 / self.cpu
-    }
-
-    /// How many times `other` this does: by the clock, and for the same CPU.
-    pub(crate) fn against(&self, other: &Self) -> String {
-        format!("{:.1}x by the clock, {:.1}x for the same CPU", self.rate / other.rate, other.cpu / self.cpu)
-    }
-}
-
-impl fmt::Display for Measured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (p50, p99) = (self.p50.as_secs_f64() * 1e3, self.p99.as_secs_f64() * 1e3);
-        let (cpu, share) = (self.cpu * 1e6, self.cpu * self.rate * 100.0);
-        write!(
-            f,
-            "{:.0}/s, {cpu:.0} us of proxy CPU each ({share:.0} % of a core), p50 {p50:.2} ms, p99 {p99:.2} ms",
-            self.rate
-        )
     }
 }
 

@@ -8,6 +8,8 @@
 
 mod ceiling;
 mod load;
+#[path = "../measure/mod.rs"]
+mod measure;
 mod peers;
 mod relay;
 mod resources;
@@ -23,7 +25,8 @@ use serde_json::json;
 use testkit::{Origin, OriginTls, Platform};
 
 use ceiling::Handshakes;
-use load::{Load, Measured, Proxy, Site};
+use load::{Load, Proxy, Site};
+use measure::Measured;
 
 const SMALL: usize = 1024;
 const LARGE: usize = 1 << 20;
@@ -45,7 +48,7 @@ fn main() -> Result<()> {
         return relay::run(origin_root, own_root);
     }
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    peers::pin(std::process::id(), "1")?;
+    measure::process::pin(std::process::id(), "1")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(measure(Duration::from_secs(seconds)))
 }
@@ -153,7 +156,7 @@ async fn streaming(load: Load, tunnelled: Site, ours: &Proxy, tunnel: &Proxy) ->
     println!("1 MB bodies, plain tunnel: {plain}");
     println!("1 MB bodies, inspected:    {inspected}");
     println!("1 MB bodies: {:.2} of the tunnel's rate (at least 0.90)", inspected.rate / plain.rate);
-    let resting = peers::resident_kib(ours.process)?;
+    let resting = measure::process::resident_kib(ours.process)?;
     for connections in [16, 64] {
         let used = load.memory_while_streaming(ours, connections).await?;
         let each = used.saturating_sub(resting) / connections as u64;
@@ -161,7 +164,7 @@ async fn streaming(load: Load, tunnelled: Site, ours: &Proxy, tunnel: &Proxy) ->
             "memory, {connections} connections streaming 1 MB bodies: {used} KiB ({each} KiB each above {resting})"
         );
     }
-    let resting = peers::resident_kib(ours.process)?;
+    let resting = measure::process::resident_kib(ours.process)?;
     let used = load.memory_while_stalled(ours, 64).await?;
     println!(
         "memory, 64 connections of a 32 MB body that nobody reads: {used} KiB ({} KiB each above {resting})",
@@ -196,7 +199,7 @@ async fn compare(ours: &Figures, origins: &Origins, length: Duration, work: &Pat
 async fn start_portunus(binary: &Path, origins: &Origins) -> Result<Platform> {
     // Started on one core, as the peers are: it makes as many threads as it has cores.
     let platform = Platform::start(binary, &[])?;
-    peers::pin_family(platform.process_id(), "0")?;
+    measure::process::pin_family(platform.process_id(), "0")?;
     let allow: Vec<String> = [origins.kept(), origins.fresh()]
         .iter()
         .flat_map(|site| [format!("127.0.0.1:{}", site.port), format!("[::1]:{}", site.port)])

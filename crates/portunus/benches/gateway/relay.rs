@@ -16,9 +16,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::HOST;
-use crate::ceiling::client_config;
 use crate::load::Proxy;
-use crate::peers;
+use crate::measure::{client_config, process};
 
 /// The first argument of the process that is the relay.
 pub(crate) const ARGUMENT: &str = "relay";
@@ -41,7 +40,7 @@ impl Relay {
             .context("the relay")?;
         let mut address = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut address)?;
-        peers::pin(child.id(), "0")?;
+        process::pin(child.id(), "0")?;
         let tls = client_config(&std::fs::read_to_string(root)?, false)?;
         let proxy = Proxy { address: address.trim().parse()?, process: child.id(), tls };
         Ok(Self { child, proxy })

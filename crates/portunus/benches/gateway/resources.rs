@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use testkit::Platform;
 
-use crate::peers;
+use crate::measure::process::{self, kernel_figure, resident_kib};
 
 const STARTS: usize = 9;
 /// After this long a started platform has done what it does once.
@@ -16,7 +16,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 pub(crate) fn start_and_rest(binary: &Path, data: &Path) -> Result<()> {
     std::fs::create_dir_all(data)?;
     // On both cores, as a machine of its own would be.
-    peers::pin(std::process::id(), "0-1")?;
+    process::pin(std::process::id(), "0-1")?;
     // Creates the directory's contents, which is not what is measured.
     Platform::start_in(binary, data, &[])?.terminate()?;
     let mut times = Vec::new();
@@ -36,17 +36,17 @@ pub(crate) fn start_and_rest(binary: &Path, data: &Path) -> Result<()> {
     let mut platform = Platform::start_in(binary, data, &[])?;
     std::thread::sleep(SETTLED);
     let mut total = 0;
-    for process in peers::family(platform.process_id())? {
-        total += peers::proportional_kib(process)?;
+    for member in process::family(platform.process_id())? {
+        total += proportional_kib(member)?;
     }
-    let main = peers::resident_kib(platform.process_id())?;
+    let main = resident_kib(platform.process_id())?;
     println!(
         "idle memory, every role, Worker processes included: {:.1} MB ({:.1} MB resident in the main one) (at most 80)",
         total as f64 / 1024.0,
         main as f64 / 1024.0
     );
     platform.terminate()?;
-    peers::pin(std::process::id(), "1")
+    process::pin(std::process::id(), "1")
 }
 
 /// How many records of `dataset` the platform has taken, once those on their way are in.
@@ -62,4 +62,9 @@ pub(crate) async fn records(platform: &Platform, dataset: &str) -> Result<u64> {
         before = Some(now);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Resident memory in which a page that several processes share counts for each by its share.
+fn proportional_kib(process: u32) -> Result<u64> {
+    kernel_figure(&format!("/proc/{process}/smaps_rollup"), "Pss:")
 }
