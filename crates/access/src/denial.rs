@@ -5,16 +5,19 @@
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
-use identity::application::{Door, SameSite, SelfHosted};
+use identity::application::{ApplicationKind, Door, SameSite, SelfHosted};
 use identity::cookie::{APP_SIGN_IN, Cookie};
 use identity::identity::Identity;
 use identity::session::{Ended, SessionSecret};
+use identity::tag::PageType;
 use maud::html;
 use net::proxy::body::Body;
 use serde_json::json;
 use std::time::Duration;
 
+use crate::custom;
 use crate::exchange::Exchange;
+use crate::launcher;
 use crate::oauth;
 use crate::page::{self, Frame};
 use crate::snapshot::Published;
@@ -128,8 +131,14 @@ pub(crate) fn forbidden_program(why: &str) -> Response<Body> {
 
 /// 403 where nobody is let in by signing in.
 pub(crate) fn nobody<'a>(exchange: &Exchange, door: impl Into<Door<'a>>) -> Response<Body> {
-    if let Some(url) = &door.into().denied.non_identity_url {
+    let door = door.into();
+    if let Some(url) = &door.denied.non_identity_url {
         return page::redirect(url.as_str());
+    }
+    if page::wants_page(exchange)
+        && let Some(page) = custom::answer(exchange, PageType::Forbidden, Some(door), &[])
+    {
+        return page;
     }
     page::message(exchange, StatusCode::FORBIDDEN, Message::Denied, Message::DeniedNobody, None)
 }
@@ -172,6 +181,12 @@ fn denied_page(
     identity: Option<&Identity>,
     why: Message,
 ) -> Response<Body> {
+    let kind = if identity.is_some() { PageType::IdentityDenied } else { PageType::Forbidden };
+    let email = identity.map(|identity| identity.email.as_str()).unwrap_or_default();
+    let values = [("app_name", published.application.name.as_str()), ("email", email)];
+    if let Some(own) = custom::answer(exchange, kind, Some(door), &values) {
+        return own;
+    }
     let language = exchange.language(&door.sign_in.languages);
     let title = Message::Denied.text(language);
     let text = if identity.is_some() { why } else { Message::DeniedNobody };
@@ -180,18 +195,29 @@ fn denied_page(
         address.query_pairs_mut().append_pair("to", published.application.id.to_string().as_str());
         address
     });
+    // Whoever was refused at the launcher is not sent there again.
+    let launcher = launcher::address(exchange)
+        .filter(|_| identity.is_some() && !matches!(published.application.kind, ApplicationKind::Launcher(_)));
     Frame { exchange, language, status: StatusCode::FORBIDDEN, title }.render(&html! {
-        p { strong { (published.application.name) } }
         @match &door.denied.message {
             Some(own) => p { (own) },
             None => p { (text.text(language)) },
         }
-        @if let Some(identity) = identity {
-            p.soft { (Message::SignedInAs.text(language)) " " (identity.email) }
-            @if let Some(logout) = &logout {
-                a.button.quiet href=(logout.as_str()) { (Message::OtherAccount.text(language)) }
+        dl.facts {
+            dt { (Message::Application.text(language)) }
+            dd { (published.application.name) }
+            @if let Some(identity) = identity {
+                dt { (Message::SignedInAs.text(language)) }
+                dd { (identity.email) }
             }
+            dt { (Message::Reference.text(language)) }
+            dd { code { (exchange.id) } }
         }
-        p.soft { (Message::Reference.text(language)) ": " code { (exchange.id) } }
+        @if let Some(launcher) = &launcher {
+            a.button href=(launcher.as_str()) { (Message::OpenLauncher.text(language)) }
+        }
+        @if identity.is_some() && let Some(logout) = &logout {
+            a.button.quiet href=(logout.as_str()) { (Message::OtherAccount.text(language)) }
+        }
     })
 }

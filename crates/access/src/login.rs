@@ -30,6 +30,7 @@ use crate::exchange::Exchange;
 use crate::gate;
 use crate::issue;
 use crate::language;
+use crate::launcher;
 use crate::ledger::Newcomer;
 use crate::mfa;
 use crate::page::{self, Frame};
@@ -94,6 +95,7 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
         (action, false) if exchange.method == Method::POST && action.starts_with("mfa-") => {
             mfa::post(exchange, action).await
         }
+        ("", true) if exchange.path == "/" => launcher::home(exchange).await,
         (path, true) => match path.strip_prefix("login/") {
             Some(host) => entry(exchange, host).await,
             None => page::nothing_here(exchange),
@@ -107,6 +109,7 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
     let meta = exchange.parameter("meta");
     let start: Option<Start> = meta.and_then(|text| exchange.snapshot.seal.open(START, &text).ok());
     let start = start.filter(|start| start.host == host && exchange.now.seconds() < start.expires);
+    let start = start.or_else(|| launcher::start(exchange, host));
     let Some(start) = start else {
         // Without a request to go back to the application is asked for anew; a host that is none is nobody's.
         let known = exchange.snapshot.routes.has_host(host) && identity::routes::host_of(host).is_ok();
@@ -120,6 +123,7 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
     let Some((published, app)) = application(&snapshot, &start) else { return page::nothing_here(exchange) };
     if let Some((hash, live)) = session(exchange)
         && gate::fits(live.session(), app)
+        && launcher::is_fresh(exchange, published, &live)
     {
         return match answered(exchange, published, hash, live).await {
             Ok(live) => issue::enter(exchange, &start, hash, &live, None),
@@ -190,7 +194,13 @@ fn choice(
     let others: Vec<_> = ways.iter().filter(|provider| matches!(provider.protocol, Protocol::Oidc(_))).collect();
     let password = passwords.next();
     let mut response = frame.render(&html! {
-        p { (Message::SignInTo.with(language, &[("application", &html! { strong { (published.application.name) } })])) }
+        p {
+            @if matches!(published.application.kind, ApplicationKind::Launcher(_)) {
+                (Message::SignInHere.text(language))
+            } @else {
+                (Message::SignInTo.with(language, &[("application", &html! { strong { (published.application.name) } })]))
+            }
+        }
         @if let Some((_, problem, _)) = problem { p.error #problem role="alert" { (problem.text(language)) } }
         @if ways.is_empty() { p.error { (Message::NoProvider.text(language)) } }
         @if let Some(provider) = password {
@@ -578,7 +588,7 @@ fn questions(exchange: &Exchange, identity: &Identity) -> Frozen {
 }
 
 /// Asks what a session that is older than a policy has no answer to.
-async fn answered(
+pub(crate) async fn answered(
     exchange: &Exchange,
     published: &Published,
     hash: SessionHash,
@@ -634,11 +644,13 @@ async fn logout(exchange: &Exchange) -> Response<Body> {
         let pattern = wanted.self_hosted()?.destinations.iter().find(|pattern| pattern.has_exact_host())?;
         exchange.site(pattern.host()).map(String::from)
     });
+    let launcher = launcher::address(exchange);
     let mut response = match (&provider, &application) {
         (Some(provider), _) if exchange.parameter("provider").is_some() => page::redirect(provider.as_str()),
         (provider, application) => {
             let application = application.as_deref().map(|address| (address, Message::SignInAgain));
             let link = application.or(provider.as_ref().map(|address| (address.as_str(), Message::SignOutProvider)));
+            let link = link.or(launcher.as_ref().map(|address| (address.as_str(), Message::SignInAgain)));
             page::message(exchange, StatusCode::OK, Message::SignedOut, Message::SignedOutText, link)
         }
     };

@@ -5,11 +5,13 @@
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
+use identity::tag::PageType;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use net::proxy::body::{Body, empty_body, full_body};
 use serde_json::json;
 use url::Url;
 
+use crate::custom;
 use crate::exchange::Exchange;
 use crate::language;
 use crate::theme::Palette;
@@ -65,11 +67,10 @@ impl Frame<'_> {
                 body { (body) }
             }
         };
-        let mut response = text_answer(self.exchange, page.into_string());
-        *response.status_mut() = self.status;
+        let mut response = text_answer(self.exchange, self.status, page.into_string());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(self.language.tag()));
-        harden(headers, &colours, &sources(images));
+        harden(headers, &policy(&colours, &sources(images)));
         response
     }
 
@@ -112,9 +113,17 @@ pub(crate) fn initial(name: &str) -> String {
     first.map(|character| character.to_uppercase().collect()).unwrap_or_default()
 }
 
-fn text_answer(exchange: &Exchange, text: String) -> Response<Body> {
+/// An answer of markup that somebody else wrote, under a policy that holds it.
+pub(crate) fn own_markup(exchange: &Exchange, status: StatusCode, markup: String, policy: &str) -> Response<Body> {
+    let mut response = text_answer(exchange, status, markup);
+    harden(response.headers_mut(), policy);
+    response
+}
+
+fn text_answer(exchange: &Exchange, status: StatusCode, text: String) -> Response<Body> {
     let length = text.len();
     let mut response = Response::new(if exchange.method == Method::HEAD { empty_body() } else { full_body(text) });
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -131,16 +140,20 @@ fn sources<'i>(images: impl Iterator<Item = &'i Url>) -> String {
     sources.join(" ")
 }
 
-/// The headers every page of ours carries.
-fn harden(headers: &mut http::HeaderMap, colours: &str, images: &str) {
+/// The Content-Security-Policy of a page of ours.
+fn policy(colours: &str, images: &str) -> String {
     // A form may lead to the identity provider by a redirect, which browsers hold against `form-action` too; so that
     // stands in no policy here, and every form posts to this host by its own address.
-    let policy = format!(
+    format!(
         "default-src 'none'; style-src 'sha256-{}'{}; img-src {}; base-uri 'none'; frame-ancestors 'none'",
         style_hash(),
         if colours.is_empty() { String::new() } else { format!(" 'sha256-{}'", hash(colours)) },
         if images.is_empty() { "'none'" } else { images }
-    );
+    )
+}
+
+/// The headers every page carries, whoever wrote it.
+fn harden(headers: &mut http::HeaderMap, policy: &str) {
     if let Ok(policy) = HeaderValue::try_from(policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
@@ -201,8 +214,14 @@ pub(crate) fn failed(exchange: &Exchange) -> Response<Body> {
 }
 
 pub(crate) fn nothing_here(exchange: &Exchange) -> Response<Body> {
-    let status =
-        if exchange.snapshot.organization.deny_unmatched { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
+    let denies = exchange.snapshot.organization.deny_unmatched;
+    if denies
+        && wants_page(exchange)
+        && let Some(page) = custom::answer(exchange, PageType::Forbidden, None, &[])
+    {
+        return page;
+    }
+    let status = if denies { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
     message(exchange, status, Message::NothingHere, Message::NothingHereText, None)
 }
 

@@ -16,9 +16,10 @@ use identity::provider::Provider;
 use identity::routes::{Conflict, Routes};
 use identity::selector::ExternalEvaluation;
 use identity::service_token::{ClientId, ServiceToken};
-use types::{AccountId, Email, ListId, ProviderId};
+use types::{AccountId, CustomPageId, Email, ListId, ProviderId};
 
 use crate::backend::Backend;
+use crate::custom::CustomPage;
 use crate::password::PasswordHash;
 use crate::seal::SealKey;
 
@@ -35,6 +36,8 @@ pub struct Snapshot {
     /// Passwords of people who sign in with the built-in provider, by address in lower case.
     pub people: HashMap<Email, Person>,
     pub service_tokens: HashMap<ClientId, ServiceToken>,
+    /// The organisation's own pages.
+    pub pages: HashMap<CustomPageId, CustomPage>,
     /// Signs application tokens.
     pub keys: Arc<KeyRing>,
     /// Seals what a browser carries from one step of a sign-in to the next. Shared by every node of the account.

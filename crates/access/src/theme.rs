@@ -7,15 +7,17 @@ use std::fmt::Write as _;
 
 use identity::colour::Colour;
 
-/// What cards are made of, as in the style sheet.
+/// What cards are made of and what is written on them, as in the style sheet.
 const LIGHT: Colour = Colour::WHITE;
+const LIGHT_TEXT: Colour = Colour::new(0x18, 0x20, 0x2a);
 const DARK: Colour = Colour::new(0x17, 0x1b, 0x21);
+const DARK_TEXT: Colour = Colour::new(0xe8, 0xed, 0xf3);
 /// The page behind the cards in the dark, as in the style sheet.
 const DARK_BACK: Colour = Colour::new(0x0e, 0x11, 0x16);
 /// A background brighter than this would glare in the dark.
 const GLARE: f64 = 0.2;
 /// How much of a glaring background stays in the dark.
-const SHADE: f64 = 0.9;
+const SHADE: f64 = 0.98;
 
 /// Colours that were picked, by the organisation or by its launcher.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,7 +38,8 @@ impl Palette {
     /// Writes the style sheet of what was picked; empty when nothing was.
     pub(crate) fn style(self) -> String {
         let mut style = String::new();
-        let (light, dark) = (self.theme(LIGHT, |back| back), self.theme(DARK, dimmed));
+        let light = self.theme(LIGHT, LIGHT_TEXT, |back| back);
+        let dark = self.theme(DARK, DARK_TEXT, dimmed);
         if !light.is_empty() {
             // Writing to a string cannot fail.
             let _ = write!(style, ":root{{{light}}}");
@@ -47,18 +50,19 @@ impl Palette {
         style
     }
 
-    fn theme(self, card: Colour, suit: fn(Colour) -> Colour) -> String {
+    fn theme(self, card: Colour, text: Colour, suit: fn(Colour) -> Colour) -> String {
+        let text = self.text.or(Some(text));
         let mut style = String::new();
         let mut set = |name: &str, colour: Colour| {
             let _ = write!(style, "--{name}:{colour};");
         };
         if let Some(back) = self.back.map(suit) {
             set("back", back);
-            set("on-back", back.text(self.text));
+            set("on-back", back.text(text));
         }
         if let Some(bar) = self.bar.or(self.back).map(suit) {
             set("bar", bar);
-            set("on-bar", bar.text(self.text));
+            set("on-bar", bar.text(text));
         }
         // An organisation that picked one colour wears it on its buttons too, unless it is a grey.
         let picked = self.button.or_else(|| self.bar.filter(|bar| bar.is_vivid()));
@@ -111,9 +115,13 @@ mod tests {
     fn the_cards_are_those_of_the_style_sheet() {
         let sheet = include_str!("page.css");
         let line = |start: &str| sheet.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
-        assert!(line(":root").contains("--card:#fff;"));
+        assert!(line(":root").contains("--card:#fff;") && line(":root").contains(&format!("--text:{LIGHT_TEXT};")));
         let dark = line("@media(prefers-color-scheme:dark)");
-        assert!(dark.contains(&format!("--card:{DARK};")) && dark.contains(&format!("--back:{DARK_BACK};")));
+        assert!(
+            dark.contains(&format!("--text:{DARK_TEXT};"))
+                && dark.contains(&format!("--card:{DARK};"))
+                && dark.contains(&format!("--back:{DARK_BACK};"))
+        );
     }
 
     #[test]

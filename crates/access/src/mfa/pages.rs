@@ -11,6 +11,7 @@ use qrcode::QrCode;
 use qrcode::render::svg;
 
 use crate::exchange::Exchange;
+use crate::launcher;
 use crate::page::Frame;
 use crate::stages::OWN;
 use crate::words::{Language, Message};
@@ -32,7 +33,7 @@ impl Page<'_> {
         let frame = Frame { exchange: self.exchange, language, status, title: title.text(language) };
         frame.render(&html! {
             @if let Some(Trouble(_, text, wait)) = self.trouble {
-                p.error role="alert" { (text.text(language)) @if let Some(wait) = wait { " (" (wait) " s)" } }
+                p.error #problem role="alert" { (text.text(language)) @if let Some(wait) = wait { " (" (wait) " s)" } }
             }
             (content(language))
         })
@@ -48,10 +49,11 @@ impl Page<'_> {
     }
 
     fn code(&self, language: Language, label: Message) -> Markup {
+        let (invalid, told) = (self.trouble.map(|_| "true"), self.trouble.map(|_| "problem"));
         html! {
             label for="code" { (label.text(language)) }
             input id="code" name="code" inputmode="numeric" autocomplete="one-time-code" required maxlength="12"
-                autofocus;
+                aria-invalid=[invalid] aria-describedby=[told] autofocus;
             button type="submit" { (Message::Continue.text(language)) }
         }
     }
@@ -77,7 +79,7 @@ impl Page<'_> {
             html! {
                 p { (Message::FactorAddText.text(language)) }
                 @if let Ok(drawn) = &drawn {
-                    p role="img" aria-label=(Message::FactorPicture.text(language)) { (PreEscaped(drawn)) }
+                    p.picture role="img" aria-label=(Message::FactorPicture.text(language)) { (PreEscaped(drawn)) }
                 }
                 p { (Message::FactorSecret.text(language)) " " code { (secret.base32().expose()) } }
                 (self.form("mfa-enrol", &self.code(language, Message::FactorCode)))
@@ -90,7 +92,7 @@ impl Page<'_> {
         self.render(Message::RecoveryCodes, &|language| {
             html! {
                 p { (Message::RecoveryText.text(language)) }
-                ul { @for code in codes { li { code { (code) } } } }
+                ul.codes { @for code in codes { li { code { (code) } } } }
                 a.button href=(onward) { (Message::Continue.text(language)) }
             }
         })
@@ -123,6 +125,9 @@ impl Page<'_> {
                     }))
                 } @else {
                     a.button href=(format!("{OWN}mfa")) { (Message::FactorAdd.text(language)) }
+                }
+                @if let Some(launcher) = launcher::address(self.exchange) {
+                    p { a href=(launcher.as_str()) { (Message::BackToApplications.text(language)) } }
                 }
             }
         })

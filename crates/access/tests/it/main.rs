@@ -4,6 +4,7 @@
 mod attacks;
 mod browser;
 mod failures;
+mod launcher;
 mod mfa;
 mod oauth;
 mod oauth_memory;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::{
-    Access, AccessConfig, Backends, FactorKind, FactorLedger, KeptFactor, Ledger, LedgerError, Newcomer, OauthLedger,
-    OriginParts, Parts, PasswordHash, Person, Published, SealKey, SessionTable, Snapshot, TokenTable,
+    Access, AccessConfig, Backends, CustomPage, FactorKind, FactorLedger, KeptFactor, Ledger, LedgerError, Newcomer,
+    OauthLedger, OriginParts, Parts, PasswordHash, Person, Published, SealKey, SessionTable, Snapshot, TokenTable,
 };
 use arc_swap::ArcSwap;
 use argon2::{Argon2, PasswordHasher};
@@ -41,7 +41,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
-use types::{AccessPolicyId, AccountId, ApplicationId, ListId, ProviderId, ServiceTokenId, UserId};
+use types::{AccessPolicyId, AccountId, ApplicationId, CustomPageId, ListId, ProviderId, ServiceTokenId, UserId};
 use url::Url;
 use uuid::Uuid;
 
@@ -163,6 +163,7 @@ pub(crate) struct Setup {
     pub(crate) documents: Router,
     /// The issuer of a second provider, "Rival".
     pub(crate) rival: Option<String>,
+    pub(crate) pages: HashMap<CustomPageId, CustomPage>,
 }
 
 impl Default for Setup {
@@ -176,6 +177,7 @@ impl Default for Setup {
             origin: None,
             documents: Router::new(),
             rival: None,
+            pages: HashMap::new(),
         }
     }
 }
@@ -232,7 +234,9 @@ impl Stand {
         for (index, (document, policies)) in setup.more.iter().enumerate() {
             let mut document = document.clone();
             let members = document.as_object_mut().unwrap();
-            members.entry("portunus").or_insert(json!({"origin": {"url": format!("http://{}", origin.address)}}));
+            if !members.contains_key("type") {
+                members.entry("portunus").or_insert(json!({"origin": {"url": format!("http://{}", origin.address)}}));
+            }
             applications.push(publish(&backends, index as u128 + 2, &document, policies));
         }
         let (routes, conflicts) = Snapshot::index(&applications);
@@ -252,6 +256,7 @@ impl Stand {
             providers,
             people: HashMap::from([(EMAIL.parse().unwrap(), person())]),
             service_tokens: HashMap::from([(token.client_id.clone(), token.clone())]),
+            pages: setup.pages,
             keys: Arc::new(KeyRing::new(SigningKey::parse(signing_key(), "certificate".to_owned()).unwrap(), None)),
             seal: SealKey::new(&[9; 32]).unwrap(),
             networks: HashMap::new(),
@@ -416,8 +421,10 @@ fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Valu
     });
     let policies = PolicySet::compile(policies.collect(), &Groups::default(), &());
     assert!(policies.faults().is_empty());
-    let ApplicationKind::SelfHosted(app) = &application.kind else { panic!("not a web application") };
-    let backend = app.origin.as_ref().map(|origin| backends.backend(origin).unwrap());
+    let backend = match &application.kind {
+        ApplicationKind::SelfHosted(app) => app.origin.as_ref().map(|origin| backends.backend(origin).unwrap()),
+        ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => None,
+    };
     Published { application, policies, backend }
 }
 

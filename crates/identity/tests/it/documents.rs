@@ -118,6 +118,44 @@ fn an_application_as_the_sdks_send_it_is_read() {
 }
 
 #[test]
+fn a_launcher_is_read_with_its_looks_and_names_what_it_gets_wrong() {
+    let picture = "data:image/svg+xml;base64,PHN2Zy8+";
+    let document = json!({
+        "type": "app_launcher", "name": "Launcher", "app_launcher_logo_url": picture, "bg_color": "#ABC",
+        "header_bg_color": "#102030", "footer_links": [{"name": "Help", "url": "https://help.example/"}],
+        "landing_page_design": {"button_color": "#fff", "title": "Hello", "image_url": "https://x.example/a.png"},
+        "skip_app_launcher_login_page": true, "allowed_idps": [ID], "auto_redirect_to_identity": true,
+        "session_duration": "2h", "policies": [ID],
+    });
+    let app = application(&document).unwrap();
+    let ApplicationKind::Launcher(launcher) = &app.kind else { panic!("{app:?}") };
+    assert_eq!(launcher.background.map(|colour| colour.to_string()).as_deref(), Some("#aabbcc"));
+    assert_eq!(launcher.logo.as_ref().map(url::Url::as_str), Some(picture));
+    assert_eq!(launcher.landing.title.as_deref(), Some("Hello"));
+    assert!(launcher.skip_landing && launcher.footer.len() == 1 && app.door().is_some());
+    let shown = ApplicationDocument::read(&document).unwrap().show();
+    for (member, value) in document.as_object().unwrap() {
+        assert_eq!(shown.get(member), Some(value), "{member}");
+    }
+    let long = format!("data:image/png;base64,{}", "A".repeat(70_000));
+    for (member, value, expected) in [
+        ("bg_color", json!("blue"), "/bg_color: must be a colour"),
+        ("header_bg_color", json!("#fff;}"), "/header_bg_color: must be a colour"),
+        ("app_launcher_logo_url", json!("data:image/svg+xml,<svg/>"), "/app_launcher_logo_url: must be `data:"),
+        ("app_launcher_logo_url", json!(long), "/app_launcher_logo_url: must be `data:"),
+        ("footer_links", json!([{"name": "x", "url": "javascript:alert(1)"}]), "/footer_links/0/url: must be an http"),
+        ("landing_page_design", json!({"button_color": "1"}), "/landing_page_design/button_color: must be a colour"),
+        ("landing_page_design", json!({"image_url": "http://x.example/"}), "/landing_page_design/image_url: must be"),
+        ("destinations", json!([]), "/destinations: `destinations` does not belong"),
+    ] {
+        let mut wrong = document.clone();
+        wrong[member] = value;
+        let found = faults(application(&wrong));
+        assert!(found.iter().any(|fault| fault.starts_with(expected)), "{member}: {found:?}");
+    }
+}
+
+#[test]
 fn what_an_application_gets_wrong_is_named() {
     for (value, expected) in [
         (json!({"type": "saas", "name": "x"}), "/type: applications of type `saas` are not offered; self_hosted"),
@@ -374,6 +412,12 @@ fn what_an_organisation_gets_wrong_is_named() {
             with("login_design", json!({"logo_path": "http://x.example/l.png"})),
             "/login_design/logo_path: must be an https",
         ),
+        (
+            with("login_design", json!({"logo_path": "data:text/html;base64,PHA+"})),
+            "/login_design/logo_path: must be `data:image/png",
+        ),
+        (with("login_design", json!({"footer_text": "a\u{7}"})), "/login_design/footer_text: must not hold control"),
+        (with("custom_pages", json!({"forbidden": "page"})), "/custom_pages/forbidden: must be the id"),
         (with("colour", json!(1)), "/colour: unknown member"),
     ] {
         let found = faults(parse(&value));

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use access::{Backends, Person, Published, Snapshot};
+use access::{Backends, CustomPage, Person, Published, Snapshot};
 use identity::access_policy::{Policy, PolicyDocument};
 use identity::application::{Application, ApplicationDocument, ApplicationKind};
 use identity::document::read_stored;
@@ -15,12 +15,13 @@ use identity::group::{Group, GroupDocument, Groups};
 use identity::organization::{Organization, OrganizationDocument};
 use identity::provider::{Provider, ProviderDocument};
 use identity::service_token::{ClientId, PreviousSecret, SecretHash, ServiceToken};
+use identity::tag::CustomPageDocument;
 use net::Minter;
 use net::upstream::Pool;
 use policy::lists::ListSet;
 use serde_json::{Value, json};
 use store::{Only, Operate, Principal, ReadLists, ReadUsers, Store, WriteAccess, WriteIdentity, WriteServiceTokens};
-use types::{AccessPolicyId, AccountId, Email, ListId};
+use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId};
 
 use super::{AccessError, keys};
 
@@ -67,6 +68,7 @@ impl Builder {
             providers: self.providers(&mut faults).await?,
             people: self.people().await?,
             service_tokens: self.service_tokens(&mut faults).await?,
+            pages: self.pages(&mut faults).await?,
             keys: Arc::new(keys.ring),
             seal: keys.seal,
             networks,
@@ -204,6 +206,23 @@ impl Builder {
             }
         }
         Ok(people)
+    }
+
+    async fn pages(&self, faults: &mut Vec<Fault>) -> Result<HashMap<CustomPageId, CustomPage>, AccessError> {
+        let grant = self.principal.authorize::<WriteAccess>(self.account)?;
+        let mut pages = HashMap::new();
+        for stored in self.store.custom_pages().list(&grant).await? {
+            let read = read::<CustomPageDocument>(&stored.document.body);
+            let page = read.and_then(|document| {
+                let kind = document.kind.ok_or_else(|| "it does not say when it is shown".to_owned())?;
+                Ok(CustomPage { kind, html: document.custom_html })
+            });
+            match page {
+                Ok(page) => drop(pages.insert(stored.id, page)),
+                Err(reason) => faults.push((format!("custom page {}", stored.document.name), reason)),
+            }
+        }
+        Ok(pages)
     }
 
     async fn service_tokens(&self, faults: &mut Vec<Fault>) -> Result<HashMap<ClientId, ServiceToken>, AccessError> {

@@ -225,6 +225,7 @@ fn concerns(change: &Change) -> bool {
                 | Kind::Provider
                 | Kind::Organization
                 | Kind::ServiceToken
+                | Kind::CustomPage
                 | Kind::AccessKeys
                 | Kind::AccessProfile
                 | Kind::User
