@@ -3,6 +3,7 @@
 //! It is ordinary content written through the same stores as anybody's; only the sites are served by this process. It
 //! decides nothing at run time. Invariant: loading it twice into one data directory changes nothing.
 
+pub mod launcher;
 pub mod sites;
 pub mod wiki;
 

@@ -161,6 +161,7 @@ impl Platform {
             let wiki = demo::wiki::start(&tasks.loops, tasks.end_loops.clone()).await;
             let wiki = wiki.map_err(|error| DemoError::from(demo::sites::SitesError::from(error)))?;
             let mut people = demo::load(&store, &system, account).await?;
+            demo::launcher::load(&store, &system, account).await?;
             let agent = demo::wiki::load(&store, &system, account, wiki, &mut people).await?;
             (demo::network(sites.address, &sites.root), people, Some(agent))
         } else {
@@ -198,6 +199,7 @@ impl Platform {
         let mut commands = demo::commands(&ready.proxy, &authority, &credentials);
         if let (Some(bound), Some(agent)) = (addresses.access, &agent) {
             commands.extend(demo::wiki::commands(bound.port(), &authority, &credentials, agent));
+            commands.extend(demo::launcher::commands(bound.port(), &authority, &credentials));
         }
         let status = console::SnapshotView::status(&*running.state);
         let notice =

@@ -39,6 +39,7 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite(&python).arg(ours("python/intercept.py")))?;
     demo.run(suite("node").arg(node.join("browser.mjs")))?;
     demo.run(suite("node").arg(node.join("console.mjs")))?;
+    demo.run(suite("node").arg(node.join("launcher.mjs")))?;
     println!(
         "\nclients: type definitions, SDKs, Node, Python, an identity provider, the listener, the browser and the console in it pass"
     );
@@ -103,6 +104,8 @@ fn once(directory: &Path, lock: &Path, install: impl FnOnce() -> Result<()>) -> 
 struct Platform {
     child: Child,
     ready: Value,
+    /// What was printed before the platform was ready, the passwords of the demo's people among it.
+    printed: String,
     /// Kept open, so that the process can go on printing.
     _output: Lines<BufReader<ChildStdout>>,
     _data: Scratch,
@@ -133,10 +136,11 @@ impl Platform {
             .context("cannot start the platform")?;
         let output = child.stdout.take().context("no standard output")?;
         let mut lines = BufReader::new(output).lines();
+        let mut printed = String::new();
         loop {
             match lines.next() {
                 Some(Ok(line)) if line.starts_with("Ready") => break,
-                Some(Ok(_)) => {}
+                Some(Ok(line)) => printed.extend([&line, "\n"]),
                 _ => {
                     let _ = child.wait();
                     bail!("the platform ended before it was ready");
@@ -144,7 +148,7 @@ impl Platform {
             }
         }
         let ready = serde_json::from_str(&std::fs::read_to_string(ready_file)?)?;
-        Ok(Self { child, ready, _output: lines, _data: data })
+        Ok(Self { child, ready, printed, _output: lines, _data: data })
     }
 
     /// Runs a suite to its end, telling it where the platform is.
@@ -162,6 +166,7 @@ impl Platform {
             let value = self.ready[field].as_str().with_context(|| format!("the ready file has no {field}"))?;
             suite.env(variable, value);
         }
+        suite.env("PRINTED", &self.printed);
         // The platform is on this machine; a proxy the packages came through must not stand before it.
         check(suite.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1"))
     }

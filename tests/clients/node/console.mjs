@@ -4,33 +4,20 @@
 // load without a console error or a violation of the Content-Security-Policy, fit its width, and pass axe-core.
 // SCREENSHOTS names a directory for pictures of all of them.
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import axe from "axe-core";
 import { ProxyAgent, fetch } from "undici";
 import { withBrowser, withPage } from "./chromium.mjs";
+import { listen, look as lookAt } from "./look.mjs";
 import { authority, console_url, credential, proxy, setup_url, suite } from "./platform.mjs";
 
 const EMAIL = "owner@acme.test";
 const PASSWORD = "correct horse battery staple";
 const WIDE = { width: 1600, height: 1000 };
 const NARROW = { width: 360, height: 740 };
-const SCREENSHOTS = process.env.SCREENSHOTS;
 /** More pages than this mean that the walk does not see that two are alike. */
 const MOST_PAGES = 80;
 
 /** What is wrong with the pages looked at; all of it is told at once. */
 const faults = [];
-
-/** Listens to everything a page may complain about, and returns what takes the complaints. */
-function listen(page) {
-  const heard = [];
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) heard.push(`${message.type()}: ${message.text()}`);
-  });
-  page.on("pageerror", (error) => heard.push(`exception: ${error.message}`));
-  return () => heard.splice(0);
-}
 
 /** Fills a form of credentials by the types of its fields and sends it. */
 async function submit(page, values) {
@@ -111,41 +98,9 @@ async function everyPage(browser) {
   });
 }
 
-/** Looks at the page in both themes and widths. */
+/** Looks at the page in both themes and widths, and notes what is wrong with it. */
 async function look(page, name, complaints) {
-  const fault = (text) => faults.push(`${name}: ${text}`);
-  if ((await page.locator("h1").count()) !== 1) fault("does not have one h1");
-  if (!(await page.title())) fault("has no title");
-  const colours = [];
-  for (const [width, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) {
-    await page.setViewportSize(viewport);
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    if (overflow > 0) fault(`is ${overflow} px too wide for ${viewport.width} px`);
-    for (const colorScheme of ["light", "dark"]) {
-      await page.emulateMedia({ colorScheme });
-      if (width === "wide") colours.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
-      // Colours are the same in both widths, and the layout in both themes.
-      if ((width === "wide") === (colorScheme === "light")) {
-        for (const violation of await violations(page)) fault(`(${width}, ${colorScheme}) ${violation}`);
-      }
-      if (SCREENSHOTS) await page.screenshot({ path: join(SCREENSHOTS, `${name}-${colorScheme}-${viewport.width}.png`), fullPage: true });
-    }
-  }
-  if (colours[0] === colours[1]) fault("has no dark theme");
-  await page.setViewportSize(WIDE);
-  complaints().forEach(fault);
-}
-
-/** What axe-core finds that keeps somebody from using the page. */
-async function violations(page) {
-  // Evaluated over the debugging protocol, which the Content-Security-Policy does not concern.
-  await page.evaluate(axe.source);
-  const { violations: found } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const grave = found.filter((violation) => ["serious", "critical"].includes(violation.impact));
-  return grave.map(({ id, nodes }) => {
-    const told = nodes.slice(0, 3).map((node) => `\n    ${node.target}: ${node.failureSummary.replaceAll(/\s+/g, " ")}`);
-    return `${id}, ${nodes.length} times${told.join("")}`;
-  });
+  faults.push(...(await lookAt(page, name, complaints, WIDE)));
 }
 
 async function keyboard(browser) {
@@ -212,7 +167,6 @@ async function traffic() {
   }
 }
 
-if (SCREENSHOTS) mkdirSync(SCREENSHOTS, { recursive: true });
 await traffic();
 await withBrowser({ trusting: false }, (browser) =>
   suite("console", {

@@ -232,11 +232,7 @@ impl Stand {
         wiki.as_object_mut().unwrap().extend(setup.wiki.as_object().unwrap().clone());
         let mut applications = vec![publish(&backends, 1, &wiki, &setup.policies)];
         for (index, (document, policies)) in setup.more.iter().enumerate() {
-            let mut document = document.clone();
-            let members = document.as_object_mut().unwrap();
-            if !members.contains_key("type") {
-                members.entry("portunus").or_insert(json!({"origin": {"url": format!("http://{}", origin.address)}}));
-            }
+            let document = with_origin(document, origin.address);
             applications.push(publish(&backends, index as u128 + 2, &document, policies));
         }
         let (routes, conflicts) = Snapshot::index(&applications);
@@ -407,6 +403,15 @@ async fn documents(clock: &net::Clock, router: Router) -> (Pool, Origin) {
         timeouts: DialTimeouts::default(),
     });
     (Pool::new(Arc::new(connector.unwrap()), PoolLimits::default()), origin)
+}
+
+/// A web application that names no origin gets that of the wiki.
+fn with_origin(document: &Value, origin: SocketAddr) -> Value {
+    let mut document = document.clone();
+    if document.get("type").is_none() && document.get("portunus").is_none() {
+        document["portunus"] = json!({"origin": {"url": format!("http://{origin}")}});
+    }
+    document
 }
 
 fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Value]) -> Published {

@@ -39,6 +39,12 @@ async fn the_printed_commands_show_what_they_promise() {
     let agent = run(commands[6]);
     assert!(agent.contains("Access told this page who you are"), "{agent}");
 
+    let welcome = run(commands[6]);
+    assert!(
+        welcome.contains("Welcome to Acme") && welcome.contains("/cdn-cgi/access/login/access.localhost"),
+        "{welcome}"
+    );
+
     for (host, rule) in [
         ("chat.openmind.test", "Unapproved AI sites are blocked"),
         ("finance.acme.test", "Finance needs compliance training"),

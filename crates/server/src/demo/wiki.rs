@@ -146,7 +146,7 @@ async fn load_application(
         Some(known) => known.document.aud,
         None => format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
     };
-    let body = json!({
+    let mut body = json!({
         "type": "self_hosted", "name": "Acme wiki", "domain": WIKI,
         "portunus": { "origin": { "url": format!("http://{origin}") } },
         "oauth_configuration": {
@@ -156,6 +156,7 @@ async fn load_application(
         },
         "policies": [{ "id": AGENT, "precedence": 1 }, { "id": PEOPLE, "precedence": 2 }],
     });
+    super::launcher::dress(&mut body);
     // The wiki has another port with every start.
     store.applications().put(&grant, APPLICATION, Application { name: "Acme wiki".into(), aud, body }).await?;
     Ok(())
