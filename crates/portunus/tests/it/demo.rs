@@ -15,7 +15,7 @@ async fn the_printed_commands_show_what_they_promise() {
     let platform = Platform::start(binary(), &["--demo"]).unwrap();
     let commands: Vec<&str> =
         platform.printed.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
-    assert_eq!(commands.len(), 7, "{}", platform.printed.join("\n"));
+    assert_eq!(commands.len(), 8, "{}", platform.printed.join("\n"));
 
     let expired = run(commands[0]);
     assert!(
@@ -39,7 +39,7 @@ async fn the_printed_commands_show_what_they_promise() {
     let agent = run(commands[6]);
     assert!(agent.contains("Access told this page who you are"), "{agent}");
 
-    let welcome = run(commands[6]);
+    let welcome = run(commands[7]);
     assert!(
         welcome.contains("Welcome to Acme") && welcome.contains("/cdn-cgi/access/login/access.localhost"),
         "{welcome}"
