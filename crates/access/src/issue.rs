@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode, header};
 use identity::access_policy::Policy;
 use identity::app_token::{Subject, TokenRequest};
-use identity::application::{ApplicationKind, Door, SameSite, SelfHosted};
+use identity::application::{ApplicationKind, SameSite, SelfHosted};
 use identity::cookie::{APP_SIGN_IN, BINDING, Cookie, ReturnUrl};
 use identity::evaluation::{Caller, Trace, Verdict};
 use identity::provider::Protocol;
@@ -75,16 +75,14 @@ pub(crate) fn enter(
     };
     let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
     decision.policy = Some((policy.id, policy.name.clone()));
-    if policy.approval.is_empty()
-        && owed(exchange, live, policy, app).is_some()
-        && mfa::offers(gate::mfa(exchange, policy, app).as_ref())
-    {
-        return mfa::step_up(exchange, start, policy.id);
-    }
-    if let Some(owed) = owed(exchange, live, policy, app) {
+    if !policy.approval.is_empty() {
+        let owed = Message::ApprovalNeeded;
         owed.english().clone_into(&mut decision.reason);
         record::login(exchange, published, &start.host, &decision, false);
         return denial::denied_with(exchange, published, app, Some(&identity), owed);
+    }
+    if caller::owes_factor(gate::mfa(exchange, policy, app).as_ref(), live.session(), exchange.now) {
+        return mfa::step_up(exchange, start, policy.id);
     }
     match (&policy.justification, justification) {
         (Some(prompt), None) => return login::justification_page(exchange, start, published, app, prompt),
@@ -98,15 +96,6 @@ pub(crate) fn enter(
         // The launcher is on this host: the session is all it needs.
         ApplicationKind::Launcher(_) | ApplicationKind::Bookmark(_) => back(exchange, start),
     }
-}
-
-/// Returns what the person cannot give here.
-fn owed(exchange: &Exchange, live: &Live, policy: &Policy, app: Door<'_>) -> Option<Message> {
-    if !policy.approval.is_empty() {
-        return Some(Message::ApprovalNeeded);
-    }
-    let rules = gate::mfa(exchange, policy, app);
-    caller::owes_factor(rules.as_ref(), live.session(), exchange.now).then_some(Message::FactorNeeded)
 }
 
 fn transfer(exchange: &Exchange, start: &Start, hash: SessionHash, policy: &Policy) -> Response<Body> {

@@ -129,10 +129,8 @@ fn admitted(
     }
     let rules = gate::mfa(exchange, policy, launcher);
     if caller::owes_factor(rules.as_ref(), live.session(), exchange.now) {
-        return match start(exchange, &exchange.host).filter(|_| mfa::offers(rules.as_ref())) {
-            Some(start) => mfa::step_up(exchange, &start, policy.id),
-            None => refuse(Message::FactorNeeded),
-        };
+        let step_up = |start| mfa::step_up(exchange, &start, policy.id);
+        return start(exchange, &exchange.host).map_or_else(|| page::failed(exchange), step_up);
     }
     Page::new(exchange, published, launcher, live).render()
 }

@@ -35,6 +35,9 @@ pub trait Ledger: Send + Sync {
     /// Finds or makes the person behind an address.
     fn person<'a>(&'a self, newcomer: Newcomer<'a>) -> BoxFuture<'a, Result<UserId, LedgerError>>;
 
+    /// Returns the address and name of somebody who may sign in; `None` for nobody and whoever was deactivated.
+    fn known(&self, user: UserId) -> BoxFuture<'_, Result<Option<(Email, String)>, LedgerError>>;
+
     /// Keeps a new session.
     fn start<'a>(
         &'a self,

@@ -34,6 +34,7 @@ use crate::launcher;
 use crate::ledger::Newcomer;
 use crate::mfa;
 use crate::page::{self, Frame};
+use crate::passkey::{self, Refused};
 use crate::password::Passwords;
 use crate::provider::{ProviderError, Providers};
 use crate::record;
@@ -42,6 +43,7 @@ use crate::snapshot::Published;
 use crate::stages::OWN;
 use crate::throttle::{self, Throttle};
 use crate::ticket::{self, FORM, Form, SIGN_IN, START, SignIn, Start};
+use crate::webauthn;
 use crate::words::{Language, Message};
 
 /// Life of the cookie of the sign-in host (reference section 2.1).
@@ -90,7 +92,10 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
             None => page::json(StatusCode::UNAUTHORIZED, &serde_json::json!({"error": "unauthenticated"})),
         },
         ("logout", true) => logout(exchange).await,
-        ("provider" | "password" | "justify", false) if exchange.method == Method::POST => post(exchange, &name).await,
+        ("webauthn.js", true) => webauthn::script(),
+        ("provider" | "password" | "passkey" | "justify", false) if exchange.method == Method::POST => {
+            post(exchange, &name).await
+        }
         ("mfa" | "account", true) => mfa::get(exchange, name == "mfa").await,
         (action, false) if exchange.method == Method::POST && action.starts_with("mfa-") => {
             mfa::post(exchange, action).await
@@ -193,7 +198,8 @@ fn choice(
     let mut passwords = ways.iter().filter(|provider| matches!(provider.protocol, Protocol::BuiltIn));
     let others: Vec<_> = ways.iter().filter(|provider| matches!(provider.protocol, Protocol::Oidc(_))).collect();
     let password = passwords.next();
-    let mut response = frame.render(&html! {
+    let passkey = password.and_then(|provider| Some((form(Some(provider.id)), passkey::ask(exchange, &key)?)));
+    let mut response = frame.render_asking(passkey.is_some(), &html! {
         p {
             @if matches!(published.application.kind, ApplicationKind::Launcher(_)) {
                 (Message::SignInHere.text(language))
@@ -204,7 +210,13 @@ fn choice(
         @if let Some((_, problem, _)) = problem { p.error #problem role="alert" { (problem.text(language)) } }
         @if ways.is_empty() { p.error { (Message::NoProvider.text(language)) } }
         @if let Some(provider) = password {
-            (password_form(language, &form(Some(provider.id)), problem.map(|(_, _, email)| email)))
+            @let refused = problem.map(|(_, _, email)| email).filter(|email| !email.is_empty());
+            (password_form(language, &form(Some(provider.id)), refused))
+        }
+        @if let Some((state, ask)) = &passkey {
+            (ask.form(language, "passkey", state, &html! {
+                button.quiet type="submit" { (Message::PasskeySignIn.text(language)) }
+            }))
         }
         @if password.is_some() && !others.is_empty() { p.or { (Message::Or.text(language)) } }
         @for provider in others {
@@ -388,7 +400,8 @@ fn provider_failed(exchange: &Exchange, start: &Start, provider: &Provider, erro
 /// One form of ours.
 async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
     let within = exchange.plane().config.head_timeout;
-    let body = collect(exchange.take_body(), LONGEST_FORM);
+    let longest = if name == "passkey" { webauthn::LONGEST_FORM } else { LONGEST_FORM };
+    let body = collect(exchange.take_body(), longest);
     let Ok(Some(fields)) = tokio::time::timeout(within, body).await else {
         return page::plain(StatusCode::BAD_REQUEST, "the form is too large or did not arrive");
     };
@@ -435,8 +448,38 @@ async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
                 }
             }
         }
+        (Protocol::BuiltIn, "passkey") => {
+            let outcome = with_passkey(exchange, provider, &form.key, &fields).await;
+            let (status, text) = match outcome {
+                Ok(established) => {
+                    return complete(exchange, &form.start, published, app, established, passed).await;
+                }
+                Err(Refused::Ledger(error)) => return endpoints::unavailable(exchange, &error),
+                Err(Refused::Told(status, text)) => (status, text),
+            };
+            let (kind, reason) = (provider.kind.as_str(), text.english().to_owned());
+            record::failed_login(exchange, Some(published), &form.start.host, "", kind, reason);
+            choice(exchange, &form.start, published, app, &ways, Some((status, text, "")))
+        }
         _ => stale(exchange, issue::return_address(exchange, &form.start)),
     }
+}
+
+/// Checks a passkey; wrong ones are counted by source, as passwords are.
+async fn with_passkey(
+    exchange: &Exchange,
+    provider: &Provider,
+    key: &str,
+    fields: &Bytes,
+) -> Result<Established, Refused> {
+    let wrong = &exchange.plane().logins.wrong_by_source;
+    let source = throttle::source(exchange.source());
+    if !wrong.admit(source) {
+        return Err(Refused::Told(StatusCode::TOO_MANY_REQUESTS, Message::TooMany));
+    }
+    let established = passkey::sign_in(exchange, provider, key, fields).await?;
+    wrong.forget(&source);
+    Ok(established)
 }
 
 pub(crate) fn field(form: &Bytes, name: &str) -> Option<String> {

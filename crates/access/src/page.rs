@@ -1,7 +1,7 @@
 //! The pages people see: sign-in, denied, signed out, and every way things can fail.
 //!
-//! It renders; which page and why is decided elsewhere. Invariant: a page runs no script, loads nothing but images that
-//! an administrator named, cannot be framed, is never cached, and everything that came from outside is escaped.
+//! It renders; which page and why is decided elsewhere. Invariant: a page runs no script but
+//! ours, where it asks an authenticator, loads nothing else but images that an administrator named, cannot be framed, is never cached, and everything that came from outside is escaped.
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -15,6 +15,7 @@ use crate::custom;
 use crate::exchange::Exchange;
 use crate::language;
 use crate::theme::Palette;
+use crate::webauthn;
 use crate::words::{Language, Message};
 
 const STYLE: &str = include_str!("page.css");
@@ -30,6 +31,15 @@ pub(crate) struct Frame<'a> {
 impl Frame<'_> {
     /// Renders the page: a card with the organisation's mark, the title and `content`.
     pub(crate) fn render(&self, content: &Markup) -> Response<Body> {
+        self.card(content, false)
+    }
+
+    /// Renders the page as [`Frame::render`]; with the script if `content` `asks` an authenticator.
+    pub(crate) fn render_asking(&self, asks: bool, content: &Markup) -> Response<Body> {
+        self.card(content, asks)
+    }
+
+    fn card(&self, content: &Markup, script: bool) -> Response<Body> {
         let design = &self.exchange.snapshot.organization.design;
         let palette = Palette { back: design.background, text: design.text, ..Palette::default() };
         let body = html! {
@@ -42,7 +52,7 @@ impl Frame<'_> {
             }
             (self.footer(&html! {}))
         };
-        self.sheet(&body, palette, design.logo.iter())
+        self.lay_out(&body, palette, design.logo.iter(), script)
     }
 
     /// Renders a page around the whole of its body, with the colours of `palette` and images from where `images` are.
@@ -51,6 +61,16 @@ impl Frame<'_> {
         body: &Markup,
         palette: Palette,
         images: impl Iterator<Item = &'i Url>,
+    ) -> Response<Body> {
+        self.lay_out(body, palette, images, false)
+    }
+
+    fn lay_out<'i>(
+        &self,
+        body: &Markup,
+        palette: Palette,
+        images: impl Iterator<Item = &'i Url>,
+        script: bool,
     ) -> Response<Body> {
         let colours = palette.style();
         let page = html! {
@@ -63,6 +83,7 @@ impl Frame<'_> {
                     title { (self.title) " · " (self.organization()) }
                     style { (PreEscaped(STYLE)) }
                     @if !colours.is_empty() { style { (PreEscaped(colours.as_str())) } }
+                    @if script { script src=(webauthn::script_address()) defer {} }
                 }
                 body { (body) }
             }
@@ -70,7 +91,7 @@ impl Frame<'_> {
         let mut response = text_answer(self.exchange, self.status, page.into_string());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(self.language.tag()));
-        harden(headers, &policy(&colours, &sources(images)));
+        harden(headers, &policy(&colours, &sources(images), script));
         response
     }
 
@@ -140,15 +161,16 @@ fn sources<'i>(images: impl Iterator<Item = &'i Url>) -> String {
     sources.join(" ")
 }
 
-/// The Content-Security-Policy of a page of ours.
-fn policy(colours: &str, images: &str) -> String {
+/// The Content-Security-Policy of a page of ours, which may load our own script or none.
+fn policy(colours: &str, images: &str, script: bool) -> String {
     // A form may lead to the identity provider by a redirect, which browsers hold against `form-action` too; so that
     // stands in no policy here, and every form posts to this host by its own address.
     format!(
-        "default-src 'none'; style-src 'sha256-{}'{}; img-src {}; base-uri 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-{}'{}; img-src {}; base-uri 'none'; frame-ancestors 'none'{}",
         style_hash(),
         if colours.is_empty() { String::new() } else { format!(" 'sha256-{}'", hash(colours)) },
-        if images.is_empty() { "'none'" } else { images }
+        if images.is_empty() { "'none'" } else { images },
+        if script { "; script-src 'self'" } else { "" }
     )
 }
 

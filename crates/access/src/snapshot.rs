@@ -3,7 +3,7 @@
 //! Plain data; `server` builds it from the store. Invariant: a request sees one snapshot from its first stage to its
 //! last, so applications, policies, providers and keys in it belong together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use identity::routes::{Conflict, Routes};
 use identity::selector::ExternalEvaluation;
 use identity::service_token::{ClientId, ServiceToken};
 use types::{AccountId, CustomPageId, Email, ListId, ProviderId};
+use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::custom::CustomPage;
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub networks: HashMap<ListId, Vec<ipnet::IpNet>>,
     /// Addresses of the lists that policies name, in lower case.
     pub addresses: HashMap<ListId, std::collections::HashSet<Email>>,
+    /// Models of authenticators (AAGUID) of the lists that `mfa_config` may name.
+    pub models: HashMap<ListId, BTreeSet<Uuid>>,
     /// Signs the listener's certificates with the account's authority.
     pub minter: Arc<net::Minter>,
     /// The guarded way to identity providers.

@@ -3,6 +3,7 @@
 //! Shapes and their purposes; no decisions. Invariant: each is bound to one browser by a secret in a cookie of the host
 //! that reads it, is good for one purpose, and expires.
 
+use identity::mfa::webauthn::{EnrolmentState, ProofState};
 use identity::relying_party::PendingLogin;
 use identity::session::{Moment, SessionHash};
 use serde::{Deserialize, Serialize};
@@ -72,12 +73,29 @@ pub(crate) struct FactorForm {
     pub(crate) expires: i64,
 }
 
+/// What a browser is at with an authenticator.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Ceremony {
+    pub(crate) key: String,
+    /// The session it was made in, by its hash; `None` at the sign-in page.
+    pub(crate) session: Option<String>,
+    pub(crate) state: CeremonyState,
+}
+
+/// What the answer will be held against.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum CeremonyState {
+    Enrolment(EnrolmentState),
+    Proof(ProofState),
+}
+
 /// Purposes of seals.
 pub(crate) const START: &str = "start";
 pub(crate) const SIGN_IN: &str = "sign-in";
 pub(crate) const FORM: &str = "form";
 pub(crate) const STEP: &str = "step";
 pub(crate) const FACTOR: &str = "factor";
+pub(crate) const CEREMONY: &str = "ceremony";
 pub(crate) const TRANSFER: &str = "transfer";
 
 impl Transfer {

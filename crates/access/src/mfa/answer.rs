@@ -15,11 +15,11 @@ use identity::mfa_requirement::{Authenticator, LONGEST_FRESHNESS, MfaRules, Proo
 use identity::opaque::Digest;
 use identity::session::{Moment, SessionHash, SessionSecret};
 use net::proxy::body::{Body, collect};
-use types::AccessPolicyId;
+use types::{AccessPolicyId, UserId};
 use uuid::Uuid;
 
-use super::ledger::FactorKind;
-use super::pages::{Page, Trouble};
+use super::ledger::FactorPlace;
+use super::pages::{Held, Page, Trouble};
 use super::wallet::{self, Totp, Unproved, Wallet};
 use crate::endpoints;
 use crate::exchange::Exchange;
@@ -30,16 +30,12 @@ use crate::page;
 use crate::record;
 use crate::session_table::Live;
 use crate::stages::OWN;
-use crate::ticket::{self, FACTOR, FactorForm, START, STEP, Start, Step};
+use crate::ticket::{self, CeremonyState, FACTOR, FactorForm, START, STEP, Start, Step};
+use crate::webauthn;
 use crate::words::Message;
 
 /// Time to scan a picture and to type a code.
 const FORM_LIFE: Duration = Duration::from_secs(15 * 60);
-
-/// Tells whether a factor that people can prove here satisfies the rules.
-pub(crate) fn offers(rules: Option<&MfaRules>) -> bool {
-    rules.is_some_and(|rules| rules.allowed.contains(&Authenticator::Totp))
-}
 
 /// Sends a browser to the proof that a policy asks for.
 pub(crate) fn step_up(exchange: &Exchange, start: &Start, policy: AccessPolicyId) -> Response<Body> {
@@ -52,12 +48,12 @@ pub(crate) fn step_up(exchange: &Exchange, start: &Start, policy: AccessPolicyId
 }
 
 /// A signed-in person at a device, with their factors.
-struct Visit<'e> {
-    exchange: &'e Exchange,
-    hash: SessionHash,
-    live: Arc<Live>,
-    step: Option<Step>,
-    wallet: Wallet,
+pub(super) struct Visit<'e> {
+    pub(super) exchange: &'e Exchange,
+    pub(super) hash: SessionHash,
+    pub(super) live: Arc<Live>,
+    pub(super) step: Option<Step>,
+    pub(super) wallet: Wallet,
 }
 
 /// Answers the pages: of a step-up or an enrolment (`proving`), else of the person's factors.
@@ -80,7 +76,9 @@ pub(crate) async fn get(exchange: &Exchange, proving: bool) -> Response<Body> {
 /// Answers a form.
 pub(crate) async fn post(exchange: &Exchange, action: &str) -> Response<Body> {
     let within = exchange.plane().config.head_timeout;
-    let body = collect(exchange.take_body(), login::LONGEST_FORM);
+    let with_answer = matches!(action, "mfa-register" | "mfa-assert");
+    let longest = if with_answer { webauthn::LONGEST_FORM } else { login::LONGEST_FORM };
+    let body = collect(exchange.take_body(), longest);
     let Ok(Some(fields)) = tokio::time::timeout(within, body).await else {
         return page::plain(StatusCode::BAD_REQUEST, "the form is too large or did not arrive");
     };
@@ -96,7 +94,9 @@ pub(crate) async fn post(exchange: &Exchange, action: &str) -> Response<Body> {
     if !ours || exchange.now.seconds() >= form.expires {
         return login::stale(exchange, None);
     }
-    let FactorForm { step, secret, .. } = form;
+    let FactorForm { key, step, secret, .. } = form;
+    let of = |name: &str| login::field(&fields, name).unwrap_or_default();
+    let ceremony = webauthn::open(exchange, &key, Some(&hash), &of("ceremony"));
     let visit = match Visit::new(exchange, hash, live, step).await {
         Ok(visit) => visit,
         Err(error) => return endpoints::unavailable(exchange, &error),
@@ -106,7 +106,14 @@ pub(crate) async fn post(exchange: &Exchange, action: &str) -> Response<Body> {
         ("mfa-recover", _) => visit.prove(&typed, true).await,
         ("mfa-enrol", Some(secret)) => visit.enrol(&secret, &typed).await,
         ("mfa-codes", _) => visit.codes().await,
-        ("mfa-remove", _) => visit.remove().await,
+        ("mfa-remove", _) => visit.remove(&of("factor")).await,
+        ("mfa-register" | "mfa-assert", _) => match (action, ceremony) {
+            ("mfa-register", Some(CeremonyState::Enrolment(state))) => {
+                visit.register(state, &of("answer"), &of("name")).await
+            }
+            ("mfa-assert", Some(CeremonyState::Proof(state))) => visit.assert(state, &of("answer")).await,
+            _ => login::stale(exchange, None),
+        },
         _ => page::nothing_here(exchange),
     }
 }
@@ -123,12 +130,16 @@ impl<'e> Visit<'e> {
         Ok(Self { exchange, hash, live, step, wallet })
     }
 
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         self.exchange.now.seconds()
     }
 
+    pub(super) fn user(&self) -> UserId {
+        self.live.session().identity.user
+    }
+
     /// Asks the engine about this person at this device.
-    fn ask<T>(&self, question: impl FnOnce(&Situation<'_>) -> T) -> T {
+    pub(super) fn ask<T>(&self, question: impl FnOnce(&Situation<'_>) -> T) -> T {
         let identity = &self.live.session().identity;
         let amr: Vec<String> = identity.amr.iter().map(|value| value.to_string()).collect();
         let known = device(self.exchange).map(|secret| Digest::of(&secret.text()));
@@ -142,26 +153,36 @@ impl<'e> Visit<'e> {
         })
     }
 
+    /// Returns what the waiting policy asks; the outer `None` if there is no such policy any more, or none waits.
+    pub(super) fn rules(&self) -> Option<Option<MfaRules>> {
+        let (published, app) = login::application(&self.exchange.snapshot, &self.step.as_ref()?.start)?;
+        let wanted = self.step.as_ref()?.policy;
+        let policy = published.policies.policies().find(|policy| policy.id == wanted)?;
+        Some(gate::mfa(self.exchange, policy, app))
+    }
+
     async fn page(self, proving: bool) -> Response<Body> {
-        let exchange = self.exchange;
-        let snapshot = Arc::clone(&exchange.snapshot);
-        let Some(step) = &self.step else {
-            return if proving && self.wallet.totp.is_none() { self.enrolment(None) } else { self.account(None) };
-        };
-        let found = login::application(&snapshot, &step.start).and_then(|(published, app)| {
-            let policy = published.policies.policies().find(|policy| policy.id == step.policy)?;
-            Some(gate::mfa(exchange, policy, app))
-        });
-        let Some(rules) = found else { return page::nothing_here(exchange) };
+        let app = self.exchange.parameter("add").as_deref() == Some("app") && self.wallet.totp.is_none();
+        if self.step.is_none() {
+            return match (proving, self.ask(step_up::may_change)) {
+                (true, Ok(())) if app => self.enrolment(None),
+                (true, Ok(())) => self.chooser(None),
+                (true, Err(_)) | (false, _) => self.account(None),
+            };
+        }
+        let Some(rules) = self.rules() else { return page::nothing_here(self.exchange) };
         match self.ask(|situation| step_up::next_step(rules.as_ref(), situation)) {
             NextStep::Proceed(proof) => self.onward(proof).await,
             NextStep::Prove(_) => self.prompt(None),
-            NextStep::Enrol { kinds, guard } if guard.is_empty() && kinds.contains(&Authenticator::Totp) => {
-                self.enrolment(None)
+            NextStep::Enrol { kinds, guard } if guard.is_empty() => {
+                if kinds == [Authenticator::Totp] || app && kinds.contains(&Authenticator::Totp) {
+                    self.enrolment(None)
+                } else {
+                    self.chooser(None)
+                }
             }
-            NextStep::Enrol { .. } => {
-                page::message(exchange, StatusCode::FORBIDDEN, Message::Denied, Message::FactorNeeded, None)
-            }
+            // What the person has is not what is asked for, and guards it.
+            NextStep::Enrol { .. } => self.account(None),
         }
     }
 
@@ -170,14 +191,15 @@ impl<'e> Visit<'e> {
         &self,
         trouble: Option<Trouble>,
         secret: Option<[u8; 20]>,
-        show: impl FnOnce(&Page<'e>) -> Response<Body>,
+        show: impl FnOnce(&Page<'e>, &str) -> Option<Response<Body>>,
     ) -> Response<Body> {
         let exchange = self.exchange;
         let Some((key, cookie)) = login::browser(exchange) else { return page::failed(exchange) };
         let expires = exchange.now.after(FORM_LIFE).seconds();
-        let form = FactorForm { key, session: self.hash.text(), step: self.step.clone(), secret, expires };
+        let form = FactorForm { key: key.clone(), session: self.hash.text(), step: self.step.clone(), secret, expires };
         let Ok(state) = exchange.snapshot.seal.seal(FACTOR, &form) else { return page::failed(exchange) };
-        let mut response = show(&Page { exchange, state, trouble });
+        let shown = show(&Page { exchange, state, trouble }, &key);
+        let Some(mut response) = shown else { return page::failed(exchange) };
         login::set_cookie(&mut response, identity::cookie::SIGN_IN, &cookie, login::COOKIE_LIFE);
         if let Some(wait) = trouble.and_then(|trouble| trouble.2) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
@@ -185,8 +207,23 @@ impl<'e> Visit<'e> {
         response
     }
 
-    fn prompt(&self, trouble: Option<Trouble>) -> Response<Body> {
-        self.form(trouble, None, Page::prompt)
+    /// Asks for a factor that the person has and the waiting policy takes.
+    pub(super) fn prompt(&self, trouble: Option<Trouble>) -> Response<Body> {
+        let kinds = self.rules().flatten().map(|rules| rules.allowed).unwrap_or_default();
+        self.form(trouble, None, |page, key| Some(page.prompt(&self.ways(key, &kinds)?)))
+    }
+
+    /// Asks once more after a proof that failed.
+    pub(super) fn again(&self, trouble: Trouble) -> Response<Body> {
+        let next = self.rules().map(|rules| self.ask(|situation| step_up::next_step(rules.as_ref(), situation)));
+        if matches!(next, Some(NextStep::Prove(_))) { self.prompt(Some(trouble)) } else { self.account(Some(trouble)) }
+    }
+
+    /// Offers what can be added.
+    pub(super) fn chooser(&self, trouble: Option<Trouble>) -> Response<Body> {
+        let sealed = self.step.as_ref().map(|step| self.exchange.snapshot.seal.seal(STEP, step));
+        let Ok(step) = sealed.transpose() else { return page::failed(self.exchange) };
+        self.form(trouble, None, |page, key| Some(page.add(&self.additions(key)?, step.as_deref())))
     }
 
     /// Shows a secret to enrol: a new one, or the one whose code was mistyped.
@@ -202,13 +239,18 @@ impl<'e> Visit<'e> {
         };
         let issuer = &self.exchange.snapshot.organization.name;
         let account = self.live.session().identity.email.as_str();
-        self.form(trouble, Some(secret), |page| page.enrol(&TotpSecret::new(secret), issuer, account))
+        self.form(trouble, Some(secret), |page, _| Some(page.enrol(&TotpSecret::new(secret), issuer, account)))
     }
 
-    fn account(&self, trouble: Option<Trouble>) -> Response<Body> {
+    pub(super) fn account(&self, trouble: Option<Trouble>) -> Response<Body> {
         let left = self.wallet.recovery.as_ref().map_or(0, |(_, recovery)| recovery.codes.left());
         let may_change = self.ask(step_up::may_change).is_ok();
-        self.form(trouble, None, |page| page.account(self.wallet.totp.is_some(), left, may_change))
+        let kinds: Vec<Authenticator> = self.wallet.enrolled().iter().map(|factor| factor.kind).collect();
+        let held = Held { app: self.wallet.totp.is_some(), keys: &self.wallet.keys, codes_left: left };
+        self.form(trouble, None, |page, key| {
+            let guard = if may_change { None } else { Some(self.ways(key, &kinds)?) };
+            Some(page.account(&held, guard.as_ref()))
+        })
     }
 
     async fn prove(self, typed: &str, by_recovery: bool) -> Response<Body> {
@@ -229,14 +271,14 @@ impl<'e> Visit<'e> {
                 let proof = (!by_recovery).then_some(Proof { kind: Authenticator::Totp, at: now });
                 return remember(self.onward(proof).await, &secret, fresh);
             }
-            Err(Unproved::Wrong) => Trouble(StatusCode::UNAUTHORIZED, wrong, None),
+            Err(Unproved::Wrong | Unproved::Key(_)) => Trouble(StatusCode::UNAUTHORIZED, wrong, None),
             Err(Unproved::TooMany(wait)) => {
                 Trouble(StatusCode::TOO_MANY_REQUESTS, Message::FactorPause, Some(wait.retry_after))
             }
             Err(Unproved::Ledger(error)) => return endpoints::unavailable(self.exchange, &error),
         };
         record::factor(self.exchange, &identity, &format!("{what} was refused"), false);
-        if self.step.is_some() { self.prompt(Some(trouble)) } else { self.account(Some(trouble)) }
+        self.again(trouble)
     }
 
     async fn enrol(self, secret: &[u8; 20], typed: &str) -> Response<Body> {
@@ -245,9 +287,7 @@ impl<'e> Visit<'e> {
         if self.wallet.totp.is_some() || self.ask(step_up::may_change).is_err() {
             return self.account(Some(Trouble(StatusCode::CONFLICT, Message::FactorGuard, None)));
         }
-        let (Some((bearer, fresh)), Some(seed)) = (device_or_new(exchange), ticket::random()) else {
-            return page::failed(exchange);
-        };
+        let Some((bearer, fresh)) = device_or_new(exchange) else { return page::failed(exchange) };
         let (ledger, identity) = (&*exchange.plane().factors, Arc::clone(&self.live.session().identity));
         let (user, now) = (identity.user, self.now());
         let factor = match Totp::enrol(Uuid::new_v4(), secret, typed, Digest::of(&bearer.text()), now) {
@@ -257,29 +297,35 @@ impl<'e> Visit<'e> {
                 return self.enrolment(Some((*secret, trouble)));
             }
         };
-        let written = wallet::write(ledger, user, FactorKind::Totp, 0, &factor).await;
-        match written {
+        match wallet::write_totp(ledger, user, 0, &factor).await {
             Ok(true) => {}
             Ok(false) => return endpoints::unavailable(exchange, &wallet::contended()),
             Err(error) => return endpoints::unavailable(exchange, &error),
         }
         record::factor(exchange, &identity, "an authenticator app was added", true);
+        remember(self.first_codes(Some(Proof { kind: Authenticator::Totp, at: now })).await, &bearer, fresh)
+    }
+
+    /// Keeps the proof of a factor that was just enrolled, and shows new recovery codes before going on.
+    pub(super) async fn first_codes(self, proof: Option<Proof>) -> Response<Body> {
+        let (exchange, user, now) = (self.exchange, self.user(), self.now());
+        let Some(seed) = ticket::random() else { return page::failed(exchange) };
         let Self { hash, live, step, wallet: Wallet { recovery, .. }, .. } = self;
-        let codes = match wallet::renew_codes(ledger, user, recovery, &seed, now).await {
+        let codes = match wallet::renew_codes(&*exchange.plane().factors, user, recovery, &seed, now).await {
             Ok(codes) => codes,
             Err(error) => return endpoints::unavailable(exchange, &error),
         };
         let visit = Visit { exchange, hash, live, step, wallet: Wallet::default() };
-        if let Err(error) = visit.note(Some(Proof { kind: Authenticator::Totp, at: now })).await {
+        if let Err(error) = visit.note(proof).await {
             return endpoints::unavailable(exchange, &error);
         }
         let Some(address) = visit.address() else { return page::failed(exchange) };
-        remember(visit.form(None, None, |page| page.codes(codes.expose(), &address)), &bearer, fresh)
+        visit.form(None, None, |page, _| Some(page.codes(codes.expose(), &address)))
     }
 
     async fn codes(self) -> Response<Body> {
         let exchange = self.exchange;
-        if self.wallet.totp.is_none() || self.ask(step_up::may_change).is_err() {
+        if self.wallet.enrolled().is_empty() || self.ask(step_up::may_change).is_err() {
             return self.account(Some(Trouble(StatusCode::FORBIDDEN, Message::FactorGuard, None)));
         }
         let Some(seed) = ticket::random() else { return page::failed(exchange) };
@@ -289,25 +335,38 @@ impl<'e> Visit<'e> {
             Ok(codes) => {
                 record::factor(exchange, &identity, "recovery codes were made", true);
                 let visit = Visit { exchange, hash, live, step, wallet: Wallet::default() };
-                visit.form(None, None, |page| page.codes(codes.expose(), &format!("{OWN}account")))
+                visit.form(None, None, |page, _| Some(page.codes(codes.expose(), &format!("{OWN}account"))))
             }
             Err(error) => endpoints::unavailable(exchange, &error),
         }
     }
 
-    async fn remove(self) -> Response<Body> {
+    /// Removes a factor: the one at a place, else the app.
+    async fn remove(self, factor: &str) -> Response<Body> {
         let exchange = self.exchange;
+        let wanted: Option<Uuid> = factor.parse().ok();
+        let found = match wanted {
+            None => {
+                self.wallet.totp.as_ref().map(|(revision, _)| (FactorPlace::Totp, *revision, "the authenticator app"))
+            }
+            Some(place) => self
+                .wallet
+                .keys
+                .iter()
+                .find(|held| held.place == place)
+                .map(|held| (FactorPlace::Key(place), held.revision, webauthn::word(held.key.credential.kind))),
+        };
         let allowed = self.ask(step_up::may_change).is_ok();
-        let (Some((revision, _)), true) = (&self.wallet.totp, allowed) else {
+        let (Some((place, revision, what)), true) = (found, allowed) else {
             return self.account(Some(Trouble(StatusCode::FORBIDDEN, Message::FactorGuard, None)));
         };
         let identity = Arc::clone(&self.live.session().identity);
-        match exchange.plane().factors.remove(identity.user, FactorKind::Totp, *revision).await {
+        match exchange.plane().factors.remove(identity.user, place, revision).await {
             Ok(true) => {}
             Ok(false) => return endpoints::unavailable(exchange, &wallet::contended()),
             Err(error) => return endpoints::unavailable(exchange, &error),
         }
-        record::factor(exchange, &identity, "the authenticator app was removed", true);
+        record::factor(exchange, &identity, &format!("{what} was removed"), true);
         match self.note(None).await {
             Ok(()) => page::redirect(&format!("{OWN}account")),
             Err(error) => endpoints::unavailable(exchange, &error),
@@ -339,7 +398,7 @@ impl<'e> Visit<'e> {
     }
 
     /// Goes on after a proof: to the application that waits for it, else to the person's factors.
-    async fn onward(&self, proof: Option<Proof>) -> Response<Body> {
+    pub(super) async fn onward(&self, proof: Option<Proof>) -> Response<Body> {
         if proof.is_some()
             && let Err(error) = self.note(proof).await
         {
@@ -360,14 +419,14 @@ fn device(exchange: &Exchange) -> Option<SessionSecret> {
 }
 
 /// Returns the secret of this device, and whether it is new to it.
-fn device_or_new(exchange: &Exchange) -> Option<(SessionSecret, bool)> {
+pub(super) fn device_or_new(exchange: &Exchange) -> Option<(SessionSecret, bool)> {
     match device(exchange) {
         Some(secret) => Some((secret, false)),
         None => ticket::random().map(|random| (SessionSecret::of(random), true)),
     }
 }
 
-fn remember(mut response: Response<Body>, secret: &SessionSecret, fresh: bool) -> Response<Body> {
+pub(super) fn remember(mut response: Response<Body>, secret: &SessionSecret, fresh: bool) -> Response<Body> {
     let text = secret.text();
     let cookie = Cookie::own(DEVICE, &text, LONGEST_FRESHNESS, SameSite::Lax).header();
     if fresh && let Some(value) = cookie.ok().and_then(|text| HeaderValue::try_from(text).ok()) {

@@ -1,30 +1,45 @@
 //! What must outlive the process about second factors.
 //!
-//! It says what is kept and not how. Invariant: of two writes over one revision only one happens, so that a code is used
-//! once on whatever node it comes to.
+//! It says what is kept and not how. Invariant: of two writes over one revision only one happens, so that a code or a
+//! challenge is used once on whatever node it comes to.
 
 use futures_util::future::BoxFuture;
 use types::{Secret, UserId};
+use uuid::Uuid;
 
 use crate::ledger::LedgerError;
 
-/// What a record is about; a person has at most one of each.
+/// Where among a person's records one stands; each place holds at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FactorKind {
+pub enum FactorPlace {
     /// An app that shows codes.
     Totp,
     /// Codes to print.
     RecoveryCodes,
+    /// A WebAuthn authenticator, by an id made from the person and its credential.
+    Key(Uuid),
 }
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptFactor {
-    pub kind: FactorKind,
+    pub place: FactorPlace,
     /// Grows with each write; at least 1.
     pub revision: u64,
+    pub shown: Shown,
     /// What is needed to check it, as JSON.
     pub secret: Secret<Vec<u8>>,
+}
+
+/// What administrators see of a record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// `totp`, `recovery_codes`, `biometrics`, `security_key` or `passkey`.
+    pub kind: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// Seconds since the epoch.
+    pub last_used_at: Option<i64>,
 }
 
 /// Keeps the factors of people.
@@ -39,5 +54,5 @@ pub trait FactorLedger: Send + Sync {
     fn write(&self, user: UserId, factor: KeptFactor) -> BoxFuture<'_, Result<bool, LedgerError>>;
 
     /// Removes a record over the revision that was read; `false` if another write came first.
-    fn remove(&self, user: UserId, kind: FactorKind, revision: u64) -> BoxFuture<'_, Result<bool, LedgerError>>;
+    fn remove(&self, user: UserId, place: FactorPlace, revision: u64) -> BoxFuture<'_, Result<bool, LedgerError>>;
 }

@@ -5,9 +5,11 @@
 //! a proof is bound to the device in `CF_Device`, and factors change only as [`step_up::may_change`] allows.
 
 mod answer;
+mod keys;
 mod ledger;
 mod pages;
 mod wallet;
 
-pub(crate) use answer::{get, offers, post, step_up};
-pub use ledger::{FactorKind, FactorLedger, KeptFactor};
+pub(crate) use answer::{get, post, step_up};
+pub use ledger::{FactorLedger, FactorPlace, KeptFactor, Shown};
+pub(crate) use wallet::{Unproved, prove_passkey};

@@ -196,14 +196,20 @@ async fn hosts_are_believed_only_as_the_connection_named_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_run_nothing_and_are_framed_by_nobody() {
+async fn pages_run_our_own_script_alone_and_are_framed_by_nobody() {
     let stand =
         Stand::start(Setup { organization: json!({"name": "<script>alert(1)</script>"}), ..Setup::default() }).await;
     let mut browser = stand.browser();
     let page = browser.open(&stand.url(WIKI, "/\"><script>alert(1)</script>")).await;
-    assert!(!page.text.contains("<script"));
+    assert_eq!(page.text.matches("<script").count(), 1, "{}", page.text);
+    assert!(page.text.contains("<script src=\"/cdn-cgi/access/webauthn.js?v="), "{}", page.text);
     let policy = page.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+    assert!(policy.ends_with("; script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    // A page that asks no authenticator has no script.
+    let account = browser.open(&stand.url(TEAM, "/cdn-cgi/access/account")).await;
+    let policy = account.headers["content-security-policy"].to_str().unwrap();
+    assert!(!account.text.contains("<script") && !policy.contains("script-src"), "{policy}");
     assert_eq!(
         (&page.headers["cache-control"], &page.headers["x-frame-options"]),
         (&"no-store".parse().unwrap(), &"DENY".parse().unwrap())

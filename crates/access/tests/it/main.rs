@@ -13,3 +13,4 @@ mod programs;
 mod proxy;
 mod sign_in;
 mod support;
+mod webauthn;

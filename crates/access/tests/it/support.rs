@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::{
-    Access, AccessConfig, Backends, CustomPage, FactorKind, FactorLedger, KeptFactor, Ledger, LedgerError, Newcomer,
+    Access, AccessConfig, Backends, CustomPage, FactorLedger, FactorPlace, KeptFactor, Ledger, LedgerError, Newcomer,
     OauthLedger, OriginParts, Parts, PasswordHash, Person, Published, SealKey, SessionTable, Snapshot, TokenTable,
 };
 use arc_swap::ArcSwap;
@@ -41,7 +41,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
-use types::{AccessPolicyId, AccountId, ApplicationId, CustomPageId, ListId, ProviderId, ServiceTokenId, UserId};
+use types::{
+    AccessPolicyId, AccountId, ApplicationId, CustomPageId, Email, ListId, ProviderId, ServiceTokenId, UserId,
+};
 use url::Url;
 use uuid::Uuid;
 
@@ -57,6 +59,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const OIDC: ProviderId = ProviderId(Uuid::from_u128(0x11));
 pub(crate) const BUILT_IN: ProviderId = ProviderId(Uuid::from_u128(0x12));
 const RIVAL: ProviderId = ProviderId(Uuid::from_u128(0x13));
+pub(crate) const MODELS: ListId = ListId(Uuid::from_u128(0x22));
 pub(crate) const LIST: ListId = ListId(Uuid::from_u128(0x21));
 
 /// Keeps people and sessions in memory, as a store would, and can be gone.
@@ -66,7 +69,7 @@ pub(crate) struct Memory {
     pub(crate) deactivated: AtomicBool,
     people: Mutex<HashMap<String, UserId>>,
     pub(crate) started: Mutex<Vec<SessionHash>>,
-    pub(crate) factors: Mutex<HashMap<(UserId, FactorKind), KeptFactor>>,
+    pub(crate) factors: Mutex<HashMap<(UserId, FactorPlace), KeptFactor>>,
     ahead: Arc<AtomicI64>,
 }
 
@@ -85,6 +88,16 @@ impl Ledger for Memory {
             }
             let mut people = self.people.lock().unwrap();
             Ok(*people.entry(newcomer.email.as_str().to_owned()).or_insert_with(|| UserId(Uuid::new_v4())))
+        })
+    }
+
+    fn known(&self, user: UserId) -> BoxFuture<'_, Result<Option<(Email, String)>, LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            let people = self.people.lock().unwrap();
+            let found = people.iter().find(|(_, id)| **id == user);
+            let active = found.filter(|_| !self.deactivated.load(Ordering::SeqCst));
+            Ok(active.map(|(email, _)| (email.parse().unwrap(), "Ada Example".to_owned())))
         })
     }
 
@@ -122,7 +135,7 @@ impl FactorLedger for Memory {
         Box::pin(async move {
             self.reach()?;
             let mut factors = self.factors.lock().unwrap();
-            let key = (user, factor.kind);
+            let key = (user, factor.place);
             let right = factors.get(&key).map_or(0, |kept| kept.revision) == factor.revision;
             if right {
                 factors.insert(key, KeptFactor { revision: factor.revision + 1, ..factor });
@@ -131,13 +144,13 @@ impl FactorLedger for Memory {
         })
     }
 
-    fn remove(&self, user: UserId, kind: FactorKind, revision: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+    fn remove(&self, user: UserId, place: FactorPlace, revision: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
         Box::pin(async move {
             self.reach()?;
             let mut factors = self.factors.lock().unwrap();
-            let right = factors.get(&(user, kind)).is_some_and(|kept| kept.revision == revision);
+            let right = factors.get(&(user, place)).is_some_and(|kept| kept.revision == revision);
             if right {
-                factors.remove(&(user, kind));
+                factors.remove(&(user, place));
             }
             Ok(right)
         })
@@ -257,6 +270,7 @@ impl Stand {
             seal: SealKey::new(&[9; 32]).unwrap(),
             networks: HashMap::new(),
             addresses: HashMap::from([(LIST, [EMAIL.parse().unwrap()].into())]),
+            models: HashMap::from([(MODELS, [Uuid::from_bytes([7; 16])].into())]),
             minter: Arc::new(Minter::new(authority, 100).unwrap()),
             providers_upstream,
         };

@@ -392,6 +392,7 @@ fn our_endpoints() -> Vec<Endpoint> {
     vec![
         endpoint(Method::GET, FACTORS, Permission(UsersRead), "List a person's second factors", list_factors)
             .lists::<users::FactorView>(Paging::Numbered),
+        endpoint(Method::DELETE, FACTORS, Permission(UsersWrite), "Take every second factor away", reset_factors),
         endpoint(Method::DELETE, SESSION, Permission(UsersWrite), "End one session of a person", end_session),
         endpoint(Method::GET, OUTBOX, Permission(Admin), "List the outbox", list_outbox)
             .lists::<outbox::MailView>(Paging::Numbered),
@@ -403,6 +404,11 @@ fn our_endpoints() -> Vec<Endpoint> {
 async fn list_factors(cx: Cx) -> Reply {
     let all = users::factors(&cx.op, user_id(&cx)?).await?;
     paged(&cx, all)
+}
+
+async fn reset_factors(cx: Cx) -> Reply {
+    users::reset_factors(&cx.op, user_id(&cx)?).await?;
+    ok(json!({"id": cx.text("user_id")}))
 }
 
 async fn end_session(cx: Cx) -> Reply {

@@ -132,6 +132,7 @@ fn access_routes() -> Router<Arc<App>> {
         .route("/access/people", get(people::page))
         .route("/access/people/{id}", get(people::person_page))
         .route("/access/people/{id}/end", post(people::end))
+        .route("/access/people/{id}/factors", post(people::reset_factors))
         .route("/access/people/{id}/factors/{factor}", post(people::delete_factor))
         .route("/access/organization", get(organization::page).post(organization::save))
         .route("/access/organization/rotate", post(organization::rotate))

@@ -360,6 +360,20 @@ async fn a_persons_sessions_and_factors_are_seen_and_ended() {
     console.delete(&format!("{path}/mfa_authenticators/{factor}")).await.error(404);
     assert_eq!(console.get(&format!("{path}/active_sessions")).await.result(), json!([]));
 
+    // A reset takes all of them, ends the sessions and is written down.
+    for kind in ["totp", "recovery_codes", "security_key", "passkey"] {
+        let factor = FactorId(Uuid::new_v4());
+        let secret = factors.seal_member(&grant, &factor, "secret", &Secret::new("seed".to_owned())).unwrap();
+        let document = Factor { user, kind: kind.to_owned(), name: String::new(), last_used_at: None, secret };
+        factors.create(&grant, factor, document).await.unwrap();
+    }
+    sign_in(&console, user, "reset").await;
+    let all = format!("portunus/users/{user}/mfa_authenticators");
+    console.delete(&all).await.result();
+    assert_eq!(console.get(&all).await.result(), json!([]));
+    assert_eq!(console.get(&format!("{path}/active_sessions")).await.result(), json!([]));
+    console.delete(&format!("portunus/users/{}/mfa_authenticators", Uuid::new_v4())).await.error(404);
+
     // A person who is disabled, or removed, is signed out.
     sign_in(&console, user, "five").await;
     let disabled = json!({"email": "ada@example.com", "disabled": true});

@@ -4,7 +4,7 @@
 //! The cryptography and the checks of the standard are webauthn-rs-core's; here are the kinds of product, the state between
 //! the two requests and what is stored. The library draws challenges itself; they are replaced by the caller's random
 //! bytes, so that this stays a function of its arguments. Invariants: only the relying party's own origins are accepted,
-//! a state is used once and within its life, a counter that does not grow is refused.
+//! an authenticator takes each challenge once and within its life, a counter that does not grow is refused.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use webauthn_rs_core::proto::{
 };
 
 use crate::mfa_requirement::Authenticator;
-use crate::opaque::{Seed, text};
+use crate::opaque::{Digest, Seed, text};
 
 /// Seconds between the two requests of a ceremony.
 pub const STATE_LIFE: i64 = 5 * 60;
@@ -32,6 +32,8 @@ pub const STATE_LIFE: i64 = 5 * 60;
 pub const MAX_RESPONSE: usize = 64 * 1024;
 /// Most authenticators of one person.
 pub const MAX_CREDENTIALS: usize = 20;
+/// Most proofs of one authenticator within [`STATE_LIFE`].
+const MAX_RECENT: usize = 32;
 
 /// What an authenticator is used as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,16 @@ impl Kind {
         }
     }
 
+    /// Returns the name under which an authenticator keeps a person's key. An authenticator holds one key for each name, so
+    /// that a passkey and a second factor on the same device need two.
+    fn handle(self, user: UserId) -> Vec<u8> {
+        let mut handle = user.0.as_bytes().to_vec();
+        if self != Self::Passkey {
+            handle.push(b'2');
+        }
+        handle
+    }
+
     const fn verification(self) -> UserVerificationPolicy {
         match self {
             Self::Biometrics | Self::Passkey => UserVerificationPolicy::Required,
@@ -77,6 +89,10 @@ pub enum WebauthnError {
     Origin,
     #[error("the answer is not for this request")]
     Challenge,
+    #[error("the answer was used already")]
+    Used,
+    #[error("this authenticator was used too often just now; wait a few minutes")]
+    TooOften,
     #[error("the authenticator did not verify its user")]
     NotVerified,
     /// The signature counter did not grow: there may be a copy of the key. Worth a security event.
@@ -172,19 +188,44 @@ pub struct WebauthnCredential {
     /// Seconds since the epoch.
     pub enrolled_at: i64,
     pub last_used_at: Option<i64>,
+    /// Challenges it has answered that are not too old yet, bounded.
+    #[serde(default)]
+    recent: Vec<Answered>,
     /// Key, counter and the attestation as it came.
     credential: Credential,
 }
 
+/// A challenge that was answered.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Answered {
+    challenge: Digest,
+    expires_at: i64,
+}
+
 impl WebauthnCredential {
-    /// Returns the credential id, unique among all people: the caller refuses one that another person has.
+    /// Returns the credential id. It is looked for among one person's authenticators alone, so that somebody who enrols
+    /// another's id reaches nothing of theirs.
     #[must_use]
     pub fn id(&self) -> String {
         text(&self.credential.cred_id)
     }
+
+    /// Takes a challenge, which must not have been taken before.
+    fn take(&mut self, challenge: Digest, expires_at: i64, now: i64) -> Result<(), WebauthnError> {
+        self.recent.retain(|answered| now < answered.expires_at);
+        if self.recent.iter().any(|answered| answered.challenge == challenge) {
+            return Err(WebauthnError::Used);
+        }
+        if self.recent.len() >= MAX_RECENT {
+            return Err(WebauthnError::TooOften);
+        }
+        self.recent.push(Answered { challenge, expires_at });
+        Ok(())
+    }
 }
 
-/// An enrolment between its two requests; stored at the person's session, and deleted when it is used.
+/// An enrolment between its two requests. It goes with the browser, sealed and bound to its session: the credential it
+/// ends in is enrolled once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EnrolmentState {
     kind: Kind,
@@ -193,13 +234,23 @@ pub struct EnrolmentState {
     state: RegistrationState,
 }
 
-/// A proof between its two requests; stored at the browser's login, and deleted when it is used.
+impl EnrolmentState {
+    /// Returns what is being enrolled.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// A proof between its two requests. It goes with the browser, sealed; the authenticator remembers that it was used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProofState {
     kind: Kind,
     /// `None`: whoever the passkey names.
     user: Option<UserId>,
     expires_at: i64,
+    challenge: Digest,
+    /// Without credentials: the stored ones are newer.
     state: AuthenticationState,
 }
 
@@ -254,10 +305,11 @@ impl RelyingParty {
             Kind::SecurityKey => Some(AuthenticatorAttachment::CrossPlatform),
             Kind::Passkey => None,
         };
-        let known = existing.iter().map(|old| old.credential.cred_id.clone()).collect();
+        let alike = existing.iter().filter(|old| (old.kind == Kind::Passkey) == (kind == Kind::Passkey));
+        let known = alike.map(|old| old.credential.cred_id.clone()).collect();
         let builder = self
             .core
-            .new_challenge_register_builder(person.id.0.as_bytes(), person.name, person.display_name)?
+            .new_challenge_register_builder(&kind.handle(person.id), person.name, person.display_name)?
             .attestation(attestation)
             .user_verification_policy(kind.verification())
             .authenticator_attachment(attachment)
@@ -265,15 +317,11 @@ impl RelyingParty {
             .exclude_credentials(Some(known));
         let (options, state) = self.core.generate_challenge_register(builder)?;
         let mut options = to_json(&options)?;
-        if kind == Kind::Biometrics {
-            // The library knows required and discouraged only; the field has no part in its checks.
-            options["publicKey"]["authenticatorSelection"]["residentKey"] = json!("preferred");
-        }
-        let state = with_challenge(&mut options, &state, seed)?;
+        let state = with_challenge(&mut options, &state, "exclude_credentials", seed)?;
         Ok((options, EnrolmentState { kind, user: person.id, expires_at: now.saturating_add(STATE_LIFE), state }))
     }
 
-    /// Finishes an enrolment with the browser's answer.
+    /// Finishes an enrolment with the browser's answer. `existing` is what the person has by now.
     ///
     /// # Errors
     /// With what is wrong with the answer, or with the authenticator.
@@ -281,15 +329,21 @@ impl RelyingParty {
         &self,
         state: EnrolmentState,
         answer: &[u8],
+        existing: &[WebauthnCredential],
         rules: &ModelRules,
         now: i64,
     ) -> Result<WebauthnCredential, WebauthnError> {
         check_life(state.expires_at, now)?;
+        let attachment = read::<Attached>(answer)?.attachment;
         let answer: RegisterPublicKeyCredential = read(answer)?;
         if answer.type_ != "public-key" {
             return Err(WebauthnError::Malformed);
         }
-        check_kind(state.kind, answer.response.transports.as_deref())?;
+        check_kind(state.kind, attachment.as_deref(), answer.response.transports.as_deref())?;
+        let known = existing.iter().any(|old| old.credential.cred_id.as_slice() == answer.raw_id.as_ref() as &[u8]);
+        if known || existing.len() >= MAX_CREDENTIALS {
+            return Err(WebauthnError::Enrolled);
+        }
         let model = model(&answer.response.attestation_object)?;
         let credential = self.core.register_credential(&answer, &state.state, rules.roots.as_ref())?;
         if rules.models.as_ref().is_some_and(|models| !models.contains(&model)) {
@@ -315,6 +369,7 @@ impl RelyingParty {
             attestation,
             enrolled_at: now,
             last_used_at: None,
+            recent: Vec::new(),
             credential,
         })
     }
@@ -362,8 +417,9 @@ impl RelyingParty {
         let builder = self.core.new_challenge_authenticate_builder(usable, Some(kind.verification()))?;
         let (options, state) = self.core.generate_challenge_authenticate(builder)?;
         let mut options = to_json(&options)?;
-        let state = with_challenge(&mut options, &state, seed)?;
-        Ok((options, ProofState { kind, user, expires_at: now.saturating_add(STATE_LIFE), state }))
+        let state = with_challenge(&mut options, &state, "credentials", seed)?;
+        let challenge = Digest::of(options["publicKey"]["challenge"].as_str().unwrap_or_default());
+        Ok((options, ProofState { kind, user, expires_at: now.saturating_add(STATE_LIFE), challenge, state }))
     }
 
     /// Finishes a proof or sign-in. `credential` is the stored authenticator that [`Answer::credential_id`] names. Returns
@@ -388,10 +444,11 @@ impl RelyingParty {
         if !owned || credential.kind != state.kind {
             return Err(WebauthnError::UnknownCredential);
         }
-        // The stored record has the newest counter; the state's copy is as old as the request.
+        let mut used = credential.clone();
+        used.take(state.challenge, state.expires_at, now)?;
+        // The stored record has the newest counter.
         state.state.set_allowed_credentials(vec![credential.credential.clone()]);
         let result = self.core.authenticate_credential(&answer.0, &state.state)?;
-        let mut used = credential.clone();
         used.credential.counter = result.counter();
         used.credential.backup_state = result.backup_state();
         used.last_used_at = Some(now);
@@ -422,7 +479,8 @@ impl Answer {
     /// Returns the person the authenticator names; unproved until the proof is finished.
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
-        self.0.response.user_handle.as_deref().and_then(|handle| Uuid::from_slice(handle).ok()).map(UserId)
+        let handle = self.0.response.user_handle.as_deref()?;
+        Uuid::from_slice(handle.strip_suffix(b"2").filter(|rest| rest.len() == 16).unwrap_or(handle)).ok().map(UserId)
     }
 }
 
@@ -437,16 +495,19 @@ fn to_json<T: Serialize>(value: &T) -> Result<Value, WebauthnError> {
     serde_json::to_value(value).map_err(|error| WebauthnError::Refused(error.to_string()))
 }
 
-/// Puts the caller's challenge into the options and the state in place of the library's.
+/// Puts the caller's challenge into the options and the state in place of the library's, and leaves a list of credentials
+/// out of the state: the stored ones are held against the answer.
 fn with_challenge<S: Serialize + for<'de> Deserialize<'de>>(
     options: &mut Value,
     state: &S,
+    list: &str,
     seed: &Seed,
 ) -> Result<S, WebauthnError> {
     let challenge = json!(text(&crate::opaque::derive(seed, b"webauthn challenge")));
     options["publicKey"]["challenge"] = challenge.clone();
     let mut state = to_json(state)?;
     state["challenge"] = challenge;
+    state[list] = json!([]);
     serde_json::from_value(state).map_err(|error| WebauthnError::Refused(error.to_string()))
 }
 
@@ -454,8 +515,25 @@ const fn check_life(expires_at: i64, now: i64) -> Result<(), WebauthnError> {
     if now < expires_at { Ok(()) } else { Err(WebauthnError::Expired) }
 }
 
-/// Holds what a browser says about an authenticator's transports against the kind that was asked for.
-fn check_kind(kind: Kind, transports: Option<&[AuthenticatorTransport]>) -> Result<(), WebauthnError> {
+/// The member of an answer that the library does not read.
+#[derive(Deserialize)]
+struct Attached {
+    #[serde(rename = "authenticatorAttachment", default)]
+    attachment: Option<String>,
+}
+
+/// Holds what a browser says about where an authenticator is against the kind that was asked for.
+fn check_kind(
+    kind: Kind,
+    attachment: Option<&str>,
+    transports: Option<&[AuthenticatorTransport]>,
+) -> Result<(), WebauthnError> {
+    match (kind, attachment) {
+        (Kind::Biometrics, Some("cross-platform")) | (Kind::SecurityKey, Some("platform")) => {
+            return Err(WebauthnError::WrongKind);
+        }
+        (Kind::Biometrics | Kind::SecurityKey | Kind::Passkey, _) => {}
+    }
     let Some(transports) = transports.filter(|transports| !transports.is_empty()) else { return Ok(()) };
     let internal = transports.iter().any(|transport| matches!(transport, AuthenticatorTransport::Internal));
     let roams = transports.iter().any(|transport| !matches!(transport, AuthenticatorTransport::Internal));

@@ -103,6 +103,9 @@ fn as_a_browser_writes(answer: Value) -> Vec<u8> {
     }
     let mut answer = answer;
     text(&mut answer);
+    // It calls itself part of the device whatever its transports are.
+    let roams = answer["response"]["transports"].as_array().is_some_and(|all| all.contains(&"usb".into()));
+    answer["authenticatorAttachment"] = if roams { "cross-platform" } else { "platform" }.into();
     serde_json::to_vec(&answer).unwrap()
 }
 
@@ -118,7 +121,7 @@ fn enrolled(kind: Kind) -> (Device, WebauthnCredential) {
     let rules = ModelRules::default();
     let (options, state) = site().begin_enrolment(ada(), kind, &[], &rules, NOW, &[1; 32]).unwrap();
     let (device, answer) = create(device(kind), ORIGIN, options);
-    (device, site().finish_enrolment(state, &answer, &rules, NOW).unwrap())
+    (device, site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap())
 }
 
 fn finish(
@@ -142,8 +145,46 @@ fn each_kind_is_enrolled_and_proved_through_stored_states() {
         assert_eq!(Answer::read(&answer).unwrap().credential_id(), credential.id());
         let used = finish(&state, &answer, &credential).unwrap();
         assert_eq!(used.last_used_at, Some(NOW + 1));
-        assert!(matches!(finish(&state, &answer, &used), Err(WebauthnError::Cloned)), "a proof is used once");
+        assert_eq!(finish(&state, &answer, &used).unwrap_err(), WebauthnError::Used);
     }
+}
+
+#[test]
+fn an_authenticator_that_counts_nothing_proves_each_challenge_once_and_only_so_many() {
+    let rules = ModelRules::default();
+    let (options, state) = site().begin_enrolment(ada(), Kind::Passkey, &[], &rules, NOW, &[1; 32]).unwrap();
+    let mut device = device(Kind::Passkey);
+    device.set_make_credentials_with_signature_counter(false);
+    let (mut device, answer) = create(device, ORIGIN, options);
+    let mut credential = site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap();
+    let mut seen = Vec::new();
+    for seed in 1..=32 {
+        let (options, state) = site().begin_sign_in(NOW, &[seed; 32]).unwrap();
+        let (back, answer) = prove(device, ORIGIN, options);
+        device = back;
+        credential = finish(&state, &answer, &credential).unwrap();
+        seen.push((state, answer));
+    }
+    for (state, answer) in &seen {
+        assert_eq!(finish(state, answer, &credential).unwrap_err(), WebauthnError::Used);
+    }
+    let (options, state) = site().begin_sign_in(NOW, &[33; 32]).unwrap();
+    let (_, answer) = prove(device, ORIGIN, options);
+    assert_eq!(finish(&state, &answer, &credential).unwrap_err(), WebauthnError::TooOften);
+}
+
+#[test]
+fn an_authenticator_is_enrolled_once_and_a_passkey_beside_a_factor() {
+    let rules = ModelRules::default();
+    let (options, state) = site().begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
+    let (_, answer) = create(device(Kind::Biometrics), ORIGIN, options.clone());
+    let first = site().finish_enrolment(state.clone(), &answer, &[], &rules, NOW).unwrap();
+    let known = std::slice::from_ref(&first);
+    assert_eq!(site().finish_enrolment(state, &answer, known, &rules, NOW).unwrap_err(), WebauthnError::Enrolled);
+    // They have different names at the authenticator, so that one does not replace the other.
+    let (passkey, _) = site().begin_enrolment(ada(), Kind::Passkey, known, &rules, NOW, &[2; 32]).unwrap();
+    assert_ne!(passkey["publicKey"]["user"]["id"], options["publicKey"]["user"]["id"]);
+    assert_eq!(passkey["publicKey"]["excludeCredentials"].as_array().map_or(0, Vec::len), 0);
 }
 
 #[test]
@@ -167,7 +208,7 @@ fn an_answer_from_another_origin_or_for_another_site_is_refused() {
         [("another port", "https://login.acme.example"), ("a host below", "https://evil.login.acme.example:9443")]
     {
         let (_, answer) = create(device(Kind::Biometrics), origin, options.clone());
-        let refused = site().finish_enrolment(state.clone(), &answer, &rules, NOW).unwrap_err();
+        let refused = site().finish_enrolment(state.clone(), &answer, &[], &rules, NOW).unwrap_err();
         assert_eq!(refused, WebauthnError::Origin, "{name}");
     }
     let (device, credential) = enrolled(Kind::Biometrics);
@@ -184,7 +225,7 @@ fn an_answer_from_another_origin_or_for_another_site_is_refused() {
     let other = RelyingParty::new("Acme", "acme.example", &[ORIGIN]).unwrap();
     let (options, state) = other.begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
     let (_, answer) = create(self::device(Kind::Biometrics), ORIGIN, options);
-    assert_eq!(site().finish_enrolment(state, &answer, &rules, NOW).unwrap_err(), WebauthnError::Origin);
+    assert_eq!(site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap_err(), WebauthnError::Origin);
 }
 
 #[test]
@@ -201,10 +242,10 @@ fn an_old_or_replayed_answer_is_refused() {
     let rules = ModelRules::default();
     let (options, state) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[4; 32]).unwrap();
     let (_, answer) = create(self::device(Kind::SecurityKey), ORIGIN, options);
-    let late = site().finish_enrolment(state.clone(), &answer, &rules, NOW + STATE_LIFE).unwrap_err();
+    let late = site().finish_enrolment(state.clone(), &answer, &[], &rules, NOW + STATE_LIFE).unwrap_err();
     assert_eq!(late, WebauthnError::Expired);
     let (_, other) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[5; 32]).unwrap();
-    assert_eq!(site().finish_enrolment(other, &answer, &rules, NOW).unwrap_err(), WebauthnError::Challenge);
+    assert_eq!(site().finish_enrolment(other, &answer, &[], &rules, NOW).unwrap_err(), WebauthnError::Challenge);
 }
 
 #[test]
@@ -233,7 +274,7 @@ fn only_allowed_models_are_enrolled() {
         let (options, state) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[1; 32]).unwrap();
         assert_eq!(options["publicKey"]["attestation"], "direct");
         let (_, answer) = create(device(Kind::SecurityKey), ORIGIN, options);
-        let outcome = site().finish_enrolment(state, &answer, &rules, NOW);
+        let outcome = site().finish_enrolment(state, &answer, &[], &rules, NOW);
         assert_eq!(outcome.is_ok(), allowed);
         if let Err(error) = outcome {
             assert_eq!(error, WebauthnError::Model(Uuid::from_bytes(MODEL)));
@@ -245,7 +286,7 @@ fn only_allowed_models_are_enrolled() {
 fn the_options_ask_for_what_the_kind_is() {
     let rules = ModelRules::default();
     for (kind, attachment, verification, resident) in [
-        (Kind::Biometrics, "platform", "required", "preferred"),
+        (Kind::Biometrics, "platform", "required", "discouraged"),
         (Kind::SecurityKey, "cross-platform", "preferred", "discouraged"),
     ] {
         let (options, _) = site().begin_enrolment(ada(), kind, &[], &rules, NOW, &[1; 32]).unwrap();
@@ -261,7 +302,13 @@ fn the_options_ask_for_what_the_kind_is() {
     assert_eq!(options["publicKey"]["excludeCredentials"][0]["id"], credential.id());
     let (options, state) = site().begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
     let (_, answer) = create(device(Kind::SecurityKey), ORIGIN, options);
-    assert_eq!(site().finish_enrolment(state, &answer, &rules, NOW).unwrap_err(), WebauthnError::WrongKind);
+    assert_eq!(site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap_err(), WebauthnError::WrongKind);
+    let (options, state) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[1; 32]).unwrap();
+    let (_, answer) = create(device(Kind::SecurityKey), ORIGIN, options);
+    let mut answer: Value = serde_json::from_slice(&answer).unwrap();
+    answer["authenticatorAttachment"] = "platform".into();
+    let answer = serde_json::to_vec(&answer).unwrap();
+    assert_eq!(site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap_err(), WebauthnError::WrongKind);
     assert!(site().begin_proof(ADA, Kind::SecurityKey, std::slice::from_ref(&credential), NOW, &[2; 32]).is_err());
     assert!(site().begin_proof(BOB, Kind::Biometrics, &[credential], NOW, &[2; 32]).is_err());
 }

@@ -3,7 +3,7 @@
 //! It reads and compiles; when, is its caller's. Invariant: a document that cannot be read takes only itself out of force
 //! and is named, and nothing it guarded opens: an application without its policies admits nobody.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use access::{Backends, CustomPage, Person, Published, Snapshot};
@@ -38,6 +38,15 @@ pub(super) struct Builder {
     pub upstream: Pool,
 }
 
+/// The lists that policies and `mfa_config` may name.
+#[derive(Default)]
+struct Lists {
+    set: ListSet,
+    networks: HashMap<ListId, Vec<ipnet::IpNet>>,
+    addresses: HashMap<ListId, HashSet<Email>>,
+    models: HashMap<ListId, BTreeSet<uuid::Uuid>>,
+}
+
 /// A document that is not in force, and why.
 pub(super) type Fault = (String, String);
 
@@ -52,7 +61,7 @@ impl Builder {
         minter: Arc<Minter>,
     ) -> Result<(Snapshot, Vec<Fault>), AccessError> {
         let mut faults = Vec::new();
-        let (lists, networks, addresses) = self.lists(&mut faults).await?;
+        let Lists { set: lists, networks, addresses, models } = self.lists(&mut faults).await?;
         let groups = self.groups(&mut faults).await?;
         let applications = self.applications(&groups, &lists, &mut faults).await?;
         self.backends.keep_only(applications.iter().filter_map(|published| published.self_hosted()?.origin.as_ref()));
@@ -73,6 +82,7 @@ impl Builder {
             seal: keys.seal,
             networks,
             addresses,
+            models,
             minter,
             providers_upstream: self.upstream.clone(),
         };
@@ -261,37 +271,36 @@ impl Builder {
         Ok(tokens)
     }
 
-    async fn lists(
-        &self,
-        faults: &mut Vec<Fault>,
-    ) -> Result<(ListSet, HashMap<ListId, Vec<ipnet::IpNet>>, HashMap<ListId, HashSet<Email>>), AccessError> {
+    async fn lists(&self, faults: &mut Vec<Fault>) -> Result<Lists, AccessError> {
         let grant = self.principal.authorize::<ReadLists>(self.account)?;
-        let (mut set, mut networks, mut addresses) = (ListSet::default(), HashMap::new(), HashMap::new());
+        let mut read = Lists::default();
         for list in self.store.lists().list(&grant).await? {
             let items = self.store.lists().all_items(&grant, list.id).await?;
             let values: Vec<&str> = items.iter().map(|item| item.value.as_str()).collect();
             match policy::lists::compile(crate::snapshot::list_type(list.document.item_type), &values) {
-                Ok(compiled) => set.insert(list.id, Arc::new(compiled)),
+                Ok(compiled) => read.set.insert(list.id, Arc::new(compiled)),
                 Err(_) => faults.push((format!("list {}", list.document.name), "an item is not valid".to_owned())),
             }
             // The API refuses what does not parse, so nothing is lost here that a policy could have meant.
             match list.document.item_type {
                 store::ListType::Ip => {
-                    networks.insert(list.id, values.iter().filter_map(|value| network(value)).collect());
+                    read.networks.insert(list.id, values.iter().filter_map(|value| network(value)).collect());
                 }
                 store::ListType::Email => {
-                    addresses.insert(list.id, values.iter().filter_map(|value| value.parse().ok()).collect());
+                    read.addresses.insert(list.id, values.iter().filter_map(|value| value.parse().ok()).collect());
+                }
+                store::ListType::Aaguid => {
+                    read.models.insert(list.id, values.iter().filter_map(|value| value.parse().ok()).collect());
                 }
                 store::ListType::Serial
                 | store::ListType::Url
                 | store::ListType::Domain
                 | store::ListType::Category
                 | store::ListType::Location
-                | store::ListType::Device
-                | store::ListType::Aaguid => {}
+                | store::ListType::Device => {}
             }
         }
-        Ok((set, networks, addresses))
+        Ok(read)
     }
 }
 

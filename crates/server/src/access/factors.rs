@@ -1,8 +1,8 @@
-//! Second factors in the store: one document for each person and kind, its secret sealed.
+//! Second factors in the store: one document for each person and place, its secret sealed.
 //!
-//! Invariant: the id of a document is made from its person and kind, so two browsers that enrol at once cannot leave two.
+//! Invariant: the id of a document is made from its person and place, so two browsers that enrol at once cannot leave two.
 
-use access::{FactorKind, FactorLedger, KeptFactor, LedgerError};
+use access::{FactorLedger, FactorPlace, KeptFactor, LedgerError, Shown};
 use futures_util::future::BoxFuture;
 use store::{Factor, Operate, Principal, Revision, Store, StoreError, WriteUsers};
 use types::{AccountId, FactorId, Secret, UserId};
@@ -17,20 +17,18 @@ pub(super) struct StoreFactors {
     pub principal: Principal,
 }
 
-const fn word(kind: FactorKind) -> &'static str {
-    match kind {
-        FactorKind::Totp => "totp",
-        FactorKind::RecoveryCodes => "recovery_codes",
+/// A person's ids differ in far more than what tells places apart.
+const fn id_of(user: UserId, place: FactorPlace) -> FactorId {
+    match place {
+        FactorPlace::Totp => FactorId(Uuid::from_u128(user.0.as_u128() ^ 1)),
+        FactorPlace::RecoveryCodes => FactorId(Uuid::from_u128(user.0.as_u128() ^ 2)),
+        FactorPlace::Key(id) => FactorId(id),
     }
 }
 
-/// A person's ids differ in far more than what tells kinds apart.
-const fn id_of(user: UserId, kind: FactorKind) -> FactorId {
-    let mark = match kind {
-        FactorKind::Totp => 1,
-        FactorKind::RecoveryCodes => 2,
-    };
-    FactorId(Uuid::from_u128(user.0.as_u128() ^ mark))
+fn place_of(user: UserId, id: FactorId) -> FactorPlace {
+    let known = [FactorPlace::Totp, FactorPlace::RecoveryCodes].into_iter().find(|place| id_of(user, *place) == id);
+    known.unwrap_or(FactorPlace::Key(id.0))
 }
 
 /// Reads what came of a write over a revision.
@@ -51,23 +49,25 @@ impl StoreFactors {
         let grant = self.principal.authorize::<WriteUsers>(self.account)?;
         let operate = self.principal.authorize::<Operate>(self.account)?;
         let mut kept = Vec::new();
-        for kind in [FactorKind::Totp, FactorKind::RecoveryCodes] {
-            let Some(mut found) = self.store.factors().get(&grant, &id_of(user, kind)).await? else { continue };
+        for mut found in self.store.factors().list_of(&grant, user).await? {
             let mut opened = self.store.factors().open_members(&operate, &mut found)?;
             let secret = opened.remove("secret").ok_or(AccessError::NoKey)?;
             let secret = Secret::new(secret.expose().clone().into_bytes());
-            kept.push(KeptFactor { kind, revision: number(found.revision), secret });
+            let Factor { kind, name, last_used_at, .. } = found.document;
+            let shown = Shown { kind, name, last_used_at: last_used_at.map(jiff::Timestamp::as_second) };
+            kept.push(KeptFactor { place: place_of(user, found.id), revision: number(found.revision), shown, secret });
         }
         Ok(kept)
     }
 
     async fn save(&self, user: UserId, factor: KeptFactor) -> Result<bool, AccessError> {
         let grant = self.principal.authorize::<WriteUsers>(self.account)?;
-        let id = id_of(user, factor.kind);
+        let id = id_of(user, factor.place);
         let text = String::from_utf8(factor.secret.expose().clone()).map_err(AccessError::key)?;
         let secret = self.store.factors().seal_member(&grant, &id, "secret", &Secret::new(text))?;
-        let document =
-            Factor { user, kind: word(factor.kind).to_owned(), name: String::new(), last_used_at: None, secret };
+        let Shown { kind, name, last_used_at } = factor.shown;
+        let last_used_at = last_used_at.and_then(|at| jiff::Timestamp::from_second(at).ok());
+        let document = Factor { user, kind, name, last_used_at, secret };
         let factors = self.store.factors();
         settled(match factor.revision {
             0 => factors.create(&grant, id, document).await,
@@ -75,9 +75,9 @@ impl StoreFactors {
         })
     }
 
-    async fn delete(&self, user: UserId, kind: FactorKind, read: u64) -> Result<bool, AccessError> {
+    async fn delete(&self, user: UserId, place: FactorPlace, read: u64) -> Result<bool, AccessError> {
         let grant = self.principal.authorize::<WriteUsers>(self.account)?;
-        settled(self.store.factors().delete(&grant, &id_of(user, kind), Some(revision(read))).await)
+        settled(self.store.factors().delete(&grant, &id_of(user, place), Some(revision(read))).await)
     }
 }
 
@@ -98,7 +98,7 @@ impl FactorLedger for StoreFactors {
         Box::pin(async move { self.save(user, factor).await.map_err(unavailable) })
     }
 
-    fn remove(&self, user: UserId, kind: FactorKind, revision: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
-        Box::pin(async move { self.delete(user, kind, revision).await.map_err(unavailable) })
+    fn remove(&self, user: UserId, place: FactorPlace, revision: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(async move { self.delete(user, place, revision).await.map_err(unavailable) })
     }
 }

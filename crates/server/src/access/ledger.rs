@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use store::{
     AccessProfile, AccessSession, Change, HashId, Kind, Operate, Principal, Store, StoreError, User, WriteUsers,
 };
-use types::{AccountId, UserId};
+use types::{AccountId, Email, UserId};
 use uuid::Uuid;
 
 use super::AccessError;
@@ -56,6 +56,12 @@ impl StoreLedger {
             }
         }
         Err(LedgerError::Unavailable("the person changed while they were looked up".to_owned()))
+    }
+
+    async fn look_up(&self, user: UserId) -> Result<Option<(Email, String)>, LedgerError> {
+        let grant = self.principal.authorize::<WriteUsers>(self.account).map_err(unavailable)?;
+        let found = self.store.users().get(&grant, &user).await.map_err(unavailable)?;
+        Ok(found.filter(|user| !user.document.disabled).map(|user| (user.document.email, user.document.name)))
     }
 
     async fn keep(&self, hash: SessionHash, session: &Session, newcomer: Newcomer<'_>) -> Result<(), LedgerError> {
@@ -164,6 +170,10 @@ impl StoreLedger {
 impl Ledger for StoreLedger {
     fn person<'a>(&'a self, newcomer: Newcomer<'a>) -> BoxFuture<'a, Result<UserId, LedgerError>> {
         Box::pin(self.find_or_make(newcomer))
+    }
+
+    fn known(&self, user: UserId) -> BoxFuture<'_, Result<Option<(Email, String)>, LedgerError>> {
+        Box::pin(self.look_up(user))
     }
 
     fn start<'a>(

@@ -32,7 +32,7 @@ pub struct UserBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FactorView {
     pub id: String,
-    /// `totp`, `biometrics`, `security_key` or `recovery_codes`
+    /// `totp`, `biometrics`, `security_key`, `passkey` or `recovery_codes`
     #[serde(rename = "type")]
     pub kind: String,
     pub name: String,
@@ -214,4 +214,28 @@ pub async fn delete_factor(cx: &OpContext, id: UserId, factor: FactorId) -> Resu
     cx.store().access_sessions().end_all(&operate, id).await?;
     let before = json!({"user": id.to_string(), "type": found.document.kind, "name": found.document.name});
     cx.record(Change::new(Verb::Delete, "mfa_authenticator", factor).before(before)).await
+}
+
+/// Takes every second factor and passkey away from a person, with the recovery codes. Their sessions end; they enrol anew
+/// at their next login.
+///
+/// # Errors
+///
+/// `NotFound`, and a [`Failure`] for the caller.
+pub async fn reset_factors(cx: &OpContext, id: UserId) -> Result<(), Failure> {
+    let grant = cx.authorize::<WriteUsers>()?;
+    load(cx, id).await?;
+    let factors = cx.store().factors().list_of(&grant, id).await?;
+    for factor in &factors {
+        match cx.store().factors().delete(&grant, &factor.id, None).await {
+            // Its owner was faster.
+            Ok(_) | Err(store::StoreError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let operate = system(cx, "end the sessions of a person whose factors were reset")?;
+    cx.store().access_sessions().end_all(&operate, id).await?;
+    let gone: Vec<&str> = factors.iter().map(|factor| factor.document.kind.as_str()).collect();
+    let before = json!({"user": id.to_string(), "types": gone});
+    cx.record(Change::new(Verb::Delete, "mfa_authenticators", id).before(before)).await
 }

@@ -148,6 +148,7 @@ fn factor_part(visitor: &Visitor, path: &str, factors: &[FactorView], may_write:
                 }
             }
             p.hint { "Taking a factor away ends the person's sessions; they enrol a new one at their next login." }
+            @if may_write { (button(&format!("{path}/factors"), &visitor.csrf, "danger", &html! { "Reset every factor" }, &[])) }
         }
     }
 }
@@ -182,5 +183,12 @@ pub(in crate::pages) async fn end(Path(person): Path<String>, form: Submission) 
 pub(in crate::pages) async fn delete_factor(Path((person, factor)): Path<(String, String)>, form: Submission) -> Page {
     let (user, factor): (UserId, FactorId) = (id(&person, "person")?, id(&factor, "authenticator")?);
     users::delete_factor(&form.visitor.cx, user, factor).await?;
+    go(&format!("/access/people/{user}?note=deleted"))
+}
+
+/// Serves `POST /access/people/{id}/factors`: takes all of them away.
+pub(in crate::pages) async fn reset_factors(Path(person): Path<String>, form: Submission) -> Page {
+    let user: UserId = id(&person, "person")?;
+    users::reset_factors(&form.visitor.cx, user).await?;
     go(&format!("/access/people/{user}?note=deleted"))
 }
