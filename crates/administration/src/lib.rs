@@ -16,5 +16,6 @@ pub mod operations;
 pub mod password;
 pub mod refusal;
 pub mod session;
+pub mod signing_keys;
 pub mod strict;
 pub mod throttle;

@@ -11,6 +11,7 @@ pub mod config;
 pub mod demo;
 mod door;
 mod in_force;
+mod lists;
 mod managed;
 mod metrics;
 mod preview;

@@ -34,7 +34,7 @@ use crate::ready::Ready;
 use crate::scripts::Scripts;
 use crate::services::{EventHost, Services};
 use crate::snapshot::{BuildError, Builder};
-use crate::state::State;
+use crate::state::{Served, State};
 use crate::upstream::{Fixed, NetworkError, Upstream};
 
 /// How long requests in flight may go on after the listeners have closed.
@@ -304,6 +304,7 @@ impl Core {
         };
         let config = AccessConfig { public_port: bound.port(), drain_timeout: DRAIN, ..AccessConfig::default() };
         let assembled = crate::access::assemble(ground, config).await?;
+        running.state.set_access(Served { access: assembled.access.clone(), settle: assembled.settle });
         tasks.loops.spawn(assembled.follower.run(tasks.end_loops.clone()));
         let (access, stop) = (assembled.access, tasks.close_listeners.clone());
         tasks.listeners.spawn(async move { access.serve(listener, stop).await });
@@ -327,6 +328,8 @@ impl Core {
                 console_url: ready.console_url.clone(),
                 api_url: ready.api_url.clone(),
                 proxy: ready.proxy.clone(),
+                // Empty where it is not served.
+                access_port: ready.access_url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()),
                 host_names: door.map(Door::host_names).unwrap_or_default(),
                 https: door.is_some_and(Door::is_https),
                 insist_on_https: door.is_some_and(Door::has_own_certificate),

@@ -12,18 +12,17 @@ use gateway::{
     Person, Settings, Token,
 };
 use net::Minter;
-use policy::lists::{ListSet, ListType};
+use policy::lists::ListSet;
 use policy::redirect::Target;
 use policy::ruleset::{HttpRuleset, L4Ruleset};
 use policy::{ActionPlan, CompileOptions, CompileReport, Hook, RuleSpec, StoredRule};
 use serde_json::{Map, Value, json};
-use store::{
-    Denied, Only, Operate, Principal, ProxyEndpointKind, ReadGateway, ReadLists, ReadUsers, Revision, Store, StoreError,
-};
-use types::{AccountId, CertificateId, ListId, RuleId, ScriptName};
+use store::{Denied, Only, Operate, Principal, ProxyEndpointKind, ReadGateway, ReadUsers, Revision, Store, StoreError};
+use types::{AccountId, CertificateId, RuleId, ScriptName};
 use worker::Script;
 
 use crate::account::{AccountError, authority_in_use, load_authority};
+use crate::lists::{Lists, list_type};
 use crate::managed::{Kept, Managed};
 use crate::scripts::{Prepared, ScriptError, Scripts};
 use crate::state::chain;
@@ -111,7 +110,7 @@ pub(crate) struct Builder {
     pub managed: Managed,
     pub upstream: Arc<Upstream>,
     minter: Option<(CertificateId, Arc<Minter>)>,
-    lists: HashMap<ListId, (Revision, Arc<expr::List>)>,
+    lists: Lists<Arc<expr::List>>,
     network: Option<Revision>,
 }
 
@@ -131,7 +130,7 @@ impl Builder {
             managed,
             upstream,
             minter: None,
-            lists: HashMap::new(),
+            lists: Lists::default(),
             network: None,
         }
     }
@@ -236,29 +235,20 @@ impl Builder {
     }
 
     async fn lists(&mut self) -> Result<ListSet, BuildError> {
-        let grant = self.principal.authorize::<ReadLists>(self.account)?;
+        let Self { store, principal, account, lists, .. } = self;
+        let read = lists.read(store, principal, *account, |list, values| {
+            let compiled = policy::lists::compile(list_type(list.document.item_type), values);
+            compiled.map(Arc::new).map_err(|errors| {
+                let error = errors.into_iter().next();
+                let (index, value, message) =
+                    error.map_or((0, String::new(), "is not valid"), |e| (e.index, e.value, e.message));
+                BuildError::List { name: list.document.name.clone(), index, value, message }
+            })
+        });
         let mut set = ListSet::default();
-        let mut kept = HashMap::new();
-        for list in self.store.lists().list(&grant).await? {
-            let known = self.lists.get(&list.id).filter(|(revision, _)| *revision == list.revision).cloned();
-            let compiled = match known {
-                Some((_, compiled)) => compiled,
-                None => {
-                    let items = self.store.lists().all_items(&grant, list.id).await?;
-                    let values: Vec<&str> = items.iter().map(|item| item.value.as_str()).collect();
-                    let compiled = policy::lists::compile(list_type(list.document.item_type), &values);
-                    Arc::new(compiled.map_err(|errors| {
-                        let error = errors.into_iter().next();
-                        let (index, value, message) =
-                            error.map_or((0, String::new(), "is not valid"), |e| (e.index, e.value, e.message));
-                        BuildError::List { name: list.document.name.clone(), index, value, message }
-                    })?)
-                }
-            };
-            set.insert(list.id, Arc::clone(&compiled));
-            kept.insert(list.id, (list.revision, compiled));
+        for (id, compiled) in read.await? {
+            set.insert(id, compiled);
         }
-        self.lists = kept;
         Ok(set)
     }
 
@@ -371,20 +361,6 @@ fn token_hash(text: &str) -> Option<gateway::TokenHash> {
         *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
     }
     Some(hash)
-}
-
-pub(crate) const fn list_type(stored: store::ListType) -> ListType {
-    match stored {
-        store::ListType::Serial => ListType::Serial,
-        store::ListType::Url => ListType::Url,
-        store::ListType::Domain => ListType::Domain,
-        store::ListType::Email => ListType::Email,
-        store::ListType::Ip => ListType::Ip,
-        store::ListType::Category => ListType::Category,
-        store::ListType::Location => ListType::Location,
-        store::ListType::Device => ListType::Device,
-        store::ListType::Aaguid => ListType::Aaguid,
-    }
 }
 
 fn enabled(settings: &Map<String, Value>, name: &str, default: bool) -> bool {

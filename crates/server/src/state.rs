@@ -3,12 +3,12 @@
 //! One task owns the building; everybody else reads. Invariant: whoever waits for what was stored is answered only after
 //! every change made before was read, and is in force or has a reason shown why it is not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use console::{SnapshotStatus, SnapshotView};
+use console::{OriginAnswer, SnapshotStatus, SnapshotView};
 use gateway::Snapshot;
 use parking_lot::Mutex;
 use store::ChangeFeed;
@@ -19,10 +19,18 @@ use crate::in_force::InForce;
 use crate::services::Services;
 use crate::snapshot::{BuildError, Builder};
 
-/// Requests to settle that may wait at once.
-const SETTLING: usize = 64;
+/// Requests to settle that may wait at once, at each loop.
+pub(crate) const SETTLING: usize = 64;
+/// How a loop is asked to say when everything stored before is in force.
+pub(crate) type Settle = mpsc::Sender<oneshot::Sender<()>>;
 /// How often the store is asked for a sign of life.
 const HEALTH: Duration = Duration::from_secs(5);
+
+/// Access as it is served here.
+pub(crate) struct Served {
+    pub access: access::Access,
+    pub settle: Settle,
+}
 
 /// The state of the running configuration, shared by everyone who shows it.
 pub(crate) struct State {
@@ -30,7 +38,9 @@ pub(crate) struct State {
     status: Mutex<SnapshotStatus>,
     revision: AtomicU64,
     reachable: AtomicBool,
-    settle: mpsc::Sender<oneshot::Sender<()>>,
+    settle: Settle,
+    /// Access, where it is served.
+    access: OnceLock<Served>,
     metrics: ArcSwapOption<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
@@ -74,10 +84,17 @@ impl State {
             revision: AtomicU64::new(1),
             reachable: AtomicBool::new(true),
             settle,
+            access: OnceLock::new(),
             metrics: ArcSwapOption::default(),
         });
         let watcher = Watcher { state: Arc::clone(&state), in_force, services, runtime, feed, requests, clock };
         Ok((state, watcher))
+    }
+
+    /// Says that Access has a loop of its own.
+    pub(crate) fn set_access(&self, served: Served) {
+        // It is served once.
+        let _ = self.access.set(served);
     }
 
     /// Says where metrics come from, once the parts that are measured exist.
@@ -104,12 +121,28 @@ impl SnapshotView for State {
         self.metrics.load().as_ref().map(|metrics| metrics()).unwrap_or_default()
     }
 
+    fn ask_origin(&self, application: types::ApplicationId) -> console::BoxFuture<'_, OriginAnswer> {
+        Box::pin(async move {
+            match self.access.get() {
+                None => OriginAnswer::NotServed,
+                Some(served) => match served.access.probe(application).await {
+                    Ok(Some(status)) => OriginAnswer::Status(status.as_u16()),
+                    Ok(None) => OriginAnswer::NotServed,
+                    Err(error) => OriginAnswer::Failed(chain(&error)),
+                },
+            }
+        })
+    }
+
     fn settle(&self) -> console::BoxFuture<'_, ()> {
         Box::pin(async {
-            let (done, wait) = oneshot::channel();
-            // Both fail only while the process ends; there is nothing to settle then.
-            if self.settle.send(done).await.is_ok() {
-                let _ = wait.await;
+            // In this order, for Access signs with the authority of the gateway's snapshot.
+            for settle in std::iter::once(&self.settle).chain(self.access.get().map(|served| &served.settle)) {
+                let (done, wait) = oneshot::channel();
+                // Both fail only while the process ends; there is nothing to settle then.
+                if settle.send(done).await.is_ok() {
+                    let _ = wait.await;
+                }
             }
         })
     }

@@ -42,7 +42,7 @@ macro_rules! kinds {
     };
 }
 
-// The last column says whether the change feed tells of it. What is read where it is used, such as sessions, is not told.
+// The last column says whether the change feed tells of it. What is read where it is used, such as sessions of the console, is not told.
 kinds! {
     Account = "account", "account", true;
     Rule = "rule", "rule", true;
@@ -76,9 +76,9 @@ kinds! {
     Tag = "tag", "tag", true;
     CustomPage = "custom_page", "custom page", true;
     AccessKeys = "access_keys", "signing keys", true;
-    AccessProfile = "access_profile", "profile", false;
+    AccessProfile = "access_profile", "profile", true;
     Factor = "factor", "authenticator", false;
-    AccessSession = "access_session", "session", false;
+    AccessSession = "access_session", "session", true;
     AppSession = "app_session", "application session", false;
     Revocation = "revocation", "revocation", true;
     LoginState = "login_state", "login", false;

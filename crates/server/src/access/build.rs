@@ -20,10 +20,14 @@ use net::Minter;
 use net::upstream::Pool;
 use policy::lists::ListSet;
 use serde_json::{Value, json};
-use store::{Only, Operate, Principal, ReadLists, ReadUsers, Store, WriteAccess, WriteIdentity, WriteServiceTokens};
-use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId};
+use store::{
+    AccessProfile, ListType, Only, Operate, Principal, ReadUsers, Store, Stored, WriteAccess, WriteIdentity,
+    WriteServiceTokens,
+};
+use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId, UserId};
 
 use super::{AccessError, keys};
+use crate::lists::{Lists, list_type};
 
 /// The host people sign in at until the organisation names one. Browsers take every name under `localhost` for this
 /// machine.
@@ -36,15 +40,9 @@ pub(super) struct Builder {
     pub principal: Principal,
     pub backends: Backends,
     pub upstream: Pool,
-}
-
-/// The lists that policies and `mfa_config` may name.
-#[derive(Default)]
-struct Lists {
-    set: ListSet,
-    networks: HashMap<ListId, Vec<ipnet::IpNet>>,
-    addresses: HashMap<ListId, HashSet<Email>>,
-    models: HashMap<ListId, BTreeSet<uuid::Uuid>>,
+    pub lists: Lists<Arc<ReadList>>,
+    /// The passwords of the last build, by whose they are: what a sign-in writes beside them concerns nobody here.
+    pub passwords: HashMap<UserId, String>,
 }
 
 /// A document that is not in force, and why.
@@ -56,12 +54,12 @@ impl Builder {
     /// # Errors
     /// The store does not answer, or there is no key to sign with.
     pub(super) async fn build(
-        &self,
+        &mut self,
         revision: u64,
         minter: Arc<Minter>,
     ) -> Result<(Snapshot, Vec<Fault>), AccessError> {
         let mut faults = Vec::new();
-        let Lists { set: lists, networks, addresses, models } = self.lists(&mut faults).await?;
+        let NamedLists { set: lists, networks, addresses, models } = self.lists(&mut faults).await?;
         let groups = self.groups(&mut faults).await?;
         let applications = self.applications(&groups, &lists, &mut faults).await?;
         self.backends.keep_only(applications.iter().filter_map(|published| published.self_hosted()?.origin.as_ref()));
@@ -199,19 +197,16 @@ impl Builder {
     }
 
     /// People who may sign in with a password. Those who are disabled may not.
-    async fn people(&self) -> Result<HashMap<Email, Person>, AccessError> {
+    async fn people(&mut self) -> Result<HashMap<Email, Person>, AccessError> {
         let grant = self.principal.authorize::<ReadUsers>(self.account)?;
-        let mut passwords = HashMap::new();
-        for profile in self.store.access_profiles().list(&grant).await? {
-            if let Some(hash) = profile.document.password_hash
-                && let Ok(hash) = access::PasswordHash::parse(&hash)
-            {
-                passwords.insert(profile.id, hash);
-            }
-        }
+        let profiles = self.store.access_profiles().list(&grant).await?;
+        let users = self.store.users().list(&grant).await?;
+        let hash = |profile: Stored<AccessProfile>| Some((profile.id, profile.document.password_hash?));
+        self.passwords = profiles.into_iter().filter_map(hash).collect();
         let mut people = HashMap::new();
-        for user in self.store.users().list(&grant).await? {
-            if let Some(password) = passwords.remove(&user.id).filter(|_| !user.document.disabled) {
+        for user in users.into_iter().filter(|user| !user.document.disabled) {
+            let hash = self.passwords.get(&user.id).and_then(|hash| access::PasswordHash::parse(hash).ok());
+            if let Some(password) = hash {
                 people.insert(user.document.email, Person { name: user.document.name, password });
             }
         }
@@ -233,6 +228,17 @@ impl Builder {
             }
         }
         Ok(pages)
+    }
+
+    /// Tells whether a change of this person's profile changed what they sign in with.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(super) async fn has_new_password(&self, user: &UserId) -> Result<bool, AccessError> {
+        let grant = self.principal.authorize::<ReadUsers>(self.account)?;
+        let profile = self.store.access_profiles().get(&grant, user).await?;
+        let hash = profile.and_then(|profile| profile.document.password_hash);
+        Ok(hash.as_ref() != self.passwords.get(user))
     }
 
     async fn service_tokens(&self, faults: &mut Vec<Fault>) -> Result<HashMap<ClientId, ServiceToken>, AccessError> {
@@ -271,37 +277,65 @@ impl Builder {
         Ok(tokens)
     }
 
-    async fn lists(&self, faults: &mut Vec<Fault>) -> Result<Lists, AccessError> {
-        let grant = self.principal.authorize::<ReadLists>(self.account)?;
-        let mut read = Lists::default();
-        for list in self.store.lists().list(&grant).await? {
-            let items = self.store.lists().all_items(&grant, list.id).await?;
-            let values: Vec<&str> = items.iter().map(|item| item.value.as_str()).collect();
-            match policy::lists::compile(crate::snapshot::list_type(list.document.item_type), &values) {
-                Ok(compiled) => read.set.insert(list.id, Arc::new(compiled)),
-                Err(_) => faults.push((format!("list {}", list.document.name), "an item is not valid".to_owned())),
+    async fn lists(&mut self, faults: &mut Vec<Fault>) -> Result<NamedLists, AccessError> {
+        let Self { store, principal, account, lists, .. } = self;
+        let read =
+            lists.read(store, principal, *account, |list, values| Ok::<_, AccessError>(ReadList::of(list, values)));
+        let mut named = NamedLists::default();
+        for (id, list) in read.await? {
+            match &list.compiled {
+                Some(compiled) => named.set.insert(id, Arc::clone(compiled)),
+                None => faults.push((format!("list {}", list.name), "an item is not valid".to_owned())),
             }
             // The API refuses what does not parse, so nothing is lost here that a policy could have meant.
-            match list.document.item_type {
-                store::ListType::Ip => {
-                    read.networks.insert(list.id, values.iter().filter_map(|value| network(value)).collect());
-                }
-                store::ListType::Email => {
-                    read.addresses.insert(list.id, values.iter().filter_map(|value| value.parse().ok()).collect());
-                }
-                store::ListType::Aaguid => {
-                    read.models.insert(list.id, values.iter().filter_map(|value| value.parse().ok()).collect());
-                }
-                store::ListType::Serial
-                | store::ListType::Url
-                | store::ListType::Domain
-                | store::ListType::Category
-                | store::ListType::Location
-                | store::ListType::Device => {}
+            match list.item_type {
+                ListType::Ip => drop(named.networks.insert(id, list.networks.clone())),
+                ListType::Email => drop(named.addresses.insert(id, list.addresses.clone())),
+                ListType::Aaguid => drop(named.models.insert(id, list.models.clone())),
+                ListType::Serial
+                | ListType::Url
+                | ListType::Domain
+                | ListType::Category
+                | ListType::Location
+                | ListType::Device => {}
             }
         }
-        Ok(read)
+        Ok(named)
     }
+}
+
+/// What policies may ask of a list.
+pub(super) struct ReadList {
+    name: String,
+    item_type: ListType,
+    compiled: Option<Arc<expr::List>>,
+    networks: Vec<ipnet::IpNet>,
+    addresses: HashSet<Email>,
+    models: BTreeSet<uuid::Uuid>,
+}
+
+impl ReadList {
+    fn of(list: &Stored<store::List>, values: &[&str]) -> Arc<Self> {
+        let item_type = list.document.item_type;
+        let of_type = |wanted| if item_type == wanted { values } else { &[] };
+        Arc::new(Self {
+            name: list.document.name.clone(),
+            item_type,
+            compiled: policy::lists::compile(list_type(item_type), values).ok().map(Arc::new),
+            networks: of_type(ListType::Ip).iter().filter_map(|value| network(value)).collect(),
+            addresses: of_type(ListType::Email).iter().filter_map(|value| value.parse().ok()).collect(),
+            models: of_type(ListType::Aaguid).iter().filter_map(|value| value.parse().ok()).collect(),
+        })
+    }
+}
+
+/// The lists as the snapshot holds them.
+#[derive(Default)]
+struct NamedLists {
+    set: ListSet,
+    networks: HashMap<ListId, Vec<ipnet::IpNet>>,
+    addresses: HashMap<ListId, HashSet<Email>>,
+    models: HashMap<ListId, BTreeSet<uuid::Uuid>>,
 }
 
 fn network(text: &str) -> Option<ipnet::IpNet> {

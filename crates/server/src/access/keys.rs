@@ -1,15 +1,16 @@
-//! The keys of Access: the one that signs application tokens, made and rotated here, and the one that seals a sign-in.
+//! The keys of Access: those that sign application tokens, looked at and opened here, and the one that seals a sign-in.
 //!
-//! Invariant: the key before a rotation is accepted for as long as the engine says, and no private half leaves the store
-//! but into the ring of the running snapshot.
+//! How a rotation goes is `administration::signing_keys`. Invariant: no private half leaves the store but into the ring of
+//! the running snapshot.
 
 use access::SealKey;
+use administration::signing_keys::{self, RotationError};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use identity::keys::{KeyRing, OVERLAP, ROTATION, SigningKey};
-use jiff::{SignedDuration, Timestamp};
-use store::{AccessKey, AccessKeys, Only, Operate, Principal, Store, StoreError, Stored, WriteIdentity};
+use identity::keys::{KeyRing, SigningKey};
+use jiff::Timestamp;
+use store::{AccessKeys, Only, Operate, Principal, Store, StoreError, Stored, WriteIdentity};
 use types::{AccountId, Secret};
 
 use super::AccessError;
@@ -36,33 +37,14 @@ pub(super) async fn ensure(
 ) -> Result<(), AccessError> {
     let grant = principal.authorize::<WriteIdentity>(account)?;
     let standing = store.access_keys().get(&grant, &Only).await?;
-    let days = match &standing {
-        None => i64::try_from(ROTATION.as_secs() / 86_400).unwrap_or(42),
-        Some(keys) => i64::from(keys.document.rotation_interval_days),
-    };
-    let age = standing.as_ref().map(|keys| now.duration_since(keys.document.last_rotation_at));
-    if age.is_some_and(|age| age < SignedDuration::from_hours(24 * days)) {
+    if standing.as_ref().is_some_and(|keys| !signing_keys::is_due(&keys.document, now)) {
         return Ok(());
     }
-    let validity = SignedDuration::from_hours(24 * (days * 2 + 30));
-    let pair = net::signing::generate("Portunus Access", now, validity).map_err(AccessError::key)?;
-    let key = SigningKey::parse(pair.private_key.expose(), pair.certificate.clone()).map_err(AccessError::key)?;
-    let kid = key.kid().to_owned();
-    let text = Secret::new(STANDARD.encode(pair.private_key.expose()));
-    let private_key = store.access_keys().seal_member(&grant, &Only, &kid, &text)?;
-    let mut keys = vec![AccessKey { kid, certificate: pair.certificate, private_key, accepted_until: None }];
-    let until = now.checked_add(OVERLAP).map_err(AccessError::key)?;
-    let before = standing.iter().flat_map(|keys| keys.document.keys.first()).cloned();
-    keys.extend(before.map(|key| AccessKey { accepted_until: Some(until), ..key }));
-    let rotation_interval_days = u32::try_from(days).unwrap_or(42);
-    let document = AccessKeys { rotation_interval_days, last_rotation_at: now, keys };
-    let written = match standing {
-        Some(standing) => store.access_keys().replace(&grant, Only, document, Some(standing.revision)).await,
-        None => store.access_keys().create(&grant, Only, document).await,
-    };
-    match written {
-        Ok(_) | Err(StoreError::Stale(_) | StoreError::Taken(_)) => Ok(()),
-        Err(error) => Err(error.into()),
+    let days = standing.as_ref().map_or_else(signing_keys::default_days, |keys| keys.document.rotation_interval_days);
+    match signing_keys::rotate(store, &grant, standing, days, now).await {
+        Ok(_) | Err(RotationError::Store(StoreError::Stale(_) | StoreError::Taken(_))) => Ok(()),
+        Err(RotationError::Store(error)) => Err(error.into()),
+        Err(RotationError::Key(error)) => Err(AccessError::Key(error)),
     }
 }
 

@@ -3,15 +3,18 @@
 //! Invariant: what is revoked here is in force on this node when the call returns, and on the others with their next
 //! change; a session that could not be written down is not given out.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use access::{Ledger, LedgerError, Newcomer, SessionTable};
 use futures_util::future::BoxFuture;
 use identity::session::{Moment, Revoked, Session, SessionHash};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store::{
-    AccessProfile, AccessSession, Change, HashId, Kind, Operate, Principal, Store, StoreError, User, WriteUsers,
+    AccessProfile, AccessSession, Change, Grant, HashId, Kind, Operate, Principal, Store, StoreError, User, WriteUsers,
 };
 use types::{AccountId, Email, UserId};
 use uuid::Uuid;
@@ -27,6 +30,37 @@ pub(super) struct StoreLedger {
     pub account: AccountId,
     pub principal: Principal,
     pub sessions: Arc<SessionTable>,
+    pub own: OwnWrites,
+}
+
+/// How often this node wrote each session and has not yet been told so by the feed. What it wrote is in the table.
+#[derive(Default)]
+pub(super) struct OwnWrites(Mutex<HashMap<HashId, u32>>);
+
+impl OwnWrites {
+    /// Before the write, for the feed may be faster than its answer.
+    fn expect(&self, id: HashId) {
+        *self.0.lock().entry(id).or_default() += 1;
+    }
+
+    /// Takes one off; `false` when somebody else wrote. Every write is told once, so the last one of others is read.
+    fn take(&self, id: HashId) -> bool {
+        match self.0.lock().entry(id) {
+            Entry::Occupied(mut entry) => {
+                *entry.get_mut() -= 1;
+                if *entry.get() == 0 {
+                    entry.remove();
+                }
+                true
+            }
+            Entry::Vacant(_) => false,
+        }
+    }
+
+    /// Nothing of the past will be told any more.
+    fn forget(&self) {
+        self.0.lock().clear();
+    }
 }
 
 fn unavailable(error: impl std::fmt::Display) -> LedgerError {
@@ -77,16 +111,35 @@ impl StoreLedger {
             state: serde_json::to_value(session).map_err(unavailable)?,
         };
         let id = HashId::from_bytes(*hash.bytes());
-        self.store.access_sessions().start(&grant, id, document).await.map_err(unavailable)?;
+        self.own.expect(id);
+        if let Err(error) = self.write(&grant, id, document).await {
+            self.own.take(id);
+            return Err(unavailable(error));
+        }
         let profiles = self.store.access_profiles();
         let known = profiles.get(&grant, &user).await.map_err(unavailable)?;
         let profile = AccessProfile {
             last_login_at: Timestamp::from_millisecond(session.issued.0).ok(),
             provider: Some(newcomer.provider),
             last_identity: Some(identity_view(session)),
+            identity: serde_json::to_value(&session.identity).ok(),
             ..known.map(|known| known.document).unwrap_or_default()
         };
         profiles.put(&grant, user, profile).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    /// A session that goes on under its secret keeps its public name and what is known of its browser.
+    async fn write(&self, grant: &Grant<WriteUsers>, id: HashId, session: AccessSession) -> Result<(), StoreError> {
+        let sessions = self.store.access_sessions();
+        match sessions.get(grant, &id).await? {
+            None => sessions.start(grant, id, session).await?,
+            Some(known) => {
+                let AccessSession { nonce, user_agent, ip, .. } = known.document;
+                let session = AccessSession { nonce, user_agent, ip, ..session };
+                sessions.replace(grant, id, session, Some(known.revision)).await?
+            }
+        };
         Ok(())
     }
 
@@ -134,7 +187,7 @@ impl StoreLedger {
         }
     }
 
-    /// Takes over what other nodes and the console did. Says whether anything but sessions changed.
+    /// Takes over what other nodes and the console did.
     ///
     /// # Errors
     /// The store does not answer; the changes must be taken over again.
@@ -142,7 +195,10 @@ impl StoreLedger {
         let grant = self.principal.authorize::<WriteUsers>(self.account)?;
         for change in changes {
             match change {
-                Change::Resync { .. } => self.fill(now).await?,
+                Change::Resync { .. } => {
+                    self.own.forget();
+                    self.fill(now).await?;
+                }
                 Change::Put(document) if document.kind == Kind::Revocation => {
                     let Ok(what) = document.id.parse() else { continue };
                     if let Some(found) = self.store.revocations().get(&grant, &what).await? {
@@ -151,6 +207,9 @@ impl StoreLedger {
                 }
                 Change::Put(document) if document.kind == Kind::AccessSession => {
                     let Ok(id) = document.id.parse() else { continue };
+                    if self.own.take(id) {
+                        continue;
+                    }
                     if let Some(found) = self.store.access_sessions().get(&grant, &id).await? {
                         self.enter(id, &found.document.state);
                     }
@@ -196,6 +255,7 @@ fn time(moment: Moment) -> Result<Timestamp, jiff::Error> {
 
 fn identity_view(session: &Session) -> Value {
     let identity = &session.identity;
+    let groups: Vec<_> = identity.steps.iter().flat_map(|step| step.groups.iter().map(|group| &**group)).collect();
     json!({
         "email": identity.email.as_str(),
         "name": &*identity.name,
@@ -203,6 +263,8 @@ fn identity_view(session: &Session) -> Value {
         "idp": { "id": identity.provider, "type": identity.provider_type },
         "iat": identity.signed_in,
         "ip": identity.ip.to_string(),
+        "geo": { "country": identity.country() },
+        "groups": groups,
     })
 }
 

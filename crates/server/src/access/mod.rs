@@ -9,6 +9,7 @@ mod keys;
 mod ledger;
 mod oauth;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,16 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use net::Minter;
 use store::{Change, ChangeFeed, Kind, Principal, Store};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use types::AccountId;
+use types::{AccountId, UserId};
 
 use self::build::Builder;
 use self::factors::StoreFactors;
-use self::ledger::StoreLedger;
+use self::ledger::{OwnWrites, StoreLedger};
 use self::oauth::StoreOauth;
+use crate::lists::Lists;
+use crate::state::{SETTLING, Settle};
 use crate::upstream::Upstream;
 
 pub(crate) use self::build::DEFAULT_SIGN_IN_HOST;
@@ -73,6 +77,8 @@ impl Ground {
 pub(crate) struct Assembled {
     pub access: Access,
     pub follower: Follower,
+    /// Whoever sends here is answered when everything stored before is in force.
+    pub settle: Settle,
 }
 
 /// Owned by the one task that runs it.
@@ -83,6 +89,7 @@ pub(crate) struct Follower {
     oauth: Arc<StoreOauth>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     feed: ChangeFeed,
+    requests: mpsc::Receiver<oneshot::Sender<()>>,
     revision: u64,
 }
 
@@ -95,7 +102,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
     let now = (ground.clock)();
     keys::ensure(&ground.store, &principal, ground.account, now).await?;
     let feed = ground.store.changes().await?;
-    let builder = Builder {
+    let mut builder = Builder {
         store: ground.store.clone(),
         account: ground.account,
         principal: principal.clone(),
@@ -106,6 +113,8 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
             clock: Arc::clone(&ground.clock),
         }),
         upstream: ground.upstream.pool.clone(),
+        lists: Lists::default(),
+        passwords: HashMap::new(),
     };
     let (first, faults) = builder.build(1, ground.minter()).await?;
     report(&faults);
@@ -115,6 +124,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         account: ground.account,
         principal: principal.clone(),
         sessions: Arc::clone(&sessions),
+        own: OwnWrites::default(),
     });
     ledger.fill(now).await?;
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
@@ -138,34 +148,50 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         logs: ground.logs.clone(),
         clock: Arc::clone(&ground.clock),
     });
-    Ok(Assembled { access, follower: Follower { ground, builder, ledger, oauth, snapshot, feed, revision: 1 } })
+    let (settle, requests) = mpsc::channel(SETTLING);
+    let follower = Follower { ground, builder, ledger, oauth, snapshot, feed, requests, revision: 1 };
+    Ok(Assembled { access, follower, settle })
 }
 
 impl Follower {
     /// Follows the store until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut due = false;
+        let mut waiting = Vec::new();
         let mut minter = self.ground.minter();
         // A clock of its own: a store that never rests must not keep the key from its rotation.
         let mut tend = tokio::time::interval(TEND);
         loop {
-            let changes = tokio::select! {
+            let mut changes = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                _ = tend.tick() => Vec::new(),
+                _ = tend.tick() => {
+                    self.tend((self.ground.clock)()).await;
+                    Vec::new()
+                }
+                Some(request) = self.requests.recv() => {
+                    waiting.push(request);
+                    Vec::new()
+                }
                 changes = self.feed.next() => changes,
             };
-            let now = (self.ground.clock)();
-            if changes.is_empty() {
-                self.tend(now).await;
+            while let Ok(request) = self.requests.try_recv() {
+                waiting.push(request);
             }
-            self.take_over(&changes, now, &stop).await;
+            if !waiting.is_empty() {
+                catch_up(&mut self.feed, &mut changes).await;
+            }
+            self.take_over(&changes, (self.ground.clock)(), &stop).await;
             // Which authority signs is the gateway's to say; it has its own loop.
             let signs = self.ground.minter();
-            due |= changes.iter().any(concerns) || !Arc::ptr_eq(&signs, &minter);
+            due = due || !Arc::ptr_eq(&signs, &minter) || self.concerns(&changes).await;
             minter = signs;
             if due {
                 due = !self.rebuild().await;
+            }
+            for request in waiting.drain(..) {
+                // Whoever asked may have gone.
+                let _ = request.send(());
             }
         }
     }
@@ -191,6 +217,23 @@ impl Follower {
         }
     }
 
+    /// Whether any change is one of the configuration.
+    async fn concerns(&self, changes: &[Change]) -> bool {
+        for change in changes {
+            let concerned = match concern(change) {
+                Concern::Nothing => false,
+                Concern::Configuration => true,
+                Concern::Person(user) => self.builder.passwords.contains_key(&user),
+                // A store that does not answer leaves it open.
+                Concern::Password(user) => self.builder.has_new_password(&user).await.unwrap_or(true),
+            };
+            if concerned {
+                return true;
+            }
+        }
+        false
+    }
+
     async fn rebuild(&mut self) -> bool {
         self.revision += 1;
         match self.builder.build(self.revision, self.ground.minter()).await {
@@ -213,25 +256,53 @@ fn report(faults: &[build::Fault]) {
     }
 }
 
-/// Whether a change is one of the configuration.
-fn concerns(change: &Change) -> bool {
-    match change {
-        Change::Resync { .. } => true,
-        Change::Put(document) | Change::Deleted(document) | Change::ChildrenDeleted(document) => matches!(
-            document.kind,
-            Kind::Application
-                | Kind::AccessPolicy
-                | Kind::AccessGroup
-                | Kind::Provider
-                | Kind::Organization
-                | Kind::ServiceToken
-                | Kind::CustomPage
-                | Kind::AccessKeys
-                | Kind::AccessProfile
-                | Kind::User
-                | Kind::List
-                | Kind::Configuration
-                | Kind::Certificate
-        ),
+/// Adds every change made so far. While the store does not answer there is nothing to wait for.
+async fn catch_up(feed: &mut ChangeFeed, changes: &mut Vec<Change>) {
+    while let Ok(more) = feed.ready().await {
+        if more.is_empty() {
+            break;
+        }
+        changes.extend(more);
     }
 }
+
+/// What a change means for the configuration.
+enum Concern {
+    Nothing,
+    Configuration,
+    /// Only if they sign in with a password.
+    Person(UserId),
+    /// Only if that is what changed: every sign-in writes here.
+    Password(UserId),
+}
+
+fn concern(change: &Change) -> Concern {
+    let (Change::Put(document) | Change::Deleted(document) | Change::ChildrenDeleted(document)) = change else {
+        return Concern::Configuration;
+    };
+    let person = || document.id.parse().ok();
+    if document.kind == Kind::AccessProfile {
+        return person().map_or(Concern::Configuration, Concern::Password);
+    }
+    if document.kind == Kind::User {
+        return person().map_or(Concern::Configuration, Concern::Person);
+    }
+    let configures = matches!(
+        document.kind,
+        Kind::Application
+            | Kind::AccessPolicy
+            | Kind::AccessGroup
+            | Kind::Provider
+            | Kind::Organization
+            | Kind::ServiceToken
+            | Kind::CustomPage
+            | Kind::AccessKeys
+            | Kind::List
+            | Kind::Configuration
+            | Kind::Certificate
+    );
+    if configures { Concern::Configuration } else { Concern::Nothing }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,23 @@ use types::{AccessPolicyId, ApplicationId, FactorId, MailId, ProviderId, UserId}
 use super::document;
 use crate::seal::Sealed;
 
+/// A document that ends: it counts into the share of whoever it is `of`, and is swept by its `expires_at`.
+macro_rules! ending {
+    ($name:ident, id $id:ty, $read:ident / $write:ident, of $owner:ident { $($bound:item)* }) => {
+        document!($name, $name, id $id, $read / $write {
+            $($bound)*
+
+            fn parent(&self) -> Option<String> {
+                Some(self.$owner.to_string())
+            }
+
+            fn position(&self) -> i64 {
+                self.expires_at.as_millisecond()
+            }
+        });
+    };
+}
+
 /// The SHA-256 of a bearer secret, by which its document is found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -99,6 +116,9 @@ pub struct AccessProfile {
     /// The identity of that login, in the form of get-identity (reference section 2.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_identity: Option<Value>,
+    /// The same as the engine keeps it, with groups and claims: what policies are tried on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Value>,
     /// The newest logins that were refused, oldest first; see [`AccessProfile::MOST_FAILED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_logins: Vec<FailedLogin>,
@@ -184,16 +204,8 @@ pub struct AccessSession {
     pub state: Value,
 }
 
-document!(AccessSession, AccessSession, id HashId, ReadUsers / WriteUsers {
+ending!(AccessSession, id HashId, ReadUsers / WriteUsers, of user {
     const MAX_COUNT: usize = 1_000_000;
-
-    fn parent(&self) -> Option<String> {
-        Some(self.user.to_string())
-    }
-
-    fn position(&self) -> i64 {
-        self.expires_at.as_millisecond()
-    }
 });
 
 /// A session at one application.
@@ -214,16 +226,8 @@ pub struct AppSession {
     pub binding: Option<HashId>,
 }
 
-document!(AppSession, AppSession, id HashId, ReadUsers / WriteUsers {
+ending!(AppSession, id HashId, ReadUsers / WriteUsers, of session {
     const MAX_COUNT: usize = 1_000_000;
-
-    fn parent(&self) -> Option<String> {
-        Some(self.session.to_string())
-    }
-
-    fn position(&self) -> i64 {
-        self.expires_at.as_millisecond()
-    }
 });
 
 /// What is revoked.
@@ -293,17 +297,9 @@ pub struct LoginState {
     pub state: Sealed,
 }
 
-document!(LoginState, LoginState, id HashId, ReadUsers / WriteUsers {
+ending!(LoginState, id HashId, ReadUsers / WriteUsers, of source {
     const MAX_BYTES: usize = 16 * 1024;
     const MAX_COUNT: usize = 50_000;
-
-    fn parent(&self) -> Option<String> {
-        Some(self.source.clone())
-    }
-
-    fn position(&self) -> i64 {
-        self.expires_at.as_millisecond()
-    }
 });
 
 /// A mail in the outbox.
@@ -344,17 +340,9 @@ pub enum MailStatus {
     Failed,
 }
 
-document!(Mail, Mail, id MailId, Administer / Administer {
+ending!(Mail, id MailId, Administer / Administer, of to {
     const MAX_BYTES: usize = 64 * 1024;
     const MAX_COUNT: usize = 10_000;
-
-    fn parent(&self) -> Option<String> {
-        Some(self.to.clone())
-    }
-
-    fn position(&self) -> i64 {
-        self.expires_at.as_millisecond()
-    }
 });
 
 /// A temporary approval: asked for, then granted or refused.
@@ -372,17 +360,9 @@ pub struct Approval {
     pub state: Value,
 }
 
-document!(Approval, Approval, id HashId, ReadUsers / WriteUsers {
+ending!(Approval, id HashId, ReadUsers / WriteUsers, of user {
     const MAX_BYTES: usize = 64 * 1024;
     const MAX_COUNT: usize = 50_000;
-
-    fn parent(&self) -> Option<String> {
-        Some(self.user.to_string())
-    }
-
-    fn position(&self) -> i64 {
-        self.expires_at.as_millisecond()
-    }
 });
 
 /// A client that registered itself.
@@ -396,17 +376,9 @@ pub struct OauthClient {
     pub state: Value,
 }
 
-document!(OauthClient, OauthClient, id HashId, ReadUsers / WriteUsers {
+ending!(OauthClient, id HashId, ReadUsers / WriteUsers, of source {
     const MAX_BYTES: usize = 64 * 1024;
     const MAX_COUNT: usize = 20_000;
-
-    fn parent(&self) -> Option<String> {
-        Some(self.source.clone())
-    }
-
-    fn position(&self) -> i64 {
-        self.expires_at.as_millisecond()
-    }
 });
 
 /// What a person granted a client.
@@ -427,16 +399,8 @@ pub struct OauthGrant {
     pub state: Value,
 }
 
-document!(OauthGrant, OauthGrant, id HashId, ReadUsers / WriteUsers {
+ending!(OauthGrant, id HashId, ReadUsers / WriteUsers, of user {
     const MAX_COUNT: usize = 1_000_000;
-
-    fn parent(&self) -> Option<String> {
-        Some(self.user.to_string())
-    }
-
-    fn position(&self) -> i64 {
-        self.expires_at.as_millisecond()
-    }
 });
 
 /// A code, refresh token or access token of a grant, by the hash of its text.
@@ -450,15 +414,7 @@ pub struct OauthToken {
     pub state: Value,
 }
 
-document!(OauthToken, OauthToken, id HashId, ReadUsers / WriteUsers {
+ending!(OauthToken, id HashId, ReadUsers / WriteUsers, of grant {
     const MAX_BYTES: usize = 64 * 1024;
     const MAX_COUNT: usize = 1_000_000;
-
-    fn parent(&self) -> Option<String> {
-        Some(self.grant.to_string())
-    }
-
-    fn position(&self) -> i64 {
-        self.expires_at.as_millisecond()
-    }
 });

@@ -2,19 +2,16 @@
 //!
 //! Invariants: no private half leaves the store through here; the key before a rotation is accepted for a week more.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use identity::keys::{OVERLAP, ROTATION, SigningKey};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{AccessKey, AccessKeys, Only, ReadIdentity, Stored, WriteIdentity};
-use types::Secret;
+use store::{AccessKeys, Only, ReadIdentity, Stored, WriteIdentity};
 use utoipa::ToSchema;
 
 use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
 use crate::failure::Failure;
 use crate::operations::time;
+use crate::signing_keys::{self, RotationError, default_days};
 
 const RESOURCE: &str = "access_keys";
 
@@ -36,8 +33,13 @@ pub struct Interval {
     pub key_rotation_interval_days: u32,
 }
 
-fn default_days() -> u32 {
-    u32::try_from(ROTATION.as_secs() / 86_400).unwrap_or(42)
+impl From<RotationError> for Failure {
+    fn from(error: RotationError) -> Self {
+        match error {
+            RotationError::Store(error) => error.into(),
+            RotationError::Key(_) => Self::internal("signing key", &error),
+        }
+    }
 }
 
 fn keys_view(keys: Option<&AccessKeys>, now: Timestamp) -> KeysView {
@@ -75,11 +77,13 @@ pub async fn put(cx: &OpContext, interval: Interval) -> Result<KeysView, Failure
     if !(21..=365).contains(&days) {
         return Err(Failure::invalid("/key_rotation_interval_days", "must be 21 to 365"));
     }
-    let document = match standing(cx).await? {
-        Some(keys) => AccessKeys { rotation_interval_days: days, ..keys.document },
-        None => AccessKeys { rotation_interval_days: days, last_rotation_at: cx.now(), keys: vec![fresh(cx, days)?] },
+    let stored = match standing(cx).await? {
+        Some(keys) => {
+            let document = AccessKeys { rotation_interval_days: days, ..keys.document };
+            cx.store().access_keys().replace(&grant, Only, document, Some(keys.revision)).await?
+        }
+        None => signing_keys::rotate(cx.store(), &grant, None, days, cx.now()).await?,
     };
-    let stored = cx.store().access_keys().put(&grant, Only, document).await?;
     let after = serde_json::json!({"key_rotation_interval_days": days});
     cx.record(Change::new(Verb::Update, RESOURCE, cx.account).after(after)).await?;
     Ok(keys_view(Some(&stored.document), cx.now()))
@@ -95,31 +99,8 @@ pub async fn rotate(cx: &OpContext) -> Result<KeysView, Failure> {
     let now = cx.now();
     let standing = standing(cx).await?;
     let days = standing.as_ref().map_or_else(default_days, |keys| keys.document.rotation_interval_days);
-    let key = fresh(cx, days)?;
-    let after = serde_json::json!({"kid": key.kid});
-    let mut keys = vec![key];
-    let until = now.checked_add(OVERLAP).map_err(|error| Failure::internal("rotation", &error))?;
-    let before = standing.iter().flat_map(|standing| standing.document.keys.iter().take(1));
-    keys.extend(before.cloned().map(|key| AccessKey { accepted_until: Some(until), ..key }));
-    let document = AccessKeys { rotation_interval_days: days, last_rotation_at: now, keys };
-    let stored = match standing {
-        Some(standing) => cx.store().access_keys().replace(&grant, Only, document, Some(standing.revision)).await?,
-        None => cx.store().access_keys().create(&grant, Only, document).await?,
-    };
+    let stored = signing_keys::rotate(cx.store(), &grant, standing, days, now).await?;
+    let after = serde_json::json!({"kid": stored.document.keys.first().map(|key| &key.kid)});
     cx.record(Change::new(Verb::Update, RESOURCE, cx.account).after(after).note("rotated")).await?;
     Ok(keys_view(Some(&stored.document), now))
-}
-
-fn fresh(cx: &OpContext, days: u32) -> Result<AccessKey, Failure> {
-    let grant = cx.authorize::<WriteIdentity>()?;
-    // Long enough for a key that is rotated late; what it signed ends by its own times.
-    let validity = SignedDuration::from_hours(24 * (i64::from(days) * 2 + 30));
-    let pair = net::signing::generate("Portunus Access", cx.now(), validity)
-        .map_err(|error| Failure::internal("signing key", &error))?;
-    let key = SigningKey::parse(pair.private_key.expose(), pair.certificate.clone())
-        .map_err(|error| Failure::internal("signing key", &error))?;
-    let text = Secret::new(STANDARD.encode(pair.private_key.expose()));
-    let kid = key.kid().to_owned();
-    let private_key = cx.store().access_keys().seal_member(&grant, &Only, &kid, &text)?;
-    Ok(AccessKey { kid, certificate: pair.certificate, private_key, accepted_until: None })
 }

@@ -1,0 +1,205 @@
+//! What the loop of Access makes of changes: a sign-in costs no new configuration, a password does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::access::{AccessConfig, Ledger as _, Newcomer};
+use arc_swap::ArcSwap;
+use identity::evaluation::Frozen;
+use identity::identity::Identity;
+use identity::provider::ProviderType;
+use identity::session::{Moment, Session, SessionSecret};
+use jiff::Timestamp;
+use logs::{Logs, LogsConfig};
+use store::{AccessProfile, HashId, Principal, Store, StoreConfig, User, WriteUsers};
+use tokio_util::sync::CancellationToken;
+use types::{AccountId, KvNamespaceId, ProviderId, UserId};
+use uuid::Uuid;
+
+use super::{Assembled, Ground, assemble};
+use crate::in_force::InForce;
+use crate::managed::Managed;
+use crate::scripts::Scripts;
+use crate::upstream::{Fixed, Upstream};
+
+const SECRET: SessionSecret = SessionSecret::of([7; 32]);
+
+struct World {
+    store: Store,
+    account: AccountId,
+    assembled: Assembled,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    async fn start() -> Self {
+        let store = Store::open(StoreConfig::memory()).await.unwrap();
+        let system = Principal::system("test");
+        let account = crate::account::ensure_account(&store, &system).await.unwrap();
+        crate::account::ensure_authority(&store, &system, account, Timestamp::now()).await.unwrap();
+        let upstream = Upstream::new(Fixed::default(), &store::Network::default(), crate::clock()).unwrap();
+        let upstream = Arc::new(upstream);
+        let builder = crate::snapshot::Builder::new(
+            store.clone(),
+            account,
+            Arc::new(Scripts::default()),
+            Managed::new(KvNamespaceId(Uuid::nil())),
+            Arc::clone(&upstream),
+        );
+        let gateway = InForce::first(builder).await.unwrap().snapshot(1);
+        let directory = tempfile::tempdir().unwrap();
+        let ground = Ground {
+            store: store.clone(),
+            account,
+            logs: Logs::open(directory.path(), LogsConfig::default()).await.unwrap(),
+            clock: crate::clock(),
+            upstream,
+            gateway: Arc::new(ArcSwap::from_pointee(gateway)),
+        };
+        let assembled = assemble(ground, AccessConfig::default()).await.unwrap();
+        Self { store, account, assembled, _directory: directory }
+    }
+
+    fn grant(&self) -> store::Grant<WriteUsers> {
+        Principal::system("test").authorize::<WriteUsers>(self.account).unwrap()
+    }
+
+    async fn person(&self) -> UserId {
+        let id = UserId(Uuid::new_v4());
+        let email = "ana@example.test".parse().unwrap();
+        let user = User { email, name: "Ana".into(), groups: Vec::new(), disabled: false };
+        self.store.users().create(&self.grant(), id, user).await.unwrap();
+        id
+    }
+
+    /// Whether what changed since the last call concerns the configuration; if it does, it is built.
+    async fn concerned(&mut self) -> bool {
+        let follower = &mut self.assembled.follower;
+        let changes = follower.feed.ready().await.unwrap();
+        assert!(!changes.is_empty());
+        follower.take_over(&changes, Timestamp::now(), &CancellationToken::new()).await;
+        let concerned = follower.concerns(&changes).await;
+        if concerned {
+            assert!(follower.rebuild().await);
+        }
+        concerned
+    }
+
+    /// Writes a session of `user` down, as a sign-in does.
+    async fn sign_in(&self, user: UserId, user_agent: &str) {
+        let now = Moment(Timestamp::now().as_millisecond());
+        let identity = Identity {
+            user,
+            email: "ana@example.test".parse().unwrap(),
+            name: "Ana".into(),
+            provider: ProviderId(Uuid::nil()),
+            provider_type: ProviderType::BuiltIn,
+            signed_in: now.seconds(),
+            ip: "192.0.2.7".parse().unwrap(),
+            country: None,
+            amr: Arc::new([]),
+            steps: Box::new([]),
+        };
+        let session = Session::start(Arc::new(identity), Arc::new(Frozen::default()), Duration::from_secs(3_600), now);
+        let identity = Arc::clone(&session.identity);
+        let newcomer = Newcomer {
+            email: &identity.email,
+            name: &identity.name,
+            provider: identity.provider,
+            ip: identity.ip,
+            user_agent,
+        };
+        self.assembled.follower.ledger.start(SECRET.hash(), &session, newcomer).await.unwrap();
+    }
+
+    async fn set_password(&self, user: UserId, hash: &str) {
+        let profiles = self.store.access_profiles();
+        let known = profiles.get(&self.grant(), &user).await.unwrap().map(|known| known.document).unwrap_or_default();
+        let profile = AccessProfile { password_hash: Some(hash.to_owned()), ..known };
+        profiles.put(&self.grant(), user, profile).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_makes_no_new_configuration_and_a_password_does() {
+    let mut world = World::start().await;
+    let ana = world.person().await;
+    assert!(!world.concerned().await, "somebody without a password");
+    world.sign_in(ana, "Browser").await;
+    assert!(!world.concerned().await, "a sign-in");
+    world.set_password(ana, "$argon2id$one").await;
+    assert!(world.concerned().await, "a password");
+    world.sign_in(ana, "Browser").await;
+    assert!(!world.concerned().await, "a sign-in of somebody with a password");
+    world.set_password(ana, "$argon2id$two").await;
+    assert!(world.concerned().await, "another password");
+    let users = world.store.users();
+    let mut user = users.get(&world.grant(), &ana).await.unwrap().unwrap().document;
+    user.disabled = true;
+    users.replace(&world.grant(), ana, user, None).await.unwrap();
+    assert!(world.concerned().await, "somebody with a password is shut out");
+    world.store.access_profiles().delete(&world.grant(), &ana, None).await.unwrap();
+    assert!(world.concerned().await, "a password is gone");
+}
+
+#[tokio::test]
+async fn a_session_written_here_is_not_read_again_and_one_written_elsewhere_is() {
+    let mut world = World::start().await;
+    let ana = world.person().await;
+    world.sign_in(ana, "Browser").await;
+    world.concerned().await;
+    let table = Arc::clone(&world.assembled.follower.ledger.sessions);
+    // The plane enters what it started; the loop would have entered it again.
+    assert_eq!(table.len(), 0);
+
+    let id = HashId::from_bytes(*SECRET.hash().bytes());
+    let sessions = world.store.access_sessions();
+    let elsewhere = sessions.get(&world.grant(), &id).await.unwrap().unwrap();
+    sessions.replace(&world.grant(), id, elsewhere.document, None).await.unwrap();
+    world.concerned().await;
+    assert_eq!(table.len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_goes_on_keeps_its_public_name_and_its_browser() {
+    let world = World::start().await;
+    let ana = world.person().await;
+    let id = HashId::from_bytes(*SECRET.hash().bytes());
+    world.sign_in(ana, "Browser").await;
+    let first = world.store.access_sessions().get(&world.grant(), &id).await.unwrap().unwrap().document;
+    // A factor that was proved writes the same session again and has no browser to name.
+    world.sign_in(ana, "").await;
+    let second = world.store.access_sessions().get(&world.grant(), &id).await.unwrap().unwrap().document;
+    assert_eq!((&second.nonce, second.user_agent.as_str()), (&first.nonce, "Browser"));
+}
+
+#[tokio::test]
+async fn settling_waits_until_what_was_stored_is_in_force() {
+    let world = World::start().await;
+    let World { store, account, assembled, _directory } = world;
+    let snapshot = Arc::clone(&assembled.follower.snapshot);
+    let stop = CancellationToken::new();
+    let settle = assembled.settle.clone();
+    let follower = assembled.follower.run(stop.clone());
+    let changing = async {
+        let grant = Principal::system("test").authorize::<store::WriteAccess>(account).unwrap();
+        for number in 1..=20_u128 {
+            let application = store::Application {
+                name: format!("Wiki {number}"),
+                aud: format!("{number:064x}"),
+                body: serde_json::json!({
+                    "type": "self_hosted", "name": "Wiki", "domain": format!("wiki{number}.example.test"),
+                    "portunus": {"origin": {"url": "http://127.0.0.1:1"}},
+                }),
+            };
+            let id = types::ApplicationId(Uuid::from_u128(number));
+            store.applications().create(&grant, id, application).await.unwrap();
+            let (done, wait) = tokio::sync::oneshot::channel();
+            settle.send(done).await.unwrap();
+            wait.await.unwrap();
+            assert!(snapshot.load().routes.has_host(&format!("wiki{number}.example.test")), "number {number}");
+        }
+        stop.cancel();
+    };
+    tokio::join!(follower, changing);
+}
