@@ -81,6 +81,8 @@ pub(crate) struct Counters {
     refused: AtomicU64,
     requests: AtomicU64,
     pub(crate) denied: AtomicU64,
+    /// Requests let through while some of them are recorded.
+    pub(crate) sampled: AtomicU64,
     pub(crate) sign_ins: AtomicU64,
     pub(crate) records_lost: AtomicU64,
 }
@@ -187,6 +189,10 @@ impl Access {
                 tracing::debug!(%error, %source, "an access connection ended");
             }
         });
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.snapshot.load_full()
     }
 
     /// Returns a reading of the counters.

@@ -68,13 +68,14 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
         verdict = ask(exchange, published, &who, Some(&mut found));
         trace = Some(found);
     }
-    match (verdict, who) {
+    match (verdict, &who) {
         (Verdict::Bypass(_), _) => forward::send(exchange, published, Assertion::None).await,
         (Verdict::NonIdentity(index), Who::Program(program)) => {
             let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
             let lifetime = lifetime(exchange, policy, app);
-            match caller::program_token(exchange, published, &program, policy.id, lifetime) {
+            match caller::program_token(exchange, published, program, policy.id, lifetime) {
                 Some(token) => {
+                    record::passed(exchange, published, policy, &who);
                     let mut response = forward::send(exchange, published, Assertion::Program(&token)).await;
                     if !exchange.snapshot.organization.strict_service_tokens {
                         forward::remember_program(response.headers_mut(), app, &token, lifetime);
@@ -85,7 +86,10 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
             }
         }
         // An address or certificate let the request in; there is nobody to name.
-        (Verdict::NonIdentity(_), Who::Nobody | Who::Person(_)) => {
+        (Verdict::NonIdentity(index), Who::Nobody | Who::Person(_)) => {
+            if let Some(policy) = published.policies.policy(index) {
+                record::passed(exchange, published, policy, &who);
+            }
             forward::send(exchange, published, Assertion::None).await
         }
         (Verdict::Allow(index), Who::Person(signed)) => {
@@ -100,7 +104,8 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
             {
                 return denial::sign_in(exchange, published, app, None);
             }
-            forward::send(exchange, published, Assertion::Person(&signed)).await
+            record::passed(exchange, published, policy, &who);
+            forward::send(exchange, published, Assertion::Person(signed)).await
         }
         (Verdict::SignIn | Verdict::Allow(_), Who::Program(program)) => {
             let why = "no Service Auth policy of the application covers this service token";
@@ -114,7 +119,7 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
         }
         // A question that is asked at sign-in and was not: the sign-in host asks it.
         (Verdict::Needs(_), _) => denial::sign_in(exchange, published, app, None),
-        (Verdict::Deny(denied), who) => refuse(exchange, published, app, denied, &who, trace.as_ref()),
+        (Verdict::Deny(denied), _) => refuse(exchange, published, app, denied, &who, trace.as_ref()),
     }
 }
 
@@ -127,17 +132,7 @@ fn refuse(
     trace: Option<&Trace>,
 ) -> Response<Body> {
     let mut decision = Decision::denied(published, denied, trace);
-    let connection = match who {
-        Who::Person(signed) => {
-            decision.identity = Some(std::sync::Arc::clone(&signed.live.session().identity));
-            signed.live.session().identity.provider_type.as_str()
-        }
-        Who::Program(program) => {
-            decision.program = Some(program.client_id.to_string());
-            "service_token"
-        }
-        Who::Nobody => "",
-    };
+    let connection = decision.of(who);
     record::refused(exchange, published, &decision, connection);
     match who {
         Who::Program(_) => denial::forbidden_program(&decision.reason),

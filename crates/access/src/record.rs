@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use identity::access_policy::Policy;
 use identity::evaluation::{Denial, Trace};
 use identity::identity::Identity;
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use logs::AccessRequest;
 use serde_json::{Value, json};
 use types::AccessPolicyId;
 
+use crate::caller::Who;
 use crate::exchange::Exchange;
 use crate::snapshot::Published;
 
@@ -32,6 +34,22 @@ pub(crate) struct Decision {
 impl Decision {
     pub(crate) fn because(reason: String) -> Self {
         Self { reason, ..Self::default() }
+    }
+
+    /// Names who asked, and returns what they came by.
+    pub(crate) fn of(&mut self, who: &Who) -> &'static str {
+        match who {
+            Who::Person(signed) => {
+                let identity = &signed.live.session().identity;
+                self.identity = Some(Arc::clone(identity));
+                identity.provider_type.as_str()
+            }
+            Who::Program(program) => {
+                self.program = Some(program.client_id.to_string());
+                "service_token"
+            }
+            Who::Nobody => "",
+        }
     }
 
     /// Explains a refusal by policy.
@@ -71,12 +89,41 @@ fn words(trace: &Trace) -> Value {
 /// Records a request that was refused.
 pub(crate) fn refused(exchange: &Exchange, published: &Published, decision: &Decision, connection: &str) {
     exchange.plane().counters.denied.fetch_add(1, Ordering::Relaxed);
-    let mut record = base(exchange, Some(published), decision, connection);
+    request(exchange, base(exchange, Some(published), decision, connection));
+}
+
+fn request(exchange: &Exchange, mut record: AccessRequest) {
     "request".clone_into(&mut record.action);
     exchange.host.clone_into(&mut record.app_domain);
     exchange.method.as_str().clone_into(&mut record.method);
     exchange.path.clone_into(&mut record.path);
     append(exchange, record);
+}
+
+/// Records some of the requests that are let through, as many of a thousand as the organisation says.
+pub(crate) fn passed(exchange: &Exchange, published: &Published, policy: &Policy, who: &Who) {
+    let rate = u64::from(exchange.snapshot.organization.logged_allows);
+    if rate == 0 {
+        return;
+    }
+    let number = exchange.plane().counters.sampled.fetch_add(1, Ordering::Relaxed);
+    if !is_sampled(number, rate) {
+        return;
+    }
+    let mut decision = Decision {
+        policy: Some((policy.id, policy.name.clone())),
+        ..Decision::because(format!("the policy \"{}\" lets it through", policy.name))
+    };
+    let connection = decision.of(who);
+    let mut record = base(exchange, Some(published), &decision, connection);
+    record.allowed = true;
+    request(exchange, record);
+}
+
+/// Whether a request is recorded when `rate` of a thousand are: of any thousand in a row exactly so many, spread evenly.
+const fn is_sampled(number: u64, rate: u64) -> bool {
+    let place = number % 1_000;
+    (place + 1) * rate / 1_000 > place * rate / 1_000
 }
 
 /// Records a sign-in that was let in or refused.
@@ -173,5 +220,20 @@ fn append(exchange: &Exchange, record: AccessRequest) {
     if let Err(error) = exchange.plane().logs.try_append(record) {
         exchange.plane().counters.records_lost.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(%error, "a record of access was lost");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_sampled;
+
+    #[test]
+    fn of_any_thousand_requests_in_a_row_exactly_the_rate_is_recorded() {
+        for rate in [0, 1, 7, 333, 500, 999, 1_000] {
+            for start in [0, 1, 499, 12_345] {
+                let recorded = (start..start + 1_000).filter(|number| is_sampled(*number, rate)).count();
+                assert_eq!(recorded as u64, rate, "{rate} per mille from {start}");
+            }
+        }
     }
 }

@@ -70,6 +70,14 @@ pub struct OrganizationExtension {
     /// A session without a request for this long ends; absent means never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Lifetime>,
+    /// Of a thousand requests that are let through, how many are recorded; zero, the default, records none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub log_allowed_per_mille: u16,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+const fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// `custom_pages`: ids of pages.
@@ -182,6 +190,8 @@ pub struct Organization {
     pub languages: Vec<String>,
     pub forbidden_page: Option<CustomPageId>,
     pub denied_page: Option<CustomPageId>,
+    /// Of a thousand requests that are let through, how many are recorded.
+    pub logged_allows: u16,
 }
 
 impl Organization {
@@ -213,6 +223,9 @@ impl Organization {
         if document.mfa_required_for_all_apps && config.is_none() && problems.is_empty() {
             problems.add("/mfa_required_for_all_apps", "needs at least one of `mfa_config.allowed_authenticators`");
         }
+        if extension.log_allowed_per_mille > 1_000 {
+            problems.add("/portunus/log_allowed_per_mille", "must be 0 to 1000");
+        }
         let inactivity = document.service_token_inactivity.as_ref().filter(|inactivity| inactivity.enabled);
         if inactivity.is_some_and(|inactivity| !(30..=365).contains(&inactivity.inactivity_threshold_days)) {
             problems.add("/service_token_inactivity/inactivity_threshold_days", "must be between 30 and 365");
@@ -243,6 +256,7 @@ impl Organization {
             languages: extension.languages,
             forbidden_page,
             denied_page,
+            logged_allows: extension.log_allowed_per_mille,
         })
     }
 }

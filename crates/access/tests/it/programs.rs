@@ -69,3 +69,27 @@ async fn an_address_can_be_let_in_without_anybody() {
     assert_eq!(seen.status, StatusCode::OK);
     assert!(!seen.text.contains("jwt-assertion"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_of_the_requests_that_pass_are_recorded_as_the_organisation_says() {
+    for (organization, recorded) in [(json!({}), 0), (json!({"portunus": {"log_allowed_per_mille": 250}}), 5)] {
+        let stand = Stand::start(Setup { policies: vec![service_auth()], organization, ..Setup::default() }).await;
+        let mut browser = stand.browser();
+        let (id, secret) = (stand.token.0.to_string(), stand.token.1.clone());
+        for _ in 0..20 {
+            let request = browser.request(Method::GET, &stand.url(WIKI, "/pages?secret=1"));
+            let request = request.header("cf-access-client-id", &id).header("cf-access-client-secret", &secret);
+            assert_eq!(browser.send(request).await.status, StatusCode::OK);
+        }
+        let records = stand.records().await;
+        assert_eq!(records.len(), recorded);
+        for record in records {
+            assert_eq!(
+                (&record["Action"], &record["Allowed"], &record["Path"]),
+                (&json!("request"), &json!(true), &json!("/pages"))
+            );
+            assert_eq!((&record["PolicyName"], &record["UserUID"]), (&json!("Robots"), &json!(id)));
+            assert!(!record.to_string().contains("secret=1"));
+        }
+    }
+}
