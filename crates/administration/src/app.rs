@@ -11,9 +11,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use types::{AccountId, Email, ScriptName, TokenId};
+use types::{AccountId, ApplicationId, Email, ScriptName, TokenId};
 use utoipa::ToSchema;
 
+use crate::operations::access::policy_tests::PolicyTests;
 use crate::throttle::{Backoff, Rate};
 
 /// A future whose type does not show at a crate boundary.
@@ -52,8 +53,22 @@ pub trait SnapshotView: Send + Sync {
     /// Waits until everything stored before the call is in force, or has failed to be.
     fn settle(&self) -> BoxFuture<'_, ()>;
 
+    /// Asks the origin of a published application for its front page, the way a request reaches it.
+    fn ask_origin(&self, application: ApplicationId) -> BoxFuture<'_, OriginAnswer>;
+
     /// Returns the metrics of the whole process in OpenMetrics text.
     fn metrics(&self) -> String;
+}
+
+/// What came of asking an origin for a sign of life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginAnswer {
+    /// It answered, with this status.
+    Status(u16),
+    /// It did not, and why.
+    Failed(String),
+    /// Access is not served here, or the application is not in force.
+    NotServed,
 }
 
 /// Runs a script once, outside the data plane.
@@ -154,6 +169,8 @@ pub struct Addresses {
     pub api_url: String,
     /// `http://127.0.0.1:9081`
     pub proxy: String,
+    /// Of the access listener, where this node serves one.
+    pub access_port: Option<u16>,
     /// Host names besides `localhost` and literal addresses that browsers may use.
     pub host_names: Vec<String>,
     /// Whether browsers reach the console over https.
@@ -235,6 +252,8 @@ pub struct App {
     pub rule_writes: tokio::sync::Mutex<()>,
     /// Bounds the live views.
     pub live_views: Arc<tokio::sync::Semaphore>,
+    /// The newest outcomes of the policy tester.
+    pub policy_tests: PolicyTests,
     /// The OpenAPI document, made once.
     pub openapi: bytes::Bytes,
 }
@@ -251,6 +270,7 @@ impl App {
             failure_rate: Rate::new(limits.failures_per_five_minutes, FIVE_MINUTES, REMEMBERED),
             rule_writes: tokio::sync::Mutex::new(()),
             live_views: Arc::new(tokio::sync::Semaphore::new(limits.live_views)),
+            policy_tests: PolicyTests::default(),
             openapi,
             deps,
         })

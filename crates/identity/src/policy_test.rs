@@ -88,6 +88,18 @@ impl PolicyTest {
 
     /// Decides for one person and counts them.
     pub fn judge(&mut self, person: &Person<'_>, lookups: &dyn Lookups) -> PersonOutcome {
+        self.explain(person, lookups).0
+    }
+
+    /// Counts somebody of whose last sign-in nothing is known to decide by.
+    pub fn unknown(&mut self, id: UserId, email: Email, name: String) -> PersonOutcome {
+        let status = PersonStatus::Error;
+        self.counts[status as usize] += 1;
+        PersonOutcome { id, email, name, status }
+    }
+
+    /// As [`Self::judge`], with what was looked at.
+    pub fn explain(&mut self, person: &Person<'_>, lookups: &dyn Lookups) -> (PersonOutcome, Trace) {
         let identity = person.identity;
         let caller = Caller { identity: Some(identity), ..Caller::default() };
         let context = RequestContext {
@@ -109,7 +121,8 @@ impl PolicyTest {
             Verdict::Deny(Denial::NoPolicy | Denial::NothingMatched) => PersonStatus::Blocked,
         };
         self.counts[status as usize] += 1;
-        PersonOutcome { id: identity.user, email: identity.email.clone(), name: identity.name.to_string(), status }
+        let (email, name) = (identity.email.clone(), identity.name.to_string());
+        (PersonOutcome { id: identity.user, email, name, status }, trace)
     }
 
     /// Ends the test before its time; people who were not looked at count nowhere.

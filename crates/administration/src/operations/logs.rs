@@ -184,7 +184,7 @@ pub fn follow(cx: &OpContext, dataset: &str) -> Result<(Tail, tokio::sync::Owned
     Ok((cx.app.deps.logs.tail(cx.account, dataset), permit))
 }
 
-fn query_failed(error: QueryError) -> Failure {
+pub(crate) fn query_failed(error: QueryError) -> Failure {
     match error.code() {
         Code::InvalidInput => Failure::new(Code::InvalidInput, error.to_string()),
         Code::Unavailable => Failure::new(Code::Unavailable, "the log cannot be read just now; try again"),

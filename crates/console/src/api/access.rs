@@ -10,7 +10,9 @@ use super::reply::{Reply, ok, page};
 use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
-use crate::operations::access::{AccessBody, AccessView, applications, bookmarks, pages, policies, tags};
+use crate::operations::access::{
+    AccessBody, AccessView, applications, bookmarks, pages, policies, policy_tests, tags, trials,
+};
 use crate::paging::PageRequest;
 
 /// Most bytes of an application with its policies.
@@ -22,6 +24,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let mut all = application_endpoints();
     all.extend(application_policy_endpoints());
     all.extend(policy_endpoints());
+    all.extend(policy_test_endpoints());
     all.extend(tag_endpoints());
     all.extend(page_endpoints());
     all.extend(bookmark_endpoints());
@@ -39,6 +42,7 @@ fn application_endpoints() -> Vec<Endpoint> {
     const APP: &str = "/accounts/{account_id}/access/apps/{app_id}";
     const SETTINGS: &str = "/accounts/{account_id}/access/apps/{app_id}/settings";
     const REVOKE: &str = "/accounts/{account_id}/access/apps/{app_id}/revoke_tokens";
+    const CHECKS: &str = "/accounts/{account_id}/access/apps/{app_id}/user_policy_checks";
     vec![
         endpoint(Method::GET, APPS, Permission(AccessRead), "List applications", list_apps)
             .lists::<AccessView>(Paging::Numbered)
@@ -66,6 +70,12 @@ fn application_endpoints() -> Vec<Endpoint> {
             .takes_json::<applications::ApplicationSettings>()
             .returns::<applications::ApplicationSettings>(),
         endpoint(Method::POST, REVOKE, Permission(AccessWrite), "End every session at an application", revoke_tokens),
+        endpoint(Method::GET, CHECKS, Permission(AccessRead), "Say what the policies decide for a person", checks)
+            .returns::<AccessView>()
+            .query(&[
+                ("email", "whose access is checked; without it the administrator's"),
+                ("user_id", "the same by id"),
+            ]),
     ]
 }
 
@@ -111,6 +121,10 @@ async fn settings(cx: Cx, input: Input) -> Reply {
 async fn revoke_tokens(cx: Cx) -> Reply {
     applications::revoke_tokens(&cx.op, app_id(&cx)?).await?;
     ok(json!({}))
+}
+
+async fn checks(cx: Cx) -> Reply {
+    ok(trials::check(&cx.op, app_id(&cx)?, cx.query("email"), cx.query("user_id")).await?)
 }
 
 fn application_policy_endpoints() -> Vec<Endpoint> {
@@ -212,6 +226,40 @@ async fn put_policy(cx: Cx, input: Input) -> Reply {
 async fn delete_policy(cx: Cx) -> Reply {
     policies::delete(&cx.op, policy_id(&cx)?).await?;
     ok(json!({"id": cx.text("policy_id")}))
+}
+
+fn policy_test_endpoints() -> Vec<Endpoint> {
+    const TESTS: &str = "/accounts/{account_id}/access/policy-tests";
+    const TEST: &str = "/accounts/{account_id}/access/policy-tests/{policy_test_id}";
+    const PEOPLE: &str = "/accounts/{account_id}/access/policy-tests/{policy_test_id}/users";
+    vec![
+        endpoint(Method::POST, TESTS, Permission(AccessRead), "Try policies on everybody who signed in", start_test)
+            .takes_json::<policy_tests::TestBody>()
+            .returns::<policy_tests::Started>()
+            .body_limit(APPLICATION_BYTES),
+        endpoint(Method::GET, TEST, Permission(AccessRead), "Get the counts of a policy test", get_test)
+            .returns::<AccessView>(),
+        endpoint(Method::GET, PEOPLE, Permission(AccessRead), "List what a policy test found for each person", tested)
+            .lists::<AccessView>(Paging::Numbered)
+            .query(&[("status", "success, fail or error")]),
+    ]
+}
+
+fn test_id(cx: &Cx) -> Result<uuid::Uuid, Failure> {
+    cx.id("policy_test_id", "policy test")
+}
+
+async fn start_test(cx: Cx, input: Input) -> Reply {
+    ok(policy_tests::start(&cx.op, &input.json()?).await?)
+}
+
+async fn get_test(cx: Cx) -> Reply {
+    ok(policy_tests::get(&cx.op, test_id(&cx)?)?)
+}
+
+async fn tested(cx: Cx) -> Reply {
+    let all = policy_tests::people(&cx.op, test_id(&cx)?, cx.query("status"))?;
+    paged(&cx, all)
 }
 
 fn tag_endpoints() -> Vec<Endpoint> {

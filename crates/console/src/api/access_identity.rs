@@ -4,19 +4,19 @@
 use axum::http::Method;
 use serde_json::json;
 use store::Permission::{
-    Admin, ClientCertificatesRead, ClientCertificatesWrite, IdentityRead, IdentityWrite, ServiceTokensRead,
+    Admin, ClientCertificatesRead, ClientCertificatesWrite, IdentityRead, IdentityWrite, LogsRead, ServiceTokensRead,
     ServiceTokensWrite, UsersRead, UsersWrite,
 };
 use types::{AccessGroupId, CertificateId, ProviderId, ServiceTokenId, UserId};
 
 use super::access::paged;
 use super::gate::{Cx, Input};
-use super::reply::{Reply, ok};
+use super::reply::{Reply, ok, page};
 use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
 use crate::operations::access::{
-    AccessBody, AccessView, client_certificates, groups, keys, organization, outbox, providers, service_tokens,
+    AccessBody, AccessView, client_certificates, groups, keys, logins, organization, outbox, providers, service_tokens,
     sessions, users,
 };
 
@@ -309,7 +309,11 @@ fn user_endpoints() -> Vec<Endpoint> {
     const FAILED: &str = "/accounts/{account_id}/access/users/{user_id}/failed_logins";
     const IDENTITY: &str = "/accounts/{account_id}/access/users/{user_id}/last_seen_identity";
     const FACTOR: &str = "/accounts/{account_id}/access/users/{user_id}/mfa_authenticators/{authenticator_id}";
+    const LOGINS: &str = "/accounts/{account_id}/access/logs/access_requests";
     vec![
+        endpoint(Method::GET, LOGINS, Permission(LogsRead), "List sign-ins and sign-outs", list_logins)
+            .lists::<AccessView>(Paging::Numbered)
+            .query(LOGIN_FILTERS),
         endpoint(Method::GET, USERS, Permission(UsersRead), "List people with their last login", list_users)
             .lists::<AccessView>(Paging::Numbered)
             .query(&[("email", "this address"), ("name", "this name"), ("search", "part of an address or name")]),
@@ -333,6 +337,37 @@ fn user_endpoints() -> Vec<Endpoint> {
             .returns::<AccessView>(),
         endpoint(Method::DELETE, FACTOR, Permission(UsersWrite), "Take a second factor away", delete_factor),
     ]
+}
+
+/// Every filter that compares has a twin for how: `emailOp=contains`.
+const LOGIN_FILTERS: &[(&str, &str)] = &[
+    ("limit", "most records, 25 unless it says otherwise"),
+    ("direction", "desc or asc"),
+    ("since", "not before this time"),
+    ("until", "before this time"),
+    ("email", "part of an address"),
+    ("email_exact", "true: the whole address"),
+    ("emailOp", "eq, neq or contains"),
+    ("allowed", "true or false"),
+    ("allowedOp", "eq or neq"),
+    ("app_uid", "an application"),
+    ("app_uidOp", "eq or neq"),
+    ("app_type", "a type of application"),
+    ("app_typeOp", "eq or neq"),
+    ("country_code", "a country"),
+    ("country_codeOp", "eq or neq"),
+    ("idp", "a type of identity provider"),
+    ("idpOp", "eq or neq"),
+    ("ray_id", "the reference number of one record"),
+    ("ray_idOp", "eq or neq"),
+    ("user_id", "a person"),
+    ("user_idOp", "eq or neq"),
+    ("fields", "members to show, with commas between"),
+];
+
+async fn list_logins(cx: Cx) -> Reply {
+    let (found, info) = logins::page(&cx.op, cx.queries()).await?;
+    page(found, info)
 }
 
 fn user_id(cx: &Cx) -> Result<UserId, Failure> {

@@ -5,6 +5,7 @@
 extern crate portunus_console as console;
 
 mod access;
+mod access_tests;
 mod corpus;
 mod gateway;
 mod harness;

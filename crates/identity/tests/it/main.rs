@@ -9,4 +9,5 @@ mod people;
 mod relying_party;
 mod scim;
 mod tokens;
+mod verify_example;
 mod wire;

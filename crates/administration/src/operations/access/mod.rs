@@ -9,14 +9,17 @@ pub mod bookmarks;
 pub mod client_certificates;
 pub mod groups;
 pub mod keys;
+pub mod logins;
 pub mod organization;
 pub mod outbox;
 pub mod pages;
 pub mod policies;
+pub mod policy_tests;
 pub mod providers;
 pub mod service_tokens;
 pub mod sessions;
 pub mod tags;
+pub mod trials;
 pub mod users;
 
 use serde::Serialize;

@@ -138,6 +138,11 @@ pub async fn check(cx: &OpContext, document: &Value) -> Result<PolicyCheck, Fail
     }
 }
 
+/// Reads a policy that is not stored.
+pub async fn unstored(cx: &OpContext, document: &Value) -> Result<Policy, Failure> {
+    Ok(compile(cx, AccessPolicyId(Uuid::new_v4()), document).await?.1)
+}
+
 /// What an author should know about a stored policy although it is valid; or why it is not.
 pub async fn remarks(cx: &OpContext, policy: &Value) -> Result<Vec<String>, Failure> {
     let checked = check(cx, policy).await?;
