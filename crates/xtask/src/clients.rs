@@ -26,12 +26,15 @@ pub(crate) fn all() -> Result<()> {
     let node = node_packages(&work)?;
     check(suite("node").arg(node.join("node_modules/typescript/bin/tsc")).arg("--project").arg(ours("types")))?;
     let python = python_packages(&work)?;
+    examples(&work)?;
 
     let platform = Platform::start(&work, &[])?;
     platform.run(suite("node").arg(node.join("sdk.mjs")))?;
     platform.run(suite(&python).arg(ours("python/sdk.py")))?;
     platform.run(suite("node").arg(node.join("oidc.mjs")))?;
     platform.run(suite("node").arg(node.join("listener.mjs")))?;
+    let runner = work.join("python/verify_run.py");
+    platform.run(suite("node").arg(node.join("verify.mjs")).env("PYTHON", &python).env("PYTHON_RUNNER", runner))?;
     drop(platform);
 
     let demo = Platform::start(&work, &["--demo"])?;
@@ -87,6 +90,19 @@ fn python_packages(work: &Path) -> Result<PathBuf> {
         check(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements))
     })?;
     Ok(python)
+}
+
+/// Writes the examples of `docs/access-verify.md` beside what runs them.
+fn examples(work: &Path) -> Result<()> {
+    let page = std::fs::read_to_string(root().join("docs/access-verify.md"))?;
+    for (file, place) in [("verify.mjs", "node"), ("verify.py", "python")] {
+        let fence = format!(" file={file}\n");
+        let example = page.split_once(&fence).and_then(|(_, rest)| rest.split_once("\n```"));
+        let (example, _) = example.with_context(|| format!("docs/access-verify.md has no {file}"))?;
+        std::fs::write(work.join(place).join(file), format!("{example}\n"))?;
+    }
+    std::fs::copy(ours("python/verify_run.py"), work.join("python/verify_run.py"))?;
+    Ok(())
 }
 
 /// Installs into `directory` unless what `lock` names is there already.

@@ -282,14 +282,47 @@ async function access() {
   assert.deepEqual(listedPolicies.map((listed) => listed.id), [policy.id, own.id]);
   await access.applications.policies.delete(own.id, { account_id, app_id: application.id });
   await access.applications.revokeTokens(application.id, { account_id });
+  await access.applications.settings.update(application.id, { account_id, allow_iframe: true });
+  await refused(access.applications.userPolicyChecks.list(application.id, { account_id }), 400);
+
+  const test = await access.applications.policyTests.create({
+    account_id,
+    policies: [{ name: "staff", decision: "allow", include: [{ email_domain: { domain: "example.com" } }] }],
+  });
+  assert.equal(test.status, "success");
+  const report = await access.applications.policyTests.get(test.id, { account_id });
+  assert.equal(report.status, "complete");
+  assert.equal(report.percent_users_processed, 100);
+  assert.deepEqual(await all(access.applications.policyTests.users.list(test.id, { account_id, status: "fail" })), []);
+  const logins = await access.logs.accessRequests.list({ account_id, limit: 5, direction: "desc" });
+  assert.ok(Array.isArray(logins.result ?? logins));
 
   await access.tags.create({ account_id, name: `tag-${suffix}` });
   assert.ok((await all(access.tags.list({ account_id }))).some((listed) => listed.name === `tag-${suffix}`));
+  assert.equal((await access.tags.get(`tag-${suffix}`, { account_id })).name, `tag-${suffix}`);
   await access.tags.delete(`tag-${suffix}`, { account_id });
+  const page = await access.customPages.create({ account_id, name: `no ${suffix}`, type: "forbidden", custom_html: "<h1>No</h1>" });
+  const identified = page.uid ?? page.id;
+  assert.ok((await all(access.customPages.list({ account_id }))).some((listed) => listed.uid === identified));
+  assert.equal((await access.customPages.get(identified, { account_id })).custom_html, "<h1>No</h1>");
+  await access.customPages.update(identified, { account_id, name: `never ${suffix}`, type: "forbidden", custom_html: "<h1>Never</h1>" });
+  await access.customPages.delete(identified, { account_id });
+  assert.ok(Array.isArray(await all(access.bookmarks.list({ account_id }))));
+  assert.equal((await access.keys.update({ account_id, key_rotation_interval_days: 40 })).key_rotation_interval_days, 40);
+  assert.equal((await access.keys.rotate({ account_id })).days_until_next_rotation, 40);
+  const hosts = [{ hostname: "wiki.example.com", china_network: false, client_certificate_forwarding: true }];
+  await access.certificates.settings.update({ account_id, settings: hosts });
+  assert.equal((await all(access.certificates.settings.get({ account_id })))[0].hostname, "wiki.example.com");
   assert.ok((await access.keys.get({ account_id })).key_rotation_interval_days >= 21);
   await organizations.update({ account_id, session_duration: "24h" });
   assert.equal((await organizations.list({ account_id })).session_duration, "24h");
-  assert.ok(Array.isArray(await all(access.users.list({ account_id }))));
+  const person = await access.users.create({ account_id, email: `ada-${suffix}@example.com`, name: "Ada" });
+  assert.ok((await all(access.users.list({ account_id, email: person.email }))).some((listed) => listed.id === person.id));
+  assert.deepEqual(await all(access.users.activeSessions.list(person.id, { account_id })), []);
+  assert.deepEqual(await all(access.users.failedLogins.list(person.id, { account_id })), []);
+  await refused(access.users.lastSeenIdentity.get(person.id, { account_id }), 404);
+  assert.equal(await organizations.revokeUsers({ account_id, email: person.email }), true);
+  await access.users.delete(person.id, { account_id });
 
   await refused(access.groups.delete(group.id, { account_id }), 409);
   await refused(access.applications.create({ account_id, type: "self_hosted", domain: "https://x" }), 400);

@@ -164,6 +164,21 @@ def access():
     assert access.applications.get(application.id, account_id=ACCOUNT).name == f"Handbook py {SUFFIX}"
     assert [found.id for found in access.applications.policies.list(application.id, account_id=ACCOUNT)] == [policy.id]
 
+    test = access.applications.policy_tests.create(account_id=ACCOUNT, policies=[policy.id])
+    report = access.applications.policy_tests.get(test.id, account_id=ACCOUNT)
+    assert report.status == "complete" and report.percent_users_processed == 100
+    assert list(access.applications.policy_tests.users.list(test.id, account_id=ACCOUNT, status="fail")) == []
+    refused(400, access.applications.user_policy_checks.list, application.id, account_id=ACCOUNT)
+    access.applications.settings.update(application.id, account_id=ACCOUNT, allow_iframe=True)
+    access.logs.access_requests.list(account_id=ACCOUNT, limit=5, direction="desc")
+    person = access.users.create(account_id=ACCOUNT, email=f"ada-py-{SUFFIX}@example.com", name="Ada")
+    assert any(found.id == person.id for found in access.users.list(account_id=ACCOUNT, email=person.email))
+    assert list(access.users.active_sessions.list(person.id, account_id=ACCOUNT)) == []
+    assert list(access.users.failed_logins.list(person.id, account_id=ACCOUNT)) == []
+    assert client.zero_trust.organizations.revoke_users(account_id=ACCOUNT, email=person.email) is True
+    access.users.delete(person.id, account_id=ACCOUNT)
+    assert access.keys.update(account_id=ACCOUNT, key_rotation_interval_days=41).key_rotation_interval_days == 41
+
     refused(409, access.policies.delete, policy.id, account_id=ACCOUNT)
     access.applications.delete(application.id, account_id=ACCOUNT)
     refused(404, access.applications.get, application.id, account_id=ACCOUNT)

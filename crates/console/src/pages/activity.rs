@@ -13,6 +13,7 @@ use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use super::Page;
+use super::access::log;
 use super::fields::Fields;
 use super::format;
 use super::frame::{self, Place, empty, title};
@@ -23,9 +24,10 @@ use crate::operations::logs;
 const ROWS: &str = "100";
 
 /// The datasets with the words people use for them.
-pub(super) const DATASETS: [(&str, &str); 4] = [
+pub(super) const DATASETS: [(&str, &str); 5] = [
     ("gateway_http", "Web requests"),
     ("gateway_network", "Connections"),
+    ("access_requests", "Access"),
     ("worker", "Worker calls"),
     ("audit", "Audit"),
 ];
@@ -34,6 +36,9 @@ pub(super) const DATASETS: [(&str, &str); 4] = [
 const fn filtered(dataset: &str) -> [(&'static str, &'static str); 4] {
     match dataset.as_bytes() {
         b"gateway_network" => [("action", "Action"), ("host", "SNI"), ("person", "Email"), ("rule", "PolicyName")],
+        b"access_requests" => {
+            [("action", "Action"), ("host", "AppDomain"), ("person", "Email"), ("rule", "PolicyName")]
+        }
         b"worker" => [("action", "Outcome"), ("host", "ScriptName"), ("person", "RequestID"), ("rule", "Decision")],
         b"audit" => {
             [("action", "ActionType"), ("host", "ResourceID"), ("person", "ActorEmail"), ("rule", "ResourceType")]
@@ -46,6 +51,7 @@ const fn filtered(dataset: &str) -> [(&'static str, &'static str); 4] {
 const fn labels(dataset: &str) -> [&'static str; 4] {
     match dataset.as_bytes() {
         b"gateway_network" => ["Action", "Server name", "Person", "Rule"],
+        b"access_requests" => ["Act", "Host", "Person", "Policy"],
         b"worker" => ["Outcome", "Worker", "Request", "Decision"],
         b"audit" => ["Act", "Resource id", "Who", "Kind of thing"],
         _ => ["Action", "Host", "Person", "Rule"],
@@ -56,9 +62,19 @@ const fn labels(dataset: &str) -> [&'static str; 4] {
 pub(super) const fn id_field(dataset: &str) -> &'static str {
     match dataset.as_bytes() {
         b"gateway_network" => "SessionID",
+        b"access_requests" => "RayID",
         b"worker" => "RecordID",
         b"audit" => "ID",
         _ => "RequestID",
+    }
+}
+
+/// The field that holds when it happened.
+pub(super) const fn time_field(dataset: &str) -> &'static str {
+    match dataset.as_bytes() {
+        b"access_requests" => "CreatedAt",
+        b"audit" => "When",
+        _ => "Datetime",
     }
 }
 
@@ -79,7 +95,7 @@ pub(super) async fn page(visitor: Visitor) -> Page {
         }
     };
     let body = html! {
-        (title("Activity", "Every request, connection, Worker call and change, newest first.", &actions))
+        (title("Activity", "Every request, connection, decision of Access, Worker call and change, newest first.", &actions))
         (tabs(dataset))
         (filters(dataset, &visitor.query))
         div.scroll {
@@ -133,6 +149,7 @@ fn filters(dataset: &str, query: &Fields) -> Markup {
 const fn words(dataset: &str) -> &'static [&'static str] {
     match dataset.as_bytes() {
         b"gateway_network" => &["allow", "block", "off"],
+        b"access_requests" => &["login", "logout", "request", "mfa"],
         b"worker" => &["ok", "exception", "exceededCpu", "exceededMemory", "canceled"],
         b"audit" => &["create", "update", "delete", "login", "logout"],
         _ => &["allow", "block", "redirect", "worker", "managed", "off", "isolate", "quarantine"],
@@ -181,6 +198,7 @@ fn search(dataset: &str, query: &Fields, before: Option<&str>) -> String {
 const fn columns(dataset: &str) -> &'static [&'static str] {
     match dataset.as_bytes() {
         b"gateway_network" => &["Time", "Action", "Host", "Person", "Rule", "Inspected", "Bytes", "Took"],
+        b"access_requests" => &["Time", "Result", "What", "Person", "Policy", "Why", "From"],
         b"worker" => &["Time", "Outcome", "Worker", "Decision", "Event", "CPU", "Took", "Fetches"],
         b"audit" => &["Time", "Act", "What", "Which", "Who", "From", "Result"],
         _ => &["Time", "Action", "Request", "Person", "Rule", "Status", "Decided", "Took"],
@@ -189,10 +207,11 @@ const fn columns(dataset: &str) -> &'static [&'static str] {
 
 /// One record as a row; each cell names its column for narrow screens.
 pub(super) fn row(dataset: &str, record: &Map<String, Value>) -> Markup {
-    let at = format::text(record, if dataset == "audit" { "When" } else { "Datetime" });
+    let at = format::text(record, time_field(dataset));
     let link = format!("/activity/{dataset}/{}", format::text(record, id_field(dataset)));
     let cells = match dataset {
         "gateway_network" => connection_cells(record),
+        "access_requests" => decision_cells(record),
         "worker" => call_cells(record),
         "audit" => audit_cells(record),
         _ => request_cells(record),
@@ -246,6 +265,18 @@ fn call_cells(record: &Map<String, Value>) -> Vec<Markup> {
         html! { (format::micros(format::number(record, "CPUTimeMicros"))) },
         html! { (format::micros(format::number(record, "WallTimeMicros"))) },
         html! { (format::number(record, "Subrequests")) },
+    ]
+}
+
+fn decision_cells(record: &Map<String, Value>) -> Vec<Markup> {
+    let text = |name: &str| format::text(record, name);
+    vec![
+        log::result(record),
+        html! { span.request { (log::act(record)) } },
+        html! { (log::who(record)) },
+        html! { (text("PolicyName")) },
+        html! { span.request title=(text("Reason")) { (text("Reason")) } },
+        html! { (text("IPAddress")) },
     ]
 }
 
@@ -320,8 +351,8 @@ mod tests {
 
     #[test]
     fn what_a_client_sent_is_escaped_in_a_row() {
-        let record = json!({"URL": "http://x/<script>", "HTTPMethod": "\"><b>", "Email": "<i>", "PolicyName": "'"});
-        for dataset in ["gateway_http", "gateway_network", "worker", "audit"] {
+        let record = json!({"URL": "http://x/<script>", "HTTPMethod": "\"><b>", "Email": "<i>", "PolicyName": "'", "Reason": "<script>", "AppName": "<i>"});
+        for (dataset, _) in super::DATASETS {
             let row = row(dataset, record.as_object().unwrap()).into_string();
             assert!(!row.contains("<script>") && !row.contains("<i>"), "{row}");
         }

@@ -104,11 +104,25 @@ fn worker_routes() -> Router<Arc<App>> {
 }
 
 fn access_routes() -> Router<Arc<App>> {
-    use access::{applications, groups, organization, outbox, people, policies, providers, tokens};
+    use access::{
+        appearance, applications, authorities, groups, log, organization, outbox, people, policies, providers,
+        published, tester, tokens,
+    };
     Router::new()
         .route("/access", get(applications::page).post(applications::create))
         .route("/access/new", get(applications::new_page))
+        .route("/access/log", get(log::page))
+        .route("/access/test", get(tester::page).post(tester::run))
+        .route("/access/certificates", get(authorities::page).post(authorities::create))
+        .route("/access/certificates/{id}/delete", get(authorities::confirm_delete).post(authorities::delete))
+        .route("/access/appearance", get(appearance::page))
+        .route("/access/appearance/tags", post(appearance::create_tag))
+        .route("/access/appearance/tags/delete", post(appearance::delete_tag))
+        .route("/access/appearance/pages", post(appearance::create_page))
+        .route("/access/appearance/pages/{id}", get(appearance::custom_page).post(appearance::save_page))
+        .route("/access/appearance/pages/{id}/delete", post(appearance::delete_page))
         .route("/access/policies/check", post(policies::check))
+        .route("/access/apps/{id}/published", get(published::page))
         .route("/access/apps/{id}", get(applications::app_page).post(applications::save))
         .route("/access/apps/{id}/revoke", post(applications::revoke))
         .route("/access/apps/{id}/delete", get(applications::confirm_delete).post(applications::delete))
@@ -136,6 +150,7 @@ fn access_routes() -> Router<Arc<App>> {
         .route("/access/people/{id}/factors/{factor}", post(people::delete_factor))
         .route("/access/organization", get(organization::page).post(organization::save))
         .route("/access/organization/rotate", post(organization::rotate))
+        .route("/access/organization/keys", post(organization::set_interval))
         .route("/access/outbox", get(outbox::page))
         .route("/access/outbox/{id}", get(outbox::mail_page))
 }

@@ -7,7 +7,8 @@ use axum::extract::Path;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::activity::DATASETS;
+use super::access::log;
+use super::activity::{DATASETS, time_field};
 use super::frame::{self, Place};
 use super::visitor::Visitor;
 use super::{Page, format, id};
@@ -17,7 +18,7 @@ use crate::operations::logs;
 pub(super) async fn page(visitor: Visitor, Path((dataset, record)): Path<(String, String)>) -> Page {
     let record = logs::get(&visitor.cx, &dataset, id(&record, "record")?).await?.0;
     let name = DATASETS.iter().find(|(known, _)| *known == dataset).map_or("Record", |(_, text)| text);
-    let at = format::text(&record, if dataset == "audit" { "When" } else { "Datetime" });
+    let at = format::text(&record, time_field(&dataset));
     // An intercepted connection may have left no record of its own.
     let has_connection = match (dataset.as_str(), format::text(&record, "SessionID").parse()) {
         ("gateway_http", Ok(connection)) => logs::get(&visitor.cx, "gateway_network", connection).await.is_ok(),
@@ -28,6 +29,7 @@ pub(super) async fn page(visitor: Visitor, Path((dataset, record)): Path<(String
         (headline(&dataset, &record))
         p.muted { (format::time(at)) " UTC" }
         @match dataset.as_str() {
+            "access_requests" => (log::explanation(&record)),
             "worker" => (call(&record)),
             "audit" => (change(&record)),
             _ => (exchange(&dataset, &record, has_connection)),
@@ -41,6 +43,7 @@ fn headline(dataset: &str, record: &Map<String, Value>) -> Markup {
     let text = |name: &str| format::text(record, name);
     match dataset {
         "worker" => html! { h1 { (format::verdict(text("Outcome"))) " " (text("ScriptName")) } },
+        "access_requests" => html! { h1 { "A decision of Access" } },
         "audit" => html! { h1 { (text("ActionType")) " " (text("ResourceType")) } },
         "gateway_network" => {
             let host = if text("SNI").is_empty() { text("DestinationHost") } else { text("SNI") };
@@ -88,7 +91,7 @@ fn exchange(dataset: &str, record: &Map<String, Value>, has_connection: bool) ->
 }
 
 /// A clause as a sentence.
-fn sentence(clause: &str) -> String {
+pub(super) fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(char::to_uppercase).into_iter().flatten();
     let stop = if clause.ends_with(['.', '!', '?']) { "" } else { "." };

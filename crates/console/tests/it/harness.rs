@@ -85,6 +85,10 @@ impl SnapshotView for Snapshot {
         Box::pin(std::future::ready(()))
     }
 
+    fn ask_origin(&self, _: types::ApplicationId) -> console::BoxFuture<'_, console::OriginAnswer> {
+        Box::pin(std::future::ready(console::OriginAnswer::Status(204)))
+    }
+
     fn metrics(&self) -> String {
         "# EOF\n".to_owned()
     }
@@ -133,6 +137,7 @@ impl Console {
             console_url: "http://localhost:9080".to_owned(),
             api_url: "http://localhost:9080/client/v4".to_owned(),
             proxy: "http://localhost:9081".to_owned(),
+            access_port: Some(9443),
             host_names: vec!["console.example.com".to_owned()],
             https,
             insist_on_https: https,

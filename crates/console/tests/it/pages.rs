@@ -181,7 +181,8 @@ async fn furnish_access(browser: &Browser<'_>, person: &str) -> Vec<String> {
         ("origin", "http://127.0.0.1:8080"),
         ("include", "group <u>finance"),
     ];
-    let app = browser.submit("/access", &app).await;
+    let published = browser.submit("/access", &app).await;
+    let app = published.trim_end_matches("/published").to_owned();
     let id = |listed: Value| listed[0]["id"].as_str().unwrap().to_owned();
     let provider = format!("/access/providers/{}", id(browser.console.get("access/identity_providers").await.result()));
     let group = format!("/access/groups/{}", id(browser.console.get("access/groups").await.result()));
@@ -189,11 +190,31 @@ async fn furnish_access(browser: &Browser<'_>, person: &str) -> Vec<String> {
     let policy = format!("{app}/policies/{}", id(browser.console.get(&policies).await.result()));
     let token = browser.console.post("access/service_tokens", json!({"name": "<i>one"})).await.result();
     let token = token["id"].as_str().unwrap().to_owned();
-    let fixed =
-        ["", "/new", "/providers", "/providers/new?type=okta", "/groups", "/tokens", "/people", "/organization"];
+    browser.submit("/access/appearance/tags", &[("tag", "tools")]).await;
+    let custom = [("name", "<b>no"), ("type", "forbidden"), ("custom_html", "<script>alert(1)</script>")];
+    browser.submit("/access/appearance/pages", &custom).await;
+    let custom = id(browser.console.get("access/custom_pages").await.result());
+    let fixed = [
+        "",
+        "/new",
+        "/log",
+        "/log?q=nobody&refused=1",
+        "/log?q=01302951-49f9-47c9-a400-0297e60b6a10",
+        "/test",
+        "/certificates",
+        "/appearance",
+        "/providers",
+        "/providers/new?type=okta",
+        "/groups",
+        "/tokens",
+        "/people",
+        "/organization",
+    ];
     let mut pages: Vec<String> = fixed.iter().map(|tail| format!("/access{tail}")).collect();
     pages.extend([
         app.clone(),
+        published,
+        format!("/access/appearance/pages/{custom}"),
         format!("{app}/delete"),
         format!("{app}/policies/new"),
         policy,
@@ -300,6 +321,12 @@ async fn a_form_without_our_token_or_from_another_site_changes_nothing() {
         "/access/tokens".to_owned(),
         "/access/organization".to_owned(),
         "/access/organization/rotate".to_owned(),
+        "/access/organization/keys".to_owned(),
+        "/access/test".to_owned(),
+        "/access/certificates".to_owned(),
+        "/access/appearance/tags".to_owned(),
+        "/access/appearance/tags/delete".to_owned(),
+        "/access/appearance/pages".to_owned(),
         "/sign-out".to_owned(),
         "/theme".to_owned(),
     ];
@@ -786,7 +813,12 @@ async fn an_application_is_published_and_its_policies_ordered_through_forms() {
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert!(page.contains("is not a selector") && page.contains("value=\"wiki.example.com\""), "{page}");
 
-    let path = browser.submit("/access", &[&app[..], &[("include", "@example.com\nada@other.example")]].concat()).await;
+    let people = [("include", "@example.com\nada@other.example")];
+    let published = browser.submit("/access", &[&app[..], &people].concat()).await;
+    let page = browser.page(&published).await;
+    assert!(page.contains("https://wiki.example.com:9443/") && page.contains("answers with status 204"), "{page}");
+    assert!(page.contains("no identity provider yet"), "{page}");
+    let path = published.trim_end_matches("/published");
     let stored = console.get("access/apps").await.result();
     let expected = json!([{"email_domain": {"domain": "example.com"}}, {"email": {"email": "ada@other.example"}}]);
     assert_eq!(stored[0]["policies"][0]["include"], expected);
@@ -851,4 +883,79 @@ async fn a_service_tokens_secret_is_on_one_page_and_a_providers_on_none() {
     let with_scim = text(&browser.send(&path, &[&okta[..4], &[("scim", "1")]].concat()).await);
     assert!(with_scim.contains("The secret of the directory."), "{with_scim}");
     assert!(!browser.page(&path).await.contains("The secret of the directory."));
+}
+
+#[tokio::test]
+async fn an_address_left_empty_is_suggested_from_the_name_beside_the_sign_in_host() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    console.put("access/organizations", json!({"name": "Example", "auth_domain": "login.example.com"})).await.result();
+    let app = [("name", "Team Wiki"), ("domain", ""), ("origin", "http://127.0.0.1:8080"), ("include", "everyone")];
+    browser.submit("/access", &app).await;
+    assert_eq!(console.get("access/apps").await.result()[0]["domain"], "team-wiki.example.com");
+    assert!(browser.page("/access/new").await.contains("@example.com"), "colleagues are suggested");
+}
+
+#[tokio::test]
+async fn a_help_desk_reads_why_somebody_was_refused() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let id = uuid::Uuid::now_v7();
+    let record = logs::AccessRequest {
+        id,
+        datetime: jiff::Timestamp::from_second(1_767_323_000).unwrap(),
+        account_id: console.account.to_string(),
+        action: "login".to_owned(),
+        app_name: "Wiki".to_owned(),
+        email: "ann@example.com".to_owned(),
+        reason: "no policy of the application covers the caller".to_owned(),
+        trace: Some(
+            json!([{"name": "Staff", "decision": "allow", "outcome": "no", "reasons": ["the address is not in other.test"]}]),
+        ),
+        ..logs::AccessRequest::default()
+    };
+    console.logs.append(record).await.unwrap();
+    console.logs.flush().await.unwrap();
+    let listed = browser.page("/access/log?q=ann&refused=1").await;
+    assert!(listed.contains(&format!("/access/log?q={id}")) && listed.contains("signing in to Wiki"), "{listed}");
+    for path in [format!("/access/log?q={id}"), format!("/activity/access_requests/{id}")] {
+        let page = browser.page(&path).await;
+        for words in [
+            "ann@example.com: signing in to Wiki",
+            "No policy of the application covers the caller.",
+            "does not fit",
+            "the address is not in other.test",
+            "Add the person to one",
+        ] {
+            assert!(page.contains(words), "{path} lacks {words}: {page}");
+        }
+    }
+    assert!(browser.page("/activity?dataset=access_requests").await.contains("refused"));
+    assert!(!browser.page("/access/log?q=bob").await.contains("Wiki"));
+    let person = console.post("access/users", json!({"email": "ann@example.com"})).await.result();
+    assert!(
+        browser
+            .page(&format!("/access/people/{}", person["id"].as_str().unwrap()))
+            .await
+            .contains("signing in to Wiki")
+    );
+}
+
+#[tokio::test]
+async fn policies_are_tried_on_people_through_the_form() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let page = text(&browser.send("/access/test", &[("include", "@example.com")]).await);
+    assert!(page.contains("Everybody who ever signed in"), "{page}");
+    let refused = browser.send("/access/test", &[("include", "somebody")]).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(text(&refused).contains("is not a selector"));
+    let refused = browser.send("/access/test", &[("person", "ann@example.com")]).await;
+    assert!(text(&refused).contains("choose the application"));
+    let wrong = [("name", "Devices"), ("certificate", "not PEM")];
+    assert_eq!(browser.send("/access/certificates", &wrong).await.status, StatusCode::BAD_REQUEST);
+    let interval = browser.send("/access/organization/keys", &[("key_rotation_interval_days", "9")]).await;
+    assert_eq!(interval.status, StatusCode::BAD_REQUEST);
+    browser.submit("/access/organization/keys", &[("key_rotation_interval_days", "30")]).await;
+    assert_eq!(console.get("access/keys").await.result()["key_rotation_interval_days"], 30);
 }

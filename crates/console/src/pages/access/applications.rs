@@ -12,7 +12,7 @@ use super::policies;
 use super::selectors::{HINT, Names};
 use super::{at, head};
 use crate::failure::{Failure, Problem};
-use crate::operations::access::{AccessView, applications};
+use crate::operations::access::{AccessView, applications, organization};
 use crate::pages::control::{Control, Problems, button, csrf};
 use crate::pages::fields::Fields;
 use crate::pages::frame::{self, Place, confirm, empty, refused_form, title};
@@ -65,7 +65,7 @@ fn kind(app: &AccessView) -> &'static str {
     }
 }
 
-fn domain(app: &AccessView) -> Option<&str> {
+pub(super) fn domain(app: &AccessView) -> Option<&str> {
     let first = app.0.get("destinations").and_then(|all| all.pointer("/0/uri")).and_then(Value::as_str);
     Some(app.text("domain")).filter(|domain| !domain.is_empty()).or(first)
 }
@@ -73,22 +73,51 @@ fn domain(app: &AccessView) -> Option<&str> {
 /// Serves `GET /access/new`.
 pub(in crate::pages) async fn new_page(visitor: Visitor) -> Page {
     let names = Names::load(&visitor).await?;
-    let body = wizard(&visitor, &names, &Fields::default(), Problems::NONE);
+    let base = base(&visitor).await;
+    let body = wizard(&visitor, &names, &base, &Fields::default(), Problems::NONE);
     Ok(frame::page(&visitor, Place::Access, "Publish an application", &body))
 }
 
-fn wizard(visitor: &Visitor, names: &Names, fields: &Fields, problems: Problems<'_>) -> Markup {
-    let include = fields.find("include").unwrap_or_default();
+/// The domain that addresses of applications are suggested in: the one people sign in at.
+async fn base(visitor: &Visitor) -> String {
+    const DEFAULT: &str = "localhost";
+    if !visitor.may(Permission::IdentityRead) {
+        return DEFAULT.to_owned();
+    }
+    let domain = organization::get(&visitor.cx).await.map(|stored| stored.text("auth_domain").to_owned());
+    domain.ok().and_then(|host| Some(host.split_once('.')?.1.to_owned())).unwrap_or_else(|| DEFAULT.to_owned())
+}
+
+/// The address that is suggested for a name: its letters and digits as one label.
+fn suggestion(name: &str, base: &str) -> String {
+    let mut label = String::new();
+    for letter in name.to_lowercase().chars() {
+        match letter {
+            'a'..='z' | '0'..='9' => label.push(letter),
+            _ if !label.is_empty() && !label.ends_with('-') => label.push('-'),
+            _ => {}
+        }
+    }
+    let label = label.trim_end_matches('-');
+    let label: String = label.chars().take(63).collect();
+    format!("{}.{base}", if label.is_empty() { "app" } else { label.trim_end_matches('-') })
+}
+
+fn wizard(visitor: &Visitor, names: &Names, base: &str, fields: &Fields, problems: Problems<'_>) -> Markup {
+    let colleagues = visitor.email.split_once('@').map(|(_, domain)| format!("@{domain}")).unwrap_or_default();
+    let include = fields.find("include").unwrap_or(&colleagues);
+    let hint = format!("The host people open. Empty: the name below {base}, such as {}.", suggestion("Wiki", base));
+    let example = suggestion("Wiki", base);
     html! {
         p.crumbs { a href="/access" { "Access" } " / New" }
-        (title("Publish an application", "A name, a host, where its requests go and who may enter. Everything else can be changed later.", &html! {}))
+        (title("Publish an application", "What it is called, where its requests go and who may enter. Everything else can be changed later.", &html! {}))
         (problems.summary())
         form.sheet method="post" action="/access" {
             (csrf(&visitor.csrf))
             (Control::new("name", "Name").required().placeholder("Wiki").problems(problems.at("/name")).input("text", fields.get("name")))
             div.row {
-                (Control::new("domain", "Address").required().mono().placeholder("wiki.example.com").hint("The host people open, with a path if only that is meant. Point its name at this server.").problems(problems.at("/domain")).input("text", fields.get("domain")))
                 (Control::new("origin", "Requests go to").required().mono().placeholder("http://10.0.0.5:8080").hint("http, https or unix:/path; requests keep their own path.").problems(problems.at("/portunus/origin")).input("text", fields.get("origin")))
+                (Control::new("domain", "Address").mono().placeholder(&example).hint(&hint).problems(problems.at("/domain")).input("text", fields.get("domain")))
             }
             (Control::new("include", "Who may enter").required().mono().placeholder("@example.com").hint(HINT).problems(problems.at("/policies")).area(3, include))
             (sign_in_boxes(names, &|id| fields.all("provider").any(|chosen| chosen == id)))
@@ -115,6 +144,8 @@ fn sign_in_boxes(names: &Names, chosen: &dyn Fn(&str) -> bool) -> Markup {
 pub(in crate::pages) async fn create(submission: Submission) -> Page {
     let Submission { visitor, fields } = submission;
     let names = Names::load(&visitor).await?;
+    let base = base(&visitor).await;
+    let domain = fields.text("domain").unwrap_or_else(|| suggestion(fields.get("name"), &base));
     let mut problems = Vec::new();
     let include = names.read("/policies", &fields.lines("include"), &mut problems);
     if include.is_empty() && problems.is_empty() {
@@ -123,7 +154,7 @@ pub(in crate::pages) async fn create(submission: Submission) -> Page {
     let document = json!({
         "type": "self_hosted",
         "name": fields.get("name"),
-        "domain": fields.get("domain"),
+        "domain": domain,
         "allowed_idps": fields.all("provider").collect::<Vec<_>>(),
         "portunus": {"origin": {"url": fields.get("origin")}},
         "policies": [{"name": "Who may enter", "decision": "allow", "include": include}],
@@ -134,9 +165,9 @@ pub(in crate::pages) async fn create(submission: Submission) -> Page {
         Err(Failure::invalid_many(problems))
     };
     match made {
-        Ok(app) => go(&format!("/access/apps/{}?note=created", app.text("id"))),
+        Ok(app) => go(&format!("/access/apps/{}/published", app.text("id"))),
         Err(failure) => {
-            let body = wizard(&visitor, &names, &fields, Problems::of(&failure));
+            let body = wizard(&visitor, &names, &base, &fields, Problems::of(&failure));
             Ok(refused_form(&visitor, Place::Access, "Publish an application", &failure, &body))
         }
     }
@@ -165,6 +196,7 @@ async fn draw(
             @if web { (button(&format!("{path}/revoke"), &visitor.csrf, "quiet", &html! { "End every session" }, &[])) }
             a.button.quiet href={ (path) "/delete" } { "Delete" }
         }
+        @if web { a.button href={ (path) "/published" } { "Open and check" } }
     };
     Ok(html! {
         p.crumbs { a href="/access" { "Access" } " / " (app.text("name")) }
@@ -321,4 +353,23 @@ pub(in crate::pages) async fn confirm_delete(visitor: Visitor, Path(app): Path<S
 pub(in crate::pages) async fn delete(Path(app): Path<String>, form: Submission) -> Page {
     applications::delete(&form.visitor.cx, id(&app, "application")?).await?;
     go("/access?note=deleted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suggestion;
+
+    #[test]
+    fn an_address_is_suggested_from_the_name() {
+        for (name, address) in [
+            ("Wiki", "wiki.example.com"),
+            ("Team Wiki (internal)", "team-wiki-internal.example.com"),
+            ("Büro", "b-ro.example.com"),
+            ("--", "app.example.com"),
+            ("", "app.example.com"),
+        ] {
+            assert_eq!(suggestion(name, "example.com"), address, "{name}");
+        }
+        assert!(suggestion(&"x".repeat(200), "example.com").len() < 80);
+    }
 }

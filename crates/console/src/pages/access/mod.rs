@@ -1,16 +1,21 @@
-//! Access: applications with their policies, providers, groups, service tokens, people, the organisation, the outbox. One
-//! file per tab.
+//! Access: applications with their policies, the log of decisions, the policy tester, providers, groups, service tokens,
+//! people, client certificates, tags and pages, the organisation, the outbox. One file per tab.
 //!
 //! Invariant: a credential is shown once, on the page that answers the form that made it.
 
+pub(super) mod appearance;
 pub(super) mod applications;
+pub(super) mod authorities;
 pub(super) mod groups;
+pub(super) mod log;
 pub(super) mod organization;
 pub(super) mod outbox;
 pub(super) mod people;
 pub(super) mod policies;
 pub(super) mod providers;
+pub(super) mod published;
 mod selectors;
+pub(super) mod tester;
 pub(super) mod tokens;
 
 use maud::{Markup, html};
@@ -20,12 +25,16 @@ use store::Permission;
 use super::visitor::Visitor;
 use crate::operations::access::AccessView;
 
-const TABS: [(&str, &str, Permission); 7] = [
+const TABS: [(&str, &str, Permission); 11] = [
     ("applications", "Applications", Permission::AccessRead),
-    ("providers", "Sign-in", Permission::IdentityRead),
-    ("groups", "Groups", Permission::IdentityRead),
-    ("tokens", "Service tokens", Permission::ServiceTokensRead),
+    ("log", "Log", Permission::LogsRead),
+    ("test", "Tester", Permission::AccessRead),
     ("people", "People", Permission::UsersRead),
+    ("groups", "Groups", Permission::IdentityRead),
+    ("providers", "Sign-in", Permission::IdentityRead),
+    ("tokens", "Service tokens", Permission::ServiceTokensRead),
+    ("certificates", "Certificates", Permission::ClientCertificatesRead),
+    ("appearance", "Tags and pages", Permission::AccessRead),
     ("organization", "Organisation", Permission::IdentityRead),
     ("outbox", "Outbox", Permission::Admin),
 ];

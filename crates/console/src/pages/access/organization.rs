@@ -28,6 +28,9 @@ async fn draw(visitor: &Visitor, typed: Option<&Fields>, problems: Problems<'_>)
     let stored = organization::get(&visitor.cx).await?;
     let keys = keys::get(&visitor.cx).await?;
     let may_write = visitor.may(Permission::IdentityWrite);
+    let typed_days = typed.and_then(|fields| fields.find("key_rotation_interval_days"));
+    let days = typed_days.map_or_else(|| keys.key_rotation_interval_days.to_string(), str::to_owned);
+    let typed = typed.filter(|_| typed_days.is_none());
     Ok(html! {
         (head(visitor, "organization", &html! {}))
         (problems.summary())
@@ -37,7 +40,14 @@ async fn draw(visitor: &Visitor, typed: Option<&Fields>, problems: Problems<'_>)
             "Tokens for applications are signed with a key that changes every " (format::plural(u64::from(keys.key_rotation_interval_days), "day", "days")) ", next in " (format::plural(u64::try_from(keys.days_until_next_rotation).unwrap_or(0), "day", "days")) ". "
             @if let Some(at) = &keys.last_key_rotation_at { "It was last changed " (format::time(at)) "." } @else { "The first is made when it is needed." }
         }
-        @if may_write { (button("/access/organization/rotate", &visitor.csrf, "", &html! { "Change the key now" }, &[])) }
+        @if may_write {
+            form.sheet method="post" action="/access/organization/keys" {
+                (csrf(&visitor.csrf))
+                (Control::new("key_rotation_interval_days", "Days between keys").required().hint("21 to 365.").problems(problems.at("/key_rotation_interval_days")).input("number", &days))
+                div.actions { button type="submit" { "Save the interval" } }
+            }
+            (button("/access/organization/rotate", &visitor.csrf, "", &html! { "Change the key now" }, &[]))
+        }
     })
 }
 
@@ -57,6 +67,9 @@ fn form(
         None => allowed.is_some_and(|allowed| allowed.iter().any(|known| known.as_str() == Some(word))),
     };
     let required = stored.0.get("mfa_required_for_all_apps") == Some(&Value::Bool(true));
+    let ours = stored.0.get("portunus").and_then(|ours| ours["log_allowed_per_mille"].as_u64()).unwrap_or_default();
+    let typed_rate = typed.and_then(|fields| fields.find("log_allowed_per_mille"));
+    let per_mille = typed_rate.map_or_else(|| ours.to_string(), str::to_owned);
     let look = |member: &str| problems.at(&format!("/login_design/{member}"));
     html! {
         form.sheet method="post" action="/access/organization" {
@@ -83,6 +96,10 @@ fn form(
                     (Control::new("session_duration", "A sign-in lasts").mono().hint("15m to a month.").problems(problems.at("/session_duration")).input("text", &of("session_duration", "session_duration")))
                     (Control::new("idle_timeout", "It ends when idle for").mono().hint("Empty: never.").problems(problems.at("/portunus/idle_timeout")).input("text", &of("idle_timeout", "portunus/idle_timeout")))
                 }
+            }
+            fieldset {
+                legend { "Log" }
+                (Control::new("log_allowed_per_mille", "Of a thousand requests that pass, record").hint("0 to 1000. Sign-ins and refusals are recorded all.").problems(problems.at("/portunus/log_allowed_per_mille")).input("number", &per_mille))
             }
             fieldset.choice {
                 legend { "Second factors" }
@@ -117,6 +134,7 @@ fn document(stored: &AccessView, fields: &Fields) -> Value {
     }
     let mut ours = group("portunus");
     ours["idle_timeout"] = text("idle_timeout");
+    ours["log_allowed_per_mille"] = fields.number("log_allowed_per_mille").unwrap_or_else(|| 0.into());
     let factors: Vec<&str> = fields.all("factor").collect();
     let mut mfa = group("mfa_config");
     mfa["session_duration"] = text("mfa_session_duration");
@@ -136,4 +154,24 @@ fn document(stored: &AccessView, fields: &Fields) -> Value {
 pub(in crate::pages) async fn rotate(form: Submission) -> Page {
     keys::rotate(&form.visitor.cx).await?;
     go("/access/organization?note=rotated")
+}
+
+/// Serves `POST /access/organization/keys`.
+pub(in crate::pages) async fn set_interval(submission: Submission) -> Page {
+    let Submission { visitor, fields } = submission;
+    let days = fields.get("key_rotation_interval_days").parse();
+    let wanted = days.map_err(|_| Failure::invalid("/key_rotation_interval_days", "must be 21 to 365"));
+    let saved = match wanted {
+        Ok(key_rotation_interval_days) => {
+            keys::put(&visitor.cx, keys::Interval { key_rotation_interval_days }).await.map(drop)
+        }
+        Err(failure) => Err(failure),
+    };
+    match saved {
+        Ok(()) => go("/access/organization?note=saved"),
+        Err(failure) => {
+            let body = draw(&visitor, Some(&fields), Problems::of(&failure)).await?;
+            Ok(refused_form(&visitor, Place::Access, "Organisation", &failure, &body))
+        }
+    }
 }

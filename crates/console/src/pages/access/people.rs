@@ -9,7 +9,7 @@ use serde_json::Value;
 use store::Permission;
 use types::{FactorId, UserId};
 
-use super::{at, head};
+use super::{at, head, log};
 use crate::failure::Failure;
 use crate::operations::access::users::FactorView;
 use crate::operations::access::{AccessView, sessions, users};
@@ -67,8 +67,9 @@ pub(in crate::pages) async fn person_page(visitor: Visitor, Path(person): Path<S
         (session_part(&visitor, &path, &sessions, may_write))
         h2 { "Second factors" }
         (factor_part(&visitor, &path, &factors, may_write))
-        h2 { "Refused logins" }
-        (failed_part(&failed))
+        h2 { "Last decisions" }
+        (log::of_person(&visitor, person.text("email")).await?)
+        @if !failed.is_empty() { h2 { "Refused logins" } (failed_part(&failed)) }
         p { a href={ "/activity?person=" (person.text("email")) } { "What they did through the gateway" } }
     };
     Ok(frame::page(&visitor, Place::Access, person.text("email"), &body))
@@ -96,7 +97,11 @@ fn identity_part(identity: Option<&AccessView>) -> Markup {
 
 fn groups(identity: &AccessView) -> String {
     let groups = identity.0.get("groups").and_then(Value::as_array);
-    let name = |group: &Value| group.as_str().or_else(|| group["name"].as_str()).map(str::to_owned);
+    // Providers name their groups, number them or give them addresses.
+    let name = |group: &Value| {
+        let members = ["name", "email", "id"].into_iter().filter_map(|member| group[member].as_str());
+        group.as_str().into_iter().chain(members).find(|text| !text.is_empty()).map(str::to_owned)
+    };
     groups.into_iter().flatten().filter_map(name).collect::<Vec<_>>().join(", ")
 }
 
@@ -155,7 +160,7 @@ fn factor_part(visitor: &Visitor, path: &str, factors: &[FactorView], may_write:
 
 fn failed_part(failed: &[AccessView]) -> Markup {
     html! {
-        @if failed.is_empty() { p.muted { "None." } } @else {
+        @if !failed.is_empty() {
             table.cards {
                 thead { tr { th scope="col" { "When" } th scope="col" { "Why" } th scope="col" { "From" } } }
                 tbody { @for login in failed { tr {
