@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caller::Tokens;
 use crate::config::AccessConfig;
+use crate::directory::Directory;
 use crate::ledger::Ledger;
 use crate::login::Logins;
 use crate::mfa::FactorLedger;
@@ -46,6 +47,7 @@ pub struct Parts {
     pub agents: Arc<TokenTable>,
     /// The way to documents of OAuth clients: the public Internet alone.
     pub documents: net::upstream::Pool,
+    pub directory: Arc<dyn Directory>,
     pub logs: logs::Logs,
     pub clock: net::Clock,
 }
@@ -66,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) oauth_ledger: Arc<dyn OauthLedger>,
     pub(crate) agents: Arc<TokenTable>,
     pub(crate) oauth: Oauth,
+    pub(crate) directory: Arc<dyn Directory>,
     pub(crate) logs: logs::Logs,
     pub(crate) clock: net::Clock,
     pub(crate) logins: Logins,
@@ -127,7 +130,8 @@ impl Access {
     /// Puts the plane together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, snapshot, sessions, ledger, factors, oauth, agents, documents, logs, clock } = parts;
+        let Parts { config, snapshot, sessions, ledger, factors, oauth, agents, directory, documents, logs, clock } =
+            parts;
         let inner = Inner {
             sources: Sources::new(config.connections, config.connections_per_source),
             logins: Logins::new(&config),
@@ -141,6 +145,7 @@ impl Access {
             sessions,
             ledger,
             factors,
+            directory,
             logs,
             clock,
         };

@@ -8,15 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderValue, Method, Response, StatusCode, header};
+use identity::app_token;
 use identity::application::{ApplicationKind, Door, SameSite};
 use identity::claims::{self, ClaimsError, Established, SignInFacts};
 use identity::cookie::{AUTHORIZATION, Cookie, SIGN_IN as SIGN_IN_COOKIE};
 use identity::evaluation::{Answer, Frozen, Lookups, Need};
+use identity::github::GithubError;
 use identity::identity::{Identity, ProviderClaims};
 use identity::jose::encode;
 use identity::provider::{OidcSettings, Protocol, Provider};
 use identity::relying_party::{self, Callback, CallbackError, LoginRandom, begin};
+use identity::selector::ExternalEvaluation;
 use identity::session::{Revoked, Session, SessionHash, SessionSecret};
 use maud::{Markup, html};
 use moka::sync::Cache;
@@ -38,6 +42,7 @@ use crate::passkey::{self, Refused};
 use crate::password::Passwords;
 use crate::provider::{ProviderError, Providers};
 use crate::record;
+use crate::scim;
 use crate::session_table::Live;
 use crate::snapshot::Published;
 use crate::stages::OWN;
@@ -53,6 +58,8 @@ pub(crate) const LONGEST_FORM: usize = 16 << 10;
 /// Longest answer to the question of a policy, in characters.
 const LONGEST_REASON: usize = 1_000;
 const USER_AGENT: usize = 400;
+/// Other services asked about one person at the same time.
+const EVALUATIONS_AT_ONCE: usize = 8;
 
 /// What sign-ins share on this node.
 pub(crate) struct Logins {
@@ -83,6 +90,9 @@ impl Logins {
 pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
     let name = exchange.path.strip_prefix(OWN).unwrap_or_default().to_owned();
     let reads = matches!(exchange.method, Method::GET | Method::HEAD);
+    if let Some(rest) = name.strip_prefix(scim::PREFIX) {
+        return Box::pin(scim::answer(exchange, rest)).await;
+    }
     match (name.as_str(), reads) {
         ("certs", true) => endpoints::keys(exchange),
         ("language", true) => language::switch(exchange),
@@ -139,7 +149,7 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
     let auto = app.sign_in.auto_redirect || exchange.snapshot.organization.auto_redirect;
     if let [only] = ways.as_slice()
         && auto
-        && let Protocol::Oidc(settings) = &only.protocol
+        && let Some(settings) = away(only)
     {
         return leave(exchange, &start, only, settings, None).await;
     }
@@ -166,9 +176,19 @@ pub(crate) fn session(exchange: &Exchange) -> Option<(SessionHash, Arc<Live>)> {
     })
 }
 
+/// Returns how people are sent to a provider, if it is one they are sent to.
+fn away(provider: &Provider) -> Option<&OidcSettings> {
+    match &provider.protocol {
+        Protocol::Oidc(settings) => Some(settings),
+        Protocol::Github(settings) => Some(&settings.oauth),
+        Protocol::OneTimePin | Protocol::BuiltIn => None,
+    }
+}
+
 /// Returns the providers a person may choose among for an application, in order.
 fn ways(exchange: &Exchange, app: Door<'_>, passed: &[Established]) -> Vec<Arc<Provider>> {
-    let offered = |provider: &&Arc<Provider>| matches!(provider.protocol, Protocol::Oidc(_) | Protocol::BuiltIn);
+    let offered =
+        |provider: &&Arc<Provider>| away(provider).is_some() || matches!(provider.protocol, Protocol::BuiltIn);
     if let Some(next) = claims::next_step(&app.sign_in.chain, passed) {
         return exchange.snapshot.provider(next).into_iter().filter(offered).cloned().collect();
     }
@@ -196,7 +216,7 @@ fn choice(
     let status = problem.map_or(StatusCode::OK, |(status, _, _)| status);
     let frame = Frame { exchange, language, status, title: Message::SignIn.text(language) };
     let mut passwords = ways.iter().filter(|provider| matches!(provider.protocol, Protocol::BuiltIn));
-    let others: Vec<_> = ways.iter().filter(|provider| matches!(provider.protocol, Protocol::Oidc(_))).collect();
+    let others: Vec<_> = ways.iter().filter(|provider| away(provider).is_some()).collect();
     let password = passwords.next();
     let passkey = password.and_then(|provider| Some((form(Some(provider.id)), passkey::ask(exchange, &key)?)));
     let mut response = frame.render_asking(passkey.is_some(), &html! {
@@ -342,10 +362,7 @@ async fn callback(exchange: &Exchange) -> Response<Body> {
     let snapshot = Arc::clone(&exchange.snapshot);
     let Some((published, app)) = application(&snapshot, &start) else { return page::nothing_here(exchange) };
     let provider = snapshot.provider(pending.provider);
-    let Some((provider, settings)) = provider.and_then(|provider| match &provider.protocol {
-        Protocol::Oidc(settings) => Some((provider, settings)),
-        Protocol::OneTimePin | Protocol::BuiltIn | Protocol::Github(_) => None,
-    }) else {
+    let Some((provider, settings)) = provider.and_then(|provider| Some((provider, away(provider)?))) else {
         return stale(exchange, issue::return_address(exchange, &start));
     };
     let Some(redirect) = redirect_uri(exchange) else { return page::failed(exchange) };
@@ -355,21 +372,27 @@ async fn callback(exchange: &Exchange) -> Response<Body> {
     let pool = &snapshot.providers_upstream;
     let logins = &exchange.plane().logins;
     let now = exchange.now.seconds();
-    let claims = logins.providers.claims(pool, settings, &answer, &pending, &redirect, now).await;
-    let claims = match claims {
-        Ok(claims) => claims,
-        Err(ProviderError::Callback(CallbackError::State | CallbackError::Expired)) => {
-            return stale(exchange, issue::return_address(exchange, &start));
+    let established = match &provider.protocol {
+        Protocol::Github(github) => {
+            let github = (provider.id, &**github);
+            logins.providers.github(pool, github, &answer, &pending, &redirect, now).await
         }
-        Err(error) => return provider_failed(exchange, &start, provider, &error),
+        Protocol::Oidc(_) | Protocol::OneTimePin | Protocol::BuiltIn => {
+            let claims = logins.providers.claims(pool, settings, &answer, &pending, &redirect, now).await;
+            claims.and_then(|claims| Ok(claims::establish(provider.id, settings, &claims)?))
+        }
     };
-    match claims::establish(provider.id, settings, &claims) {
+    match established {
         Ok(established) => complete(exchange, &start, published, app, established, passed).await,
-        Err(error) => {
+        Err(ProviderError::Callback(CallbackError::State | CallbackError::Expired)) => {
+            stale(exchange, issue::return_address(exchange, &start))
+        }
+        Err(ProviderError::Claims(error) | ProviderError::Github(GithubError::Claims(error))) => {
             let kind = provider.kind.as_str();
             record::failed_login(exchange, Some(published), &start.host, "", kind, error.to_string());
             nobody(exchange, error)
         }
+        Err(error) => provider_failed(exchange, &start, provider, &error),
     }
 }
 
@@ -432,7 +455,10 @@ async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
     let chosen = form.provider.and_then(|wanted| ways.iter().find(|provider| provider.id == wanted));
     let Some(provider) = chosen else { return stale(exchange, issue::return_address(exchange, &form.start)) };
     match (&provider.protocol, name) {
-        (Protocol::Oidc(settings), "provider") => leave(exchange, &form.start, provider, settings, passed).await,
+        (Protocol::Oidc(_) | Protocol::Github(_), "provider") => match away(provider) {
+            Some(settings) => leave(exchange, &form.start, provider, settings, passed).await,
+            None => stale(exchange, issue::return_address(exchange, &form.start)),
+        },
         (Protocol::BuiltIn, "password") => {
             let email = field("email").unwrap_or_default();
             let secret = Secret::new(field("password").unwrap_or_default());
@@ -532,6 +558,10 @@ async fn complete(
     passed: Option<String>,
 ) -> Response<Body> {
     let mut steps = if app.sign_in.chain.is_empty() { Vec::new() } else { steps(exchange, passed.as_deref()) };
+    let established = match vouched(exchange, published, start, established).await {
+        Ok(established) => established,
+        Err(response) => return response,
+    };
     if let Err(error) = claims::chain(&mut steps, established) {
         return nobody(exchange, error);
     }
@@ -566,7 +596,7 @@ async fn complete(
         Ok(identity) => Arc::new(identity),
         Err(error) => return nobody(exchange, error),
     };
-    let frozen = Arc::new(questions(exchange, &identity));
+    let frozen = Arc::new(questions(exchange, &identity).await);
     let issued = exchange.plane().sessions.stamp(exchange.now);
     let session = Session::start(identity, frozen, exchange.snapshot.organization.session, issued);
     let secret = SessionSecret::of(random);
@@ -591,6 +621,39 @@ async fn complete(
     response
 }
 
+/// Holds what a provider says against what its directory says: whoever is inactive there is not let in, and groups are
+/// those of the directory where it is set to keep them up to date.
+async fn vouched(
+    exchange: &Exchange,
+    published: &Published,
+    start: &Start,
+    mut established: Established,
+) -> Result<Established, Response<Body>> {
+    let Some(provider) = exchange.snapshot.provider(established.claims.provider) else {
+        return Err(page::failed(exchange));
+    };
+    if !provider.scim.enabled {
+        return Ok(established);
+    }
+    let directory = &exchange.plane().directory;
+    let standing = match directory.standing(provider, &established.email, &established.claims.groups).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            return Err(endpoints::unavailable(exchange, &crate::LedgerError::Unavailable(error.to_string())));
+        }
+    };
+    if standing.inactive && provider.scim.deprovision {
+        let (email, kind) = (established.email.as_str(), provider.kind.as_str());
+        let reason = "the provider's directory says that the person is inactive".to_owned();
+        record::failed_login(exchange, Some(published), &start.host, email, kind, reason);
+        return Err(endpoints::unavailable(exchange, &crate::LedgerError::Deactivated));
+    }
+    if let Some(groups) = standing.groups {
+        established.claims.groups = groups;
+    }
+    Ok(established)
+}
+
 /// The page of the next step of a chain.
 fn next(
     exchange: &Exchange,
@@ -613,21 +676,43 @@ fn next(
 }
 
 /// Asks everything that every application's policies want to know at sign-in, once, so that one session opens them all.
-fn questions(exchange: &Exchange, identity: &Identity) -> Frozen {
+async fn questions(exchange: &Exchange, identity: &Identity) -> Frozen {
     let mut frozen = Frozen::default();
     let mut needs: Vec<Need> =
         exchange.snapshot.applications.iter().flat_map(|published| published.policies.login_questions()).collect();
     needs.sort();
     needs.dedup();
-    for need in needs {
-        let answer = match &need {
-            Need::EmailList(list) => exchange.snapshot.email_list(*list, &identity.email) == Answer::Yes,
-            // Asking another service is not offered yet; an answer that could not be given is no.
-            Need::External(_) | Need::IpList(_) | Need::Request => false,
-        };
+    let shown = app_token::identity_document(exchange.snapshot.account, identity, &gate::context(exchange), 1);
+    let answers = futures_util::stream::iter(needs).map(|need| {
+        let shown = &shown;
+        async move {
+            let answer = match &need {
+                Need::EmailList(list) => exchange.snapshot.email_list(*list, &identity.email) == Answer::Yes,
+                Need::External(evaluation) => evaluated(exchange, evaluation, shown).await,
+                Need::IpList(_) | Need::Request => false,
+            };
+            (need, answer)
+        }
+    });
+    let mut answers = std::pin::pin!(answers.buffered(EVALUATIONS_AT_ONCE));
+    while let Some((need, answer)) = answers.next().await {
         frozen.keep(need, answer);
     }
     frozen
+}
+
+/// Asks another service about a person. An answer that does not count, or none in time, is no.
+async fn evaluated(exchange: &Exchange, evaluation: &ExternalEvaluation, shown: &serde_json::Value) -> bool {
+    let (snapshot, providers) = (&exchange.snapshot, &exchange.plane().logins.providers);
+    let (pool, now) = (&snapshot.providers_upstream, exchange.now.seconds());
+    match providers.evaluate(pool, evaluation, &snapshot.keys, shown, now).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let service = evaluation.evaluate_url.host_str().unwrap_or_default();
+            tracing::warn!(error = &error as &dyn std::error::Error, service, "an external evaluation counts as no");
+            false
+        }
+    }
 }
 
 /// Asks what a session that is older than a policy has no answer to.
@@ -642,7 +727,7 @@ pub(crate) async fn answered(
         return Ok(live);
     }
     let mut renewed = session.clone();
-    renewed.frozen = Arc::new(questions(exchange, &session.identity));
+    renewed.frozen = Arc::new(questions(exchange, &session.identity).await);
     let identity = Arc::clone(&session.identity);
     let newcomer = Newcomer {
         email: &identity.email,

@@ -10,23 +10,32 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
+use identity::claims::{ClaimsError, Established};
+use identity::external_evaluation::{self, ReplyError};
+use identity::github::{self, Answers, GithubError, GithubSettings};
 use identity::jose::Jwks;
+use identity::keys::{KeyError, KeyRing};
 use identity::provider::{Client, Endpoints, OidcSettings};
 use identity::relying_party::{
     Callback, CallbackError, IdTokenError, Metadata, MetadataError, PendingLogin, redeem, verify_id_token,
 };
+use identity::selector::ExternalEvaluation;
 use identity::token_response::{AnswerError, TokenResponse};
 use moka::future::Cache;
 use net::proxy::body::{Body, boxed, collect, empty_body, full_body};
 use net::upstream::{Pool, Route, SendError};
 use net::{Host, Offer, Origin, Scheme};
 use serde_json::{Map, Value};
+use types::{ProviderId, Secret};
 use url::Url;
 
 use crate::throttle::Throttle;
+use crate::ticket;
 
 /// Longest answer of a provider.
 const LONGEST: usize = 1 << 20;
+/// How long another service has to say whether a person may sign in, its keys included.
+const EVALUATION: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What is remembered of providers.
@@ -63,6 +72,16 @@ pub(crate) enum ProviderError {
     Callback(#[from] CallbackError),
     #[error(transparent)]
     IdToken(#[from] IdTokenError),
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    #[error(transparent)]
+    Github(#[from] GithubError),
+    #[error("the question cannot be signed")]
+    Sign(#[from] KeyError),
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    #[error("there is no randomness")]
+    Randomness,
 }
 
 impl Providers {
@@ -114,7 +133,7 @@ impl Providers {
     ) -> Result<Map<String, Value>, ProviderError> {
         let metadata = self.metadata(pool, settings).await?;
         let form = redeem(callback, pending, settings, &metadata, redirect, now)?;
-        let tokens = self.exchange(pool, &metadata.token, &settings.client, &form).await?;
+        let tokens = self.exchange(pool, &metadata.token, Some(&settings.client), &form).await?;
         let id_token = tokens.id_token()?.expose();
         let access = Some(tokens.access_token.expose().as_str());
         let keys = self.keys(pool, &metadata.keys, false).await?;
@@ -141,14 +160,16 @@ impl Providers {
         &self,
         pool: &Pool,
         address: &Url,
-        client: &Client,
+        basic: Option<&Client>,
         form: &[(&'static str, String)],
     ) -> Result<TokenResponse, ProviderError> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let mut request = request(Method::POST, address, full_body(body))?;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/x-www-form-urlencoded"));
-        if let Some(secret) = &client.secret {
+        if let Some(client) = basic
+            && let Some(secret) = &client.secret
+        {
             // RFC 6749 section 2.3.1: both halves are form-encoded before they are joined.
             let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let pair = STANDARD.encode(format!("{}:{}", encode(&client.id), encode(secret.expose())));
@@ -161,8 +182,91 @@ impl Providers {
         Ok(TokenResponse::parse(status.as_u16(), &body)?)
     }
 
+    /// Exchanges the code of a callback and asks GitHub's API who holds the token. What is not answered is a fault: a
+    /// person is never taken to be in no organisation because a list broke off.
+    pub(crate) async fn github(
+        &self,
+        pool: &Pool,
+        (provider, settings): (ProviderId, &GithubSettings),
+        callback: &Callback<'_>,
+        pending: &PendingLogin,
+        redirect: &Url,
+        now: i64,
+    ) -> Result<Established, ProviderError> {
+        let client = &settings.oauth.client;
+        let mut form = redeem(callback, pending, &settings.oauth, &settings.metadata, redirect, now)?;
+        // GitHub documents the secret in the form alone.
+        if let Some(secret) = &client.secret {
+            form.push(("client_secret", secret.expose().clone()));
+        }
+        let tokens = self.exchange(pool, &settings.metadata.token, None, &form).await?;
+        let token = &tokens.access_token;
+        let answers = Answers {
+            user: self.get_as(pool, &settings.user, Some(token)).await?.to_vec(),
+            emails: self.get_as(pool, &settings.emails, Some(token)).await?.to_vec(),
+            organizations: self.pages(pool, &settings.organizations, token).await?,
+            teams: self.pages(pool, &settings.teams, token).await?,
+        };
+        Ok(answers.establish(provider)?)
+    }
+
+    async fn pages(&self, pool: &Pool, list: &Url, token: &Secret<String>) -> Result<Vec<Vec<u8>>, ProviderError> {
+        let mut pages = Vec::new();
+        for number in 1..=github::MAX_PAGES {
+            let page = self.get_as(pool, &github::page(list, number), Some(token)).await?.to_vec();
+            let full = Answers::is_full(&page)?;
+            pages.push(page);
+            if !full {
+                break;
+            }
+        }
+        Ok(pages)
+    }
+
+    /// Asks another service whether a person may sign in (reference section 3.4). `identity` is what get-identity shows.
+    pub(crate) async fn evaluate(
+        &self,
+        pool: &Pool,
+        evaluation: &ExternalEvaluation,
+        ring: &KeyRing,
+        identity: &Value,
+        now: i64,
+    ) -> Result<bool, ProviderError> {
+        let random = ticket::random().ok_or(ProviderError::Randomness)?;
+        let question = external_evaluation::ask(ring, identity, random, now)?;
+        let asked = async {
+            let mut request = request(Method::POST, &evaluation.evaluate_url, full_body(question.body.to_string()))?;
+            request.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+            let (status, body) = self.send(pool, &evaluation.evaluate_url, request).await?;
+            if status != StatusCode::OK {
+                return Err(ProviderError::Status(status));
+            }
+            let keys = self.keys(pool, &evaluation.keys_url, false).await?;
+            match question.answer(&body, &keys, now) {
+                // The same reply under fresh keys: the question is answered once, so nobody can be asked twice.
+                Err(ReplyError::FreshKeys) if self.refetches.admit(evaluation.keys_url.to_string()) => {
+                    let keys = self.keys(pool, &evaluation.keys_url, true).await?;
+                    Ok(question.answer(&body, &keys, now)?)
+                }
+                outcome => Ok(outcome?),
+            }
+        };
+        tokio::time::timeout(EVALUATION.min(self.within), asked).await.map_err(|_| ProviderError::Timeout)?
+    }
+
     async fn get(&self, pool: &Pool, address: &Url) -> Result<Bytes, ProviderError> {
-        let (status, body) = self.send(pool, address, request(Method::GET, address, empty_body())?).await?;
+        self.get_as(pool, address, None).await
+    }
+
+    async fn get_as(&self, pool: &Pool, address: &Url, token: Option<&Secret<String>>) -> Result<Bytes, ProviderError> {
+        let mut request = request(Method::GET, address, empty_body())?;
+        if let Some(token) = token {
+            let mut value = http::HeaderValue::try_from(format!("Bearer {}", token.expose()))
+                .map_err(|_| ProviderError::Address(address.clone()))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        let (status, body) = self.send(pool, address, request).await?;
         if status == StatusCode::OK { Ok(body) } else { Err(ProviderError::Status(status)) }
     }
 

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub applications: Vec<Published>,
     /// In the order people are shown them.
     pub providers: Vec<Arc<Provider>>,
+    /// SHA-256 of the secrets that providers' directories show at the SCIM endpoints.
+    pub directory_secrets: HashMap<ProviderId, [u8; 32]>,
     /// Passwords of people who sign in with the built-in provider, by address in lower case.
     pub people: HashMap<Email, Person>,
     pub service_tokens: HashMap<ClientId, ServiceToken>,

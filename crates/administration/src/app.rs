@@ -169,7 +169,7 @@ pub struct Addresses {
     pub api_url: String,
     /// `http://127.0.0.1:9081`
     pub proxy: String,
-    /// Of the access listener, where this node serves one.
+    /// The port people reach Access at; `None`: it is not served here.
     pub access_port: Option<u16>,
     /// Host names besides `localhost` and literal addresses that browsers may use.
     pub host_names: Vec<String>,

@@ -138,12 +138,15 @@ impl ProviderDocument {
         let word = value.get("type").and_then(Value::as_str).unwrap_or_default();
         if OTHER_TYPES.contains(&word) {
             let offered: Vec<&str> = ProviderType::WORDS.iter().map(|(word, _)| *word).collect();
-            let message = format!("providers of type `{word}` are not offered; {} are", offered.join(", "));
+            let instead = if word == "saml" { "; connect it by OpenID Connect, which it may speak too" } else { "" };
+            let offered = offered.join(", ");
+            let message = format!("providers of type `{word}` are not offered; {offered} are{instead}");
             return Err(vec![Problem::new("/type", message)]);
         }
         let mut value = value.clone();
-        // Both are shown by the API and sent back by its clients, and neither is the author's to set.
-        for (group, member) in [("config", "redirect_url"), ("scim_config", "secret")] {
+        // All are shown by the API and sent back by its clients, and none is the author's to set.
+        for (group, member) in [("config", "redirect_url"), ("scim_config", "secret"), ("scim_config", "scim_base_url")]
+        {
             if let Some(members) = value.get_mut(group).and_then(Value::as_object_mut) {
                 members.remove(member);
             }

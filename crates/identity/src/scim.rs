@@ -9,6 +9,7 @@
 pub mod change;
 pub mod filter;
 pub mod group;
+pub mod membership;
 pub mod patch;
 pub mod user;
 

@@ -75,6 +75,8 @@ impl Part {
             | Kind::AccessPolicy
             | Kind::AccessGroup
             | Kind::Provider
+            | Kind::DirectoryUser
+            | Kind::DirectoryGroup
             | Kind::Organization
             | Kind::ServiceToken
             | Kind::ServiceTokenUse

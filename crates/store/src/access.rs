@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{AccessPolicyId, ApplicationId, Secret};
+use types::{AccessPolicyId, ApplicationId, ProviderId, Secret};
 
 use crate::backend::{Expect, Write};
 use crate::collection::{Collection, count_bound, expectation, put, stored};
@@ -13,7 +13,7 @@ use crate::document::{Kind, Revision, Stored};
 use crate::documents::access::{AccessKeys, AccessPolicy, Application, Provider};
 use crate::documents::access_state::{Factor, LoginState, Mail};
 use crate::error::StoreError;
-use crate::grant::{Grant, Operate, WriteAccess};
+use crate::grant::{Grant, Operate, WriteAccess, WriteIdentity};
 use crate::rotation::{SealedMembers, member};
 use crate::seal::Sealed;
 
@@ -68,6 +68,26 @@ impl Collection<'_, Application> {
             Write::Delete { kind: Kind::Application, id: id.to_string(), expect: expectation(expected) },
             Write::DeleteChildren { kind: Kind::AccessPolicy, parent: id.to_string() },
         ];
+        self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
+    }
+}
+
+impl Collection<'_, Provider> {
+    /// Deletes a provider with the people and groups of its directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::delete`].
+    pub async fn delete_with_directory(
+        &self,
+        grant: &Grant<WriteIdentity>,
+        id: ProviderId,
+        expected: Option<Revision>,
+    ) -> Result<(), StoreError> {
+        let mut writes =
+            vec![Write::Delete { kind: Kind::Provider, id: id.to_string(), expect: expectation(expected) }];
+        let owned = [Kind::DirectoryUser, Kind::DirectoryGroup];
+        writes.extend(owned.map(|kind| Write::DeleteChildren { kind, parent: id.to_string() }));
         self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
     }
 }

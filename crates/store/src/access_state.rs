@@ -87,9 +87,10 @@ async fn add<D: Shared>(
     grant: &Grant<D::Write>,
     id: D::Id,
     document: D,
+    expect: Expect,
     counted: bool,
 ) -> Result<Stored<D>, StoreError> {
-    let mut writes = vec![Write::Put(put(grant, &id, &document, Expect::Absent)?)];
+    let mut writes = vec![Write::Put(put(grant, &id, &document, expect)?)];
     if let Some(parent) = document.parent() {
         writes.push(Write::Prune { kind: D::KIND, parent, keep: D::KEPT });
     }
@@ -116,18 +117,18 @@ impl<D: Document<Id = HashId>> Collection<'_, D> {
 }
 
 impl Collection<'_, AccessSession> {
-    /// Stores a session; beyond [`SESSIONS_KEPT`] the person's oldest ends.
+    /// Stores a session, or what changed of one; beyond [`SESSIONS_KEPT`] the person's oldest ends.
     ///
     /// # Errors
     ///
-    /// As [`Collection::create`].
+    /// As [`Collection::put`].
     pub async fn start(
         &self,
         grant: &Grant<WriteUsers>,
         id: HashId,
         session: AccessSession,
     ) -> Result<Stored<AccessSession>, StoreError> {
-        add(self.store, grant, id, session, false).await
+        add(self.store, grant, id, session, Expect::Anything, false).await
     }
 
     /// Ends a session with the application sessions that hang on it and the grants that were given in it, and says so to
@@ -190,7 +191,7 @@ impl Collection<'_, AppSession> {
         id: HashId,
         session: AppSession,
     ) -> Result<Stored<AppSession>, StoreError> {
-        add(self.store, grant, id, session, false).await
+        add(self.store, grant, id, session, Expect::Absent, false).await
     }
 }
 
@@ -240,7 +241,7 @@ impl Collection<'_, LoginState> {
     ) -> Result<Stored<LoginState>, StoreError> {
         let expires_at = self.store.end_of(lifetime)?;
         let state = self.seal_member(grant, &id, "state", state)?;
-        add(self.store, grant, id, LoginState { source, expires_at, state }, true).await
+        add(self.store, grant, id, LoginState { source, expires_at, state }, Expect::Absent, true).await
     }
 
     /// Takes a login's state: once, and not after its end.
@@ -276,7 +277,7 @@ impl Collection<'_, OauthClient> {
         id: HashId,
         client: OauthClient,
     ) -> Result<Stored<OauthClient>, StoreError> {
-        add(self.store, grant, id, client, true).await
+        add(self.store, grant, id, client, Expect::Absent, true).await
     }
 }
 
@@ -292,7 +293,7 @@ impl Collection<'_, OauthGrant> {
         id: HashId,
         given: OauthGrant,
     ) -> Result<Stored<OauthGrant>, StoreError> {
-        add(self.store, grant, id, given, false).await
+        add(self.store, grant, id, given, Expect::Absent, false).await
     }
 
     /// Stores a grant and takes out the login it answers, in one write: of many callers, one succeeds. Beyond
@@ -379,7 +380,7 @@ impl Collection<'_, OauthToken> {
         id: HashId,
         token: OauthToken,
     ) -> Result<Stored<OauthToken>, StoreError> {
-        add(self.store, grant, id, token, false).await
+        add(self.store, grant, id, token, Expect::Absent, false).await
     }
 }
 

@@ -68,6 +68,8 @@ kinds! {
     AccessPolicy = "access_policy", "access policy", true;
     AccessGroup = "access_group", "rule group", true;
     Provider = "identity_provider", "identity provider", true;
+    DirectoryUser = "directory_user", "person of a directory", false;
+    DirectoryGroup = "directory_group", "group of a directory", false;
     Organization = "organization", "organisation", true;
     ServiceToken = "service_token", "service token", true;
     ServiceTokenUse = "service_token_use", "use of a service token", false;

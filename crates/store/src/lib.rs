@@ -47,6 +47,7 @@ pub use documents::access_state::{
 };
 pub use documents::account::{Account, Administrator, Session, SetupLink};
 pub use documents::credential::{Group, ProxyToken, Token, User};
+pub use documents::directory::{DirectoryGroup, DirectoryUser};
 pub use documents::gateway::{
     BindingStatus, Certificate, CertificateOrigin, Configuration, Logging, NewCertificate, ProxyEndpoint,
     ProxyEndpointKind,
@@ -337,6 +338,10 @@ collections! {
     access_groups: AccessGroup;
     /// Returns the identity providers.
     providers: Provider;
+    /// Returns the people of providers' directories.
+    directory_users: DirectoryUser;
+    /// Returns the groups of providers' directories.
+    directory_groups: DirectoryGroup;
     /// Returns the organisation's settings.
     organization: Organization;
     /// Returns the service tokens.

@@ -3,10 +3,12 @@
 //! It decides nothing about the product and imports none of its crates: it sees what a user sees, the command line, the
 //! ready file, sockets. Invariant: a [`Platform`] that is dropped leaves no process behind.
 
+mod github;
 mod origin;
 mod platform;
 mod provider;
 
+pub use github::GithubServer;
 pub use origin::{Origin, OriginTls};
 pub use platform::{Platform, Ready};
 pub use provider::{CLIENT_ID, CLIENT_SECRET, Identity, IdentityProvider, Mischief, rsa_key};

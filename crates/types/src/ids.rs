@@ -154,6 +154,11 @@ uuid_id!(
     "a rule group id (UUID)"
 );
 uuid_id!(ProviderId, "an identity provider id (UUID)");
+uuid_id!(
+    /// A record of a person or group as a provider's directory sends it.
+    DirectoryRecordId,
+    "the id of a directory record (UUID)"
+);
 uuid_id!(ServiceTokenId, "a service token id (UUID)");
 uuid_id!(CustomPageId, "a custom page id (UUID)");
 uuid_id!(

@@ -11,8 +11,8 @@ mod secret;
 pub use code::Code;
 pub use envelope::{ApiMessage, Envelope, MessageSource, ResultInfo};
 pub use ids::{
-    AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CertificateId, CustomPageId, Email, FactorId, IdError,
-    KvNamespaceId, ListId, MailId, PostureRuleId, ProviderId, ProxyEndpointId, RequestId, RuleId, ScriptName,
-    ServiceTokenId, TokenId, UserId, VersionId,
+    AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CertificateId, CustomPageId, DirectoryRecordId, Email,
+    FactorId, IdError, KvNamespaceId, ListId, MailId, PostureRuleId, ProviderId, ProxyEndpointId, RequestId, RuleId,
+    ScriptName, ServiceTokenId, TokenId, UserId, VersionId,
 };
 pub use secret::Secret;

@@ -10,6 +10,7 @@ mod oauth;
 mod oauth_memory;
 mod oauth_probes;
 mod programs;
+mod providers;
 mod proxy;
 mod sign_in;
 mod support;

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::{
-    Access, AccessConfig, Backends, CustomPage, FactorLedger, FactorPlace, KeptFactor, Ledger, LedgerError, Newcomer,
-    OauthLedger, OriginParts, Parts, PasswordHash, Person, Published, SealKey, SessionTable, Snapshot, TokenTable,
+    Access, AccessConfig, Backends, CustomPage, Directory, DirectoryError, FactorLedger, FactorPlace, Kept, KeptFactor,
+    Ledger, LedgerError, Newcomer, OauthLedger, OriginParts, Parts, PasswordHash, Person, Published, SealKey,
+    SessionTable, Snapshot, Standing, TokenTable, Which,
 };
 use arc_swap::ArcSwap;
 use argon2::{Argon2, PasswordHasher};
@@ -157,6 +158,43 @@ impl FactorLedger for Memory {
     }
 }
 
+/// No provider of these tests has a directory; the front door's tests have one, over the store.
+impl Directory for Memory {
+    fn users<'a>(
+        &'a self,
+        _: ProviderId,
+        _: Which<'a>,
+    ) -> BoxFuture<'a, Result<Vec<Kept<identity::scim::user::User>>, DirectoryError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn groups<'a>(
+        &'a self,
+        _: ProviderId,
+        _: Which<'a>,
+    ) -> BoxFuture<'a, Result<Vec<Kept<identity::scim::group::Group>>, DirectoryError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn carry_out<'a>(
+        &'a self,
+        _: &'a Provider,
+        _: Vec<identity::scim::change::Change>,
+        _: Option<i64>,
+    ) -> BoxFuture<'a, Result<(), DirectoryError>> {
+        Box::pin(async { Err(DirectoryError::Unavailable("there is none".to_owned())) })
+    }
+
+    fn standing<'a>(
+        &'a self,
+        _: &'a Provider,
+        _: &'a types::Email,
+        _: &'a [Arc<identity::identity::GroupClaim>],
+    ) -> BoxFuture<'a, Result<Standing, DirectoryError>> {
+        Box::pin(async { Ok(Standing::default()) })
+    }
+}
+
 fn now(ahead: &AtomicI64) -> Timestamp {
     Timestamp::now() + jiff::SignedDuration::from_millis(ahead.load(Ordering::SeqCst))
 }
@@ -170,6 +208,8 @@ pub(crate) struct Setup {
     pub(crate) policies: Vec<Value>,
     /// Further applications: document and policies.
     pub(crate) more: Vec<(Value, Vec<Value>)>,
+    /// Further providers.
+    pub(crate) providers: Vec<(ProviderId, Value)>,
     /// Replaces the wiki's origin.
     pub(crate) origin: Option<Value>,
     /// Serves the documents of OAuth clients at `https://ide.example`.
@@ -187,6 +227,7 @@ impl Default for Setup {
             wiki: json!({}),
             policies: vec![allow(json!({"email_domain": {"domain": "example.test"}}))],
             more: Vec::new(),
+            providers: Vec::new(),
             origin: None,
             documents: Router::new(),
             rival: None,
@@ -256,6 +297,7 @@ impl Stand {
             read_provider(BUILT_IN, &json!({"name": "Example people", "type": "portunus"})),
         ];
         providers.extend(setup.rival.map(|issuer| read_provider(RIVAL, &oidc("Rival", &issuer))));
+        providers.extend(setup.providers.iter().map(|(id, document)| read_provider(*id, document)));
         let snapshot = Snapshot {
             account,
             revision: 1,
@@ -263,6 +305,7 @@ impl Stand {
             routes,
             applications,
             providers,
+            directory_secrets: HashMap::new(),
             people: HashMap::from([(EMAIL.parse().unwrap(), person())]),
             service_tokens: HashMap::from([(token.client_id.clone(), token.clone())]),
             pages: setup.pages,
@@ -290,6 +333,7 @@ impl Stand {
             oauth: Arc::clone(&oauth) as Arc<dyn OauthLedger>,
             agents: Arc::clone(&agents),
             documents,
+            directory: Arc::clone(&ledger) as Arc<dyn Directory>,
             logs: logs.clone(),
             clock,
         });
@@ -462,7 +506,7 @@ pub(crate) fn read_provider(id: ProviderId, document: &Value) -> Arc<Provider> {
     Arc::new(Provider::parse(id, &parsed).unwrap())
 }
 
-fn signing_key() -> &'static [u8] {
+pub(crate) fn signing_key() -> &'static [u8] {
     static KEY: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
     KEY.get_or_init(|| testkit::rsa_key().unwrap())
 }

@@ -4,8 +4,8 @@
 use axum::http::Method;
 use serde_json::json;
 use store::Permission::{
-    Admin, ClientCertificatesRead, ClientCertificatesWrite, IdentityRead, IdentityWrite, LogsRead, ServiceTokensRead,
-    ServiceTokensWrite, UsersRead, UsersWrite,
+    Admin, AuditRead, ClientCertificatesRead, ClientCertificatesWrite, IdentityRead, IdentityWrite, LogsRead,
+    ServiceTokensRead, ServiceTokensWrite, UsersRead, UsersWrite,
 };
 use types::{AccessGroupId, CertificateId, ProviderId, ServiceTokenId, UserId};
 
@@ -16,8 +16,8 @@ use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
 use crate::operations::access::{
-    AccessBody, AccessView, client_certificates, groups, keys, logins, organization, outbox, providers, service_tokens,
-    sessions, users,
+    AccessBody, AccessView, client_certificates, directory, groups, keys, logins, organization, outbox, providers,
+    service_tokens, sessions, users,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -78,6 +78,9 @@ fn provider_endpoints() -> Vec<Endpoint> {
     const PROVIDERS: &str = "/accounts/{account_id}/access/identity_providers";
     const PROVIDER: &str = "/accounts/{account_id}/access/identity_providers/{identity_provider_id}";
     const REFRESH: &str = "/accounts/{account_id}/access/identity_providers/{identity_provider_id}/refresh_scim_secret";
+    const SCIM_USERS: &str = "/accounts/{account_id}/access/identity_providers/{identity_provider_id}/scim/users";
+    const SCIM_GROUPS: &str = "/accounts/{account_id}/access/identity_providers/{identity_provider_id}/scim/groups";
+    const SCIM_UPDATES: &str = "/accounts/{account_id}/access/logs/scim/updates";
     vec![
         endpoint(Method::GET, PROVIDERS, Permission(IdentityRead), "List identity providers", list_providers)
             .lists::<AccessView>(Paging::Numbered),
@@ -92,7 +95,53 @@ fn provider_endpoints() -> Vec<Endpoint> {
         endpoint(Method::DELETE, PROVIDER, Permission(IdentityWrite), "Remove an identity provider", delete_provider),
         endpoint(Method::POST, REFRESH, Permission(IdentityWrite), "Make a new SCIM secret", refresh_scim_secret)
             .returns::<AccessView>(),
+        endpoint(Method::GET, SCIM_USERS, Permission(UsersRead), "List people of a provider's directory", scim_users)
+            .lists::<AccessView>(Paging::Numbered)
+            .query(&[
+                ("cf_resource_id", "these ids of ours, with commas between"),
+                ("idp_resource_id", "these ids of the provider's, with commas between"),
+                ("email", "this address"),
+                ("name", "this name"),
+                ("username", "this userName"),
+            ]),
+        endpoint(Method::GET, SCIM_GROUPS, Permission(UsersRead), "List groups of a provider's directory", scim_groups)
+            .lists::<AccessView>(Paging::Numbered)
+            .query(&[
+                ("cf_resource_id", "these ids of ours, with commas between"),
+                ("idp_resource_id", "these ids of the provider's, with commas between"),
+                ("name", "this name"),
+            ]),
+        endpoint(Method::GET, SCIM_UPDATES, Permission(AuditRead), "List what directories changed", scim_updates)
+            .lists::<AccessView>(Paging::Numbered)
+            .query(&[("idp_id", "of this provider")]),
     ]
+}
+
+fn wanted(cx: &Cx) -> directory::Wanted<'_> {
+    directory::Wanted {
+        ours: cx.query("cf_resource_id"),
+        theirs: cx.query("idp_resource_id"),
+        email: cx.query("email"),
+        name: cx.query("name"),
+        username: cx.query("username"),
+    }
+}
+
+async fn scim_users(cx: Cx) -> Reply {
+    let all = directory::users(&cx.op, provider_id(&cx)?, wanted(&cx)).await?;
+    paged(&cx, all)
+}
+
+async fn scim_groups(cx: Cx) -> Reply {
+    let all = directory::groups(&cx.op, provider_id(&cx)?, wanted(&cx)).await?;
+    paged(&cx, all)
+}
+
+async fn scim_updates(cx: Cx) -> Reply {
+    let wrong = |_| Failure::invalid("", "query parameter \"idp_id\" must be the id of an identity provider");
+    let provider: Option<ProviderId> = cx.query("idp_id").map(str::parse).transpose().map_err(wrong)?;
+    let all = directory::updates(&cx.op, provider).await?;
+    paged(&cx, all)
 }
 
 fn provider_id(cx: &Cx) -> Result<ProviderId, Failure> {

@@ -8,7 +8,7 @@ use testkit::Platform;
 use crate::support::{binary, portunus, settled, text};
 
 /// Runs curl against a host that the access listener serves.
-fn curl(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> String {
+pub(crate) fn curl(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> String {
     let output = asked(platform, host, path, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     text(&output)
@@ -31,15 +31,46 @@ fn asked(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> Out
         .unwrap()
 }
 
+/// Waits until a host answers as `wanted` says; what was stored comes into force with the next change that is read.
+pub(crate) async fn until(platform: &Platform, host: &str, arguments: &[&str], wanted: &str) -> String {
+    for _ in 0..200 {
+        // A host that is not published yet has no certificate either.
+        let shown = String::from_utf8_lossy(&asked(platform, host, "/", arguments).stdout).into_owned();
+        if shown.contains(wanted) {
+            return shown;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    curl(platform, host, "/", arguments)
+}
+
 /// The value of a form's hidden field.
-fn hidden(page: &str, name: &str) -> String {
+pub(crate) fn hidden(page: &str, name: &str) -> String {
     let at = page.find(&format!("name=\"{name}\"")).unwrap_or_else(|| panic!("no {name} in {page}"));
     let rest = &page[at..];
     let value = &rest[rest.find("value=\"").unwrap() + 7..];
     value[..value.find('"').unwrap()].to_owned()
 }
 
-async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
+/// Adds somebody and returns their password.
+pub(crate) fn person(data: &str, email: &str) -> String {
+    portunus(&["user", "add", email, "--data", data]);
+    let set = portunus(&["user", "password", email, "--json", "--data", data]);
+    serde_json::from_str::<Value>(&text(&set)).unwrap()["password"].as_str().unwrap().to_owned()
+}
+
+/// Signs in with a password at the wiki and returns what the browser then shows.
+pub(crate) fn sign_in(platform: &Platform, browser: &[&str], email: &str, password: &str) -> String {
+    let page = curl(platform, "docs.localhost", "/", browser);
+    assert!(page.contains("name=\"password\""), "{page}");
+    let action = page[page.find("action=\"").unwrap() + 8..].split('"').next().unwrap().replace("&amp;", "&");
+    let (state, email) = (format!("state={}", hidden(&page, "state")), format!("email={email}"));
+    let secret = format!("password={password}");
+    let form = ["--data-urlencode", &state, "--data-urlencode", &email, "--data-urlencode", &secret];
+    curl(platform, "access.localhost", &action, &[browser, &form[..]].concat())
+}
+
+pub(crate) async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
     let provider = json!({ "name": "Staff", "type": "portunus", "config": {} });
     platform.api("POST", "/access/identity_providers", Some(provider)).await.unwrap();
     let token = platform.api("POST", "/access/service_tokens", Some(json!({ "name": "agent" }))).await.unwrap();
@@ -86,20 +117,12 @@ async fn a_person_signs_in_with_a_password_stays_signed_in_through_a_restart_and
     let start = || Platform::start_in(binary(), data.path(), &[]).unwrap();
     let mut platform = start();
     let at = data.path().to_str().unwrap();
-    portunus(&["user", "add", "ana@example.test", "--data", at]);
-    let set = portunus(&["user", "password", "ana@example.test", "--json", "--data", at]);
-    let password = serde_json::from_str::<Value>(&text(&set)).unwrap()["password"].as_str().unwrap().to_owned();
+    let password = person(at, "ana@example.test");
     publish(&platform, origin.address).await;
     let jar = data.path().join("cookies");
     let jar = jar.to_str().unwrap();
     let browser = ["--location", "--cookie-jar", jar, "--cookie", jar];
-    let page = curl(&platform, "docs.localhost", "/", &browser);
-    assert!(page.contains("name=\"password\""), "{page}");
-    let action = page[page.find("action=\"").unwrap() + 8..].split('"').next().unwrap().replace("&amp;", "&");
-    let state = format!("state={}", hidden(&page, "state"));
-    let secret = format!("password={password}");
-    let form = ["--data-urlencode", &state, "--data-urlencode", "email=ana@example.test", "--data-urlencode", &secret];
-    let entered = curl(&platform, "access.localhost", &action, &[&browser[..], &form[..]].concat());
+    let entered = sign_in(&platform, &browser, "ana@example.test", &password);
     assert!(entered.ends_with("the wiki"), "{entered}");
 
     platform.terminate().unwrap();

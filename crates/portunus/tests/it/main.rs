@@ -12,5 +12,6 @@ mod docs;
 mod key;
 mod lifecycle;
 mod rules;
+mod scim;
 mod support;
 mod workers;

@@ -21,10 +21,10 @@ use net::upstream::Pool;
 use policy::lists::ListSet;
 use serde_json::{Value, json};
 use store::{
-    AccessProfile, ListType, Only, Operate, Principal, ReadUsers, Store, Stored, WriteAccess, WriteIdentity,
+    AccessProfile, HashId, ListType, Only, Operate, Principal, ReadUsers, Store, Stored, WriteAccess, WriteIdentity,
     WriteServiceTokens,
 };
-use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId, UserId};
+use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId, ProviderId, UserId};
 
 use super::{AccessError, keys};
 use crate::lists::{Lists, list_type};
@@ -66,13 +66,15 @@ impl Builder {
         let (routes, conflicts) = Snapshot::index(&applications);
         faults.extend(conflicts.iter().map(|conflict| ("applications".to_owned(), format!("{conflict:?}"))));
         let keys = keys::load(&self.store, &self.principal, self.account).await?;
+        let (providers, directory_secrets) = self.providers(&mut faults).await?;
         let snapshot = Snapshot {
             account: self.account,
             revision,
             organization: self.organization(&mut faults).await?,
             routes,
             applications,
-            providers: self.providers(&mut faults).await?,
+            providers,
+            directory_secrets,
             people: self.people().await?,
             service_tokens: self.service_tokens(&mut faults).await?,
             pages: self.pages(&mut faults).await?,
@@ -176,12 +178,19 @@ impl Builder {
         Ok(published)
     }
 
-    async fn providers(&self, faults: &mut Vec<Fault>) -> Result<Vec<Arc<Provider>>, AccessError> {
+    /// Providers, and the hashes of the secrets their directories show.
+    async fn providers(
+        &self,
+        faults: &mut Vec<Fault>,
+    ) -> Result<(Vec<Arc<Provider>>, HashMap<ProviderId, [u8; 32]>), AccessError> {
         let grant = self.principal.authorize::<WriteIdentity>(self.account)?;
         let operate = self.principal.authorize::<Operate>(self.account)?;
-        let mut known = Vec::new();
+        let (mut known, mut directories) = (Vec::new(), HashMap::new());
         for mut stored in self.store.providers().list(&grant).await? {
             let secrets = self.store.providers().open_members(&operate, &mut stored)?;
+            if let Some(Ok(hash)) = stored.document.scim_secret_hash.as_deref().map(str::parse::<HashId>) {
+                directories.insert(stored.id, *hash.as_bytes());
+            }
             let mut body = stored.document.body;
             for (member, secret) in secrets {
                 body["config"][member] = secret.expose().as_str().into();
@@ -193,7 +202,7 @@ impl Builder {
                 Err(reason) => faults.push((format!("provider {}", stored.document.name), reason)),
             }
         }
-        Ok(known)
+        Ok((known, directories))
     }
 
     /// People who may sign in with a password. Those who are disabled may not.

@@ -123,6 +123,7 @@ impl StoreLedger {
             provider: Some(newcomer.provider),
             last_identity: Some(identity_view(session)),
             identity: serde_json::to_value(&session.identity).ok(),
+            seat_freed: false,
             ..known.map(|known| known.document).unwrap_or_default()
         };
         profiles.put(&grant, user, profile).await.map_err(unavailable)?;
@@ -176,7 +177,8 @@ impl StoreLedger {
         Ok(())
     }
 
-    fn enter(&self, id: HashId, state: &Value) {
+    /// Enters a stored session into the table.
+    pub(super) fn enter(&self, id: HashId, state: &Value) {
         match serde_json::from_value::<Session>(state.clone()) {
             Ok(session) => {
                 if !self.sessions.insert(SessionHash::of(*id.as_bytes()), session) {

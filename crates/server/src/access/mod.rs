@@ -4,6 +4,7 @@
 //! revocation falls between, and a store that does not answer leaves the snapshot and the sessions as they are.
 
 mod build;
+mod directory;
 mod factors;
 mod keys;
 mod ledger;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use types::{AccountId, UserId};
 
 use self::build::Builder;
+use self::directory::StoreDirectory;
 use self::factors::StoreFactors;
 use self::ledger::{OwnWrites, StoreLedger};
 use self::oauth::StoreOauth;
@@ -145,6 +147,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         oauth: Arc::clone(&oauth) as Arc<dyn ::access::OauthLedger>,
         agents,
         documents: oauth::documents(&ground.upstream, &ground.clock)?,
+        directory: Arc::new(StoreDirectory { ledger: Arc::clone(&ledger) }),
         logs: ground.logs.clone(),
         clock: Arc::clone(&ground.clock),
     });

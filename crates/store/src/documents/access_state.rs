@@ -125,6 +125,9 @@ pub struct AccessProfile {
     /// For the built-in provider: the hash of a password in PHC form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
+    /// The person's seat was freed by their directory, and they have not signed in since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seat_freed: bool,
 }
 
 impl AccessProfile {

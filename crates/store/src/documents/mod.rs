@@ -5,6 +5,7 @@ pub(crate) mod access;
 pub(crate) mod access_state;
 pub(crate) mod account;
 pub(crate) mod credential;
+pub(crate) mod directory;
 pub(crate) mod gateway;
 pub(crate) mod kv;
 pub(crate) mod list;

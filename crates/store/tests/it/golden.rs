@@ -9,9 +9,10 @@ use serde_json::Value;
 use store::{
     AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, Administrator, AppSession,
     Application, Approval, Certificate, ClientAuthority, ClientCertificateSettings, Configuration, CustomPage,
-    Document, Factor, Kind, KvNamespace, List, Logging, LoginState, Mail, Network, OauthClient, OauthGrant, OauthToken,
-    Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret,
-    ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token, User,
+    DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, Logging, LoginState, Mail, Network,
+    OauthClient, OauthGrant, OauthToken, Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule, Schedule,
+    Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token,
+    User,
 };
 
 fn folder() -> PathBuf {
@@ -59,6 +60,8 @@ fn every_kind_reads_its_golden_files() {
     check::<AccessPolicy>(&mut seen);
     check::<AccessGroup>(&mut seen);
     check::<Provider>(&mut seen);
+    check::<DirectoryUser>(&mut seen);
+    check::<DirectoryGroup>(&mut seen);
     check::<Organization>(&mut seen);
     check::<ServiceToken>(&mut seen);
     check::<ServiceTokenUse>(&mut seen);

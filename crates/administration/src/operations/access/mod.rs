@@ -7,6 +7,7 @@
 pub mod applications;
 pub mod bookmarks;
 pub mod client_certificates;
+pub mod directory;
 pub mod groups;
 pub mod keys;
 pub mod logins;
@@ -107,8 +108,18 @@ pub async fn replace<D: Kept>(cx: &OpContext, before: &Stored<D>, document: D) -
 }
 
 pub async fn delete<D: Kept>(cx: &OpContext, before: &Stored<D>) -> Result<(), Failure> {
+    let collection = D::collection(cx.store());
+    remove(cx, before, async |grant| collection.delete(grant, &before.id, Some(before.revision)).await).await
+}
+
+/// Deletes a document in the way that is its own.
+pub async fn remove<D: Kept>(
+    cx: &OpContext,
+    before: &Stored<D>,
+    deletes: impl AsyncFnOnce(&store::Grant<D::Write>) -> Result<(), store::StoreError>,
+) -> Result<(), Failure> {
     let grant = cx.authorize::<D::Write>()?;
-    D::collection(cx.store()).delete(&grant, &before.id, Some(before.revision)).await?;
+    deletes(&grant).await?;
     cx.record(Change::new(Verb::Delete, D::RESOURCE, &before.id).before(summary(before))).await
 }
 

@@ -39,7 +39,10 @@ impl Kept for Provider {
 ///
 /// A [`Failure`] for the caller.
 pub async fn list(cx: &OpContext) -> Result<Vec<AccessView>, Failure> {
-    super::list::<Provider>(cx).await
+    let mut all = super::list::<Provider>(cx).await?;
+    let base = scim_base(cx).await?;
+    all.iter_mut().for_each(|view| with_scim(view, &base, None));
+    Ok(all)
 }
 
 /// Returns one provider.
@@ -48,7 +51,8 @@ pub async fn list(cx: &OpContext) -> Result<Vec<AccessView>, Failure> {
 ///
 /// `NotFound`, and a [`Failure`] for the caller.
 pub async fn get(cx: &OpContext, id: ProviderId) -> Result<AccessView, Failure> {
-    Ok(view(&super::load::<Provider>(cx, &id).await?))
+    let stored = super::load::<Provider>(cx, &id).await?;
+    shown(cx, &stored, None).await
 }
 
 /// Makes a provider. With SCIM enabled the answer holds its secret.
@@ -60,7 +64,7 @@ pub async fn create(cx: &OpContext, document: &Value) -> Result<AccessView, Fail
     let id = ProviderId(Uuid::new_v4());
     let (provider, secret) = read(cx, id, document, None)?;
     let stored = super::create(cx, id, provider).await?;
-    Ok(with_scim_secret(view(&stored), secret))
+    shown(cx, &stored, secret).await
 }
 
 /// Replaces a provider; a client secret that is not sent stays.
@@ -73,7 +77,7 @@ pub async fn replace(cx: &OpContext, id: ProviderId, document: &Value) -> Result
     let before = super::load::<Provider>(cx, &id).await?;
     let (provider, secret) = read(cx, id, document, Some(&before))?;
     let stored = super::replace(cx, &before, provider).await?;
-    Ok(with_scim_secret(view(&stored), secret))
+    shown(cx, &stored, secret).await
 }
 
 /// Deletes a provider that no application names.
@@ -96,7 +100,10 @@ pub async fn delete(cx: &OpContext, id: ProviderId) -> Result<(), Failure> {
         let message = format!("application \"{}\" signs people in with it; change that first", user.document.name);
         return Err(Failure::new(Code::Conflict, message));
     }
-    super::delete(cx, &before).await
+    super::remove(cx, &before, async |grant| {
+        cx.store().providers().delete_with_directory(grant, id, Some(before.revision)).await
+    })
+    .await
 }
 
 /// Makes a new secret for the provider's directory; the old one stops working. The answer holds it.
@@ -113,7 +120,7 @@ pub async fn refresh_scim_secret(cx: &OpContext, id: ProviderId) -> Result<Acces
     let (secret, hash) = scim_secret()?;
     let document = Provider { scim_secret_hash: Some(hash), ..before.document.clone() };
     let stored = super::replace(cx, &before, document).await?;
-    Ok(with_scim_secret(view(&stored), Some(secret)))
+    shown(cx, &stored, Some(secret)).await
 }
 
 fn has_scim(body: &Value) -> bool {
@@ -126,11 +133,36 @@ fn scim_secret() -> Result<(Secret<String>, String), Failure> {
     Ok((Secret::new(secret), hash))
 }
 
-fn with_scim_secret(mut view: AccessView, secret: Option<Secret<String>>) -> AccessView {
-    if let (Some(secret), Some(Value::Object(scim))) = (secret, view.0.get_mut("scim_config")) {
-        scim.insert("secret".to_owned(), secret.into_inner().into());
+async fn shown(
+    cx: &OpContext,
+    stored: &Stored<Provider>,
+    secret: Option<Secret<String>>,
+) -> Result<AccessView, Failure> {
+    let mut view = view(stored);
+    with_scim(&mut view, &scim_base(cx).await?, secret);
+    Ok(view)
+}
+
+/// Where directories reach the SCIM endpoints, up to the provider's id.
+async fn scim_base(cx: &OpContext) -> Result<String, Failure> {
+    let organization = super::organization::get(cx).await?;
+    let port = match cx.app.deps.addresses.access_port {
+        None | Some(443) => String::new(),
+        Some(port) => format!(":{port}"),
+    };
+    Ok(format!("https://{}{port}/cdn-cgi/access/scim/v2/", organization.text("auth_domain")))
+}
+
+fn with_scim(view: &mut AccessView, base: &str, secret: Option<Secret<String>>) {
+    let address = format!("{base}{}", view.text("id"));
+    if let Some(Value::Object(scim)) = view.0.get_mut("scim_config")
+        && scim.get("enabled") == Some(&Value::Bool(true))
+    {
+        scim.insert("scim_base_url".to_owned(), address.into());
+        if let Some(secret) = secret {
+            scim.insert("secret".to_owned(), secret.into_inner().into());
+        }
     }
-    view
 }
 
 fn read(

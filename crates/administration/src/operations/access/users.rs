@@ -49,7 +49,7 @@ fn user_view(stored: &Stored<User>, profile: Option<&AccessProfile>) -> AccessVi
         "seat_uid": id,
         "email": stored.document.email,
         "name": stored.document.name,
-        "access_seat": profile.is_some_and(|profile| profile.last_login_at.is_some()) && !stored.document.disabled,
+        "access_seat": profile.is_some_and(|profile| profile.last_login_at.is_some() && !profile.seat_freed) && !stored.document.disabled,
         "gateway_seat": !stored.document.disabled,
         "active_device_count": 0,
         "last_successful_login": profile.and_then(|profile| profile.last_login_at).map(time),

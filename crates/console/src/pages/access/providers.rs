@@ -10,7 +10,7 @@ use types::ProviderId;
 
 use super::{at, head, shown_once};
 use crate::failure::Failure;
-use crate::operations::access::{AccessView, organization, providers};
+use crate::operations::access::{AccessView, directory, organization, providers};
 use crate::pages::control::{Control, Problems, button, csrf};
 use crate::pages::fields::Fields;
 use crate::pages::frame::{self, Place, confirm, empty, refused_form, title};
@@ -190,6 +190,14 @@ async fn one(
     };
     let scim = typed.map_or_else(|| has_scim(provider), |fields| fields.ticked("scim"));
     let callback = callback(visitor).await?;
+    let known = if has_scim(provider) && visitor.may(Permission::UsersRead) {
+        let id: ProviderId = id(provider.text("id"), "identity provider")?;
+        let wanted = directory::Wanted::default();
+        let people = directory::users(&visitor.cx, id, wanted).await?.len();
+        Some((people, directory::groups(&visitor.cx, id, wanted).await?.len()))
+    } else {
+        None
+    };
     let actions = html! {
         @if may_write {
             @if has_scim(provider) { (button(&format!("{path}/scim"), &visitor.csrf, "quiet", &html! { "New SCIM secret" }, &[])) }
@@ -200,6 +208,11 @@ async fn one(
         p.crumbs { a href="/access/providers" { "Sign-in" } " / " (provider.text("name")) }
         (title(provider.text("name"), type_of(kind).0, &actions))
         @if !secret.is_empty() { (shown_once("The secret of the directory.", secret, &html! { p { "The directory sends it as a bearer token." } })) }
+        @if has_scim(provider) {
+            p { "The directory reaches Portunus at this address:" }
+            pre.code data-copy { (at(provider, "scim_config/scim_base_url")) }
+            @if let Some((people, groups)) = &known { p.muted { (people) " people and " (groups) " groups were sent so far." } }
+        }
         (problems.summary())
         (form(visitor, &path, kind, &values, (true, scim), &callback, problems))
     })
