@@ -314,12 +314,16 @@ async fn every_change_of_anything_about_access_stands_in_the_audit_log() {
         ("access/certificates", "access/certificates/{certificate_id}", pem),
     ] {
         let made = audited.call(post.clone(), collection, &[], document.clone()).await;
-        let key = if collection == "access/tags" { "tools".to_owned() } else { id(&made) };
+        let mut key = if collection == "access/tags" { "tools".to_owned() } else { id(&made) };
         let document = match collection {
             "access/certificates" => json!({"name": "Phones", "associated_hostnames": []}),
+            "access/tags" => json!({"name": "instruments"}),
             _ => document,
         };
         audited.call(put.clone(), member, &[&key], document).await;
+        if collection == "access/tags" {
+            "instruments".clone_into(&mut key);
+        }
         match collection {
             "access/identity_providers" => {
                 let path = "access/identity_providers/{identity_provider_id}/refresh_scim_secret";

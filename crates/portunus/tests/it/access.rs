@@ -17,7 +17,17 @@ pub(crate) fn curl(platform: &Platform, host: &str, path: &str, arguments: &[&st
 fn asked(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> Output {
     let port = platform.ready.access_url.rsplit(':').next().unwrap();
     Command::new("curl")
-        .args(["--silent", "--show-error", "--max-time", "60", "--noproxy", "*", "--include", "--cacert"])
+        .args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "60",
+            "--noproxy",
+            "*",
+            "--path-as-is",
+            "--include",
+            "--cacert",
+        ])
         .arg(&platform.ready.ca_certificate)
         .args([
             "--resolve",
