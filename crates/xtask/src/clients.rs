@@ -16,6 +16,8 @@ use crate::run::{check, command, root, target};
 
 /// A suite that takes longer stands still. Seconds.
 const LONGEST_SUITE: &str = "300";
+/// Who consents to agents in the demo.
+const PERSON: &str = "ana@acme.test";
 
 /// Runs every suite.
 pub(crate) fn all() -> Result<()> {
@@ -40,6 +42,10 @@ pub(crate) fn all() -> Result<()> {
     let demo = Platform::start(&work, &["--demo"])?;
     demo.run(suite("node").arg(node.join("intercept.mjs")))?;
     demo.run(suite(&python).arg(ours("python/intercept.py")))?;
+    let password = demo.password().context("the demo prints no password for Access")?;
+    for (program, path) in [(Path::new("node"), node.join("oauth.mjs")), (&python, ours("python/oauth.py"))] {
+        demo.run(suite(program).arg(path).env("PERSON", PERSON).env("PASSWORD", password))?;
+    }
     demo.run(suite("node").arg(node.join("browser.mjs")))?;
     demo.run(suite("node").arg(node.join("console.mjs")))?;
     demo.run(suite("node").arg(node.join("launcher.mjs")))?;
@@ -167,6 +173,12 @@ impl Platform {
         Ok(Self { child, ready, printed, _output: lines, _data: data })
     }
 
+    /// The password of the demo's person at Access, as it was printed.
+    fn password(&self) -> Option<&str> {
+        let (_, rest) = self.printed.split_once(&format!("be {PERSON} with the password "))?;
+        rest.split_whitespace().next()
+    }
+
     /// Runs a suite to its end, telling it where the platform is.
     fn run(&self, suite: &mut Command) -> Result<()> {
         for (variable, field) in [
@@ -175,8 +187,8 @@ impl Platform {
             ("ACCOUNT_ID", "account_id"),
             ("CONSOLE_URL", "console_url"),
             ("SETUP_URL", "setup_url"),
-            ("PROXY", "proxy"),
             ("ACCESS_URL", "access_url"),
+            ("PROXY", "proxy"),
             ("CA_CERTIFICATE", "ca_certificate"),
         ] {
             let value = self.ready[field].as_str().with_context(|| format!("the ready file has no {field}"))?;

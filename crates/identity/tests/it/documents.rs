@@ -202,6 +202,11 @@ fn what_an_application_gets_wrong_is_named() {
             "/mfa_config/allowed_authenticators/0: `sms` is not one of",
         ),
         (
+            json!({"name": "x", "domain": "a.example", "oauth_configuration": {"dynamic_client_registration":
+                {"allowed_uris": ["https://b.example/cb/*", "https://b.example/*/cb"]}}}),
+            "/oauth_configuration/dynamic_client_registration/allowed_uris/1: a wildcard is only allowed",
+        ),
+        (
             json!({"type": "bookmark", "name": "x", "domain": "a.example", "policies": [ID]}),
             "/policies: `policies` does not belong",
         ),

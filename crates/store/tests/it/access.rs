@@ -26,6 +26,8 @@ store_suite! {
     mail_waits_is_claimed_by_one_and_is_swept,
     what_has_ended_is_swept_and_the_rest_stays,
     a_grant_ends_with_its_tokens_and_a_token_is_taken_once,
+    a_request_is_answered_by_one_grant_and_a_grant_is_written_over_what_was_read,
+    grants_end_with_their_session_and_their_person,
     a_persons_factors_are_reset_together,
 }
 
@@ -276,6 +278,73 @@ async fn a_grant_ends_with_its_tokens_and_a_token_is_taken_once(f: &Fixture) {
     assert_eq!(grants.get(&write, &hash("grant")).await.unwrap(), None);
     let left: Vec<_> = tokens.list(&write).await.unwrap().iter().map(|token| token.id).collect();
     assert_eq!(left, [hash("other")]);
+}
+
+/// A grant of a person in a session, as the plane keeps it.
+fn given(f: &Fixture, owner: u128, session: &str) -> OauthGrant {
+    OauthGrant {
+        user: user(owner),
+        client: hash("client"),
+        application: app_id(1),
+        session: Some(hash(session)),
+        expires_at: f.clock.now() + Duration::from_secs(100),
+        state: json!({"step": 1}),
+    }
+}
+
+async fn a_request_is_answered_by_one_grant_and_a_grant_is_written_over_what_was_read(f: &Fixture) {
+    let (grants, tokens, write) = (f.store.oauth_grants(), f.store.oauth_tokens(), grant::<WriteUsers>());
+    let life = Duration::from_secs(600);
+    let logins = f.store.login_states();
+    logins.begin(&write, hash("request"), "source".to_owned(), &Secret::new("{}".to_owned()), life).await.unwrap();
+    let mut approvals = tokio::task::JoinSet::new();
+    for number in 0..4 {
+        let (store, given) = (f.store.clone(), given(f, 1, "session"));
+        approvals.spawn(async move {
+            let id = hash(&format!("grant {number}"));
+            store.oauth_grants().approve(&grant(), hash("request"), id, given).await.unwrap()
+        });
+    }
+    let approved = approvals.join_all().await;
+    assert_eq!(approved.iter().filter(|approved| **approved).count(), 1, "{approved:?}");
+    let kept = grants.list(&write).await.unwrap();
+    assert_eq!(kept.len(), 1);
+    // Of eight that write over one revision, one does, and its token with it.
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let (store, kept) = (f.store.clone(), kept[0].clone());
+        writers.spawn(async move {
+            let token = OauthToken { grant: kept.id, expires_at: kept.document.expires_at, state: json!({}) };
+            let tokens = vec![(hash(&format!("token {number}")), token)];
+            store.oauth_grants().settle(&grant(), kept.id, kept.document, kept.revision, tokens).await.unwrap()
+        });
+    }
+    assert_eq!(writers.join_all().await.iter().filter(|wrote| **wrote).count(), 1);
+    assert_eq!(tokens.list(&write).await.unwrap().len(), 1);
+}
+
+async fn grants_end_with_their_session_and_their_person(f: &Fixture) {
+    let (grants, tokens, write) = (f.store.oauth_grants(), f.store.oauth_tokens(), grant::<WriteUsers>());
+    let sessions = f.store.access_sessions();
+    for (name, owner) in [("one", 1), ("two", 1), ("three", 2)] {
+        sessions.start(&write, hash(name), session(f, owner, 1_000)).await.unwrap();
+        let document = given(f, owner, name);
+        grants.create(&write, hash(&format!("in {name}")), document.clone()).await.unwrap();
+        let token =
+            OauthToken { grant: hash(&format!("in {name}")), expires_at: document.expires_at, state: json!({}) };
+        tokens.issue(&write, hash(&format!("of {name}")), token).await.unwrap();
+    }
+    let left = async || {
+        let mut left: Vec<_> = grants.list(&write).await.unwrap().iter().map(|kept| kept.document.session).collect();
+        left.sort();
+        (left, tokens.list(&write).await.unwrap().len())
+    };
+    sessions.end(&grant(), hash("one")).await.unwrap();
+    let mut others = vec![Some(hash("two")), Some(hash("three"))];
+    others.sort();
+    assert_eq!(left().await, (others, 2));
+    sessions.end_all(&grant(), user(1)).await.unwrap();
+    assert_eq!(left().await, (vec![Some(hash("three"))], 1));
 }
 
 async fn a_persons_factors_are_reset_together(f: &Fixture) {
