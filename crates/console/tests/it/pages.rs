@@ -845,7 +845,7 @@ async fn an_application_is_published_and_its_policies_ordered_through_forms() {
         ("session_duration", "8h"),
         ("markdown", "1"),
     ];
-    browser.submit(&path, &saved).await;
+    browser.submit(path, &saved).await;
     let stored = console.get("access/apps").await.result()[0].clone();
     assert_eq!((&stored["name"], &stored["session_duration"]), (&json!("Handbook"), &json!("8h")));
     assert_eq!(stored["portunus"], json!({"markdown": true, "origin": {"url": "http://127.0.0.1:9090"}}));
