@@ -176,7 +176,7 @@ async fn entra_keeps_people_and_groups_and_a_stranger_nothing() {
         ("GET", "/Nothing", None, 404),
         ("GET", "/Users?filter=userName%20co%20%22a%22", None, 400),
         ("POST", "/Users", Some(json!({"displayName": "no name"})), 400),
-        ("GET", "/Users/../Groups", None, 400),
+        ("GET", "/Users/../Groups", None, 404),
     ] {
         let (found, error) = entra.ask(method, path, body.as_ref());
         assert_eq!(found, status, "{method} {path}: {error}");
