@@ -18,6 +18,9 @@ use crate::mfa_requirement::{MfaConfigDocument, MfaRequirement, OrganizationMfa}
 pub const VERSION: u32 = 1;
 /// Members the API returns and takes back without effect.
 pub const READ_ONLY: [&str; 4] = ["id", "created_at", "updated_at", "is_default"];
+/// The host people sign in at until the organisation names one. Browsers take every name under `localhost` for this
+/// machine.
+pub const DEFAULT_AUTH_DOMAIN: &str = "access.localhost";
 /// The organisation's session when none is written.
 pub const DEFAULT_SESSION: Duration = Duration::from_secs(24 * 3_600);
 const SHORTEST_SESSION: Duration = Duration::from_secs(15 * 60);

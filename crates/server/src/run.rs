@@ -278,7 +278,7 @@ impl Core {
             proxy: bound.proxy.map(|address| format!("http://{address}")).unwrap_or_default(),
             access_url: bound
                 .access
-                .map(|address| format!("https://{}:{}", crate::access::DEFAULT_SIGN_IN_HOST, address.port()))
+                .map(|address| format!("https://{}:{}", identity::organization::DEFAULT_AUTH_DOMAIN, address.port()))
                 .unwrap_or_default(),
             ca_certificate: write_authority(config, &self.store, &system, self.account).await?,
         };

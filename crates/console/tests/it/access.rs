@@ -240,6 +240,11 @@ async fn the_organisation_keeps_what_is_not_sent() {
     let console = Console::new().await;
     let default = console.get("access/organizations").await.result();
     assert_eq!((&default["name"], &default["session_duration"]), (&json!("Example"), &json!("24h")));
+    // Storing anything must not move the place where people sign in.
+    let stored = console.put("access/organizations", json!({"session_duration": "24h"})).await.result();
+    for settings in [&default, &stored] {
+        assert_eq!(settings["auth_domain"], "access.localhost");
+    }
     let sent = json!({"auth_domain": "login.example.com", "login_design": {"background_color": "#112233"}});
     console.put("access/organizations", sent).await.result();
     let saved = console.put("access/organizations", json!({"session_duration": "12h"})).await.result();

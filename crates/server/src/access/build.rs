@@ -12,7 +12,7 @@ use identity::application::{Application, ApplicationDocument, ApplicationKind};
 use identity::document::read_stored;
 use identity::evaluation::PolicySet;
 use identity::group::{Group, GroupDocument, Groups};
-use identity::organization::{Organization, OrganizationDocument};
+use identity::organization::{DEFAULT_AUTH_DOMAIN, Organization, OrganizationDocument};
 use identity::provider::{Provider, ProviderDocument};
 use identity::service_token::{ClientId, PreviousSecret, SecretHash, ServiceToken};
 use identity::tag::CustomPageDocument;
@@ -28,10 +28,6 @@ use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId, ProviderId, 
 
 use super::{AccessError, keys};
 use crate::lists::{Lists, list_type};
-
-/// The host people sign in at until the organisation names one. Browsers take every name under `localhost` for this
-/// machine.
-pub(crate) const DEFAULT_SIGN_IN_HOST: &str = "access.localhost";
 
 /// What a snapshot is built from.
 pub(super) struct Builder {
@@ -94,14 +90,14 @@ impl Builder {
         let stored = self.store.organization().get(&grant, &Only).await?;
         let mut body = stored.map_or_else(|| json!({}), |stored| stored.document.body);
         if let Some(members) = body.as_object_mut() {
-            members.entry("auth_domain").or_insert_with(|| DEFAULT_SIGN_IN_HOST.into());
+            members.entry("auth_domain").or_insert_with(|| DEFAULT_AUTH_DOMAIN.into());
             members.entry("name").or_insert_with(|| "Portunus".into());
         }
         match organization(&body) {
             Ok(organization) => Ok(organization),
             Err(reason) => {
                 faults.push(("organization".to_owned(), reason));
-                organization(&json!({ "name": "Portunus", "auth_domain": DEFAULT_SIGN_IN_HOST }))
+                organization(&json!({ "name": "Portunus", "auth_domain": DEFAULT_AUTH_DOMAIN }))
                     .map_err(AccessError::Document)
             }
         }

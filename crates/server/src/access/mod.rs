@@ -32,8 +32,6 @@ use crate::lists::Lists;
 use crate::state::{SETTLING, Settle};
 use crate::upstream::Upstream;
 
-pub(crate) use self::build::DEFAULT_SIGN_IN_HOST;
-
 /// How often the age of the signing key is looked at, and a failed build tried again.
 const TEND: Duration = Duration::from_secs(60);
 

@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use identity::organization::DEFAULT_AUTH_DOMAIN;
 use serde_json::{Value, json};
 use store::{AccessPolicy, Application, Only, Organization, Principal, Store, Tag, WriteAccess, WriteIdentity};
 use types::{AccessPolicyId, AccountId, ApplicationId};
@@ -12,7 +13,6 @@ use uuid::Uuid;
 
 use super::sites::{FINANCE, LEARNING};
 use super::{Credential, DemoError};
-use crate::access::DEFAULT_SIGN_IN_HOST;
 
 const LAUNCHER: ApplicationId = ApplicationId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0021));
 const PEOPLE: AccessPolicyId = AccessPolicyId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0022));
@@ -52,7 +52,7 @@ pub async fn load(store: &Store, principal: &Principal, account: AccountId) -> R
     let identity = principal.authorize::<WriteIdentity>(account)?;
     if store.organization().get(&identity, &Only).await?.is_none() {
         let body = json!({
-            "name": "Acme", "auth_domain": DEFAULT_SIGN_IN_HOST,
+            "name": "Acme", "auth_domain": DEFAULT_AUTH_DOMAIN,
             "login_design": { "background_color": COLOUR, "footer_text": "Acme help desk: extension 4357" },
         });
         store.organization().put(&identity, Only, Organization { body }).await?;
@@ -111,7 +111,7 @@ pub async fn load(store: &Store, principal: &Principal, account: AccountId) -> R
 #[must_use]
 pub fn commands(port: u16, authority: &str, people: &[Credential]) -> Vec<(String, String)> {
     let Some(ana) = people.first() else { return Vec::new() };
-    let host = DEFAULT_SIGN_IN_HOST;
+    let host = DEFAULT_AUTH_DOMAIN;
     let expectation = format!(
         "The launcher welcomes a stranger; in the same browser {} finds the wiki and two links in it, with search and tags",
         ana.person.email

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a PUT changes what it names; a member that is `null` returns to its default.
 
-use identity::organization::{Organization as Sound, OrganizationDocument};
+use identity::organization::{DEFAULT_AUTH_DOMAIN, Organization as Sound, OrganizationDocument};
 use serde_json::{Map, Value, json};
 use store::{Collection, Only, Organization, ReadIdentity, Store, Stored, WriteIdentity};
 
@@ -78,12 +78,10 @@ fn organization_view(stored: &Stored<Organization>) -> AccessView {
     view
 }
 
-/// The name of the account, and the host this console is reached at.
+/// The name of the account, and the host people sign in at while nothing is stored: storing anything must not move it.
 async fn default(cx: &OpContext) -> Result<OrganizationDocument, Failure> {
     let grant = super::system(cx, "name the organisation")?;
     let account = cx.store().account().get(&grant, &cx.account).await?;
     let name = account.map_or_else(|| "Portunus".to_owned(), |account| account.document.name);
-    let host = url::Url::parse(&cx.app.deps.addresses.console_url).ok();
-    let host = host.as_ref().and_then(url::Url::host_str).unwrap_or("localhost").to_owned();
-    OrganizationDocument::read(&json!({"name": name, "auth_domain": host})).map_err(refused)
+    OrganizationDocument::read(&json!({"name": name, "auth_domain": DEFAULT_AUTH_DOMAIN})).map_err(refused)
 }
