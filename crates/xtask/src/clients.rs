@@ -49,8 +49,9 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite("node").arg(node.join("browser.mjs")))?;
     demo.run(suite("node").arg(node.join("console.mjs")))?;
     demo.run(suite("node").arg(node.join("launcher.mjs")))?;
+    demo.run(suite("node").arg(node.join("access.mjs")))?;
     println!(
-        "\nclients: type definitions, SDKs, Node, Python, an identity provider, the listener, the browser and the console in it pass"
+        "\nclients: type definitions, SDKs, Node, Python, an identity provider, the listener, the browser, the console and Access in it pass"
     );
     Ok(())
 }
@@ -130,7 +131,7 @@ struct Platform {
     printed: String,
     /// Kept open, so that the process can go on printing.
     _output: Lines<BufReader<ChildStdout>>,
-    _data: Scratch,
+    data: Scratch,
 }
 
 /// A directory that is gone with this value.
@@ -170,7 +171,7 @@ impl Platform {
             }
         }
         let ready = serde_json::from_str(&std::fs::read_to_string(ready_file)?)?;
-        Ok(Self { child, ready, printed, _output: lines, _data: data })
+        Ok(Self { child, ready, printed, _output: lines, data })
     }
 
     /// The password of the demo's person at Access, as it was printed.
@@ -195,6 +196,7 @@ impl Platform {
             suite.env(variable, value);
         }
         suite.env("PRINTED", &self.printed);
+        suite.env("PORTUNUS", target().join("debug/portunus")).env("DATA", &self.data.0);
         // The platform is on this machine; a proxy the packages came through must not stand before it.
         check(suite.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1"))
     }

@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 const { API_URL, API_TOKEN, ACCOUNT_ID, CA_CERTIFICATE } = process.env;
 
 export const { ACCESS_URL: access_url, CONSOLE_URL: console_url, SETUP_URL: setup_url, PROXY: proxy } = process.env;
+/** The program, and the directory of the platform that runs, for what is done on its machine. */
+export const { PORTUNUS: portunus, DATA: data } = process.env;
 export const authority_file = CA_CERTIFICATE;
 export const authority = CA_CERTIFICATE && readFileSync(CA_CERTIFICATE, "utf8");
 
