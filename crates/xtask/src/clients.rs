@@ -36,7 +36,7 @@ pub(crate) fn all() -> Result<()> {
     platform.run(suite("node").arg(node.join("oidc.mjs")))?;
     platform.run(suite("node").arg(node.join("listener.mjs")))?;
     let runner = work.join("python/verify_run.py");
-    platform.run(suite("node").arg(node.join("verify.mjs")).env("PYTHON", &python).env("PYTHON_RUNNER", runner))?;
+    platform.run(suite("node").arg(node.join("assertion.mjs")).env("PYTHON", &python).env("PYTHON_RUNNER", runner))?;
     drop(platform);
 
     let demo = Platform::start(&work, &["--demo"])?;
