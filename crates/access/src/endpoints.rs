@@ -116,6 +116,9 @@ pub(crate) fn unavailable(exchange: &Exchange, error: &LedgerError) -> Response<
         LedgerError::Deactivated => {
             page::message(exchange, StatusCode::FORBIDDEN, Message::Denied, Message::Deactivated, None)
         }
+        LedgerError::Ended => {
+            page::message(exchange, StatusCode::UNAUTHORIZED, Message::Stale, Message::StaleText, None)
+        }
         LedgerError::Unavailable(why) => {
             tracing::error!(why, "sign-ins cannot be written down");
             let (title, text) = (Message::Unavailable, Message::UnavailableText);

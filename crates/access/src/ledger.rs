@@ -25,6 +25,9 @@ pub enum LedgerError {
     /// The person was deactivated.
     #[error("the person may not sign in")]
     Deactivated,
+    /// The session ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
     #[error("what is kept about sign-ins cannot be reached: {0}")]
     Unavailable(String),
 }
@@ -45,6 +48,12 @@ pub trait Ledger: Send + Sync {
         session: &'a Session,
         newcomer: Newcomer<'a>,
     ) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// Keeps what changed at a session, such as what was proved in it. One that has ended stays ended.
+    ///
+    /// # Errors
+    /// With [`LedgerError::Ended`] then.
+    fn change<'a>(&'a self, hash: SessionHash, session: &'a Session) -> BoxFuture<'a, Result<(), LedgerError>>;
 
     /// Revokes what was made until now, and returns that moment.
     fn revoke(&self, what: Revoked) -> BoxFuture<'_, Result<Moment, LedgerError>>;

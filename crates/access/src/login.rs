@@ -728,16 +728,8 @@ pub(crate) async fn answered(
     }
     let mut renewed = session.clone();
     renewed.frozen = Arc::new(questions(exchange, &session.identity).await);
-    let identity = Arc::clone(&session.identity);
-    let newcomer = Newcomer {
-        email: &identity.email,
-        name: &identity.name,
-        provider: identity.provider,
-        ip: identity.ip,
-        user_agent: "",
-    };
     let plane = exchange.plane();
-    if let Err(error) = plane.ledger.start(hash, &renewed, newcomer).await {
+    if let Err(error) = plane.ledger.change(hash, &renewed).await {
         return Err(endpoints::unavailable(exchange, &error));
     }
     plane.sessions.insert(hash, renewed);

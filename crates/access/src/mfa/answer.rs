@@ -24,7 +24,7 @@ use super::wallet::{self, Totp, Unproved, Wallet};
 use crate::endpoints;
 use crate::exchange::Exchange;
 use crate::gate;
-use crate::ledger::{LedgerError, Newcomer};
+use crate::ledger::LedgerError;
 use crate::login;
 use crate::page;
 use crate::record;
@@ -380,16 +380,8 @@ impl<'e> Visit<'e> {
             Some(proof) => session.prove(proof.kind, Moment(proof.at.saturating_mul(1_000))),
             None => session.forget_proofs(),
         }
-        let identity = Arc::clone(&session.identity);
-        let newcomer = Newcomer {
-            email: &identity.email,
-            name: &identity.name,
-            provider: identity.provider,
-            ip: identity.ip,
-            user_agent: "",
-        };
         let plane = self.exchange.plane();
-        plane.ledger.start(self.hash, &session, newcomer).await?;
+        plane.ledger.change(self.hash, &session).await?;
         if plane.sessions.insert(self.hash, session) {
             Ok(())
         } else {

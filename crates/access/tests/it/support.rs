@@ -110,8 +110,17 @@ impl Ledger for Memory {
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(async move {
             self.reach()?;
-            self.started.lock().unwrap().push(hash);
+            let mut started = self.started.lock().unwrap();
+            assert!(!started.contains(&hash), "a store starts a session once");
+            started.push(hash);
             Ok(())
+        })
+    }
+
+    fn change<'a>(&'a self, hash: SessionHash, _: &'a Session) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            if self.started.lock().unwrap().contains(&hash) { Ok(()) } else { Err(LedgerError::Ended) }
         })
     }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store::{
-    AccessProfile, AccessSession, Change, Grant, HashId, Kind, Operate, Principal, Store, StoreError, User, WriteUsers,
+    AccessProfile, AccessSession, Change, HashId, Kind, Operate, Principal, Store, StoreError, User, WriteUsers,
 };
 use types::{AccountId, Email, UserId};
 use uuid::Uuid;
@@ -23,6 +23,8 @@ use super::AccessError;
 
 /// Longest text of a browser's name that is kept, in characters.
 const USER_AGENT: usize = 300;
+/// How often a change of a session is tried again when two meet.
+const TRIES: usize = 8;
 
 /// The store, as Access uses it.
 pub(super) struct StoreLedger {
@@ -112,7 +114,7 @@ impl StoreLedger {
         };
         let id = HashId::from_bytes(*hash.bytes());
         self.own.expect(id);
-        if let Err(error) = self.write(&grant, id, document).await {
+        if let Err(error) = self.store.access_sessions().start(&grant, id, document).await {
             self.own.take(id);
             return Err(unavailable(error));
         }
@@ -130,18 +132,23 @@ impl StoreLedger {
         Ok(())
     }
 
-    /// A session that goes on under its secret keeps its public name and what is known of its browser.
-    async fn write(&self, grant: &Grant<WriteUsers>, id: HashId, session: AccessSession) -> Result<(), StoreError> {
+    async fn renew(&self, hash: SessionHash, session: &Session) -> Result<(), LedgerError> {
+        let grant = self.principal.authorize::<WriteUsers>(self.account).map_err(unavailable)?;
+        let id = HashId::from_bytes(*hash.bytes());
+        let state = serde_json::to_value(session).map_err(unavailable)?;
         let sessions = self.store.access_sessions();
-        match sessions.get(grant, &id).await? {
-            None => sessions.start(grant, id, session).await?,
-            Some(known) => {
-                let AccessSession { nonce, user_agent, ip, .. } = known.document;
-                let session = AccessSession { nonce, user_agent, ip, ..session };
-                sessions.replace(grant, id, session, Some(known.revision)).await?
+        for _ in 0..TRIES {
+            let Some(found) = sessions.get(&grant, &id).await.map_err(unavailable)? else {
+                return Err(LedgerError::Ended);
+            };
+            let document = AccessSession { state: state.clone(), ..found.document };
+            match sessions.replace(&grant, id, document, Some(found.revision)).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Stale(_) | StoreError::NotFound(_)) => {}
+                Err(error) => return Err(unavailable(error)),
             }
-        };
-        Ok(())
+        }
+        Err(LedgerError::Unavailable("the session is changed from several places at once".to_owned()))
     }
 
     async fn end(&self, what: Revoked) -> Result<Moment, LedgerError> {
@@ -244,6 +251,10 @@ impl Ledger for StoreLedger {
         newcomer: Newcomer<'a>,
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(self.keep(hash, session, newcomer))
+    }
+
+    fn change<'a>(&'a self, hash: SessionHash, session: &'a Session) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(self.renew(hash, session))
     }
 
     fn revoke(&self, what: Revoked) -> BoxFuture<'_, Result<Moment, LedgerError>> {

@@ -168,9 +168,14 @@ async fn a_session_that_goes_on_keeps_its_public_name_and_its_browser() {
     world.sign_in(ana, "Browser").await;
     let first = world.store.access_sessions().get(&world.grant(), &id).await.unwrap().unwrap().document;
     // A factor that was proved writes the same session again and has no browser to name.
-    world.sign_in(ana, "").await;
+    let ledger = &world.assembled.follower.ledger;
+    let session: Session = serde_json::from_value(first.state.clone()).unwrap();
+    ledger.change(SECRET.hash(), &session).await.unwrap();
     let second = world.store.access_sessions().get(&world.grant(), &id).await.unwrap().unwrap().document;
     assert_eq!((&second.nonce, second.user_agent.as_str()), (&first.nonce, "Browser"));
+    world.store.access_sessions().delete(&world.grant(), &id, None).await.unwrap();
+    let gone = ledger.change(SECRET.hash(), &session).await;
+    assert!(matches!(gone, Err(access::LedgerError::Ended)), "a session that ended stays ended: {gone:?}");
 }
 
 #[tokio::test]
