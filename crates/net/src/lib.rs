@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod resolve;
 pub mod server;
 pub mod signing;
+pub mod smtp;
 pub mod tls;
 pub mod transport;
 pub mod upstream;

@@ -92,6 +92,7 @@ impl Part {
             | Kind::Revocation
             | Kind::LoginState
             | Kind::Mail
+            | Kind::MailServer
             | Kind::Approval
             | Kind::OauthClient
             | Kind::OauthGrant

@@ -14,6 +14,7 @@ mod in_force;
 mod lists;
 mod managed;
 mod metrics;
+mod outbox;
 mod preview;
 pub mod ready;
 mod records;

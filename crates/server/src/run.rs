@@ -29,6 +29,7 @@ use crate::config::{Config, Role};
 use crate::demo::{self, DemoError};
 use crate::door::Door;
 use crate::managed::Managed;
+use crate::outbox::Outbox;
 use crate::preview::Previewer;
 use crate::ready::Ready;
 use crate::scripts::Scripts;
@@ -179,6 +180,7 @@ impl Platform {
         let router = core.console(&running, &ready, door.as_ref());
         running.services.set_api(router.clone());
         core.loops(&running, &tasks);
+        core.deliver(&upstream, &tasks).await?;
         if let Some(proxy_listener) = proxy_listener {
             let (gateway, stop) = (running.gateway.clone(), tasks.close_listeners.clone());
             tasks.listeners.spawn(async move { gateway.serve(proxy_listener, stop).await });
@@ -308,6 +310,19 @@ impl Core {
         tasks.loops.spawn(assembled.follower.run(tasks.end_loops.clone()));
         let (access, stop) = (assembled.access, tasks.close_listeners.clone());
         tasks.listeners.spawn(async move { access.serve(listener, stop).await });
+        Ok(())
+    }
+
+    /// Starts the loop that empties the outbox. Every node has one; each mail is claimed by one of them.
+    async fn deliver(&self, upstream: &Arc<Upstream>, tasks: &Tasks) -> Result<(), StartError> {
+        let outbox = Outbox {
+            store: self.store.clone(),
+            account: self.account,
+            clock: Arc::clone(&self.clock),
+            upstream: Arc::clone(upstream),
+            feed: self.store.changes().await?,
+        };
+        tasks.loops.spawn(outbox.run(tasks.end_loops.clone()));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::collection::{Collection, count_bound, expectation, put, stored};
 use crate::document::{Kind, Revision, Stored};
 use crate::documents::access::{AccessKeys, AccessPolicy, Application, Provider};
 use crate::documents::access_state::{Factor, LoginState, Mail};
+use crate::documents::mail_server::MailServer;
 use crate::error::StoreError;
 use crate::grant::{Grant, Operate, WriteAccess, WriteIdentity};
 use crate::rotation::{SealedMembers, member};
@@ -159,8 +160,15 @@ impl SealedMembers for LoginState {
 }
 
 impl SealedMembers for Mail {
-    /// `text`.
+    /// `text`, until a server took the mail.
     fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
-        vec![("text".to_owned(), &mut self.text)]
+        self.text.iter_mut().map(|text| ("text".to_owned(), text)).collect()
+    }
+}
+
+impl SealedMembers for MailServer {
+    /// `password`, for servers that ask for one.
+    fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
+        self.password.iter_mut().map(|password| ("password".to_owned(), password)).collect()
     }
 }

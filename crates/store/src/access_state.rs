@@ -397,7 +397,7 @@ impl Collection<'_, Mail> {
         let mail = Mail {
             to: new.to,
             subject: new.subject,
-            text: self.store.sealer().seal(place, &new.text)?,
+            text: Some(self.store.sealer().seal(place, &new.text)?),
             status: MailStatus::Pending,
             attempts: 0,
             next_attempt_at: self.store.now(),
@@ -449,18 +449,19 @@ impl Collection<'_, Mail> {
         }
     }
 
-    /// Notes that a server took a claimed mail. One that was swept meanwhile is fine.
+    /// Notes that a server took a claimed mail, and forgets its text. One that was swept meanwhile is fine.
     ///
     /// # Errors
     ///
     /// As [`Collection::list`].
     pub async fn sent(&self, grant: &Grant<Operate>, mail: Stored<Mail>) -> Result<(), StoreError> {
-        let document =
-            Mail { status: MailStatus::Sent, sent_at: Some(self.store.now()), failure: None, ..mail.document };
-        self.settle(grant, mail.id, document).await
+        let sent_at = Some(self.store.now());
+        let document = Mail { status: MailStatus::Sent, sent_at, failure: None, text: None, ..mail.document };
+        // Whoever claimed it meanwhile finds that it is done.
+        self.settle(grant, mail.id, document, Expect::Present).await
     }
 
-    /// Notes that an attempt at a claimed mail failed; `give_up` ends the attempts.
+    /// Notes that an attempt at a claimed mail failed; it is tried again after `again`, or never.
     ///
     /// # Errors
     ///
@@ -470,17 +471,27 @@ impl Collection<'_, Mail> {
         grant: &Grant<Operate>,
         mail: Stored<Mail>,
         reason: &str,
-        give_up: bool,
+        again: Option<Duration>,
     ) -> Result<(), StoreError> {
         // What a mail server says is outside input: keep what is stored of it short.
         let failure = Some(reason.chars().filter(|c| !c.is_control()).take(300).collect());
-        let status = if give_up { MailStatus::Failed } else { MailStatus::Pending };
-        self.settle(grant, mail.id, Mail { status, failure, ..mail.document }).await
+        let (status, next_attempt_at) = match again {
+            Some(pause) => (MailStatus::Pending, self.store.end_of(pause)?),
+            None => (MailStatus::Failed, mail.document.next_attempt_at),
+        };
+        let expect = Expect::Revision(mail.revision.0);
+        self.settle(grant, mail.id, Mail { status, failure, next_attempt_at, ..mail.document }, expect).await
     }
 
-    async fn settle(&self, grant: &Grant<Operate>, id: MailId, document: Mail) -> Result<(), StoreError> {
-        match self.save(grant, id, document, Expect::Present).await {
-            Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+    async fn settle(
+        &self,
+        grant: &Grant<Operate>,
+        id: MailId,
+        document: Mail,
+        expect: Expect,
+    ) -> Result<(), StoreError> {
+        match self.save(grant, id, document, expect).await {
+            Ok(_) | Err(StoreError::NotFound(_) | StoreError::Stale(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -85,6 +85,7 @@ kinds! {
     Revocation = "revocation", "revocation", true;
     LoginState = "login_state", "login", false;
     Mail = "mail", "mail", true;
+    MailServer = "mail_server", "mail server", true;
     Approval = "approval", "approval", true;
     OauthClient = "oauth_client", "OAuth client", false;
     OauthGrant = "oauth_grant", "OAuth grant", true;

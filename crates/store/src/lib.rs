@@ -54,6 +54,7 @@ pub use documents::gateway::{
 };
 pub use documents::kv::{KvKey, KvNamespace, KvPage, KvValue};
 pub use documents::list::{List, ListItem, ListType, NewListItem};
+pub use documents::mail_server::{MailServer, MailTls};
 pub use documents::network::{BypassHost, Network};
 pub use documents::rule::Rule;
 pub use documents::script::{
@@ -372,6 +373,8 @@ collections! {
     login_states: LoginState;
     /// Returns the outbox.
     outbox: Mail;
+    /// Returns the mail server that the outbox is emptied into.
+    mail_server: MailServer;
     /// Returns temporary approvals.
     approvals: Approval;
     /// Returns the OAuth clients that registered themselves.

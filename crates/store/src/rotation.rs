@@ -12,6 +12,7 @@ use crate::document::{Document, Stored};
 use crate::documents::access::{AccessKeys, Provider};
 use crate::documents::access_state::{Factor, LoginState, Mail};
 use crate::documents::gateway::Certificate;
+use crate::documents::mail_server::MailServer;
 use crate::documents::rule::Rule;
 use crate::documents::script::ScriptSecret;
 use crate::error::StoreError;
@@ -112,7 +113,8 @@ impl Store {
             + self.members_due::<AccessKeys>(grant).await?;
         let state = self.members_due::<Factor>(grant).await?
             + self.members_due::<LoginState>(grant).await?
-            + self.members_due::<Mail>(grant).await?;
+            + self.members_due::<Mail>(grant).await?
+            + self.members_due::<MailServer>(grant).await?;
         Ok(documents + settings + state)
     }
 
@@ -142,6 +144,7 @@ impl Store {
         self.reseal_members::<Factor>(grant, &mut count).await?;
         self.reseal_members::<LoginState>(grant, &mut count).await?;
         self.reseal_members::<Mail>(grant, &mut count).await?;
+        self.reseal_members::<MailServer>(grant, &mut count).await?;
         Ok(done)
     }
 

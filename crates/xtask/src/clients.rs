@@ -35,6 +35,7 @@ pub(crate) fn all() -> Result<()> {
     platform.run(suite(&python).arg(ours("python/sdk.py")))?;
     platform.run(suite("node").arg(node.join("oidc.mjs")))?;
     platform.run(suite("node").arg(node.join("listener.mjs")))?;
+    platform.run(suite(&python).arg(ours("python/mail.py")))?;
     let runner = work.join("python/verify_run.py");
     platform.run(suite("node").arg(node.join("assertion.mjs")).env("PYTHON", &python).env("PYTHON_RUNNER", runner))?;
     drop(platform);
@@ -51,7 +52,7 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite("node").arg(node.join("launcher.mjs")))?;
     demo.run(suite("node").arg(node.join("access.mjs")))?;
     println!(
-        "\nclients: type definitions, SDKs, Node, Python, an identity provider, the listener, the browser, the console and Access in it pass"
+        "\nclients: type definitions, SDKs, Node, Python, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
     );
     Ok(())
 }

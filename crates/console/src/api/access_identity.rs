@@ -16,8 +16,8 @@ use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
 use crate::operations::access::{
-    AccessBody, AccessView, client_certificates, directory, groups, keys, logins, organization, outbox, providers,
-    service_tokens, sessions, users,
+    AccessBody, AccessView, client_certificates, directory, groups, keys, logins, mail_server, organization, outbox,
+    providers, service_tokens, sessions, users,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -473,6 +473,8 @@ fn our_endpoints() -> Vec<Endpoint> {
     const SESSION: &str = "/accounts/{account_id}/portunus/users/{user_id}/sessions/{nonce}";
     const OUTBOX: &str = "/accounts/{account_id}/portunus/outbox";
     const MAIL: &str = "/accounts/{account_id}/portunus/outbox/{mail_id}";
+    const SERVER: &str = "/accounts/{account_id}/portunus/mail_server";
+    const TRIAL: &str = "/accounts/{account_id}/portunus/mail_server/test";
     vec![
         endpoint(Method::GET, FACTORS, Permission(UsersRead), "List a person's second factors", list_factors)
             .lists::<users::FactorView>(Paging::Numbered),
@@ -481,6 +483,15 @@ fn our_endpoints() -> Vec<Endpoint> {
         endpoint(Method::GET, OUTBOX, Permission(Admin), "List the outbox", list_outbox)
             .lists::<outbox::MailView>(Paging::Numbered),
         endpoint(Method::GET, MAIL, Permission(Admin), "Get a mail of the outbox with its text", get_mail)
+            .returns::<outbox::MailView>(),
+        endpoint(Method::GET, SERVER, Permission(Admin), "Get the mail server", get_mail_server)
+            .returns::<mail_server::MailServerView>(),
+        endpoint(Method::PUT, SERVER, Permission(Admin), "Set the mail server", put_mail_server)
+            .takes_json::<mail_server::MailServerSettings>()
+            .returns::<mail_server::MailServerView>(),
+        endpoint(Method::DELETE, SERVER, Permission(Admin), "Remove the mail server", delete_mail_server),
+        endpoint(Method::POST, TRIAL, Permission(Admin), "Send a mail to try the mail server", try_mail_server)
+            .takes_json::<mail_server::Trial>()
             .returns::<outbox::MailView>(),
     ]
 }
@@ -503,6 +514,24 @@ async fn end_session(cx: Cx) -> Reply {
 async fn list_outbox(cx: Cx) -> Reply {
     let all = outbox::list(&cx.op).await?;
     paged(&cx, all)
+}
+
+async fn get_mail_server(cx: Cx) -> Reply {
+    let found = mail_server::get(&cx.op).await?;
+    ok(found.ok_or_else(|| Failure::not_found("mail server"))?)
+}
+
+async fn put_mail_server(cx: Cx, input: Input) -> Reply {
+    ok(mail_server::put(&cx.op, input.json()?).await?)
+}
+
+async fn delete_mail_server(cx: Cx) -> Reply {
+    mail_server::delete(&cx.op).await?;
+    ok(json!({}))
+}
+
+async fn try_mail_server(cx: Cx, input: Input) -> Reply {
+    ok(mail_server::trial(&cx.op, &input.json()?).await?)
 }
 
 async fn get_mail(cx: Cx) -> Reply {

@@ -105,8 +105,8 @@ fn worker_routes() -> Router<Arc<App>> {
 
 fn access_routes() -> Router<Arc<App>> {
     use access::{
-        appearance, applications, authorities, groups, log, organization, outbox, people, policies, providers,
-        published, tester, tokens,
+        appearance, applications, authorities, groups, log, mail_server, organization, outbox, people, policies,
+        providers, published, tester, tokens,
     };
     Router::new()
         .route("/access", get(applications::page).post(applications::create))
@@ -152,6 +152,9 @@ fn access_routes() -> Router<Arc<App>> {
         .route("/access/organization/rotate", post(organization::rotate))
         .route("/access/organization/keys", post(organization::set_interval))
         .route("/access/outbox", get(outbox::page))
+        .route("/access/outbox/server", get(mail_server::page).post(mail_server::save))
+        .route("/access/outbox/server/test", post(mail_server::test))
+        .route("/access/outbox/server/delete", post(mail_server::delete))
         .route("/access/outbox/{id}", get(outbox::mail_page))
 }
 

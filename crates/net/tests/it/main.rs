@@ -9,4 +9,5 @@ mod hello;
 mod intercept;
 mod pool;
 mod real_clients;
+mod smtp;
 mod support;

@@ -11,6 +11,7 @@ mod demo;
 mod docs;
 mod key;
 mod lifecycle;
+mod mail;
 mod rules;
 mod scim;
 mod support;

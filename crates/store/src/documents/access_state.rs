@@ -312,8 +312,9 @@ pub struct Mail {
     pub to: String,
     /// Its subject.
     pub subject: String,
-    /// Its text, sealed: it may hold a PIN.
-    pub text: Sealed,
+    /// Its text, sealed: it may hold a PIN. Gone once a server took the mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Sealed>,
     /// Where it stands.
     pub status: MailStatus,
     /// How often it was tried.

@@ -219,8 +219,9 @@ async fn mail_waits_is_claimed_by_one_and_is_swept(f: &Fixture) {
     let claimed = outbox.claim(&operate, due[0].clone(), Duration::from_secs(30)).await.unwrap().unwrap();
     assert!(outbox.claim(&operate, due[0].clone(), Duration::from_secs(30)).await.unwrap().is_none());
     assert!(outbox.due(&operate, 10).await.unwrap().is_empty());
-    outbox.failed(&operate, claimed, "connection\r\nrefused", false).await.unwrap();
-    f.clock.advance(Duration::from_secs(30));
+    outbox.failed(&operate, claimed, "connection\r\nrefused", Some(Duration::from_secs(5))).await.unwrap();
+    assert!(outbox.due(&operate, 10).await.unwrap().is_empty());
+    f.clock.advance(Duration::from_secs(5));
     let due = outbox.due(&operate, 10).await.unwrap();
     assert_eq!((due[0].document.attempts, due[0].document.failure.as_deref()), (1, Some("connectionrefused")));
     let mut claimed = outbox.claim(&operate, due[0].clone(), Duration::from_secs(30)).await.unwrap().unwrap();
@@ -228,6 +229,7 @@ async fn mail_waits_is_claimed_by_one_and_is_swept(f: &Fixture) {
     outbox.sent(&operate, claimed).await.unwrap();
     let listed = outbox.list(&administer).await.unwrap();
     assert_eq!((listed[0].document.status, listed[0].document.sent_at), (MailStatus::Sent, Some(f.clock.now())));
+    assert_eq!(listed[0].document.text, None, "a code that was delivered is nobody's to read");
 
     for _ in 0..=MAILS_KEPT {
         f.clock.advance(Duration::from_secs(1));

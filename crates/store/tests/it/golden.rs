@@ -9,10 +9,10 @@ use serde_json::Value;
 use store::{
     AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, Administrator, AppSession,
     Application, Approval, Certificate, ClientAuthority, ClientCertificateSettings, Configuration, CustomPage,
-    DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, Logging, LoginState, Mail, Network,
-    OauthClient, OauthGrant, OauthToken, Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule, Schedule,
-    Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token,
-    User,
+    DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, Logging, LoginState, Mail, MailServer,
+    Network, OauthClient, OauthGrant, OauthToken, Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule,
+    Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink,
+    Tag, Token, User,
 };
 
 fn folder() -> PathBuf {
@@ -77,6 +77,7 @@ fn every_kind_reads_its_golden_files() {
     check::<Revocation>(&mut seen);
     check::<LoginState>(&mut seen);
     check::<Mail>(&mut seen);
+    check::<MailServer>(&mut seen);
     check::<Approval>(&mut seen);
     check::<OauthClient>(&mut seen);
     check::<OauthGrant>(&mut seen);

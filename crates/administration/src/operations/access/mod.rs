@@ -11,6 +11,7 @@ pub mod directory;
 pub mod groups;
 pub mod keys;
 pub mod logins;
+pub mod mail_server;
 pub mod organization;
 pub mod outbox;
 pub mod pages;

@@ -8,6 +8,7 @@ pub(super) mod applications;
 pub(super) mod authorities;
 pub(super) mod groups;
 pub(super) mod log;
+pub(super) mod mail_server;
 pub(super) mod organization;
 pub(super) mod outbox;
 pub(super) mod people;

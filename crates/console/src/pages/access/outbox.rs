@@ -17,7 +17,7 @@ const SHOWN: usize = 500;
 pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
     let all = outbox::list(&visitor.cx).await?;
     let body = html! {
-        (head(&visitor, "outbox", &html! {}))
+        (head(&visitor, "outbox", &html! { a.button href="/access/outbox/server" { "Mail server" } }))
         p { "Codes and requests for approval leave as mail. Without a mail server they wait here, where administrators read them." }
         @if all.is_empty() { (empty("The outbox is empty.", &html! {})) } @else {
             table.cards {
@@ -52,7 +52,7 @@ pub(in crate::pages) async fn mail_page(visitor: Visitor, Path(mail): Path<Strin
     let body = html! {
         p.crumbs { a href="/access/outbox" { "Outbox" } " / " (mail.subject) }
         (title(&mail.subject, &format!("To {}", mail.to), &html! {}))
-        pre.code { (mail.text.as_deref().unwrap_or_default()) }
+        @if let Some(text) = &mail.text { pre.code { (text) } } @else { p { "Its text was erased when the server took it." } }
         p.muted { "Written " (format::time(&mail.created_at)) ", tried " (format::plural(u64::from(mail.attempts), "time", "times")) ", worth nothing after " (format::time(&mail.expires_at)) "." }
     };
     Ok(frame::page(&visitor, Place::Access, &mail.subject, &body))
