@@ -37,8 +37,10 @@ pub(crate) async fn answer(exchange: &mut Exchange, published: &Published) -> Re
             PreflightAnswer::Allowed(headers) => allowed_preflight(headers),
         };
     }
+    // Taken before the fields go to the application.
+    let origin = exchange.headers.get(header::ORIGIN).cloned();
     let mut response = decide(exchange, published, app).await;
-    if let Some(origin) = exchange.header("origin") {
+    if let Some(origin) = origin.as_ref().and_then(|origin| origin.to_str().ok()) {
         forward::cross_origin(response.headers_mut(), app, origin);
     }
     response

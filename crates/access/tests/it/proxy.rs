@@ -170,3 +170,18 @@ async fn preflights_are_answered_by_the_applications_rules() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_the_application_may_be_read_by_the_sites_that_the_rules_name() {
+    let wiki = json!({"cors_headers": {"allowed_origins": ["https://a.example"], "allow_credentials": true}});
+    let stand = Stand::start(Setup { wiki, policies: bypass(), ..Setup::default() }).await;
+    let mut browser = stand.browser();
+    for (origin, allowed) in [("https://a.example", Some("https://a.example")), ("https://evil.example", None)] {
+        let request = browser.request(Method::GET, &stand.url(WIKI, "/api")).header("origin", origin);
+        let seen = browser.send(request).await;
+        let found = seen.headers.get("access-control-allow-origin").map(|value| value.to_str().unwrap());
+        assert_eq!((seen.status, found), (StatusCode::OK, allowed));
+        // The application is told where the request comes from all the same.
+        assert!(seen.text.contains(origin), "{}", seen.text);
+    }
+}
