@@ -687,9 +687,9 @@ async fn questions(exchange: &Exchange, identity: &Identity) -> Frozen {
         let shown = &shown;
         async move {
             let answer = match &need {
-                Need::EmailList(list) => exchange.snapshot.email_list(*list, &identity.email) == Answer::Yes,
+                Need::EmailList(list) => exchange.snapshot.email_list(*list, &identity.email),
                 Need::External(evaluation) => evaluated(exchange, evaluation, shown).await,
-                Need::IpList(_) | Need::Request => false,
+                Need::IpList(_) | Need::Request => Answer::NotAsked,
             };
             (need, answer)
         }
@@ -701,16 +701,18 @@ async fn questions(exchange: &Exchange, identity: &Identity) -> Frozen {
     frozen
 }
 
-/// Asks another service about a person. An answer that does not count, or none in time, is no.
-async fn evaluated(exchange: &Exchange, evaluation: &ExternalEvaluation, shown: &serde_json::Value) -> bool {
+/// Asks another service about a person. An answer that does not count, or none in time, is none: it neither helps an
+/// `include` nor lets anybody past an `exclude`.
+async fn evaluated(exchange: &Exchange, evaluation: &ExternalEvaluation, shown: &serde_json::Value) -> Answer {
     let (snapshot, providers) = (&exchange.snapshot, &exchange.plane().logins.providers);
     let (pool, now) = (&snapshot.providers_upstream, exchange.now.seconds());
     match providers.evaluate(pool, evaluation, &snapshot.keys, shown, now).await {
-        Ok(answer) => answer,
+        Ok(true) => Answer::Yes,
+        Ok(false) => Answer::No,
         Err(error) => {
             let service = evaluation.evaluate_url.host_str().unwrap_or_default();
-            tracing::warn!(error = &error as &dyn std::error::Error, service, "an external evaluation counts as no");
-            false
+            tracing::warn!(error = &error as &dyn std::error::Error, service, "an external evaluation gave no answer");
+            Answer::Broken
         }
     }
 }

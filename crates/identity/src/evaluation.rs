@@ -611,13 +611,23 @@ fn note(reasons: &mut Reasons<'_>, text: impl FnOnce() -> String) {
 /// What was answered at login, kept in the session: asking again must not change it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Frozen {
-    lists: Vec<(ListId, bool)>,
-    external: Vec<(ExternalEvaluation, bool)>,
+    lists: Vec<(ListId, Kept)>,
+    external: Vec<(ExternalEvaluation, Kept)>,
 }
 
+/// An answer as it is stored: `null` is one that could not be given.
+type Kept = Option<bool>;
+
 impl Frozen {
-    /// Keeps the answer to a question of [`PolicySet::login_questions`]. An answer that could not be given is kept as no.
-    pub fn keep(&mut self, need: Need, answer: bool) {
+    /// Keeps the answer to a question of [`PolicySet::login_questions`]. One that could not be given is kept as that: as a
+    /// no it would let in whom an `exclude` keeps out.
+    pub fn keep(&mut self, need: Need, answer: Answer) {
+        let answer = match answer {
+            Answer::Yes => Some(true),
+            Answer::No => Some(false),
+            Answer::Broken => None,
+            Answer::NotAsked => return,
+        };
         match need {
             Need::EmailList(list) => self.lists.push((list, answer)),
             Need::External(external) => self.external.push((external, answer)),
@@ -654,10 +664,11 @@ impl Lookups for FrozenLookups<'_> {
     }
 }
 
-fn kept<K: PartialEq>(answers: &[(K, bool)], key: &K) -> Answer {
+fn kept<K: PartialEq>(answers: &[(K, Kept)], key: &K) -> Answer {
     match answers.iter().find(|(known, _)| known == key) {
-        Some((_, true)) => Answer::Yes,
-        Some((_, false)) => Answer::No,
+        Some((_, Some(true))) => Answer::Yes,
+        Some((_, Some(false))) => Answer::No,
+        Some((_, None)) => Answer::Broken,
         None => Answer::NotAsked,
     }
 }

@@ -82,6 +82,6 @@ impl Question {
         if !live {
             return Err(ReplyError::Time);
         }
-        Ok(claims.get("success") == Some(&Value::Bool(true)))
+        claims.get("success").and_then(Value::as_bool).ok_or(ReplyError::Malformed)
     }
 }

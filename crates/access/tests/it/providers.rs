@@ -118,7 +118,7 @@ async fn decide(State(service): State<Arc<Service>>, Json(body): Json<Value>) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_service_is_asked_at_sign_in_and_only_its_own_live_yes_opens() {
+async fn another_service_is_asked_at_sign_in_and_only_its_own_live_answer_counts() {
     let service = Arc::new(Service {
         manner: Mutex::new(Manner::Yes),
         keys: KeyRing::new(key(), None),
@@ -131,30 +131,41 @@ async fn another_service_is_asked_at_sign_in_and_only_its_own_live_yes_opens() {
         Router::new().route("/decide", post(decide)).route("/keys", get(keys)).with_state(Arc::clone(&service));
     let origin = Origin::start(router, None).await.unwrap();
     let base = format!("http://{}", origin.address);
-    let include = json!({"external_evaluation": {
+    let other = json!({"external_evaluation": {
         "evaluate_url": format!("{base}/decide"), "keys_url": format!("{base}/keys")}});
-    let stand = Stand::start(Setup { policies: vec![allow(include)], ..Setup::default() }).await;
-    *service.asker.lock().unwrap() =
-        Some(KeyRing::new(SigningKey::parse(signing_key(), String::new()).unwrap(), None).jwks(0));
-    for manner in
-        [Manner::Yes, Manner::No, Manner::Loose, Manner::OtherNonce, Manner::OtherKey, Manner::Expired, Manner::Down]
-    {
-        *service.manner.lock().unwrap() = manner;
-        service.asked.lock().unwrap().clear();
-        let mut browser = stand.browser();
-        let seen = stand.sign_in(&mut browser, "/x").await;
-        let wanted = if manner == Manner::Yes { StatusCode::OK } else { StatusCode::FORBIDDEN };
-        assert_eq!(seen.status, wanted, "{manner:?}: {}", seen.text);
-        if manner == Manner::Yes {
-            // Asked once, at sign-in; requests that follow do not ask again.
-            assert_eq!(browser.open(&stand.url(WIKI, "/again")).await.status, StatusCode::OK);
-            let asked = service.asked.lock().unwrap();
-            assert_eq!(asked.len(), 1);
-            assert_eq!(asked[0]["identity"]["email"], EMAIL);
-            assert_eq!(asked[0]["identity"]["idp"]["id"], json!(OIDC));
+    let mut all_but_refused = allow(json!({"everyone": {}}));
+    all_but_refused["exclude"] = json!([other.clone()]);
+    // What opens a policy that includes whom the service takes, and one that excludes them. No answer opens neither.
+    for (policy, opens) in [(allow(other), Manner::Yes), (all_but_refused, Manner::No)] {
+        let stand = Stand::start(Setup { policies: vec![policy], ..Setup::default() }).await;
+        *service.asker.lock().unwrap() =
+            Some(KeyRing::new(SigningKey::parse(signing_key(), String::new()).unwrap(), None).jwks(0));
+        for manner in [
+            Manner::Yes,
+            Manner::No,
+            Manner::Loose,
+            Manner::OtherNonce,
+            Manner::OtherKey,
+            Manner::Expired,
+            Manner::Down,
+        ] {
+            *service.manner.lock().unwrap() = manner;
+            service.asked.lock().unwrap().clear();
+            let mut browser = stand.browser();
+            let seen = stand.sign_in(&mut browser, "/x").await;
+            let wanted = if manner == opens { StatusCode::OK } else { StatusCode::FORBIDDEN };
+            assert_eq!(seen.status, wanted, "{manner:?}: {}", seen.text);
+            if manner == opens {
+                // Asked once, at sign-in; requests that follow do not ask again.
+                assert_eq!(browser.open(&stand.url(WIKI, "/again")).await.status, StatusCode::OK);
+                let asked = service.asked.lock().unwrap();
+                assert_eq!(asked.len(), 1);
+                assert_eq!(asked[0]["identity"]["email"], EMAIL);
+                assert_eq!(asked[0]["identity"]["idp"]["id"], json!(OIDC));
+            }
         }
+        stand.shut_down().await;
     }
-    stand.shut_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

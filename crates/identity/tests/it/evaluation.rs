@@ -390,13 +390,32 @@ fn a_session_keeps_the_answers_of_its_login() {
     let policies = set(&[allow(json!({"email_list": {"id": id(2)}}))]);
     let mut frozen = Frozen::default();
     for need in policies.login_questions() {
-        frozen.keep(need, true);
+        frozen.keep(need, Answer::Yes);
     }
     let caller = Caller { identity: Some(&person), ..Caller::default() };
     let verdict = policies.evaluate(&caller, &context(None, &[]), &frozen.with(&LOOKUPS), None);
     assert_eq!(verdict, Verdict::Allow(0));
     let empty = Frozen::default();
     assert!(matches!(policies.evaluate(&caller, &context(None, &[]), &empty.with(&LOOKUPS), None), Verdict::Needs(_)));
+}
+
+#[test]
+fn an_answer_that_could_not_be_given_at_login_lets_nobody_past_an_exclude() {
+    let person = person();
+    let caller = Caller { identity: Some(&person), ..Caller::default() };
+    let list = || json!([{"email_list": {"id": id(2)}}]);
+    let everyone = || json!([{"everyone": {}}]);
+    let policies = set(&[json!({"decision": "allow", "include": everyone(), "exclude": list()})]);
+    for (answer, passes) in [(Answer::No, true), (Answer::Yes, false), (Answer::Broken, false)] {
+        let mut frozen = Frozen::default();
+        for need in policies.login_questions() {
+            frozen.keep(need, answer);
+        }
+        // As it comes back from the store.
+        let frozen: Frozen = serde_json::from_value(serde_json::to_value(frozen).unwrap()).unwrap();
+        let verdict = policies.evaluate(&caller, &context(None, &[]), &frozen.with(&LOOKUPS), None);
+        assert_eq!(matches!(verdict, Verdict::Allow(0)), passes, "{answer:?}: {verdict:?}");
+    }
 }
 
 /// A policy over lists that answer by number, as its decision and its three lists.

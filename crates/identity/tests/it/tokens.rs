@@ -256,7 +256,7 @@ fn another_service_says_yes_only_to_the_question_it_was_asked() {
     assert_eq!(answer(&good, &ours), Err(ReplyError::FreshKeys));
     for (member, value, expected) in [
         ("success", json!(false), Ok(false)),
-        ("success", json!("true"), Ok(false)),
+        ("success", json!("true"), Err(ReplyError::Malformed)),
         ("nonce", json!("x"), Err(ReplyError::Nonce)),
         ("nonce", Value::Null, Err(ReplyError::Nonce)),
         ("exp", json!(900), Err(ReplyError::Time)),
