@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use access::SessionTable;
 use identity::access_policy::{Policy, PolicyDocument};
-use identity::evaluation::{Answer, Caller, Lookups, PolicySet, RequestContext, Verdict};
+use identity::evaluation::{Answer, Caller, Lookups, PolicySet, RequestContext, Verdict, WorkerWord};
 use identity::group::Groups;
 use identity::identity::{Device, GroupClaim, Identity, ProviderClaims};
 use identity::provider::ProviderType;
-use identity::selector::{ExternalEvaluation, RiskScore};
+use identity::selector::{ExternalEvaluation, RiskScore, WorkerQuestion};
 use identity::session::{Moment, Session, SessionHash, SessionSecret};
 use serde_json::{Value, json};
 use types::{AccessPolicyId, Email, ListId, ProviderId, UserId};
@@ -93,6 +93,10 @@ impl Lookups for NoLists {
 
     fn external(&self, _: &ExternalEvaluation) -> Answer {
         Answer::Broken
+    }
+
+    fn worker(&self, _: &WorkerQuestion) -> Option<Arc<WorkerWord>> {
+        None
     }
 }
 

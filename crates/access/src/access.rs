@@ -31,6 +31,7 @@ use crate::oauth::{Oauth, OauthLedger, TokenTable};
 use crate::session_table::SessionTable;
 use crate::snapshot::Snapshot;
 use crate::stages;
+use crate::workers::{Opinions, Workers};
 
 /// How often ended sessions are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -48,6 +49,8 @@ pub struct Parts {
     /// The way to documents of OAuth clients: the public Internet alone.
     pub documents: net::upstream::Pool,
     pub directory: Arc<dyn Directory>,
+    /// The scripts that policies ask.
+    pub workers: Arc<dyn Workers>,
     pub logs: logs::Logs,
     pub clock: net::Clock,
 }
@@ -68,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) oauth_ledger: Arc<dyn OauthLedger>,
     pub(crate) agents: Arc<TokenTable>,
     pub(crate) oauth: Oauth,
+    pub(crate) opinions: Opinions,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) logs: logs::Logs,
     pub(crate) clock: net::Clock,
@@ -130,13 +134,14 @@ impl Access {
     /// Puts the plane together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, snapshot, sessions, ledger, factors, oauth, agents, directory, documents, logs, clock } =
-            parts;
+        let Parts { config, snapshot, sessions, ledger, factors, oauth, agents, .. } = parts;
+        let Parts { directory, documents, workers, logs, clock, .. } = parts;
         let inner = Inner {
             sources: Sources::new(config.connections, config.connections_per_source),
             logins: Logins::new(&config),
             tokens: Tokens::new(),
             oauth: Oauth::new(&config, documents),
+            opinions: Opinions::new(workers),
             oauth_ledger: oauth,
             agents,
             counters: Counters::default(),

@@ -22,6 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::stages::OWN;
 use crate::ticket::{START, Start};
 use crate::words::Language;
+use crate::workers::Words;
 
 /// One request.
 pub(crate) struct Exchange {
@@ -46,6 +47,8 @@ pub(crate) struct Exchange {
     pub(crate) on_upgrade: Option<OnUpgrade>,
     /// See [`Exchange::belongs_to`].
     pub(crate) start: OnceLock<Start>,
+    /// What Workers said of whoever asks.
+    pub(crate) words: Mutex<Words>,
 }
 
 impl Exchange {

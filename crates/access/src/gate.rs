@@ -25,6 +25,7 @@ use crate::oauth;
 use crate::page;
 use crate::record::{self, Decision};
 use crate::snapshot::Published;
+use crate::workers::{self, Asker, Heard, Occasion};
 
 /// Answers a request to an application.
 pub(crate) async fn answer(exchange: &mut Exchange, published: &Published) -> Response<Body> {
@@ -63,11 +64,11 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
         }
     };
     let mut trace = None;
-    let mut verdict = ask(exchange, published, &who, None);
+    let mut verdict = ask(exchange, published, &who, None).await;
     if matches!(verdict, Verdict::Deny(_)) {
         // Asked again for the record alone: what is allowed pays nothing for explanations.
         let mut found = Trace::default();
-        verdict = ask(exchange, published, &who, Some(&mut found));
+        verdict = ask(exchange, published, &who, Some(&mut found)).await;
         trace = Some(found);
     }
     match (verdict, &who) {
@@ -152,26 +153,33 @@ fn refuse(
 }
 
 /// Asks the policies of an application about a request.
-pub(crate) fn ask(exchange: &Exchange, published: &Published, who: &Who, trace: Option<&mut Trace>) -> Verdict {
-    match who {
-        Who::Nobody => evaluate(exchange, published, &Caller::default(), &*exchange.snapshot, trace),
-        Who::Program(program) => {
-            let caller = Caller { service_token: Some(program.id), ..Caller::default() };
-            evaluate(exchange, published, &caller, &*exchange.snapshot, trace)
-        }
-        Who::Person(signed) => ask_about(exchange, published, signed.live.session(), trace),
-    }
+pub(crate) async fn ask(exchange: &Exchange, published: &Published, who: &Who, trace: Option<&mut Trace>) -> Verdict {
+    ask_about(exchange, published, who.into(), trace).await
 }
 
-/// Asks the policies of an application about a request of a person.
-pub(crate) fn ask_about(
+/// Asks the policies of an application about a request, and the Workers that its outcome hangs on.
+pub(crate) async fn ask_about(
     exchange: &Exchange,
     published: &Published,
-    session: &Session,
-    trace: Option<&mut Trace>,
+    asker: Asker<'_>,
+    mut trace: Option<&mut Trace>,
 ) -> Verdict {
-    let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
-    evaluate(exchange, published, &caller, &session.frozen.with(&*exchange.snapshot), trace)
+    workers::settled(exchange, published, (asker, Occasion::Request), || {
+        let snapshot = &*exchange.snapshot;
+        let trace = trace.as_deref_mut();
+        match asker {
+            Asker::Nobody => evaluate(exchange, published, &Caller::default(), snapshot, trace),
+            Asker::Program(program) => {
+                let caller = Caller { service_token: Some(program.id), ..Caller::default() };
+                evaluate(exchange, published, &caller, snapshot, trace)
+            }
+            Asker::Person(session) => {
+                let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
+                evaluate(exchange, published, &caller, &session.frozen.with(snapshot), trace)
+            }
+        }
+    })
+    .await
 }
 
 fn evaluate(
@@ -192,7 +200,15 @@ fn evaluate(
         headers: &headers,
     };
     let context = RequestContext { request: Some(head), ..context(exchange) };
-    published.policies.evaluate(caller, &context, lookups, trace)
+    let lookups = Heard { exchange, application: published.application.id, rest: lookups };
+    published.policies.evaluate(caller, &context, &lookups, fresh(trace))
+}
+
+/// Empties a trace, for what is asked again is explained once.
+pub(crate) fn fresh(trace: Option<&mut Trace>) -> Option<&mut Trace> {
+    let trace = trace?;
+    trace.policies.clear();
+    Some(trace)
 }
 
 /// What is known of a request besides its head.

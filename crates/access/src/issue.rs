@@ -31,12 +31,13 @@ use crate::snapshot::Published;
 use crate::stages::OWN;
 use crate::ticket::{self, Start, TRANSFER, Transfer};
 use crate::words::Message;
+use crate::workers::{self, Asker, Heard, Occasion};
 
 /// How long a transfer may take: one redirect.
 const TRANSFER_LIFE: Duration = Duration::from_secs(60);
 
 /// Decides whether a signed-in person may open the application they came from, and sends them there.
-pub(crate) fn enter(
+pub(crate) async fn enter(
     exchange: &Exchange,
     start: &Start,
     hash: SessionHash,
@@ -50,8 +51,12 @@ pub(crate) fn enter(
     let identity = Arc::clone(&session.identity);
     let mut trace = Trace::default();
     let caller = Caller { identity: Some(&identity), ..Caller::default() };
-    let lookups = session.frozen.with(&*snapshot);
-    let verdict = published.policies.evaluate(&caller, &gate::context(exchange), &lookups, Some(&mut trace));
+    let verdict = workers::settled(exchange, published, (Asker::Person(session), Occasion::SignIn), || {
+        let rest = &session.frozen.with(&*snapshot);
+        let lookups = Heard { exchange, application: published.application.id, rest };
+        published.policies.evaluate(&caller, &gate::context(exchange), &lookups, gate::fresh(Some(&mut trace)))
+    });
+    let verdict = verdict.await;
     let mut decision = Decision { identity: Some(Arc::clone(&identity)), ..Decision::default() };
     let index = match verdict {
         Verdict::Allow(index) => index,
@@ -89,7 +94,8 @@ pub(crate) fn enter(
         (Some(prompt), Some(answer)) => decision.justification = Some((prompt.clone(), answer)),
         (None, _) => {}
     }
-    decision.reason = format!("the policy \"{}\" lets the person in", policy.name);
+    let said = workers::notes(exchange, published.application.id);
+    decision.reason = format!("the policy \"{}\" lets the person in{said}", policy.name);
     record::login(exchange, published, &start.host, &decision, true);
     match &published.application.kind {
         ApplicationKind::SelfHosted(_) => transfer(exchange, start, hash, policy),

@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use http::{Response, StatusCode};
 use identity::access_policy::Policy;
 use identity::application::{ApplicationKind, Launcher};
 use identity::evaluation::{Caller, Trace, Verdict};
-use identity::launcher::{self as engine, Candidate, MAX_SEARCH, Tile};
+use identity::launcher::{self as engine, Candidate, MAX_SEARCH, Tile, Tiles, Undecided};
+use identity::session::Session;
 use maud::{Markup, html};
 use net::proxy::body::Body;
 use serde_json::json;
@@ -30,9 +32,12 @@ use crate::stages::OWN;
 use crate::theme::Palette;
 use crate::ticket::Start;
 use crate::words::{Language, Message};
+use crate::workers::{self, Asker, Heard, Occasion};
 
 /// Hosts that logos of one page come from; a tile of another shows its initial, so that the header keeps a bound.
 const MOST_LOGO_HOSTS: usize = 40;
+/// Applications whose Workers are asked about tiles at the same time.
+const APPLICATIONS_AT_ONCE: usize = 8;
 
 /// Finds the launcher, of which there is at most one.
 pub(crate) fn find(snapshot: &Snapshot) -> Option<(&Published, &Launcher)> {
@@ -57,9 +62,9 @@ pub(crate) fn start(exchange: &Exchange, host: &str) -> Option<Start> {
 
 /// Tells whether a session is young enough for the launcher; any session is for other applications, whose tokens have
 /// lifetimes of their own.
-pub(crate) fn is_fresh(exchange: &Exchange, published: &Published, live: &Live) -> bool {
+pub(crate) async fn is_fresh(exchange: &Exchange, published: &Published, live: &Live) -> bool {
     let ApplicationKind::Launcher(launcher) = &published.application.kind else { return true };
-    let Verdict::Allow(index) = verdict(exchange, published, live, None) else { return true };
+    let Verdict::Allow(index) = verdict(exchange, published, live, None).await else { return true };
     published.policies.policy(index).is_none_or(|policy| {
         let length = gate::lifetime(exchange, policy, launcher.as_ref());
         let age = exchange.now.seconds().saturating_sub(live.session().identity.signed_in);
@@ -67,8 +72,8 @@ pub(crate) fn is_fresh(exchange: &Exchange, published: &Published, live: &Live) 
     })
 }
 
-fn verdict(exchange: &Exchange, published: &Published, live: &Live, trace: Option<&mut Trace>) -> Verdict {
-    gate::ask_about(exchange, published, live.session(), trace)
+async fn verdict(exchange: &Exchange, published: &Published, live: &Live, trace: Option<&mut Trace>) -> Verdict {
+    gate::ask_about(exchange, published, Asker::Person(live.session()), trace).await
 }
 
 /// The address of the launcher for a link, if there is one.
@@ -81,9 +86,11 @@ pub(crate) fn address(exchange: &Exchange) -> Option<Url> {
 pub(crate) async fn home(exchange: &Exchange) -> Response<Body> {
     let snapshot = Arc::clone(&exchange.snapshot);
     let Some((published, launcher)) = find(&snapshot) else { return page::nothing_here(exchange) };
-    let session = login::session(exchange)
-        .filter(|(_, live)| gate::fits(live.session(), launcher) && is_fresh(exchange, published, live));
+    let session = login::session(exchange).filter(|(_, live)| gate::fits(live.session(), launcher));
     let Some((hash, mut live)) = session else { return stranger(exchange, launcher) };
+    if !is_fresh(exchange, published, &live).await {
+        return stranger(exchange, launcher);
+    }
     // Whatever an application's policies want to know of the person is asked before its tile is shown or not.
     for asking in &snapshot.applications {
         live = match login::answered(exchange, asking, hash, live).await {
@@ -92,13 +99,13 @@ pub(crate) async fn home(exchange: &Exchange) -> Response<Body> {
         };
     }
     let mut trace = Trace::default();
-    match verdict(exchange, published, &live, Some(&mut trace)) {
+    match verdict(exchange, published, &live, Some(&mut trace)).await {
         Verdict::Allow(index) => match published.policies.policy(index) {
-            Some(policy) => admitted(exchange, published, launcher, policy, &live),
+            Some(policy) => admitted(exchange, published, launcher, policy, &live).await,
             None => page::failed(exchange),
         },
         // Everybody is let in, so this person is.
-        Verdict::Bypass(_) | Verdict::NonIdentity(_) => Page::new(exchange, published, launcher, &live).render(),
+        Verdict::Bypass(_) | Verdict::NonIdentity(_) => Page::new(exchange, published, launcher, &live).await.render(),
         Verdict::Needs(_) | Verdict::SignIn => {
             let why = "what a policy of the launcher asks could not be answered".to_owned();
             refused(exchange, published, launcher, &live, Decision::because(why), Message::DeniedText)
@@ -111,7 +118,7 @@ pub(crate) async fn home(exchange: &Exchange) -> Response<Body> {
 }
 
 /// A policy matched; what it asks besides is asked here.
-fn admitted(
+async fn admitted(
     exchange: &Exchange,
     published: &Published,
     launcher: &Launcher,
@@ -132,7 +139,7 @@ fn admitted(
         let step_up = |start| mfa::step_up(exchange, &start, policy.id);
         return start(exchange, &exchange.host).map_or_else(|| page::failed(exchange), step_up);
     }
-    Page::new(exchange, published, launcher, live).render()
+    Page::new(exchange, published, launcher, live).await.render()
 }
 
 fn refused(
@@ -206,6 +213,34 @@ fn links(launcher: &Launcher) -> Markup {
     }
 }
 
+/// Decides which applications have a tile, as far as it is known.
+fn find_tiles(exchange: &Exchange, launcher: &Published, session: &Session) -> Tiles {
+    let snapshot = &exchange.snapshot;
+    let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
+    let rest = &session.frozen.with(&**snapshot);
+    let others = snapshot.applications.iter().filter(|other| other.application.id != launcher.application.id);
+    let heard: Vec<_> =
+        others.map(|other| (other, Heard { exchange, application: other.application.id, rest })).collect();
+    let candidates = heard.iter().map(|(other, lookups)| Candidate {
+        application: &other.application,
+        policies: &other.policies,
+        lookups,
+    });
+    engine::tiles(candidates, exchange.plane().config.public_port, &caller, &gate::context(exchange))
+}
+
+/// Asks the Workers that tiles hang on, those of a few applications at a time. False if there are none.
+async fn ask_workers(exchange: &Exchange, session: &Session, undecided: &[Undecided]) -> bool {
+    let known = |id| exchange.snapshot.applications.iter().find(|published| published.application.id == id);
+    let mut asked = Vec::with_capacity(undecided.len());
+    for tile in undecided {
+        let about = (Asker::Person(session), Occasion::Tile(&tile.url));
+        asked.extend(known(tile.application).map(|published| workers::ask(exchange, published, about, &tile.needs)));
+    }
+    let asked: Vec<bool> = futures_util::stream::iter(asked).buffer_unordered(APPLICATIONS_AT_ONCE).collect().await;
+    asked.contains(&true)
+}
+
 /// The page of tiles.
 struct Page<'a> {
     exchange: &'a Exchange,
@@ -219,16 +254,13 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn new(exchange: &'a Exchange, published: &Published, launcher: &'a Launcher, live: &'a Live) -> Self {
-        let snapshot = &exchange.snapshot;
-        let session = live.session();
-        let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
-        let lookups = session.frozen.with(&**snapshot);
-        let candidates = snapshot.applications.iter().filter(|other| other.application.id != published.application.id);
-        let candidates = candidates
-            .map(|published| Candidate { application: &published.application, policies: &published.policies });
-        let port = exchange.plane().config.public_port;
-        let mut tiles = engine::tiles(candidates, port, &caller, &gate::context(exchange), &lookups).tiles;
+    async fn new(exchange: &'a Exchange, published: &Published, launcher: &'a Launcher, live: &'a Live) -> Self {
+        let mut tiles = loop {
+            let Tiles { tiles, undecided } = find_tiles(exchange, published, live.session());
+            if !ask_workers(exchange, live.session(), &undecided).await {
+                break tiles;
+            }
+        };
         let mut hosts = BTreeSet::new();
         for tile in &mut tiles {
             let host = tile.logo.as_ref().map(|logo| logo.origin().ascii_serialization());

@@ -41,6 +41,7 @@ mod throttle;
 mod ticket;
 mod webauthn;
 mod words;
+mod workers;
 
 pub use access::{Access, AccessStats, Parts};
 pub use backend::{Backend, BackendError, Backends, OriginParts};
@@ -55,3 +56,4 @@ pub use probe::ProbeError;
 pub use seal::SealKey;
 pub use session_table::{Live, SessionTable};
 pub use snapshot::{Person, Published, Snapshot};
+pub use workers::Workers;

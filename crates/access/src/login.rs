@@ -138,10 +138,10 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
     let Some((published, app)) = application(&snapshot, &start) else { return page::nothing_here(exchange) };
     if let Some((hash, live)) = session(exchange)
         && gate::fits(live.session(), app)
-        && launcher::is_fresh(exchange, published, &live)
+        && launcher::is_fresh(exchange, published, &live).await
     {
         return match answered(exchange, published, hash, live).await {
-            Ok(live) => issue::enter(exchange, &start, hash, &live, None),
+            Ok(live) => issue::enter(exchange, &start, hash, &live, None).await,
             Err(response) => response,
         };
     }
@@ -448,7 +448,7 @@ async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
         let reason = field("reason").unwrap_or_default();
         let reason: String = reason.trim().chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
         let reason = (!reason.is_empty()).then_some(reason);
-        return issue::enter(exchange, &form.start, hash, &live, reason);
+        return issue::enter(exchange, &form.start, hash, &live, reason).await;
     }
     let steps = steps(exchange, passed.as_deref());
     let ways = ways(exchange, app, &steps);
@@ -612,7 +612,7 @@ async fn complete(
         return endpoints::unavailable(exchange, &full);
     };
     exchange.plane().counters.sign_ins.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let mut response = issue::enter(exchange, start, hash, &live, None);
+    let mut response = issue::enter(exchange, start, hash, &live, None).await;
     set_cookie(&mut response, AUTHORIZATION, &secret.text(), exchange.snapshot.organization.session);
     // A page that follows carries a form of this browser; a redirect ends what the cookie was for.
     if response.status() == StatusCode::FOUND {
@@ -689,7 +689,7 @@ async fn questions(exchange: &Exchange, identity: &Identity) -> Frozen {
             let answer = match &need {
                 Need::EmailList(list) => exchange.snapshot.email_list(*list, &identity.email),
                 Need::External(evaluation) => evaluated(exchange, evaluation, shown).await,
-                Need::IpList(_) | Need::Request => Answer::NotAsked,
+                Need::IpList(_) | Need::Worker(_) | Need::Request => Answer::NotAsked,
             };
             (need, answer)
         }
@@ -743,7 +743,7 @@ fn has_unanswered(exchange: &Exchange, published: &Published, session: &Session)
     published.policies.login_questions().into_iter().any(|need| match need {
         Need::EmailList(list) => lookups.email_list(list, &session.identity.email) == Answer::NotAsked,
         Need::External(external) => lookups.external(&external) == Answer::NotAsked,
-        Need::IpList(_) | Need::Request => false,
+        Need::IpList(_) | Need::Worker(_) | Need::Request => false,
     })
 }
 

@@ -17,6 +17,7 @@ use types::AccessPolicyId;
 use crate::caller::Who;
 use crate::exchange::Exchange;
 use crate::snapshot::Published;
+use crate::workers;
 
 /// What was decided and why.
 #[derive(Default)]
@@ -110,9 +111,10 @@ pub(crate) fn passed(exchange: &Exchange, published: &Published, policy: &Policy
     if !is_sampled(number, rate) {
         return;
     }
+    let said = workers::notes(exchange, published.application.id);
     let mut decision = Decision {
         policy: Some((policy.id, policy.name.clone())),
-        ..Decision::because(format!("the policy \"{}\" lets it through", policy.name))
+        ..Decision::because(format!("the policy \"{}\" lets it through{said}", policy.name))
     };
     let connection = decision.of(who);
     let mut record = base(exchange, Some(published), &decision, connection);

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use identity::application::{Application, SelfHosted};
 use identity::destination::Pattern;
-use identity::evaluation::{Answer, Lookups, PolicySet};
+use identity::evaluation::{Answer, Lookups, PolicySet, WorkerWord};
 use identity::keys::KeyRing;
 use identity::organization::Organization;
 use identity::provider::Provider;
 use identity::routes::{Conflict, Routes};
-use identity::selector::ExternalEvaluation;
+use identity::selector::{ExternalEvaluation, WorkerQuestion};
 use identity::service_token::{ClientId, ServiceToken};
 use types::{AccountId, CustomPageId, Email, ListId, ProviderId};
 use uuid::Uuid;
@@ -117,6 +117,11 @@ impl Lookups for Snapshot {
     fn external(&self, _: &ExternalEvaluation) -> Answer {
         // Asked at sign-in and kept in the session.
         Answer::NotAsked
+    }
+
+    fn worker(&self, _: &WorkerQuestion) -> Option<Arc<WorkerWord>> {
+        // Asked for each caller; what it said is the exchange's.
+        None
     }
 }
 

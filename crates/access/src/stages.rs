@@ -140,6 +140,7 @@ fn open(client: Arc<Client>, mut request: Request<Incoming>) -> Result<Exchange,
         upgrade,
         on_upgrade,
         start: std::sync::OnceLock::new(),
+        words: parking_lot::Mutex::default(),
         client,
     })
 }

@@ -12,6 +12,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use types::{AccessPolicyId, ApplicationId, Email, ListId, ServiceTokenId};
 
@@ -19,7 +20,7 @@ use crate::access_policy::{Decision, Policy};
 use crate::expression::{ExpressionFacts, PolicyExpression};
 use crate::group::{Group, GroupFault, Groups};
 use crate::identity::{ClientCertificate, Device, GroupClaim, Identity};
-use crate::selector::{Checked, ExternalEvaluation, RiskScore, Selector};
+use crate::selector::{Checked, ExternalEvaluation, RiskScore, Selector, WorkerQuestion};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,6 +84,32 @@ pub trait Lookups {
     fn ip_list(&self, list: ListId, address: IpAddr) -> Answer;
     /// Tells what another service said at login.
     fn external(&self, evaluation: &ExternalEvaluation) -> Answer;
+    /// Tells what a Worker says of this caller and request; `None` if it has not been asked.
+    fn worker(&self, question: &WorkerQuestion) -> Option<Arc<WorkerWord>>;
+}
+
+/// What a Worker said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerWord {
+    /// `None`: it gave no answer that counts.
+    pub allows: Option<bool>,
+    /// In its own words, or why there is no answer; may be empty.
+    pub reason: String,
+    pub took: Duration,
+}
+
+impl WorkerWord {
+    /// Returns the words for a trace and a record.
+    #[must_use]
+    pub fn explain(&self, question: &WorkerQuestion) -> String {
+        let said = match self.allows {
+            Some(true) => "allowed it",
+            Some(false) => "did not allow it",
+            None => "gave no answer",
+        };
+        let colon = if self.reason.is_empty() { "" } else { ": " };
+        format!("Worker {} {said} in {} ms{colon}{}", question.script, self.took.as_millis(), self.reason)
+    }
 }
 
 /// A fact that an outcome hangs on.
@@ -91,6 +118,7 @@ pub enum Need {
     EmailList(ListId),
     IpList(ListId),
     External(ExternalEvaluation),
+    Worker(WorkerQuestion),
     /// The head of the request.
     Request,
 }
@@ -271,7 +299,10 @@ struct Asking<'a> {
     caller: &'a Caller<'a>,
     context: &'a RequestContext<'a>,
     lookups: &'a dyn Lookups,
+    /// What the outcome of the policy being asked hangs on.
     needs: Vec<Need>,
+    /// What Workers said, where somebody wants to read it.
+    said: Option<Vec<String>>,
 }
 
 impl PolicySet {
@@ -361,7 +392,8 @@ impl PolicySet {
         if self.policies.is_empty() {
             return Verdict::Deny(Denial::NoPolicy);
         }
-        let mut asking = Asking { caller, context, lookups, needs: Vec::new() };
+        let said = trace.as_ref().map(|_| Vec::new());
+        let mut asking = Asking { caller, context, lookups, needs: Vec::new(), said };
         for (index, compiled) in self.policies.iter().enumerate() {
             let decision = compiled.policy.decision;
             if caller.identity.is_none() && !is_identity_free(decision) {
@@ -369,7 +401,8 @@ impl PolicySet {
             }
             let mut reasons = trace.as_ref().map(|_| Vec::new());
             let outcome = asking.policy(compiled, reasons.as_mut());
-            if let (Some(trace), Some(reasons)) = (trace.as_deref_mut(), reasons) {
+            if let (Some(trace), Some(mut reasons)) = (trace.as_deref_mut(), reasons) {
+                reasons.extend(asking.said.iter_mut().flat_map(std::mem::take));
                 let Policy { id, name, .. } = &compiled.policy;
                 trace.policies.push(PolicyTrace { policy: *id, name: name.clone(), decision, outcome, reasons });
             }
@@ -399,7 +432,16 @@ const fn is_identity_free(decision: Decision) -> bool {
 type Reasons<'r> = Option<&'r mut Vec<String>>;
 
 impl Asking<'_> {
-    fn policy(&mut self, compiled: &CompiledPolicy, mut reasons: Reasons<'_>) -> Truth {
+    /// Evaluates one policy. What it hangs on is noted only where its outcome is unknown: nothing is asked in vain.
+    fn policy(&mut self, compiled: &CompiledPolicy, reasons: Reasons<'_>) -> Truth {
+        let outcome = self.outcome(compiled, reasons);
+        if outcome != Truth::Unknown {
+            self.needs.clear();
+        }
+        outcome
+    }
+
+    fn outcome(&mut self, compiled: &CompiledPolicy, mut reasons: Reasons<'_>) -> Truth {
         if compiled.policy.isolated {
             note(&mut reasons, || "it asks for a remote browser, which there is none".to_owned());
             // An isolated `deny` still denies; nothing else can be kept to.
@@ -428,8 +470,19 @@ impl Asking<'_> {
         }
     }
 
-    /// Evaluates three lists; looks no further once the outcome is no.
+    /// Evaluates three lists. What a settled outcome could have hung on is not needed.
     fn rule(&mut self, rule: &Rule, reasons: &mut Reasons<'_>) -> Truth {
+        let before = self.needs.len();
+        let outcome = self.lists(rule, reasons);
+        if outcome != Truth::Unknown {
+            self.needs.truncate(before);
+        }
+        outcome
+    }
+
+    /// Looks no further once the outcome is no.
+    fn lists(&mut self, rule: &Rule, reasons: &mut Reasons<'_>) -> Truth {
+        let before = self.needs.len();
         let mut included = Truth::No;
         let mut passed = Vec::new();
         for item in &rule.include {
@@ -441,6 +494,9 @@ impl Asking<'_> {
             if outcome == Truth::Yes {
                 break;
             }
+        }
+        if included == Truth::Yes {
+            self.needs.truncate(before);
         }
         if let (Some(reasons), true) = (reasons.as_deref_mut(), included == Truth::Yes) {
             reasons.extend(passed.pop().map(|last| format!("include: {last}")));
@@ -500,6 +556,16 @@ impl Asking<'_> {
             Selector::Group { .. } | Selector::AccountMember { .. } => Truth::Broken,
             Selector::ExternalEvaluation(external) if self.caller.identity.is_some() => {
                 self.ask(self.lookups.external(external), || Need::External(external.clone()))
+            }
+            Selector::Worker(question) => {
+                let Some(word) = self.lookups.worker(question) else {
+                    self.needs.push(Need::Worker(question.clone()));
+                    return Truth::Unknown;
+                };
+                if let Some(said) = &mut self.said {
+                    said.push(word.explain(question));
+                }
+                word.allows.map_or(Truth::Broken, Truth::of)
             }
             Selector::EmailList { id } => match self.caller.identity {
                 Some(identity) => self.ask(self.lookups.email_list(*id, &identity.email), || Need::EmailList(*id)),
@@ -579,6 +645,7 @@ fn is_person(identity: &Identity, selector: &Selector) -> bool {
         | Selector::LinkedAppToken { .. }
         | Selector::Risk { .. }
         | Selector::ExternalEvaluation(_)
+        | Selector::Worker(_)
         | Selector::AccountMember { .. } => false,
     }
 }
@@ -631,8 +698,8 @@ impl Frozen {
         match need {
             Need::EmailList(list) => self.lists.push((list, answer)),
             Need::External(external) => self.external.push((external, answer)),
-            // Both are facts of each request.
-            Need::IpList(_) | Need::Request => {}
+            // All of them are facts of each request.
+            Need::IpList(_) | Need::Worker(_) | Need::Request => {}
         }
     }
 
@@ -661,6 +728,10 @@ impl Lookups for FrozenLookups<'_> {
 
     fn external(&self, evaluation: &ExternalEvaluation) -> Answer {
         kept(&self.frozen.external, evaluation)
+    }
+
+    fn worker(&self, question: &WorkerQuestion) -> Option<Arc<WorkerWord>> {
+        self.live.worker(question)
     }
 }
 

@@ -17,11 +17,13 @@ use crate::evaluation::{Caller, Lookups, Need, PolicySet, RequestContext, Reques
 pub const MAX_SEARCH: usize = 256;
 
 /// One application that may have a tile.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Candidate<'a> {
     pub application: &'a Application,
     /// The application's own policies; a bookmark has none.
     pub policies: &'a PolicySet,
+    /// What is known about the person at this application.
+    pub lookups: &'a dyn Lookups,
 }
 
 /// One tile.
@@ -44,7 +46,16 @@ pub struct Tiles {
     /// In the order of their names.
     pub tiles: Vec<Tile>,
     /// Applications whose tile hangs on these facts; without them it is not shown.
-    pub undecided: Vec<(ApplicationId, Vec<Need>)>,
+    pub undecided: Vec<Undecided>,
+}
+
+/// An application whose tile is not decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecided {
+    pub application: ApplicationId,
+    /// Where the tile would lead.
+    pub url: Url,
+    pub needs: Vec<Need>,
 }
 
 struct NoHeaders;
@@ -75,10 +86,9 @@ pub fn tiles<'a>(
     port: u16,
     caller: &Caller<'_>,
     context: &RequestContext<'_>,
-    lookups: &dyn Lookups,
 ) -> Tiles {
     let mut found = Tiles::default();
-    for Candidate { application, policies } in candidates {
+    for Candidate { application, policies, lookups } in candidates {
         let Some((url, bookmark)) = target(application, port) else { continue };
         if !bookmark {
             let request = RequestHead {
@@ -94,7 +104,7 @@ pub fn tiles<'a>(
             match policies.evaluate(caller, &context, lookups, None) {
                 Verdict::Allow(_) | Verdict::NonIdentity(_) | Verdict::Bypass(_) => {}
                 Verdict::Needs(needs) => {
-                    found.undecided.push((application.id, needs));
+                    found.undecided.push(Undecided { application: application.id, url, needs });
                     continue;
                 }
                 Verdict::SignIn | Verdict::Deny(_) => continue,

@@ -6,11 +6,12 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use types::{AccessGroupId, AccountId, ApplicationId, ListId, PostureRuleId, ProviderId, ServiceTokenId};
+use types::{AccessGroupId, AccountId, ApplicationId, ListId, PostureRuleId, ProviderId, ScriptName, ServiceTokenId};
 use url::Url;
 
 use crate::document::words;
@@ -73,6 +74,9 @@ pub enum Selector {
     OidcClaim { claim_name: String, claim_value: String, identity_provider_id: ProviderId },
     #[serde(rename = "external_evaluation")]
     ExternalEvaluation(ExternalEvaluation),
+    /// Ours: a script of the owner's decides.
+    #[serde(rename = "portunus_worker")]
+    Worker(WorkerQuestion),
     #[serde(rename = "cloudflare_account_member")]
     AccountMember {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +89,61 @@ pub enum Selector {
 pub struct ExternalEvaluation {
     pub evaluate_url: Url,
     pub keys_url: Url,
+}
+
+/// A Worker that is asked, and how.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "WorkerMembers")]
+pub struct WorkerQuestion {
+    pub script: ScriptName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_s: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct WorkerMembers {
+    script: ScriptName,
+    #[serde(default)]
+    timeout_ms: Option<u32>,
+    #[serde(default)]
+    ttl_s: Option<u32>,
+}
+
+impl WorkerQuestion {
+    /// Longest a request waits for an answer, in milliseconds.
+    pub const MAX_TIMEOUT_MS: u32 = 5_000;
+    /// Longest an answer is used again, in seconds.
+    pub const MAX_TTL_S: u32 = 86_400;
+
+    /// Returns how long a request waits for an answer; a second unless the author says otherwise.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms.unwrap_or(1_000).into())
+    }
+
+    /// Returns how long an answer is used again for the same caller at the same application; a minute unless the author
+    /// says otherwise, and zero to ask for every request.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        Duration::from_secs(self.ttl_s.unwrap_or(60).into())
+    }
+}
+
+impl TryFrom<WorkerMembers> for WorkerQuestion {
+    type Error = SelectorError;
+
+    fn try_from(members: WorkerMembers) -> Result<Self, Self::Error> {
+        let WorkerMembers { script, timeout_ms, ttl_s } = members;
+        if timeout_ms.is_some_and(|ms| !(1..=Self::MAX_TIMEOUT_MS).contains(&ms)) {
+            return Err(SelectorError("`timeout_ms` must be from 1 to 5000"));
+        }
+        if ttl_s.is_some_and(|seconds| seconds > Self::MAX_TTL_S) {
+            return Err(SelectorError("`ttl_s` must be from 0 to 86400"));
+        }
+        Ok(Self { script, timeout_ms, ttl_s })
+    }
 }
 
 words! {
@@ -123,6 +182,7 @@ impl Selector {
             | Self::ServiceToken { .. }
             | Self::AnyServiceToken {}
             | Self::LinkedAppToken { .. }
+            | Self::Worker(_)
             | Self::Risk { .. } => Checked::EveryRequest,
             Self::Email { .. }
             | Self::EmailDomain { .. }
@@ -186,6 +246,7 @@ impl fmt::Display for Selector {
             }
             Self::OidcClaim { claim_name, claim_value, .. } => write!(f, "claim {claim_name} is {claim_value}"),
             Self::ExternalEvaluation(external) => write!(f, "{} says yes", external.evaluate_url),
+            Self::Worker(question) => write!(f, "Worker {} allows it", question.script),
             Self::AccountMember { .. } => f.write_str("member of the account"),
         }
     }

@@ -33,7 +33,7 @@ use crate::outbox::Outbox;
 use crate::preview::Previewer;
 use crate::ready::Ready;
 use crate::scripts::Scripts;
-use crate::services::{EventHost, Services};
+use crate::services::{EventHost, PolicyWorkers, Services};
 use crate::snapshot::{BuildError, Builder};
 use crate::state::{Served, State};
 use crate::upstream::{Fixed, NetworkError, Upstream};
@@ -302,6 +302,7 @@ impl Core {
             logs: self.logs.clone(),
             clock: Arc::clone(&self.clock),
             upstream: Arc::clone(upstream),
+            workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
             gateway: Arc::clone(&running.state.snapshot),
         };
         let config = AccessConfig { public_port: bound.port(), drain_timeout: DRAIN, ..AccessConfig::default() };

@@ -17,8 +17,8 @@ use tower::ServiceExt;
 use types::{KvNamespaceId, ScriptName};
 use worker::protocol::{KvKey, KvValue, LogLevel};
 use worker::{
-    Answer, Body, BoxFuture, Call, CallContext, FetchTarget, Host, HostError, KvPage, KvWrite, RateLimiter, RateSpec,
-    ResponseCache, Runtime, Script,
+    Answer, Body, BoxFuture, Call, CallContext, CallError, FetchTarget, Host, HostError, KvPage, KvWrite, RateLimiter,
+    RateSpec, ResponseCache, Runtime, Said, Script,
 };
 
 use crate::scripts::Prepared;
@@ -151,6 +151,28 @@ pub(crate) struct EventHost {
 impl EventHost {
     pub(crate) fn new(services: Arc<Services>) -> Self {
         Self { services, depth: 0 }
+    }
+}
+
+/// The owner's scripts as policies of Access ask them.
+pub(crate) struct PolicyWorkers {
+    pub services: Arc<Services>,
+}
+
+impl access::Workers for PolicyWorkers {
+    fn find(&self, name: &ScriptName) -> Option<Arc<Script>> {
+        self.services.script(name)
+    }
+
+    fn ask<'a>(
+        &'a self,
+        script: &'a Arc<Script>,
+        question: String,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Said, CallError>> {
+        let host = Arc::new(EventHost::new(Arc::clone(&self.services)));
+        let call = Call { host, cf: Arc::from(question.as_str()), timeout };
+        self.services.runtime.access(script, question, call)
     }
 }
 

@@ -355,7 +355,7 @@
       }
       const handlers = (exports) => {
         const entry = exports?.default;
-        host.loaded(["fetch", "scheduled", "queue"].filter((name) => typeof entry?.[name] === "function"));
+        host.loaded(["fetch", "access", "scheduled", "queue"].filter((name) => typeof entry?.[name] === "function"));
       };
       const failed = (error) => host.loadFailed(internals.describe(error), typeof error?.stack === "string" ? error.stack : "", error instanceof SyntaxError);
       try {
@@ -372,6 +372,16 @@
         call.request = internals.incomingRequest(method, url, headers, cf, body);
         return call.request;
       }, concludeFetch(id));
+    },
+    access(id, question) {
+      begin(id, "access", () => JSON.parse(question), (value) => {
+        // Each member is read once: a getter may say something else the second time.
+        const allow = value === null || typeof value !== "object" ? undefined : value.allow;
+        if (typeof allow !== "boolean") throw new TypeError("an access handler returns { allow: true } or { allow: false }");
+        const reason = value.reason;
+        if (reason !== undefined && typeof reason !== "string") throw new TypeError("the reason of an access handler is a string");
+        host.doneAccess(id, allow, reason ?? "");
+      });
     },
     scheduled(id, cron, time) {
       const controller = { cron, scheduledTime: time, type: "scheduled", noRetry() {} };

@@ -38,6 +38,15 @@ pub struct Reply {
     pub report: CallReport,
 }
 
+/// A completed `access` invocation.
+#[derive(Debug)]
+pub struct Said {
+    pub allow: bool,
+    /// At most [`crate::protocol::MAX_REASON`] characters, without control characters; may be empty.
+    pub reason: String,
+    pub report: CallReport,
+}
+
 /// A completed `scheduled` or `queue` invocation.
 #[derive(Debug)]
 pub struct Finished {

@@ -38,7 +38,7 @@ pub fn full_body(bytes: impl Into<Bytes>) -> Body {
 pub struct CallContext {
     pub script: Arc<Script>,
     pub event: EventKind,
-    /// The URL of the request being handled; absent for scheduled and queue events.
+    /// The URL of the request being handled; present for fetch events alone.
     pub url: Option<url::Url>,
     /// `request.cf` of the request being handled, as JSON text.
     pub cf: Arc<str>,
@@ -47,6 +47,7 @@ pub struct CallContext {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     Fetch,
+    Access,
     Scheduled,
     Queue,
 }

@@ -37,7 +37,7 @@ mod watch;
 pub mod zygote;
 
 pub use cache::ResponseCache;
-pub use call::{Answer, Call, CallError, CallErrorKind, CallReport, Finished, LogLine, Reply};
+pub use call::{Answer, Call, CallError, CallErrorKind, CallReport, Finished, LogLine, Reply, Said};
 pub use egress::{EgressError, EgressList};
 pub use host::{
     Body, BoxError, BoxFuture, CallContext, EventKind, FetchTarget, Host, HostError, KvPage, KvWrite, empty_body,

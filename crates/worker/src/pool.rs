@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::call::{Answer, Call, CallError, CallErrorKind, CallReport, Finished, Reply};
+use crate::call::{Answer, Call, CallError, CallErrorKind, CallReport, Finished, Reply, Said};
 use crate::convert::{self, Outgoing};
 use crate::drive::{Driver, Step};
 use crate::host::{Body, BoxFuture, CallContext, EventKind, HostError};
 use crate::launcher::Launcher;
 use crate::operations::body_from;
-use crate::protocol::{Event, Outcome, QueueMessage, ToWorker};
+use crate::protocol::{Event, MAX_REASON, Outcome, QueueMessage, ToWorker};
 use crate::sandbox::Landlock;
 use crate::script::{Script, ScriptKey};
 use crate::shared::CallShared;
@@ -200,6 +200,37 @@ impl Runtime {
             let event = Event::Fetch(convert::request_head(&parts, &call.cf, body));
             let answered = self.call(script, Arc::new(shared), event, call.timeout).await?;
             self.reply(answered)
+        })
+    }
+
+    /// Invokes the script's `access` handler with a question, which is JSON text. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// As [`Runtime::fetch`].
+    pub fn access<'a>(
+        &'a self,
+        script: &'a Arc<Script>,
+        question: String,
+        call: Call,
+    ) -> BoxFuture<'a, Result<Said, CallError>> {
+        Box::pin(async move {
+            let context = context(script, EventKind::Access, None, &call);
+            let shared = CallShared::new(context, call.host, false);
+            let event = Event::Access { question };
+            let answered = self.call(script, Arc::new(shared), event, call.timeout).await?;
+            let Answered { outcome, mut driver, report, started, .. } = answered;
+            let Outcome::Access { allow, reason } = outcome else {
+                let wrong = CallError::new(CallErrorKind::Protocol, "the answer does not fit the event");
+                return Err(driver.fail(wrong, report, started));
+            };
+            let settled = driver.is_settled();
+            let mut report = driver.report(report);
+            report.wall = started.elapsed();
+            if !settled {
+                self.leave(driver);
+            }
+            let printable = reason.chars().map(|c| if c.is_control() { ' ' } else { c });
+            Ok(Said { allow, reason: printable.take(MAX_REASON).collect(), report })
         })
     }
 
@@ -432,7 +463,7 @@ fn answer(shared: &CallShared, outcome: Outcome) -> Result<Answer, (CallErrorKin
             let (body, _) = body_from(shared, request.body).map_err(malformed)?;
             outgoing.build(body).map(Answer::Request).map_err(malformed)
         }
-        Outcome::Finished { .. } => {
+        Outcome::Finished { .. } | Outcome::Access { .. } => {
             Err((CallErrorKind::Protocol, HostError::type_error("the answer does not fit the event")))
         }
     }

@@ -13,6 +13,9 @@ pub const MAX_FRAME: usize = 4 << 20;
 /// Largest body chunk carried by one message, in bytes.
 pub const MAX_CHUNK: usize = 64 << 10;
 
+/// Longest reason that an access handler may give, in characters; longer ones are cut.
+pub const MAX_REASON: usize = 500;
+
 /// One invocation of a handler. Chosen by the host, unique for the life of a process.
 pub type CallId = u64;
 /// One outstanding host operation. Chosen by the child, unique for the life of a process.
@@ -109,8 +112,18 @@ pub enum ToWorker {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Event {
     Fetch(RequestHead),
-    Scheduled { cron: String, scheduled_ms: f64 },
-    Queue { queue: String, messages: Vec<QueueMessage> },
+    /// A policy of Access asks; `question` is JSON text.
+    Access {
+        question: String,
+    },
+    Scheduled {
+        cron: String,
+        scheduled_ms: f64,
+    },
+    Queue {
+        queue: String,
+        messages: Vec<QueueMessage>,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -136,7 +149,7 @@ pub struct QueueMessage {
 /// Child to host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum FromWorker {
-    /// The module evaluated; the handlers its default export has (`fetch`, `scheduled`, `queue`).
+    /// The module evaluated; the handlers its default export has (`fetch`, `access`, `scheduled`, `queue`).
     Loaded {
         handlers: Vec<String>,
     },
@@ -356,6 +369,8 @@ pub enum Outcome {
     Request(OutgoingRequest),
     /// `undefined`: no opinion.
     NoOpinion,
+    /// What an access handler says.
+    Access { allow: bool, reason: String },
     /// A scheduled or queue handler ended; for queues the ids the script asked to retry.
     Finished { retry: Vec<String> },
 }

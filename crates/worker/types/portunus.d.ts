@@ -14,6 +14,11 @@ interface ExportedHandler<Env = unknown, Message = unknown> {
    * no opinion. What is thrown is decided by the rule's on_error.
    */
   fetch?(request: IncomingRequest, env: Env, ctx: ExecutionContext): HandlerResult | Promise<HandlerResult>;
+  /**
+   * A policy of Access asks, by the rule `{"portunus_worker": {"script": NAME}}` in its include, require or exclude. What is
+   * thrown, or anything but an AccessAnswer, is no answer: it helps no include or require and lets nobody past an exclude.
+   */
+  access?(question: AccessQuestion, env: Env, ctx: ExecutionContext): AccessAnswer | Promise<AccessAnswer>;
   /** A cron trigger. */
   scheduled?(controller: ScheduledController, env: Env, ctx: ExecutionContext): void | Promise<void>;
   /** Security events, in batches. */
@@ -76,6 +81,54 @@ interface RequestFacts {
   readonly country?: string;
   readonly clientIp?: string;
   readonly [fact: string]: unknown;
+}
+
+/** Who wants to reach which application, and how. What nothing supplies yet is null. */
+interface AccessQuestion {
+  /**
+   * "sign_in": request is the one that the sign-in began with. "request": one to the application. "grant": a client of
+   * managed OAuth gets tokens, and request is that of the first page. "launcher": request is the one that a tile would make.
+   */
+  readonly phase: "sign_in" | "request" | "grant" | "launcher";
+  /** The reference that is in the record and on the page of somebody who is refused. */
+  readonly requestId: string;
+  readonly accountId: string;
+  readonly application: { readonly id: string; readonly name: string };
+  /** null while nobody has signed in, and for programs. */
+  readonly identity: AccessIdentity | null;
+  readonly serviceToken: { readonly id: string; readonly clientId: string } | null;
+  readonly request: {
+    readonly method: string;
+    readonly url: string;
+    /** By name in lower case, without cookies and credentials; only of a request to the application. */
+    readonly headers: Readonly<Record<string, string>>;
+  };
+  readonly source: { readonly ip: string };
+  readonly country: string | null;
+  readonly device: unknown;
+  readonly risk: unknown;
+}
+interface AccessIdentity {
+  readonly id: string;
+  readonly email: string;
+  readonly name: string;
+  /** The provider that named the person. */
+  readonly provider: { readonly id: string; readonly type: string };
+  /** What each provider of the sign-in said, in its order. */
+  readonly steps: readonly {
+    readonly provider: string;
+    readonly groups: readonly { readonly id: string; readonly name: string; readonly email: string }[];
+    readonly claims: Readonly<Record<string, readonly string[]>>;
+  }[];
+  /** How the person signed in, as RFC 8176 writes it. */
+  readonly amr: readonly string[];
+  /** Seconds since the epoch. */
+  readonly signedIn: number;
+}
+interface AccessAnswer {
+  allow: boolean;
+  /** For the record and the help desk, at most 500 characters; the person does not see it. */
+  reason?: string;
 }
 
 // ---- bindings ----

@@ -177,7 +177,7 @@ async fn open(exchange: &Exchange, server: Server<'_>, id: &str) -> Result<Open,
             return Err(denial::forbidden_program("a person must consent, not a program"));
         }
     };
-    match kept_out(exchange, server, &signed) {
+    match kept_out(exchange, server, &signed).await {
         Some(response) => Err(response),
         None => Ok(Open { id: id.to_owned(), browser, pending, client, signed }),
     }
@@ -185,9 +185,9 @@ async fn open(exchange: &Exchange, server: Server<'_>, id: &str) -> Result<Open,
 
 /// Asks the policies about the person, with everything an ordinary sign-in asks besides. Returns what the person is shown
 /// if they may not decide.
-fn kept_out(exchange: &Exchange, server: Server<'_>, signed: &Signed) -> Option<Response<Body>> {
+async fn kept_out(exchange: &Exchange, server: Server<'_>, signed: &Signed) -> Option<Response<Body>> {
     let session = signed.live.session();
-    match standing::policies(exchange, server, session) {
+    match standing::policies(exchange, server, session).await {
         Outcome::Allowed(Some(policy)) => {
             let rules = gate::mfa(exchange, policy, server.app);
             let moved =

@@ -35,6 +35,7 @@ use crate::page;
 use crate::record::{self, Decision};
 use crate::snapshot::Published;
 use crate::throttle;
+use crate::workers::Asker;
 
 /// Bytes of an access token's text: the prefix and 32 bytes of base64url.
 const TOKEN_BYTES: usize = ACCESS_PREFIX.len() + 43;
@@ -150,7 +151,7 @@ async fn decide(
     found: &Found,
 ) -> Response<Body> {
     let session = &found.holder.session;
-    let verdict = gate::ask_about(exchange, published, session, None);
+    let verdict = gate::ask_about(exchange, published, Asker::Person(session), None).await;
     match verdict {
         Verdict::Bypass(_) | Verdict::NonIdentity(_) => forward::send(exchange, published, Assertion::None).await,
         Verdict::Allow(index) if may_pass(exchange, published, app, found, index) => {
@@ -165,7 +166,7 @@ async fn decide(
         Verdict::Deny(denied) => {
             // Asked again for the record alone: what is allowed pays nothing for explanations.
             let mut trace = Trace::default();
-            gate::ask_about(exchange, published, session, Some(&mut trace));
+            gate::ask_about(exchange, published, Asker::Person(session), Some(&mut trace)).await;
             refuse(exchange, published, found, Decision::denied(published, denied, Some(&trace)))
         }
     }

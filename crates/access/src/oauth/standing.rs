@@ -12,6 +12,7 @@ use super::discovery::Server;
 use super::ledger::KeptGrant;
 use crate::exchange::Exchange;
 use crate::gate;
+use crate::workers::{self, Asker, Heard, Occasion};
 
 /// What the policies say about a person and an application as a whole.
 pub(crate) enum Outcome<'s> {
@@ -21,12 +22,17 @@ pub(crate) enum Outcome<'s> {
 }
 
 /// Asks the policies of an application about a person.
-pub(crate) fn policies<'s>(exchange: &Exchange, server: Server<'s>, session: &Session) -> Outcome<'s> {
+pub(crate) async fn policies<'s>(exchange: &Exchange, server: Server<'s>, session: &Session) -> Outcome<'s> {
     let set = &server.published.policies;
     let mut trace = Trace::default();
     let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
-    let lookups = session.frozen.with(&*exchange.snapshot);
-    match set.evaluate(&caller, &gate::context(exchange), &lookups, Some(&mut trace)) {
+    let about = (Asker::Person(session), Occasion::Grant);
+    let verdict = workers::settled(exchange, server.published, about, || {
+        let rest = &session.frozen.with(&*exchange.snapshot);
+        let lookups = Heard { exchange, application: server.published.application.id, rest };
+        set.evaluate(&caller, &gate::context(exchange), &lookups, gate::fresh(Some(&mut trace)))
+    });
+    match verdict.await {
         Verdict::Allow(index) => {
             set.policy(index).map_or(Outcome::Denied(None, trace), |found| Outcome::Allowed(Some(found)))
         }
@@ -79,8 +85,12 @@ pub(crate) async fn of(exchange: &Exchange, server: Server<'_>, kept: &KeptGrant
             return (Standing::Unknown, error.to_string());
         }
     }
-    match policies(exchange, server, session) {
+    match policies(exchange, server, session).await {
         Outcome::Allowed(_) => (Standing::Allowed, String::new()),
+        // What could not be found out ends nothing: the Worker may answer the next time.
+        Outcome::Denied(..) if workers::any_silent(exchange) => {
+            (Standing::Unknown, "a Worker that a policy asks gave no answer".to_owned())
+        }
         Outcome::Denied(denied, trace) => {
             let why = denied.map_or_else(
                 || "no policy of the application lets the person in".to_owned(),

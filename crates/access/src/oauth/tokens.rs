@@ -221,8 +221,11 @@ pub(crate) async fn introspect(exchange: &Exchange, server: Server<'_>) -> Respo
 
 async fn tell(exchange: &Exchange, server: Server<'_>) -> Result<Response<Body>, Stop> {
     let who = caller::program_of(exchange, server.app).map(Who::Program);
-    let covered =
-        who.is_some_and(|who| matches!(gate::ask(exchange, server.published, &who, None), Verdict::NonIdentity(_)));
+    let verdict = match &who {
+        Some(who) => Some(gate::ask(exchange, server.published, who, None).await),
+        None => None,
+    };
+    let covered = matches!(verdict, Some(Verdict::NonIdentity(_)));
     if !covered {
         let text = "show a service token that a Service Auth policy of this application covers";
         return Err(OauthError { code: ErrorCode::InvalidClient, description: text.into() }.into());

@@ -15,3 +15,4 @@ mod proxy;
 mod sign_in;
 mod support;
 mod webauthn;
+mod workers;

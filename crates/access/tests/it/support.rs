@@ -50,6 +50,7 @@ use uuid::Uuid;
 
 use crate::browser::{Browser, Seen};
 use crate::oauth_memory::OauthMemory;
+use crate::workers::{Mood, Scripts};
 
 pub(crate) const TEAM: &str = "team.example.test";
 pub(crate) const WIKI: &str = "wiki.example.test";
@@ -226,6 +227,8 @@ pub(crate) struct Setup {
     /// The issuer of a second provider, "Rival".
     pub(crate) rival: Option<String>,
     pub(crate) pages: HashMap<CustomPageId, CustomPage>,
+    /// The scripts that policies ask.
+    pub(crate) workers: Arc<Scripts>,
 }
 
 impl Default for Setup {
@@ -241,6 +244,7 @@ impl Default for Setup {
             documents: Router::new(),
             rival: None,
             pages: HashMap::new(),
+            workers: Scripts::that(Mood::Throws),
         }
     }
 }
@@ -343,6 +347,7 @@ impl Stand {
             agents: Arc::clone(&agents),
             documents,
             directory: Arc::clone(&ledger) as Arc<dyn Directory>,
+            workers: setup.workers,
             logs: logs.clone(),
             clock,
         });

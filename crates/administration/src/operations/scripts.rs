@@ -388,16 +388,17 @@ fn check_clashes(bindings: &upload::Bindings, secrets: &[String]) -> Result<(), 
     }
 }
 
-/// Deletes a Worker that no rule names.
+/// Deletes a Worker that no rule and no policy of Access names. Forced, rules that call it follow their `on_error`, and what
+/// policies ask it has no answer.
 ///
 /// # Errors
 ///
-/// `NotFound`, `Conflict` while a rule uses it and `force` is not said.
+/// `NotFound`, `Conflict` while something uses it and `force` is not said.
 pub async fn delete(cx: &OpContext, name: &ScriptName, force: bool) -> Result<(), Failure> {
     let grant = cx.authorize::<WriteScripts>()?;
     let before = cx.store().scripts().get(&grant, name).await?.ok_or_else(missing_script)?;
-    if !force && is_used(cx, name).await? {
-        let message = "a rule still calls this Worker; change that rule first, or delete with ?force=true";
+    if !force && let Some(user) = user(cx, name).await? {
+        let message = format!("{user} still calls this Worker; change that first, or delete with ?force=true");
         return Err(Failure::new(Code::Conflict, message));
     }
     cx.store().scripts().delete_with_versions(&grant, name, None).await?;
@@ -405,13 +406,30 @@ pub async fn delete(cx: &OpContext, name: &ScriptName, force: bool) -> Result<()
     cx.record(Change::new(Verb::Delete, "script", name).before(summary)).await
 }
 
-async fn is_used(cx: &OpContext, name: &ScriptName) -> Result<bool, Failure> {
-    let system = store::Principal::system("find rules that call a Worker");
+/// Finds something that calls a Worker, in words for its author.
+async fn user(cx: &OpContext, name: &ScriptName) -> Result<Option<String>, Failure> {
+    let system = store::Principal::system("find what calls a Worker");
     let rules = cx.store().rules().list(&system.authorize::<store::ReadRules>(cx.account)?).await?;
-    Ok(rules.iter().any(|rule| {
+    let calls = |body: &Value, pointer: &str| body.pointer(pointer).and_then(Value::as_str) == Some(name.as_str());
+    let is_called = rules.iter().any(|rule| {
         let body: Value = serde_json::from_str(rule.document.body.get()).unwrap_or(Value::Null);
-        body.pointer("/rule_settings/worker/script").and_then(Value::as_str) == Some(name.as_str())
-    }))
+        calls(&body, "/rule_settings/worker/script")
+    });
+    if is_called {
+        return Ok(Some("a rule".to_owned()));
+    }
+    let asks = |body: &Value| {
+        let lists = ["include", "require", "exclude"].into_iter().filter_map(|list| body.get(list)?.as_array());
+        lists.flatten().any(|selector| calls(selector, "/portunus_worker/script"))
+    };
+    let grant = system.authorize::<store::Operate>(cx.account)?;
+    let policies = cx.store().access_policies().list(&grant).await?;
+    if let Some(policy) = policies.iter().find(|policy| asks(&policy.document.body)) {
+        return Ok(Some(format!("the policy \"{}\"", policy.document.name)));
+    }
+    let groups = cx.store().access_groups().list(&grant).await?;
+    let group = groups.iter().find(|group| asks(&group.document.body));
+    Ok(group.map(|group| format!("the rule group \"{}\"", group.document.name)))
 }
 
 /// Replaces the code and keeps bindings and settings.

@@ -2,16 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use expr::{Map, ValueRef};
 use identity::access_policy::{Decision, Policy, PolicyDocument};
 use identity::evaluation::{
-    Answer, Caller, Denial, Frozen, Lookups, Need, PolicySet, RequestContext, RequestHead, Trace, Verdict,
+    Answer, Caller, Denial, Frozen, Lookups, Need, PolicySet, RequestContext, RequestHead, Trace, Verdict, WorkerWord,
 };
 use identity::group::{Group, GroupDocument, Groups};
 use identity::identity::{ClientCertificate, Device, GroupClaim, Identity, ProviderClaims};
 use identity::provider::ProviderType;
-use identity::selector::{ExternalEvaluation, RiskScore};
+use identity::selector::{ExternalEvaluation, RiskScore, WorkerQuestion};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use types::{
@@ -60,6 +61,17 @@ impl Lookups for Table {
 
     fn external(&self, evaluation: &ExternalEvaluation) -> Answer {
         self.0(evaluation.evaluate_url.path().trim_start_matches('/').parse().unwrap())
+    }
+
+    fn worker(&self, question: &WorkerQuestion) -> Option<Arc<WorkerWord>> {
+        let allows = match self.0(question.script.as_str().trim_start_matches('w').parse().unwrap()) {
+            Answer::Yes => Some(true),
+            Answer::No => Some(false),
+            Answer::Broken => None,
+            Answer::NotAsked => return None,
+        };
+        let reason = if allows == Some(false) { "the training is overdue".to_owned() } else { String::new() };
+        Some(Arc::new(WorkerWord { allows, reason, took: Duration::from_millis(12) }))
     }
 }
 
@@ -321,6 +333,10 @@ fn an_address_is_the_same_in_either_form() {
         fn external(&self, _: &ExternalEvaluation) -> Answer {
             Answer::Broken
         }
+
+        fn worker(&self, _: &WorkerQuestion) -> Option<Arc<WorkerWord>> {
+            None
+        }
     }
     let context = RequestContext { ip: "::ffff:10.1.2.3".parse().unwrap(), ..context(None, &[]) };
     for selector in [
@@ -415,6 +431,116 @@ fn an_answer_that_could_not_be_given_at_login_lets_nobody_past_an_exclude() {
         let frozen: Frozen = serde_json::from_value(serde_json::to_value(frozen).unwrap()).unwrap();
         let verdict = policies.evaluate(&caller, &context(None, &[]), &frozen.with(&LOOKUPS), None);
         assert_eq!(matches!(verdict, Verdict::Allow(0)), passes, "{answer:?}: {verdict:?}");
+    }
+}
+
+/// A rule that asks the Worker of this number.
+fn worker(number: u8) -> Value {
+    json!({"portunus_worker": {"script": format!("w{number}")}})
+}
+
+#[test]
+fn a_worker_decides_as_any_rule_and_one_without_an_answer_helps_nobody() {
+    let (person, everyone) = (person(), json!({"everyone": {}}));
+    let (yes, no, broken) = (worker(1), worker(2), worker(9));
+    for (include, require, exclude, passes) in [
+        (&yes, None, None, true),
+        (&no, None, None, false),
+        (&broken, None, None, false),
+        (&everyone, Some(&yes), None, true),
+        (&everyone, Some(&no), None, false),
+        (&everyone, Some(&broken), None, false),
+        (&everyone, None, Some(&yes), false),
+        (&everyone, None, Some(&no), true),
+        (&everyone, None, Some(&broken), false),
+    ] {
+        let list = |rule: Option<&Value>| Value::Array(rule.into_iter().cloned().collect());
+        for decision in ["allow", "non_identity", "bypass"] {
+            let policy = json!({
+                "decision": decision, "include": [include], "require": list(require), "exclude": list(exclude),
+            });
+            let verdict = decide(&set(std::slice::from_ref(&policy)), Some(&person));
+            assert_eq!(admits(&verdict), passes, "{policy}: {verdict:?}");
+        }
+        // One that denies is completed by what cannot be told.
+        let policy =
+            json!({"decision": "deny", "include": [include], "require": list(require), "exclude": list(exclude)});
+        let verdict = decide(&set(&[policy.clone(), allow(everyone.clone())]), Some(&person));
+        let told = [Some(include), require, exclude].into_iter().flatten().all(|rule| *rule != broken);
+        assert_eq!(admits(&verdict), told && !passes, "{policy}: {verdict:?}");
+    }
+    assert!(set(&[allow(yes)]).is_continuous());
+}
+
+#[test]
+fn a_worker_is_not_asked_where_the_other_rules_decide() {
+    let person = person();
+    let (asked, everyone) = (worker(3), json!({"everyone": {}}));
+    let nobody = json!({"email": {"email": "x@example.com"}});
+    let group = |number: u128| json!({"group": {"id": id(number)}});
+    let policies = |policies: &[Value]| decide(&set(policies), Some(&person));
+    for policy in [
+        json!({"decision": "allow", "include": [asked, everyone]}),
+        json!({"decision": "allow", "include": [asked], "require": [nobody]}),
+        json!({"decision": "allow", "include": [everyone], "require": [asked, nobody]}),
+        json!({"decision": "allow", "include": [everyone], "require": [asked], "exclude": [everyone]}),
+        json!({"decision": "allow", "include": [nobody], "exclude": [asked]}),
+        json!({"decision": "allow", "include": [asked], "portunus": {"expression": "http.request.method == \"POST\""}}),
+        json!({"decision": "deny", "include": [asked], "require": [group(1), nobody]}),
+    ] {
+        let verdict = policies(std::slice::from_ref(&policy));
+        assert!(matches!(verdict, Verdict::Allow(0) | Verdict::Deny(Denial::NothingMatched)), "{policy}: {verdict:?}");
+        // Nor does it trouble a later policy that asks something itself.
+        let later = allow(json!({"ip_list": {"id": id(3)}}));
+        if verdict != Verdict::Allow(0) {
+            assert_eq!(policies(&[policy, later]), Verdict::Needs(vec![Need::IpList(ListId(Uuid::from_u128(3)))]));
+        }
+    }
+    // Of two lists, the one whose outcome is settled asks nothing.
+    let other = worker(33);
+    let partly = json!({"decision": "allow", "include": [asked, everyone], "require": [other]});
+    let question = |rule: &Value| serde_json::from_value(rule["portunus_worker"].clone()).unwrap();
+    let broken = Table(|_| Answer::NotAsked);
+    let caller = Caller { identity: Some(&person), ..Caller::default() };
+    let verdict = set(&[partly]).evaluate(&caller, &context(None, &[]), &broken, None);
+    assert_eq!(verdict, Verdict::Needs(vec![Need::Worker(question(&other))]));
+    assert_eq!(policies(&[allow(asked.clone())]), Verdict::Needs(vec![Need::Worker(question(&asked))]));
+}
+
+#[test]
+fn a_help_desk_reads_which_worker_said_what_and_how_long_it_took() {
+    let person = person();
+    let caller = Caller { identity: Some(&person), ..Caller::default() };
+    let mut trace = Trace::default();
+    let policies = set(&[json!({"decision": "allow", "include": [{"everyone": {}}], "require": [worker(2)]})]);
+    let _ = policies.evaluate(&caller, &context(None, &[]), &LOOKUPS, Some(&mut trace));
+    assert_eq!(
+        trace.policies[0].reasons,
+        [
+            "include: everyone: yes",
+            "require: Worker w2 allows it: no",
+            "Worker w2 did not allow it in 12 ms: the training is overdue"
+        ]
+    );
+}
+
+#[test]
+fn how_a_worker_is_asked_is_held_to_its_bounds() {
+    let read = |value: Value| {
+        let document = PolicyDocument::read(&json!({"name": "n", "decision": "allow", "include": [value]}));
+        document.map(|document| serde_json::to_value(document.include).unwrap())
+    };
+    let full = json!({"portunus_worker": {"script": "check", "timeout_ms": 250, "ttl_s": 0}});
+    assert_eq!(read(full.clone()).unwrap(), json!([full]));
+    for wrong in [
+        json!({}),
+        json!({"script": "Not A Name"}),
+        json!({"script": "check", "timeout_ms": 0}),
+        json!({"script": "check", "timeout_ms": 5001}),
+        json!({"script": "check", "ttl_s": 86401}),
+        json!({"script": "check", "ttl_s": -1}),
+    ] {
+        assert!(read(json!({"portunus_worker": wrong})).is_err(), "{wrong}");
     }
 }
 

@@ -19,8 +19,9 @@ fn application(number: u128, value: Value) -> Application {
 }
 
 fn seen(applications: &[(Application, PolicySet)], identity: Option<&Identity>) -> Tiles {
-    let candidates = applications.iter().map(|(application, policies)| Candidate { application, policies });
-    tiles(candidates, 9443, &Caller { identity, ..Caller::default() }, &context(None, &[]), &LOOKUPS)
+    let candidates =
+        applications.iter().map(|(application, policies)| Candidate { application, policies, lookups: &LOOKUPS });
+    tiles(candidates, 9443, &Caller { identity, ..Caller::default() }, &context(None, &[]))
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_person_sees_a_tile_for_each_application_that_would_let_them_in() {
         ]
     );
     assert_eq!(found.undecided.len(), 1);
-    assert_eq!(found.undecided[0].0, ApplicationId(Uuid::from_u128(6)));
+    assert_eq!(found.undecided[0].application, ApplicationId(Uuid::from_u128(6)));
     assert_eq!(tags(&found.tiles), [("people", 1), ("tools", 2)]);
     let matching = |search: &str, tag: Option<&str>| -> Vec<&str> {
         found.tiles.iter().filter(|tile| tile.matches(search, tag)).map(|tile| tile.name.as_str()).collect()

@@ -4,10 +4,11 @@ use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use testkit::Platform;
 
 use crate::support::{Site, settled, text};
 
-async fn upload(site: &Site, name: &str, source: &str, metadata: Value) {
+pub(crate) async fn upload(platform: &Platform, name: &str, source: &str, metadata: Value) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut full = json!({ "main_module": "index.ts" });
     for (key, value) in metadata.as_object().unwrap() {
@@ -19,8 +20,8 @@ async fn upload(site: &Site, name: &str, source: &str, metadata: Value) {
          --{boundary}\r\ncontent-disposition: form-data; name=\"index.ts\"; filename=\"index.ts\"\r\ncontent-type: application/typescript\r\n\r\n{source}\r\n--{boundary}--\r\n"
     );
     let response = client
-        .put(site.platform.account_url(&format!("/workers/scripts/{name}")))
-        .bearer_auth(&site.platform.ready.api_token)
+        .put(platform.account_url(&format!("/workers/scripts/{name}")))
+        .bearer_auth(&platform.ready.api_token)
         .header("content-type", format!("multipart/form-data; boundary={boundary}"))
         .body(body)
         .send()
@@ -70,7 +71,7 @@ async fn a_worker_answers_changes_or_declines() {
             return undefined;
         },
     };"#;
-    upload(&site, "decider", source, json!({})).await;
+    upload(&site.platform, "decider", source, json!({})).await;
     worker_rule(&site, "decider", json!({})).await;
     let answer = show(&site, "/answer");
     assert!(
@@ -88,7 +89,7 @@ async fn a_worker_answers_changes_or_declines() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_worker_blocks_unless_the_rule_says_otherwise() {
     let site = Site::start(router()).await;
-    upload(&site, "broken", "export default { fetch() { throw new Error('no luck'); } };", json!({})).await;
+    upload(&site.platform, "broken", "export default { fetch() { throw new Error('no luck'); } };", json!({})).await;
     for (on_error, status) in [("block", "403"), ("continue", "200"), ("allow", "200")] {
         for rule in site.platform.api("GET", "/gateway/rules", None).await.unwrap().as_array().unwrap() {
             let path = format!("/gateway/rules/{}", rule["id"].as_str().unwrap());
@@ -104,7 +105,7 @@ async fn a_failing_worker_blocks_unless_the_rule_says_otherwise() {
 async fn an_endless_loop_costs_its_own_request_and_nothing_else() {
     let site = Site::start(router()).await;
     let source = "export default { fetch(request: Request) { if (request.url.endsWith('/spin')) while (true) {} return undefined; } };";
-    upload(&site, "spinner", source, json!({})).await;
+    upload(&site.platform, "spinner", source, json!({})).await;
     worker_rule(&site, "spinner", json!({ "cpu_ms": 20 })).await;
     assert!(show(&site, "/spin").contains(" 403"));
     assert!(show(&site, "/fine").ends_with("origin"));
@@ -114,7 +115,7 @@ async fn an_endless_loop_costs_its_own_request_and_nothing_else() {
 async fn a_worker_reaches_only_what_its_egress_list_names() {
     let site = Site::start(router()).await;
     let source = "export default { async fetch() { try { await fetch('https://elsewhere.test/'); return new Response('reached'); } catch (error) { return new Response(String(error)); } } };";
-    upload(&site, "reaching", source, json!({})).await;
+    upload(&site.platform, "reaching", source, json!({})).await;
     worker_rule(&site, "reaching", json!({})).await;
     let shown = show(&site, "/");
     assert!(shown.contains("TypeError") && !shown.contains("reached"), "{shown}");
@@ -131,7 +132,7 @@ async fn vars_secrets_and_kv_reach_the_script_and_secrets_never_come_back() {
         { "type": "kv_namespace", "name": "COUNTS", "namespace_id": namespace["id"] },
     ] });
     let source = "export default { async fetch(request, env) { const seen = Number(await env.COUNTS.get('seen') ?? 0) + 1; await env.COUNTS.put('seen', String(seen)); return new Response(`${env.GREETING} ${env.KEY.length} ${seen}`); } };";
-    upload(&site, "stateful", source, metadata).await;
+    upload(&site.platform, "stateful", source, metadata).await;
     worker_rule(&site, "stateful", json!({})).await;
     assert!(show(&site, "/").ends_with("hello 6 1"), "{}", show(&site, "/"));
     let settings = site.platform.api("GET", "/workers/scripts/stateful/settings", None).await.unwrap();
@@ -142,7 +143,7 @@ async fn vars_secrets_and_kv_reach_the_script_and_secrets_never_come_back() {
 async fn one_persons_globals_are_not_anothers() {
     let site = Site::start(router()).await;
     let source = "let count = 0; export default { fetch() { count += 1; let kept; try { globalThis.kept = 1; kept = 'open'; } catch { kept = 'frozen'; } return new Response(`${count} ${kept}`); } };";
-    upload(&site, "counting", source, json!({})).await;
+    upload(&site.platform, "counting", source, json!({})).await;
     worker_rule(&site, "counting", json!({})).await;
     for _ in 0..3 {
         assert!(show(&site, "/").ends_with("1 frozen"), "{}", show(&site, "/"));
@@ -198,7 +199,7 @@ async fn the_admin_api_binding_does_what_it_was_granted_and_no_more() {
         return new Response(`${read.status} ${written.status}`);
     } };"#;
     let metadata = json!({ "bindings": [{ "type": "admin_api", "name": "API", "permissions": ["lists:read"] }] });
-    upload(&site, "administering", &source.replace("ACCOUNT", &account), metadata).await;
+    upload(&site.platform, "administering", &source.replace("ACCOUNT", &account), metadata).await;
     worker_rule(&site, "administering", json!({})).await;
     let shown = show(&site, "/");
     assert!(shown.ends_with("200 403"), "{shown}");
@@ -214,7 +215,7 @@ async fn security_events_reach_the_queue_handler() {
         "bindings": [{ "type": "kv_namespace", "name": "SEEN", "namespace_id": namespace["id"] }],
     });
     let source = "export default { async queue(batch, env) { for (const message of batch.messages) await env.SEEN.put(message.body.type, message.body.rule_name ?? ''); } };";
-    upload(&site, "listening", source, metadata).await;
+    upload(&site.platform, "listening", source, metadata).await;
     site.rule(json!({ "name": "no entry", "action": "block", "traffic": "" })).await;
     assert!(show(&site, "/").contains(" 403"));
     let finished = |record: &Value| record["EventType"] == "queue" && record["Outcome"] == "ok";

@@ -63,6 +63,8 @@ pub(crate) struct Ground {
     pub logs: logs::Logs,
     pub clock: net::Clock,
     pub upstream: Arc<Upstream>,
+    /// The scripts that policies ask.
+    pub workers: Arc<dyn ::access::Workers>,
     /// The certificates of the snapshot in force, whoever builds it.
     pub gateway: Arc<ArcSwap<gateway::Snapshot>>,
 }
@@ -146,6 +148,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         agents,
         documents: oauth::documents(&ground.upstream, &ground.clock)?,
         directory: Arc::new(StoreDirectory { ledger: Arc::clone(&ledger) }),
+        workers: Arc::clone(&ground.workers),
         logs: ground.logs.clone(),
         clock: Arc::clone(&ground.clock),
     });

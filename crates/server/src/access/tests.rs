@@ -24,6 +24,24 @@ use crate::upstream::{Fixed, Upstream};
 
 const SECRET: SessionSecret = SessionSecret::of([7; 32]);
 
+/// There are no scripts here.
+struct NoWorkers;
+
+impl ::access::Workers for NoWorkers {
+    fn find(&self, _: &types::ScriptName) -> Option<Arc<worker::Script>> {
+        None
+    }
+
+    fn ask<'a>(
+        &'a self,
+        script: &'a Arc<worker::Script>,
+        _: String,
+        _: Duration,
+    ) -> worker::BoxFuture<'a, Result<worker::Said, worker::CallError>> {
+        unreachable!("{} was not found", script.key)
+    }
+}
+
 struct World {
     store: Store,
     account: AccountId,
@@ -54,6 +72,7 @@ impl World {
             logs: Logs::open(directory.path(), LogsConfig::default()).await.unwrap(),
             clock: crate::clock(),
             upstream,
+            workers: Arc::new(NoWorkers),
             gateway: Arc::new(ArcSwap::from_pointee(gateway)),
         };
         let assembled = assemble(ground, AccessConfig::default()).await.unwrap();

@@ -168,6 +168,7 @@ struct Realm {
 struct Hooks {
     load: Hook,
     fetch: Hook,
+    access: Hook,
     scheduled: Hook,
     queue: Hook,
     resolve: Hook,
@@ -333,6 +334,9 @@ impl Realm {
         let id = id_number(call);
         match event {
             Event::Fetch(head) => self.run(Some(call), |ctx| self.hooks.fetch(ctx, id, head)),
+            Event::Access { question } => {
+                self.run(Some(call), |ctx| self.hooks.access.clone().restore(ctx)?.call((id, question)))
+            }
             Event::Scheduled { cron, scheduled_ms } => {
                 self.run(Some(call), |ctx| self.hooks.scheduled.clone().restore(ctx)?.call((id, cron, scheduled_ms)))
             }
@@ -427,6 +431,7 @@ fn prelude(ctx: &Ctx<'_>, state: &Rc<State>, frozen: bool) -> Result<Hooks, Engi
     Ok(Hooks {
         load: hook("load")?,
         fetch: hook("fetch")?,
+        access: hook("access")?,
         scheduled: hook("scheduled")?,
         queue: hook("queue")?,
         resolve: hook("resolve")?,

@@ -14,8 +14,8 @@ use super::headers::Headers;
 use super::meter::Meter;
 use super::value::{Bytes, Usv};
 use crate::protocol::{
-    BodyId, BodySource, CallId, FromWorker, Limits, LogLevel, MAX_CHUNK, OpId, Operation, Outcome, OutgoingRequest,
-    Redirect, ResponseHead, ScriptError, ScriptErrorKind,
+    BodyId, BodySource, CallId, FromWorker, Limits, LogLevel, MAX_CHUNK, MAX_REASON, OpId, Operation, Outcome,
+    OutgoingRequest, Redirect, ResponseHead, ScriptError, ScriptErrorKind,
 };
 use crate::typescript::SourceMap;
 
@@ -499,6 +499,12 @@ fn install_outcomes<'js>(host: Host<'_, 'js>) -> Result<()> {
     });
     define!(host, "doneNothing", |state, ctx: Ctx<'js>, call: Value<'js>| {
         state.done(id_from(&ctx, call)?, Outcome::NoOpinion);
+        Ok::<(), rquickjs::Error>(())
+    });
+    define!(host, "doneAccess", |state, ctx: Ctx<'js>, call: Value<'js>, allow: bool, reason: Usv| {
+        // What is longer than anybody reads costs no frame; the host cuts again.
+        let reason = reason.0.chars().take(MAX_REASON).collect();
+        state.done(id_from(&ctx, call)?, Outcome::Access { allow, reason });
         Ok::<(), rquickjs::Error>(())
     });
     define!(host, "doneFinished", |state, ctx: Ctx<'js>, call: Value<'js>, retry: Vec<String>| {

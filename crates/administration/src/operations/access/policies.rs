@@ -200,6 +200,8 @@ async fn missing(cx: &OpContext, selector: &Selector) -> Result<Option<&'static 
         ("service token", store.service_tokens().get(&grant, token_id).await?.is_some())
     } else if let Selector::LoginMethod { id } = selector {
         ("identity provider", store.providers().get(&grant, id).await?.is_some())
+    } else if let Selector::Worker(question) = selector {
+        ("Worker", store.scripts().get(&grant, &question.script).await?.is_some())
     } else if let Selector::EmailList { id } | Selector::IpList { id } = selector {
         ("list", store.lists().get(&grant, id).await?.is_some())
     } else {

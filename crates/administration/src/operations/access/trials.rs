@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use identity::access_policy::{Policy, PolicyDocument};
-use identity::evaluation::{Answer, Lookups, PolicySet, PolicyTrace, Trace, Truth};
+use identity::evaluation::{Answer, Lookups, PolicySet, PolicyTrace, Trace, Truth, WorkerWord};
 use identity::group::{Group, Groups};
 use identity::identity::Identity;
 use identity::policy_test::{Person, PersonStatus, PolicyTest};
-use identity::selector::{ExternalEvaluation, Network, RiskScore, Selector};
+use identity::selector::{ExternalEvaluation, Network, RiskScore, Selector, WorkerQuestion};
 use serde_json::{Map, Value, json};
 use store::{AccessPolicy, AccessProfile, Actor, Application, ReadAccess, ReadUsers, Stored, User};
 use types::{AccessPolicyId, ApplicationId, Email, ListId, UserId};
@@ -51,6 +52,11 @@ impl Lookups for NamedLists {
     fn external(&self, _: &ExternalEvaluation) -> Answer {
         // Another service is asked when somebody signs in, and not to try a policy.
         Answer::NotAsked
+    }
+
+    fn worker(&self, _: &WorkerQuestion) -> Option<Arc<WorkerWord>> {
+        // Nor is a script, which acts on what it is asked.
+        None
     }
 }
 

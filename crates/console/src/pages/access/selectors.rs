@@ -11,7 +11,8 @@ use crate::pages::visitor::Visitor;
 
 /// Below every box of selectors.
 pub(super) const HINT: &str = "One a line: everyone, an address, @ and a domain, group NAME, sign-in NAME, an IP range, \
-     a country in two capitals, service token NAME, any service token, or the JSON of a selector.";
+     a country in two capitals, service token NAME, any service token, \
+     Worker NAME, or the JSON of a selector.";
 
 /// What may be named, by id.
 #[derive(Debug, Default)]
@@ -59,6 +60,10 @@ impl Names {
         let short = match selector.as_object().and_then(|members| members.keys().next()).map(String::as_str) {
             Some("everyone") => Some("everyone".to_owned()),
             Some("any_valid_service_token") => Some("any service token".to_owned()),
+            // How long it may take and is kept are not in the short form.
+            Some("portunus_worker") if selector["portunus_worker"].as_object().is_some_and(|own| own.len() == 1) => {
+                text("/portunus_worker/script").map(|script| format!("Worker {script}"))
+            }
             Some("email") => text("/email/email").map(str::to_owned),
             Some("email_domain") => text("/email_domain/domain").map(|domain| format!("@{domain}")),
             Some("ip") => text("/ip/ip").map(str::to_owned),
@@ -109,6 +114,9 @@ impl Names {
         if let Some(name) = line.strip_prefix("service token ") {
             return Ok(json!({"service_token": {"token_id": id(&self.tokens, name, "service token")?}}));
         }
+        if let Some(script) = line.strip_prefix("Worker ") {
+            return Ok(json!({"portunus_worker": {"script": script.trim()}}));
+        }
         if line.starts_with('{') {
             return serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"));
         }
@@ -155,6 +163,11 @@ mod tests {
             ("group Staff", json!({"group": {"id": "g1"}})),
             ("sign-in Okta", json!({"login_method": {"id": "p1"}})),
             ("service token Backup", json!({"service_token": {"token_id": "t1"}})),
+            ("Worker training", json!({"portunus_worker": {"script": "training"}})),
+            (
+                r#"{"portunus_worker":{"script":"training","ttl_s":0}}"#,
+                json!({"portunus_worker": {"script": "training", "ttl_s": 0}}),
+            ),
             ("10.0.0.0/8", json!({"ip": {"ip": "10.0.0.0/8"}})),
             ("DE", json!({"geo": {"country_code": "DE"}})),
             (r#"{"group":{"id":"g2"}}"#, json!({"group": {"id": "g2"}})),

@@ -256,6 +256,46 @@ fn scheduled_and_queue_handlers_run() {
 }
 
 #[test]
+fn an_access_handler_answers_yes_or_no_and_nothing_else() {
+    let ask = |body: &str| {
+        let source = format!("export default {{ async access(question, env, ctx) {{ {body} }} }};");
+        let mut host = Setup::new(&source).load().unwrap();
+        assert_eq!(host.handlers, ["access"]);
+        host.run(Event::Access { question: r#"{"identity":{"email":"ada@example.test"}}"#.into() }, nothing)
+    };
+    for (body, allow, reason) in [
+        ("return { allow: question.identity.email === 'ada@example.test' };", true, ""),
+        ("return { allow: false, reason: 'no training' };", false, "no training"),
+        // Read once: a getter cannot say one thing to the check and another to the host.
+        ("let n = 0; return { get allow() { return n++ === 0 ? false : 'x'; } };", false, ""),
+    ] {
+        let ended = ask(body);
+        match ended.result {
+            Ok(Outcome::Access { allow: said, reason: why }) => assert_eq!((said, why.as_str()), (allow, reason)),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+    let long = ask("return { allow: true, reason: 'x'.repeat(100000) };");
+    assert!(matches!(long.result, Ok(Outcome::Access { reason, .. }) if reason.len() == 500));
+    for body in [
+        "",
+        "return true;",
+        "return null;",
+        "return { allow: 'yes' };",
+        "return { allow: 1 };",
+        "return { allow: true, reason: 7 };",
+        "return new Response('ok');",
+        "throw new Error('no');",
+        "return question.nothing.there;",
+    ] {
+        assert_eq!(ask(body).result.unwrap_err().kind, ScriptErrorKind::Exception, "{body}");
+    }
+    let mut other = Setup::new("export default { fetch() {} };").load().unwrap();
+    let ended = other.run(Event::Access { question: "{}".into() }, nothing);
+    assert_eq!(ended.result.unwrap_err().kind, ScriptErrorKind::NoHandler);
+}
+
+#[test]
 fn modules_import_each_other() {
     let mut setup = Setup::new(
         "import greet, { name as who } from './lib/greet';\nimport * as all from './lib/more.js';\nimport data from './data.json';\nimport text from './note.txt';\n\
