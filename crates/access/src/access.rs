@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::caller::Tokens;
+use crate::client_certificate::Shown;
 use crate::config::AccessConfig;
 use crate::directory::Directory;
 use crate::ledger::Ledger;
@@ -117,6 +118,7 @@ pub(crate) struct Client {
     pub(crate) source: SocketAddr,
     /// The name in the TLS handshake.
     pub(crate) server_name: Option<String>,
+    pub(crate) shown: Option<Shown>,
     pub(crate) tasks: Tasks,
     /// Distinguishes connections, for authentication that binds to one.
     pub(crate) number: u64,
@@ -189,6 +191,7 @@ impl Access {
             plane: Arc::clone(&self.inner),
             source,
             server_name: None,
+            shown: None,
             tasks: tasks.clone(),
             number,
             _place: place,
@@ -257,9 +260,16 @@ async fn connection(mut client: Client, mut stream: TcpStream, stop: Cancellatio
     let snapshot = client.plane.snapshot.load_full();
     let local = stream.local_addr().map(|address| address.ip()).unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
     let names = leaf_names(&snapshot, hello.sni.as_deref(), local);
-    let tls = snapshot.minter.server_config_for(&hello, &names, Offer::Both, (client.plane.clock)())?;
+    let now = (client.plane.clock)();
+    // Only a host that believes some authority asks: a browser that is asked may put the question to its person.
+    let asks = hello.sni.as_deref().and_then(|name| snapshot.client_certificates.get(name));
+    let tls = match asks {
+        Some(host) => snapshot.minter.asking_config_for(&hello, &names, Offer::Both, now, &host.request)?,
+        None => snapshot.minter.server_config_for(&hello, &names, Offer::Both, now)?,
+    };
     drop(snapshot);
     let accepted = accept(Gathered::new(Prefixed::new(bytes, stream)), tls, within).await?;
+    client.shown = Shown::of(accepted.client_chain);
     client.server_name = accepted.sni.map(|name| name.to_ascii_lowercase());
     let client = Arc::new(client);
     let answer = {

@@ -13,6 +13,7 @@ use http::HeaderValue;
 use identity::app_token;
 use identity::application::SelfHosted;
 use identity::cookie;
+use identity::identity::ClientCertificate;
 use identity::keys::KeyRing;
 use identity::mfa_requirement;
 use identity::service_token::{self, ClientId, TokenCheck};
@@ -38,7 +39,15 @@ pub(crate) struct Tokens {
     /// By hash and application.
     verified: Cache<([u8; 32], types::ApplicationId), Verified>,
     /// Tokens minted for programs, by program and application.
-    minted: Cache<(ServiceTokenId, types::ApplicationId), (i64, Arc<str>)>,
+    minted: Cache<(Holder, types::ApplicationId), (i64, Arc<str>)>,
+}
+
+/// A program that tokens are minted for.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Holder {
+    ServiceToken(ServiceTokenId),
+    /// By the fingerprint of its certificate.
+    Certificate(String),
 }
 
 #[derive(Clone)]
@@ -272,7 +281,32 @@ pub(crate) fn program_token(
     policy: AccessPolicyId,
     lifetime: Duration,
 ) -> Option<Arc<str>> {
-    let key = (program.id, published.application.id);
+    let subject = app_token::Subject::Service { client_id: &program.client_id };
+    minted(exchange, published, Holder::ServiceToken(program.id), subject, policy, lifetime)
+}
+
+/// The same for a machine that a client certificate names.
+pub(crate) fn certificate_token(
+    exchange: &Exchange,
+    published: &Published,
+    certificate: &ClientCertificate,
+    policy: AccessPolicyId,
+    lifetime: Duration,
+) -> Option<Arc<str>> {
+    let common_name = certificate.common_name.as_deref().unwrap_or_default();
+    let holder = Holder::Certificate(certificate.fingerprint.clone());
+    minted(exchange, published, holder, app_token::Subject::Certificate { common_name }, policy, lifetime)
+}
+
+fn minted(
+    exchange: &Exchange,
+    published: &Published,
+    holder: Holder,
+    subject: app_token::Subject<'_>,
+    policy: AccessPolicyId,
+    lifetime: Duration,
+) -> Option<Arc<str>> {
+    let key = (holder, published.application.id);
     let now = exchange.now.seconds();
     let tokens = &exchange.plane().tokens;
     if let Some((expires, text)) = tokens.minted.get(&key)
@@ -284,7 +318,7 @@ pub(crate) fn program_token(
     let request = app_token::TokenRequest {
         issuer: &issuer(exchange),
         audience: published.application.aud,
-        subject: app_token::Subject::Service { client_id: &program.client_id },
+        subject,
         now,
         expires,
     };

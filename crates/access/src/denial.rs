@@ -97,6 +97,7 @@ fn sign_in_address(exchange: &Exchange, published: &Published) -> Option<(String
         host: exchange.host.clone(),
         back: back.clone(),
         browser: secret.hash().text(),
+        certificate: exchange.certificate_for_sign_in(),
         expires: exchange.now.after(SIGN_IN).seconds(),
     };
     let meta = exchange.snapshot.seal.seal(START, &start).ok()?;

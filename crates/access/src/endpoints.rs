@@ -72,7 +72,14 @@ pub(crate) fn keys(exchange: &Exchange) -> Response<Body> {
 pub(crate) fn identity_document(exchange: &Exchange, live: &Live) -> Response<Body> {
     let identity = &live.session().identity;
     let context = gate::context(exchange);
-    page::json(StatusCode::OK, &app_token::identity_document(exchange.snapshot.account, identity, &context, 1))
+    let mut document = app_token::identity_document(exchange.snapshot.account, identity, &context, 1);
+    if let Some(Err(fault)) = exchange.client_certificate() {
+        let status = serde_json::json!(format!("FAILED:{fault}"));
+        document["auth_status"].clone_from(&status);
+        document["mtls_auth"]["auth_status"] = status;
+        document["mtls_auth"]["cert_presented"] = true.into();
+    }
+    page::json(StatusCode::OK, &document)
 }
 
 async fn logout(exchange: &Exchange) -> Response<Body> {

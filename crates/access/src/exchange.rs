@@ -3,6 +3,7 @@
 //! It holds; deciding and sending are the others'. Invariant: `host` and `path` are what the request was routed by, and
 //! the application is told the same.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +11,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
+use identity::identity::ClientCertificate;
 use identity::session::Moment;
 use net::proxy::body::{Body, empty_body};
 use parking_lot::Mutex;
@@ -17,6 +19,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::access::{Client, Inner};
+use crate::client_certificate::Judged;
 use crate::language;
 use crate::snapshot::Snapshot;
 use crate::stages::OWN;
@@ -45,6 +48,8 @@ pub(crate) struct Exchange {
     /// The protocol the client asks to change to.
     pub(crate) upgrade: Option<HeaderValue>,
     pub(crate) on_upgrade: Option<OnUpgrade>,
+    /// What the client showed on this connection, judged for `host`.
+    pub(crate) certificate: Option<Arc<Judged>>,
     /// See [`Exchange::belongs_to`].
     pub(crate) start: OnceLock<Start>,
     /// What Workers said of whoever asks.
@@ -86,6 +91,23 @@ impl Exchange {
     /// Returns the address of a host at this listener, `https://host[:port]`.
     pub(crate) fn site(&self, host: &str) -> Option<Url> {
         site(self.plane().config.public_port, host)
+    }
+
+    /// Returns the client's certificate, or why it does not count. The sign-in host is another connection: there it is
+    /// the one that the application's host was shown when the sign-in began, and the application's host looks again.
+    pub(crate) fn client_certificate(&self) -> Option<Result<&ClientCertificate, Cow<'_, str>>> {
+        match self.start.get().filter(|_| self.snapshot.is_sign_in_host(&self.host)) {
+            Some(start) => match start.certificate.as_ref()? {
+                Ok(certificate) => Some(Ok(certificate)),
+                Err(fault) => Some(Err(Cow::Borrowed(fault))),
+            },
+            None => Some(self.certificate.as_ref()?.outcome().map_err(|fault| Cow::Owned(fault.to_string()))),
+        }
+    }
+
+    /// The same in owned form, for a sign-in that begins here.
+    pub(crate) fn certificate_for_sign_in(&self) -> Option<Result<ClientCertificate, String>> {
+        self.client_certificate().map(|outcome| outcome.cloned().map_err(Cow::into_owned))
     }
 
     /// Returns the language of pages; `wanted` are the application's own.

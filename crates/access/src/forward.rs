@@ -42,7 +42,7 @@ pub(crate) enum Assertion<'a> {
 const ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
 const EMAIL: HeaderName = HeaderName::from_static("cf-access-authenticated-user-email");
 
-/// Names under which proxies tell servers who or where a client is. Underscores count as hyphens: CGI, WSGI and their
+/// Names under which proxies tell servers who or where a client is, or which certificate it has. Underscores count as hyphens: CGI, WSGI and their
 /// kin read both alike.
 fn speaks_of_identity(name: &str) -> bool {
     const NAMES: [&str; 13] = [
@@ -60,7 +60,20 @@ fn speaks_of_identity(name: &str) -> bool {
         "x-rewrite-url",
         "x-original-host",
     ];
-    const PREFIXES: [&str; 5] = ["cf-access-", "x-forwarded", "x-auth-request-", "x-goog-authenticated", "x-webauth-"];
+    const PREFIXES: [&str; 11] = [
+        "cf-access-",
+        "x-forwarded",
+        "x-auth-request-",
+        "x-goog-authenticated",
+        "x-webauth-",
+        // Client certificates, under the names of the vendor, of RFC 9440 and of common proxies.
+        "cf-client-cert-",
+        "client-cert",
+        "x-client-cert",
+        "x-ssl-client",
+        "ssl-client-",
+        "x-amzn-mtls-",
+    ];
     let begins = |with: &str| {
         let plain = name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
         name.len() >= with.len() && plain.zip(with.bytes()).all(|(a, b)| a == b)
@@ -128,6 +141,9 @@ fn outgoing(
             headers.insert(ASSERTION, HeaderValue::from_str(token).ok()?);
             headers.insert(EMAIL, HeaderValue::from_str(email.as_str()).ok()?);
         }
+    }
+    if let Some(judged) = &exchange.certificate {
+        judged.forward(&mut headers);
     }
     let port = exchange.plane().config.public_port;
     let authority = if port == 443 { exchange.host.clone() } else { format!("{}:{port}", exchange.host) };
@@ -260,8 +276,8 @@ pub(crate) fn cross_origin(headers: &mut HeaderMap, app: &SelfHosted, origin: &s
     }
 }
 
-/// Sets the cookie a service token earns outside of strict mode.
-pub(crate) fn remember_program(headers: &mut HeaderMap, app: &SelfHosted, token: &str, lifetime: Duration) {
+/// Sets the cookie that a program earns.
+pub(crate) fn remember(headers: &mut HeaderMap, app: &SelfHosted, token: &str, lifetime: Duration) {
     let cookie = Cookie::application(token, "/", lifetime, app.cookie);
     if let Some(value) = cookie.header().ok().and_then(|text| HeaderValue::try_from(text).ok()) {
         headers.append(header::SET_COOKIE, value);
@@ -289,6 +305,11 @@ mod tests {
             "x-auth-request-email",
             "x_webauth_user",
             "x-original-url",
+            "cf-client-cert-der-base64",
+            "cf_client_cert_sha256",
+            "client-cert",
+            "client_cert-chain",
+            "x-ssl-client-verify",
         ] {
             assert!(speaks_of_identity(name), "{name}");
         }

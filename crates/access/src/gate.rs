@@ -8,9 +8,10 @@ use std::time::Duration;
 use http::{Method, Response, StatusCode, header};
 use identity::access_policy::{Decision as PolicyDecision, Policy};
 use identity::application::{Door, SelfHosted};
+use identity::cookie;
 use identity::cors::{Preflight, PreflightAnswer};
 use identity::evaluation::{Caller, Denial, Lookups, RequestContext, RequestHead, Trace, Verdict};
-use identity::identity::Device;
+use identity::identity::{ClientCertificate, Device};
 use identity::mfa_requirement;
 use identity::selector::RiskScore;
 use identity::session::{Session, app_session_length};
@@ -81,19 +82,22 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
                     record::passed(exchange, published, policy, &who);
                     let mut response = forward::send(exchange, published, Assertion::Program(&token)).await;
                     if !exchange.snapshot.organization.strict_service_tokens {
-                        forward::remember_program(response.headers_mut(), app, &token, lifetime);
+                        forward::remember(response.headers_mut(), app, &token, lifetime);
                     }
                     response
                 }
                 None => page::failed(exchange),
             }
         }
-        // An address or certificate let the request in; there is nobody to name.
         (Verdict::NonIdentity(index), Who::Nobody | Who::Person(_)) => {
-            if let Some(policy) = published.policies.policy(index) {
-                record::passed(exchange, published, policy, &who);
+            let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
+            record::passed(exchange, published, policy, &who);
+            let judged = exchange.certificate.clone();
+            match judged.as_ref().and_then(|judged| Some((judged.outcome().ok()?, judged.until()))) {
+                Some((certificate, until)) => machine(exchange, published, app, policy, certificate, until).await,
+                // An address let the request in; there is nobody to name.
+                None => forward::send(exchange, published, Assertion::None).await,
             }
-            forward::send(exchange, published, Assertion::None).await
         }
         (Verdict::Allow(index), Who::Person(signed)) => {
             let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
@@ -126,6 +130,30 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
     }
 }
 
+/// Lets a request through whose client is named by its certificate alone (reference section 2.8).
+async fn machine(
+    exchange: &mut Exchange,
+    published: &Published,
+    app: &SelfHosted,
+    policy: &Policy,
+    certificate: &ClientCertificate,
+    until: i64,
+) -> Response<Body> {
+    let now = exchange.now.seconds();
+    let left = Duration::from_secs(u64::try_from(until.saturating_sub(now)).unwrap_or_default());
+    let lifetime = lifetime(exchange, policy, app).min(left);
+    let Some(token) = caller::certificate_token(exchange, published, certificate, policy.id, lifetime) else {
+        return page::failed(exchange);
+    };
+    let known = exchange.cookies(cookie::AUTHORIZATION).any(|text| *text == *token);
+    let mut response = forward::send(exchange, published, Assertion::Program(&token)).await;
+    // For the application to read; here it opens nothing without the certificate.
+    if !known {
+        forward::remember(response.headers_mut(), app, &token, lifetime);
+    }
+    response
+}
+
 fn refuse(
     exchange: &Exchange,
     published: &Published,
@@ -139,6 +167,10 @@ fn refuse(
     record::refused(exchange, published, &decision, connection);
     match who {
         Who::Program(_) => denial::forbidden_program(&decision.reason),
+        // Signing in gives nobody a certificate (reference section 2.8).
+        Who::Nobody if published.policies.is_service_auth_only() && published.policies.reads_certificate() => {
+            denial::nobody(exchange, app)
+        }
         // Signing in helps nobody here; the browser is still sent there (reference section 2.3), unless the author said
         // otherwise.
         Who::Nobody if published.policies.is_service_auth_only() && app.denied.non_identity_url.is_none() => {
@@ -212,11 +244,11 @@ pub(crate) fn fresh(trace: Option<&mut Trace>) -> Option<&mut Trace> {
 }
 
 /// What is known of a request besides its head.
-pub(crate) fn context(exchange: &Exchange) -> RequestContext<'static> {
+pub(crate) fn context(exchange: &Exchange) -> RequestContext<'_> {
     RequestContext {
         ip: exchange.source(),
         country: None,
-        certificate: None,
+        certificate: exchange.client_certificate().and_then(Result::ok),
         device: Device::default(),
         risk: RiskScore::Unscored,
         request: None,

@@ -209,6 +209,11 @@ fn cookies(
         let mut claims = request.claims();
         claims.insert("issued_ms".to_owned(), json!(transfer.issued().0));
         claims.insert("policy_id".to_owned(), json!(policy.id));
+        // Reference section 2.2; this connection's own, not what the sign-in began with.
+        let certificate = exchange.certificate.as_ref().and_then(|judged| judged.outcome().ok());
+        if let Some(name) = certificate.and_then(|certificate| certificate.common_name.as_deref()) {
+            claims.insert("common_name".to_owned(), json!(name));
+        }
         if let Some(binding) = &binding {
             claims.insert("binding".to_owned(), json!(binding.hash().text()));
         }

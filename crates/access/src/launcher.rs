@@ -56,6 +56,7 @@ pub(crate) fn start(exchange: &Exchange, host: &str) -> Option<Start> {
         back: "/".to_owned(),
         // Nothing is handed over to another host, so no cookie of another host binds it.
         browser: String::new(),
+        certificate: exchange.certificate_for_sign_in(),
         expires: exchange.now.after(COOKIE_LIFE).seconds(),
     })
 }

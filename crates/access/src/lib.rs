@@ -10,6 +10,7 @@
 mod access;
 mod backend;
 mod caller;
+mod client_certificate;
 mod config;
 mod custom;
 mod denial;
@@ -45,6 +46,7 @@ mod workers;
 
 pub use access::{Access, AccessStats, Parts};
 pub use backend::{Backend, BackendError, Backends, OriginParts};
+pub use client_certificate::HostCertificates;
 pub use config::AccessConfig;
 pub use custom::CustomPage;
 pub use directory::{Directory, DirectoryError, Kept, Standing, Which};

@@ -3,6 +3,7 @@
 //! It fills fields; whether something happened is decided elsewhere. Invariant: a record holds no secret, and one that
 //! the log does not take is counted.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use types::AccessPolicyId;
 
 use crate::caller::Who;
+use crate::client_certificate;
 use crate::exchange::Exchange;
 use crate::snapshot::Published;
 use crate::workers;
@@ -94,6 +96,9 @@ pub(crate) fn refused(exchange: &Exchange, published: &Published, decision: &Dec
 }
 
 fn request(exchange: &Exchange, mut record: AccessRequest) {
+    if record.connection.is_empty() && matches!(exchange.client_certificate(), Some(Ok(_))) {
+        "certificate".clone_into(&mut record.connection);
+    }
     "request".clone_into(&mut record.action);
     exchange.host.clone_into(&mut record.app_domain);
     exchange.method.as_str().clone_into(&mut record.method);
@@ -193,6 +198,12 @@ pub(crate) fn oauth(
 fn base(exchange: &Exchange, published: Option<&Published>, decision: &Decision, connection: &str) -> AccessRequest {
     let application = published.map(|published| &published.application);
     let identity = decision.identity.as_deref();
+    let certificate = exchange.client_certificate().map(|outcome| outcome.map_err(Cow::into_owned));
+    let mut reason = decision.reason.clone();
+    if let Some(Err(fault)) = &certificate {
+        let joint = if reason.is_empty() { "" } else { "; " };
+        reason.push_str(&format!("{joint}the client certificate does not count: {fault}"));
+    }
     let (prompt, justification) = decision.justification.clone().unwrap_or_default();
     AccessRequest {
         id: exchange.id,
@@ -210,7 +221,10 @@ fn base(exchange: &Exchange, published: Option<&Published>, decision: &Decision,
         ip_address: exchange.source().to_string(),
         policy_id: decision.policy.as_ref().map(|(id, _)| id.to_string()).unwrap_or_default(),
         policy_name: decision.policy.as_ref().map(|(_, name)| name.clone()).unwrap_or_default(),
-        reason: decision.reason.clone(),
+        reason,
+        certificate: certificate.as_ref().map(|outcome| {
+            client_certificate::words(outcome.as_ref().map(|certificate| *certificate).map_err(String::as_str))
+        }),
         trace: decision.trace.clone(),
         prompt,
         justification,

@@ -3,6 +3,8 @@
 //! It decides whether a text is one that we sealed for this purpose. It keeps nothing, so a sign-in under way costs no
 //! memory and may go on at another node. Invariant: a text opens only for the purpose it was sealed for.
 
+use std::sync::Arc;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The key of an account.
-pub struct SealKey(RandomizedNonceKey);
+#[derive(Clone)]
+pub struct SealKey(Arc<RandomizedNonceKey>);
 
 /// A text that was not sealed by us for this purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +29,7 @@ impl SealKey {
     /// # Errors
     /// Never with 32 bytes.
     pub fn new(bytes: &[u8; 32]) -> Result<Self, NotSealed> {
-        RandomizedNonceKey::new(&AES_256_GCM, bytes).map(Self).map_err(|_| NotSealed)
+        RandomizedNonceKey::new(&AES_256_GCM, bytes).map(|key| Self(Arc::new(key))).map_err(|_| NotSealed)
     }
 
     /// Seals a value; the text is base64url.

@@ -20,11 +20,13 @@ use types::{AccountId, CustomPageId, Email, ListId, ProviderId};
 use uuid::Uuid;
 
 use crate::backend::Backend;
+use crate::client_certificate::HostCertificates;
 use crate::custom::CustomPage;
 use crate::password::PasswordHash;
 use crate::seal::SealKey;
 
 /// One revision of an account's configuration.
+#[derive(Clone)]
 pub struct Snapshot {
     pub account: AccountId,
     pub revision: u64,
@@ -39,6 +41,8 @@ pub struct Snapshot {
     /// Passwords of people who sign in with the built-in provider, by address in lower case.
     pub people: HashMap<Email, Person>,
     pub service_tokens: HashMap<ClientId, ServiceToken>,
+    /// Hosts whose clients are asked for a certificate, in lower case.
+    pub client_certificates: HashMap<String, Arc<HostCertificates>>,
     /// The organisation's own pages.
     pub pages: HashMap<CustomPageId, CustomPage>,
     /// Signs application tokens.
@@ -58,6 +62,7 @@ pub struct Snapshot {
 }
 
 /// An application with what was made ready for it.
+#[derive(Clone)]
 pub struct Published {
     pub application: Application,
     pub policies: PolicySet,

@@ -12,13 +12,14 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use identity::routes::{RouteError, host_of};
-use net::proxy::body::{Body, boxed};
+use net::proxy::body::{Body, boxed, empty_body};
 use net::proxy::framing::FAULT_METHOD;
 use net::proxy::head::HeadFault;
 use net::proxy::hop;
 use uuid::Uuid;
 
 use crate::access::Client;
+use crate::client_certificate;
 use crate::endpoints;
 use crate::exchange::Exchange;
 use crate::gate;
@@ -40,7 +41,11 @@ async fn whole(client: Arc<Client>, request: Request<Incoming>) -> Response<Body
     let version = request.version();
     // What follows an upgrade is not looked at by `framing`.
     let closes = request.headers().contains_key(header::UPGRADE) || request.method().as_str() == FAULT_METHOD;
+    let head = request.method() == Method::HEAD;
     let mut response = run(client, request).await;
+    if head {
+        head_alone(&mut response);
+    }
     if version != Version::HTTP_2 {
         *response.version_mut() = Version::HTTP_11;
         if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -48,6 +53,18 @@ async fn whole(client: Arc<Client>, request: Request<Incoming>) -> Response<Body
         }
     }
     response
+}
+
+/// Takes the content of an answer of ours out again: HTTP/2 would send it, and clients end a stream that brings some
+/// (RFC 9110 section 9.3.2).
+fn head_alone(response: &mut Response<Body>) {
+    if response.body().is_end_stream() {
+        return;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = empty_body();
 }
 
 /// The stages, in order.
@@ -61,6 +78,7 @@ async fn run(client: Arc<Client>, request: Request<Incoming>) -> Response<Body> 
     if exchange.client.server_name.as_ref().is_some_and(|name| *name != exchange.host) {
         return page::plain(StatusCode::MISDIRECTED_REQUEST, "this connection is for another host");
     }
+    exchange.certificate = client_certificate::judge(&exchange);
     // People sign in here, whatever applications there are.
     if exchange.snapshot.is_sign_in_host(&exchange.host) {
         return Box::pin(login::answer(&mut exchange)).await;
@@ -139,6 +157,7 @@ fn open(client: Arc<Client>, mut request: Request<Incoming>) -> Result<Exchange,
         body: parking_lot::Mutex::new(boxed(incoming)),
         upgrade,
         on_upgrade,
+        certificate: None,
         start: std::sync::OnceLock::new(),
         words: parking_lot::Mutex::default(),
         client,

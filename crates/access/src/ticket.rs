@@ -3,6 +3,7 @@
 //! Shapes and their purposes; no decisions. Invariant: each is bound to one browser by a secret in a cookie of the host
 //! that reads it, is good for one purpose, and expires.
 
+use identity::identity::ClientCertificate;
 use identity::mfa::webauthn::{EnrolmentState, ProofState};
 use identity::relying_party::PendingLogin;
 use identity::session::{Moment, SessionHash};
@@ -18,6 +19,8 @@ pub(crate) struct Start {
     pub(crate) back: String,
     /// Hash of the cookie on the application's host.
     pub(crate) browser: String,
+    /// What the client showed there, or why it does not count.
+    pub(crate) certificate: Option<Result<ClientCertificate, String>>,
     pub(crate) expires: i64,
 }
 

@@ -1,6 +1,6 @@
 //! Certificate authorities for client certificates: the v4 document (reference section 2.8).
 //!
-//! Decides whether a PEM text holds authorities; checking a client against them is the TLS listener's. Invariant: an
+//! Decides whether a PEM text holds authorities; judging a client by them is [`crate::client_certificate`]'s. Invariant: an
 //! [`Authority`] is a certificate that may sign others.
 
 use jiff::Timestamp;
@@ -132,6 +132,8 @@ fn authority(der: &[u8]) -> Result<Authority, String> {
     if !certificate.is_ca() || usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
         return Err(format!("`{}` is not a certificate authority", certificate.subject()));
     }
+    // What signatures cannot be held against would be asked for and never match.
+    webpki::anchor_from_trusted_cert(&der.into()).map_err(|error| format!("cannot be trusted: {error}"))?;
     let expires = Timestamp::from_second(certificate.validity().not_after.timestamp())
         .map_err(|_| "expires outside of all time".to_owned())?;
     let digest = Md5::digest(der);

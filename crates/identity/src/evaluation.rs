@@ -39,6 +39,7 @@ pub struct RequestContext<'a> {
     pub ip: IpAddr,
     /// Two upper-case letters; `None`: no country is known, which is no country.
     pub country: Option<&'a str>,
+    /// Only one that counts; see [`crate::client_certificate`].
     pub certificate: Option<&'a ClientCertificate>,
     pub device: Device<'a>,
     pub risk: RiskScore,
@@ -337,6 +338,19 @@ impl PolicySet {
     pub fn is_service_auth_only(&self) -> bool {
         !self.policies.is_empty()
             && self.policies.iter().all(|compiled| compiled.policy.decision == Decision::NonIdentity)
+    }
+
+    /// Tells whether some policy asks about the client certificate.
+    #[must_use]
+    pub fn reads_certificate(&self) -> bool {
+        self.policies.iter().any(|compiled| {
+            let mut selects = false;
+            compiled.rule.visit(&mut |selector| {
+                selects |= matches!(selector, Selector::Certificate {} | Selector::CommonName { .. });
+            });
+            let expression = compiled.expression.as_ref().and_then(|expression| expression.as_ref().ok());
+            selects || expression.is_some_and(PolicyExpression::reads_certificate)
+        })
     }
 
     /// Tells whether some outcome can change between two requests of one session.

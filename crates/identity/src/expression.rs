@@ -22,6 +22,13 @@ impl PolicyExpression {
         Expression::compile(scheme(), text, lists, &Limits::default()).map(Self).map_err(|error| error.to_string())
     }
 
+    pub(crate) fn reads_certificate(&self) -> bool {
+        let fields = self.0.fields();
+        [id::COMMON_NAME, id::CERTIFICATE_SERIAL, id::CERTIFICATE_ISSUER, id::CERTIFICATE_FINGERPRINT]
+            .into_iter()
+            .any(|field| fields.contains(field))
+    }
+
     pub(crate) fn evaluate(&self, facts: &ExpressionFacts<'_>) -> Truth {
         let texts = Texts::of(facts, self.0.fields());
         match self.0.evaluate(&Reading { facts, texts: &texts }) {
@@ -122,6 +129,11 @@ impl Facts for Reading<'_> {
             id::POSTURE_PASSED => strings(&self.texts.passed),
             id::SERVICE_TOKEN => optional(caller.service_token.map(|_| self.texts.service_token.as_str())),
             id::COMMON_NAME => optional(context.certificate.and_then(|certificate| certificate.common_name.as_deref())),
+            id::CERTIFICATE_SERIAL => optional(context.certificate.map(|certificate| certificate.serial.as_str())),
+            id::CERTIFICATE_ISSUER => optional(context.certificate.map(|certificate| certificate.issuer_dn.as_str())),
+            id::CERTIFICATE_FINGERPRINT => {
+                optional(context.certificate.map(|certificate| certificate.fingerprint.as_str()))
+            }
             id::SRC_IP => Fact::Known(ValueRef::Ip(context.ip.to_canonical())),
             id::SRC_COUNTRY => optional(context.country),
             _ => context.request.as_ref().map_or(Fact::Unknown, |request| self.request(request, field)),

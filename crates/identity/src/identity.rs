@@ -117,9 +117,12 @@ fn shared<T: ?Sized + Eq + std::hash::Hash>(known: &mut HashSet<Arc<T>>, value: 
 pub struct ClientCertificate {
     pub common_name: Option<String>,
     pub issuer_dn: String,
-    /// Subject key identifier of the issuer, in hexadecimal.
+    /// Subject key identifier of the issuer, in upper-case hexadecimal.
     pub issuer_ski: Option<String>,
+    /// Upper-case hexadecimal.
     pub serial: String,
+    /// SHA-256 of the certificate in lower-case hexadecimal.
+    pub fingerprint: String,
 }
 
 /// What is known about the device a request comes from.

@@ -12,6 +12,7 @@ pub mod approval;
 pub mod audience;
 pub mod certificate;
 pub mod claims;
+pub mod client_certificate;
 pub mod colour;
 pub mod cookie;
 pub mod cors;

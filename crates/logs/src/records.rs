@@ -347,7 +347,7 @@ dataset! {
         "Allowed" logpush allowed: bool, "Whether the person was let in.";
         "AppDomain" logpush app_domain: String, "The host that was asked for.";
         "AppUUID" logpush app_uuid: String, "The application.";
-        "Connection" logpush connection: String, "The type of the identity provider, or `service_token`.";
+        "Connection" logpush connection: String, "The type of the identity provider, `service_token` or `certificate`.";
         "Country" logpush country: String, "The country of the address, if one is known.";
         "Email" logpush email: String, "The person.";
         "IPAddress" logpush ip_address: String, "Where the request came from.";
@@ -356,6 +356,7 @@ dataset! {
         "TemporaryAccessApprovers" logpush approvers: Vec<String>, "Who approved.";
         "TemporaryAccessDuration" logpush approved_seconds: u64, "For how many seconds.";
         "UserUID" logpush user_uid: String, "The person's id.";
+        "ClientCertificate" ours certificate: Option<Value>, "The client certificate that was shown: what it says, or why it does not count.";
         "AppName" ours app_name: String, "The application's name.";
         "PolicyID" ours policy_id: String, "The policy that decided.";
         "PolicyName" ours policy_name: String, "Its name.";

@@ -7,6 +7,7 @@
 
 pub mod ca;
 pub mod certificate_files;
+pub mod certificate_request;
 pub mod client_hello;
 pub mod gathered;
 pub mod guard;
@@ -23,7 +24,9 @@ pub mod transport;
 pub mod upstream;
 
 pub use ca::CertificateAuthority;
+
 pub use certificate_files::{CertificateFiles, Presented};
+pub use certificate_request::CertificateRequest;
 pub use client_hello::ClientHello;
 pub use gathered::Gathered;
 pub use guard::Guard;

@@ -17,6 +17,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 
 use crate::ca::{BACKDATE, CertificateAuthority, offset, random_serial};
+use crate::certificate_request::CertificateRequest;
 use crate::client_hello;
 use crate::host::Host;
 use crate::tls::{Offer, provider};
@@ -257,13 +258,25 @@ impl Minter {
         Ok(Arc::clone(leaf.mobile_configs[offer.index()].get_or_init(|| self.configure(&leaf, offer, false))))
     }
 
+    /// As [`Minter::server_config_for`], and asks the client for a certificate too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Minter::server_config`].
+    pub fn asking_config_for(
+        &self,
+        hello: &client_hello::ClientHello,
+        names: &LeafNames,
+        offer: Offer,
+        now: Timestamp,
+        request: &CertificateRequest,
+    ) -> Result<Arc<ServerConfig>, MintError> {
+        let leaf = self.leaf(names, now)?;
+        Ok(present(request.base(), &leaf, offer, !hello.prefers_chacha20()))
+    }
+
     fn configure(&self, leaf: &Leaf, offer: Offer, our_order: bool) -> Arc<ServerConfig> {
-        let mut config = self.base.clone();
-        // AES-128-GCM comes first with us: its key schedule costs a fraction of that of AES-256 with SHA-384.
-        config.ignore_client_order = our_order;
-        config.cert_resolver = Arc::new(OneCertificate(Arc::clone(&leaf.key)));
-        config.alpn_protocols = offer.alpn();
-        Arc::new(config)
+        present(&self.base, leaf, offer, our_order)
     }
 
     fn leaf(&self, names: &LeafNames, now: Timestamp) -> Result<Arc<Leaf>, MintError> {
@@ -306,6 +319,16 @@ impl Minter {
     }
 }
 
+/// Completes a configuration for one leaf.
+fn present(base: &ServerConfig, leaf: &Leaf, offer: Offer, our_order: bool) -> Arc<ServerConfig> {
+    let mut config = base.clone();
+    // AES-128-GCM comes first with us: its key schedule costs a fraction of that of AES-256 with SHA-384.
+    config.ignore_client_order = our_order;
+    config.cert_resolver = Arc::new(OneCertificate(Arc::clone(&leaf.key)));
+    config.alpn_protocols = offer.alpn();
+    Arc::new(config)
+}
+
 /// A leaf cut short by its authority's end is used to that end; there is nothing better to mint.
 fn renew_at(now: Timestamp, not_after: Timestamp) -> Timestamp {
     let usual = not_after - RENEW_BEFORE;
@@ -344,7 +367,7 @@ impl ResolvesServerCert for OneCertificate {
 
 /// Stands in the base configuration, which is never served.
 #[derive(Debug)]
-struct NoCertificate;
+pub(crate) struct NoCertificate;
 
 impl ResolvesServerCert for NoCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -100,6 +101,9 @@ pub struct Accepted<IO> {
     pub tls: TlsInfo,
     /// The server name of the hello that was really used.
     pub sni: Option<String>,
+    /// What the client showed, its own certificate first, whose key it holds; empty where it was not asked or has none.
+    /// A resumed session shows what its first handshake did.
+    pub client_chain: Vec<CertificateDer<'static>>,
 }
 
 /// Runs the server side of a handshake with a configuration from [`crate::Minter::server_config`].
@@ -120,7 +124,8 @@ where
     let (_, state) = stream.get_ref();
     let tls = TlsInfo::of(state, started.elapsed());
     let sni = state.server_name().map(str::to_owned);
-    Ok(Accepted { stream, tls, sni })
+    let client_chain = state.peer_certificates().unwrap_or_default().to_vec();
+    Ok(Accepted { stream, tls, sni, client_chain })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows")]

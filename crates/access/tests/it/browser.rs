@@ -39,10 +39,18 @@ impl Seen {
 impl Browser {
     /// A browser that finds every name of `hosts` at `listener` and trusts `root`.
     pub(crate) fn new(hosts: &[&str], listener: SocketAddr, root: &str) -> Self {
+        Self::with_certificate(hosts, listener, root, None)
+    }
+
+    /// The same for one that has a certificate to show: PEM of it and its key.
+    pub(crate) fn with_certificate(hosts: &[&str], listener: SocketAddr, root: &str, own: Option<&str>) -> Self {
         let mut builder = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
             .tls_certs_only([reqwest::Certificate::from_pem(root.as_bytes()).unwrap()]);
+        if let Some(own) = own {
+            builder = builder.identity(reqwest::Identity::from_pem(own.as_bytes()).unwrap());
+        }
         for host in hosts {
             builder = builder.resolve(host, listener);
         }

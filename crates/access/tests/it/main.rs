@@ -3,6 +3,7 @@
 
 mod attacks;
 mod browser;
+mod client_certificates;
 mod failures;
 mod launcher;
 mod mfa;

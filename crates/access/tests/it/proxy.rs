@@ -185,3 +185,19 @@ async fn an_answer_of_the_application_may_be_read_by_the_sites_that_the_rules_na
         assert!(seen.text.contains(origin), "{}", seen.text);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_head_is_a_head_alone() {
+    let stand = Stand::start(Setup::default()).await;
+    let mut browser = stand.browser();
+    for (path, status) in
+        [("/cdn-cgi/access/certs", StatusCode::OK), ("/cdn-cgi/access/nothing", StatusCode::NOT_FOUND)]
+    {
+        let whole = browser.get(&stand.url(WIKI, path)).await;
+        let request = browser.request(Method::HEAD, &stand.url(WIKI, path));
+        let head = browser.send(request).await;
+        assert_eq!((head.status, whole.status), (status, status), "{path}");
+        assert!(head.text.is_empty() && !whole.text.is_empty());
+        assert_eq!(head.headers["content-length"], whole.text.len().to_string().as_str());
+    }
+}

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::{
-    Access, AccessConfig, Backends, CustomPage, Directory, DirectoryError, FactorLedger, FactorPlace, Kept, KeptFactor,
-    Ledger, LedgerError, Newcomer, OauthLedger, OriginParts, Parts, PasswordHash, Person, Published, SealKey,
-    SessionTable, Snapshot, Standing, TokenTable, Which,
+    Access, AccessConfig, Backends, CustomPage, Directory, DirectoryError, FactorLedger, FactorPlace, HostCertificates,
+    Kept, KeptFactor, Ledger, LedgerError, Newcomer, OauthLedger, OriginParts, Parts, PasswordHash, Person, Published,
+    SealKey, SessionTable, Snapshot, Standing, TokenTable, Which,
 };
 use arc_swap::ArcSwap;
 use argon2::{Argon2, PasswordHasher};
@@ -229,6 +229,7 @@ pub(crate) struct Setup {
     pub(crate) pages: HashMap<CustomPageId, CustomPage>,
     /// The scripts that policies ask.
     pub(crate) workers: Arc<Scripts>,
+    pub(crate) client_certificates: HashMap<String, Arc<HostCertificates>>,
 }
 
 impl Default for Setup {
@@ -245,6 +246,7 @@ impl Default for Setup {
             rival: None,
             pages: HashMap::new(),
             workers: Scripts::that(Mood::Throws),
+            client_certificates: HashMap::new(),
         }
     }
 }
@@ -257,6 +259,7 @@ pub(crate) fn allow(include: Value) -> Value {
 pub(crate) struct Stand {
     pub(crate) address: SocketAddr,
     pub(crate) access: Access,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) sessions: Arc<SessionTable>,
     pub(crate) ledger: Arc<Memory>,
     pub(crate) oauth: Arc<OauthMemory>,
@@ -305,23 +308,18 @@ impl Stand {
         let (routes, conflicts) = Snapshot::index(&applications);
         assert!(conflicts.is_empty());
         let (token, secret) = service_token();
-        let mut providers = vec![
-            read_provider(OIDC, &oidc("Test provider", &provider.issuer)),
-            read_provider(BUILT_IN, &json!({"name": "Example people", "type": "portunus"})),
-        ];
-        providers.extend(setup.rival.map(|issuer| read_provider(RIVAL, &oidc("Rival", &issuer))));
-        providers.extend(setup.providers.iter().map(|(id, document)| read_provider(*id, document)));
         let snapshot = Snapshot {
             account,
             revision: 1,
             organization: organization(&setup.organization),
             routes,
             applications,
-            providers,
+            providers: known_providers(&provider.issuer, setup.rival.as_deref(), &setup.providers),
             directory_secrets: HashMap::new(),
             people: HashMap::from([(EMAIL.parse().unwrap(), person())]),
             service_tokens: HashMap::from([(token.client_id.clone(), token.clone())]),
             pages: setup.pages,
+            client_certificates: setup.client_certificates,
             keys: Arc::new(KeyRing::new(SigningKey::parse(signing_key(), "certificate".to_owned()).unwrap(), None)),
             seal: SealKey::new(&[9; 32]).unwrap(),
             networks: HashMap::new(),
@@ -339,7 +337,7 @@ impl Stand {
         let (documents, documents_origin) = documents(&clock, setup.documents).await;
         let access = Access::new(Parts {
             config,
-            snapshot,
+            snapshot: Arc::clone(&snapshot),
             sessions: Arc::clone(&sessions),
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             factors: Arc::clone(&ledger) as Arc<dyn FactorLedger>,
@@ -358,6 +356,7 @@ impl Stand {
         Self {
             address,
             access,
+            snapshot,
             sessions,
             ledger,
             oauth,
@@ -373,6 +372,14 @@ impl Stand {
             _directory: directory,
             _origins: [origin, documents_origin],
         }
+    }
+
+    /// Puts a changed configuration into force, as the store's follower does.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut snapshot = (**self.snapshot.load()).clone();
+        change(&mut snapshot);
+        snapshot.revision += 1;
+        self.snapshot.store(Arc::new(snapshot));
     }
 
     pub(crate) fn browser(&self) -> Browser {
@@ -503,6 +510,16 @@ fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Valu
         ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => None,
     };
     Published { application, policies, backend }
+}
+
+fn known_providers(issuer: &str, rival: Option<&str>, more: &[(ProviderId, Value)]) -> Vec<Arc<Provider>> {
+    let mut providers = vec![
+        read_provider(OIDC, &oidc("Test provider", issuer)),
+        read_provider(BUILT_IN, &json!({"name": "Example people", "type": "portunus"})),
+    ];
+    providers.extend(rival.map(|issuer| read_provider(RIVAL, &oidc("Rival", issuer))));
+    providers.extend(more.iter().map(|(id, document)| read_provider(*id, document)));
+    providers
 }
 
 fn oidc(name: &str, issuer: &str) -> Value {

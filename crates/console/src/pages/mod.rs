@@ -114,6 +114,7 @@ fn access_routes() -> Router<Arc<App>> {
         .route("/access/log", get(log::page))
         .route("/access/test", get(tester::page).post(tester::run))
         .route("/access/certificates", get(authorities::page).post(authorities::create))
+        .route("/access/certificates/settings", post(authorities::put_settings))
         .route("/access/certificates/{id}/delete", get(authorities::confirm_delete).post(authorities::delete))
         .route("/access/appearance", get(appearance::page))
         .route("/access/appearance/tags", post(appearance::create_tag))

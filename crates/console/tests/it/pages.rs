@@ -954,6 +954,20 @@ async fn policies_are_tried_on_people_through_the_form() {
     assert!(text(&refused).contains("choose the application"));
     let wrong = [("name", "Devices"), ("certificate", "not PEM")];
     assert_eq!(browser.send("/access/certificates", &wrong).await.status, StatusCode::BAD_REQUEST);
+    let made = console.post("gateway/certificates", json!({"validity_period_days": 365})).await.result();
+    let authority = made["certificate"].as_str().unwrap();
+    let right = [("name", "Devices"), ("certificate", authority), ("hosts", "a.example.com\nb.example.com")];
+    browser.submit("/access/certificates", &right).await;
+    let other = json!({"settings": [{"hostname": "c.example.com", "client_certificate_forwarding": true}]});
+    console.put("access/certificates/settings", other).await.result();
+    browser.submit("/access/certificates/settings", &[("forward", "b.example.com")]).await;
+    let settings = console.get("access/certificates/settings").await.result();
+    for (index, (host, forwards)) in
+        [("c.example.com", true), ("a.example.com", false), ("b.example.com", true)].into_iter().enumerate()
+    {
+        assert_eq!(settings[index]["hostname"], host);
+        assert_eq!(settings[index]["client_certificate_forwarding"], forwards, "{host}");
+    }
     let interval = browser.send("/access/organization/keys", &[("key_rotation_interval_days", "9")]).await;
     assert_eq!(interval.status, StatusCode::BAD_REQUEST);
     browser.submit("/access/organization/keys", &[("key_rotation_interval_days", "30")]).await;

@@ -224,12 +224,40 @@ fn each_selector_covers_whom_it_says() {
             issuer_dn: "CN=CA".into(),
             issuer_ski: None,
             serial: "01".into(),
+            fingerprint: "ab".into(),
         };
         let passed = [PostureRuleId(Uuid::from_u128(7))];
         let caller = Caller { identity: Some(&person), ..Caller::default() };
         let verdict =
             set(&[allow(selector.clone())]).evaluate(&caller, &context(Some(&certificate), &passed), &LOOKUPS, None);
         assert_eq!(verdict == Verdict::Allow(0), covered, "{selector}: {verdict:?}");
+    }
+}
+
+#[test]
+fn an_expression_reads_the_certificate_of_the_request() {
+    let certificate = ClientCertificate {
+        common_name: Some("laptop".into()),
+        issuer_dn: "CN=Devices".into(),
+        issuer_ski: None,
+        serial: "0ABC".into(),
+        fingerprint: "00ff".into(),
+    };
+    for (expression, covered) in [
+        (r#"access.certificate.common_name == "laptop""#, true),
+        (r#"access.certificate.serial in {"0ABC" "0ABD"} and access.certificate.issuer == "CN=Devices""#, true),
+        (r#"access.certificate.fingerprint == "00ff""#, true),
+        (r#"access.certificate.fingerprint == "00FF""#, false),
+    ] {
+        let mut policy = allow(json!({"certificate": {}}));
+        policy["decision"] = json!("non_identity");
+        policy["portunus"] = json!({"expression": expression});
+        let set = set(&[policy]);
+        let caller = Caller::default();
+        let with = set.evaluate(&caller, &context(Some(&certificate), &[]), &LOOKUPS, None);
+        assert_eq!(with == Verdict::NonIdentity(0), covered, "{expression}: {with:?}");
+        let without = set.evaluate(&caller, &context(None, &[]), &LOOKUPS, None);
+        assert_eq!(without, Verdict::Deny(Denial::NothingMatched), "{expression}");
     }
 }
 
@@ -371,6 +399,7 @@ fn an_expression_is_anded_with_the_selectors() {
             true,
         ),
         (r#"access.service_token.id == "x""#, false),
+        (r#"access.certificate.common_name == "laptop""#, false),
     ] {
         let rule = |selector: Value| {
             let mut value = allow(selector);

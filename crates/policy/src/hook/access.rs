@@ -48,6 +48,9 @@ pub mod id {
     pub const PATH: FieldId = FieldId(19);
     pub const QUERY: FieldId = FieldId(20);
     pub const HEADERS: FieldId = FieldId(21);
+    pub const CERTIFICATE_SERIAL: FieldId = FieldId(22);
+    pub const CERTIFICATE_ISSUER: FieldId = FieldId(23);
+    pub const CERTIFICATE_FINGERPRINT: FieldId = FieldId(24);
 }
 
 const TABLE: &[FieldInfo] = &[
@@ -227,6 +230,42 @@ const TABLE: &[FieldInfo] = &[
         aliases: &[],
         ours: true,
     },
+    FieldInfo {
+        name: "access.certificate.serial",
+        kind: Type::Bytes,
+        phase: Phase::Connection,
+        source: Source::Available,
+        selector: Selector::Identity,
+        title: "",
+        documentation: "The serial number of the client certificate, in upper-case hexadecimal.",
+        example: "access.certificate.serial == \"0ABC\"",
+        aliases: &[],
+        ours: true,
+    },
+    FieldInfo {
+        name: "access.certificate.issuer",
+        kind: Type::Bytes,
+        phase: Phase::Connection,
+        source: Source::Available,
+        selector: Selector::Identity,
+        title: "",
+        documentation: "The distinguished name of the client certificate's issuer.",
+        example: "access.certificate.issuer == \"CN=Devices\"",
+        aliases: &[],
+        ours: true,
+    },
+    FieldInfo {
+        name: "access.certificate.fingerprint",
+        kind: Type::Bytes,
+        phase: Phase::Connection,
+        source: Source::Available,
+        selector: Selector::Identity,
+        title: "",
+        documentation: "The SHA-256 of the client certificate, in lower-case hexadecimal.",
+        example: "access.certificate.fingerprint in {\"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\"}",
+        aliases: &[],
+        ours: true,
+    },
 ];
 
 #[cfg(test)]
@@ -260,10 +299,13 @@ mod tests {
             (id::PATH, "http.request.uri.path"),
             (id::QUERY, "http.request.uri.query"),
             (id::HEADERS, "http.request.headers"),
+            (id::CERTIFICATE_SERIAL, "access.certificate.serial"),
+            (id::CERTIFICATE_ISSUER, "access.certificate.issuer"),
+            (id::CERTIFICATE_FINGERPRINT, "access.certificate.fingerprint"),
         ] {
             assert_eq!(fields().info(field).name, name);
         }
-        assert_eq!(fields().table().len(), usize::from(id::HEADERS.0) + 1);
+        assert_eq!(fields().table().len(), usize::from(id::CERTIFICATE_FINGERPRINT.0) + 1);
     }
 
     #[test]

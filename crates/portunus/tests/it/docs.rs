@@ -1,4 +1,4 @@
-//! The documentation as a newcomer follows it: every command of `docs/getting-started.md` that shows its output is run.
+//! The documentation as a newcomer follows it: every command of its step-by-step pages that shows its output is run.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use testkit::Platform;
 
 use crate::support::binary;
 
-const PAGE: &str = include_str!("../../../../docs/getting-started.md");
+const FIRST_STEPS: &str = include_str!("../../../../docs/getting-started.md");
+const CLIENT_CERTIFICATES: &str = include_str!("../../../../docs/client-certificates.md");
 /// How long a step that reads the log may wait for its record on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const DONE: &str = "== done ==";
@@ -22,9 +23,9 @@ struct Step {
     shown: Vec<String>,
 }
 
-fn steps() -> Vec<Step> {
+fn steps(page: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    for fence in PAGE.split("\n```").skip(1).step_by(2) {
+    for fence in page.split("\n```").skip(1).step_by(2) {
         let Some((language, body)) = fence.split_once('\n') else { continue };
         match (language, steps.last_mut()) {
             ("sh test" | "sh test repeat", _) => {
@@ -84,6 +85,16 @@ fn missing<'a>(shown: &'a [String], printed: &str) -> Option<&'a str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_steps_work_as_printed() {
+    follow(FIRST_STEPS, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_shows_a_certificate_as_printed() {
+    follow(CLIENT_CERTIFICATES, 4);
+}
+
+/// Pastes a page's steps, of which at least so many show their output.
+fn follow(page: &str, least: usize) {
     let directory = tempfile::tempdir().unwrap();
     // The page starts the platform in the same way; free ports keep tests apart.
     let _platform = Platform::start_in(binary(), &directory.path().join("portunus-data"), &["--demo"]).unwrap();
@@ -91,9 +102,9 @@ async fn the_first_steps_work_as_printed() {
     std::fs::create_dir_all(&programs).unwrap();
     std::os::unix::fs::symlink(binary(), programs.join("portunus")).unwrap();
 
-    let steps = steps();
+    let steps = steps(page);
     let shown = steps.iter().filter(|step| !step.shown.is_empty()).count();
-    assert!(steps.len() >= 10 && shown >= 10, "{} steps, {shown} with their output", steps.len());
+    assert!(shown >= least, "{} steps, {shown} with their output", steps.len());
     let mut shell = Shell::start(directory.path());
     for step in &steps {
         let started = Instant::now();

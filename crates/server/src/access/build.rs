@@ -26,7 +26,8 @@ use store::{
 };
 use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId, ProviderId, UserId};
 
-use super::{AccessError, keys};
+use super::client_certificates::Requests;
+use super::{AccessError, client_certificates, keys};
 use crate::lists::{Lists, list_type};
 
 /// What a snapshot is built from.
@@ -39,6 +40,8 @@ pub(super) struct Builder {
     pub lists: Lists<Arc<ReadList>>,
     /// The passwords of the last build, by whose they are: what a sign-in writes beside them concerns nobody here.
     pub passwords: HashMap<UserId, String>,
+    /// How clients are asked for certificates, kept so that their sessions stay resumable.
+    pub requests: Requests,
 }
 
 /// A document that is not in force, and why.
@@ -73,6 +76,7 @@ impl Builder {
             directory_secrets,
             people: self.people().await?,
             service_tokens: self.service_tokens(&mut faults).await?,
+            client_certificates: client_certificates::read(self, &mut faults).await?,
             pages: self.pages(&mut faults).await?,
             keys: Arc::new(keys.ring),
             seal: keys.seal,
@@ -364,10 +368,10 @@ fn linked(body: &Value) -> Vec<AccessPolicyId> {
     links.into_iter().filter_map(|link| link["id"].as_str()?.parse().ok()).collect()
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: &Value) -> Result<T, String> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(body: &Value) -> Result<T, String> {
     read_stored(body).map_err(|problem| problem.to_string())
 }
 
-fn words(problems: Vec<identity::document::Problem>) -> String {
+pub(super) fn words(problems: Vec<identity::document::Problem>) -> String {
     problems.first().map(ToString::to_string).unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! revocation falls between, and a store that does not answer leaves the snapshot and the sessions as they are.
 
 mod build;
+mod client_certificates;
 mod directory;
 mod factors;
 mod keys;
@@ -117,6 +118,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         upstream: ground.upstream.pool.clone(),
         lists: Lists::default(),
         passwords: HashMap::new(),
+        requests: client_certificates::Requests::default(),
     };
     let (first, faults) = builder.build(1, ground.minter()).await?;
     report(&faults);
@@ -299,6 +301,8 @@ fn concern(change: &Change) -> Concern {
             | Kind::Provider
             | Kind::Organization
             | Kind::ServiceToken
+            | Kind::ClientAuthority
+            | Kind::ClientCertificateSettings
             | Kind::CustomPage
             | Kind::AccessKeys
             | Kind::List

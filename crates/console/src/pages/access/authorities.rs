@@ -2,6 +2,8 @@
 //!
 //! Invariant: a certificate is taken as PEM and shown by its fingerprint.
 
+use std::collections::BTreeSet;
+
 use axum::extract::Path;
 use maud::{Markup, html};
 use serde_json::{Value, json};
@@ -9,6 +11,7 @@ use store::Permission;
 
 use super::head;
 use crate::failure::Failure;
+use crate::operations::access::client_certificates::{HostSettings, SettingsBody};
 use crate::operations::access::{AccessView, client_certificates};
 use crate::pages::control::{Control, Problems, csrf};
 use crate::pages::fields::Fields;
@@ -28,6 +31,9 @@ pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
 async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Result<Markup, Failure> {
     let all = client_certificates::list(&visitor.cx).await?;
     let may_write = visitor.may(Permission::ClientCertificatesWrite);
+    let forwarding = client_certificates::settings(&visitor.cx).await?;
+    let forwarded = |host: &str| forwarding.iter().any(|one| one.hostname == host && one.client_certificate_forwarding);
+    let every_host: BTreeSet<&str> = all.iter().flat_map(hosts_of).collect();
     Ok(html! {
         (head(visitor, "certificates", &html! {}))
         @if all.is_empty() { (empty("No authority is known.", &html! { "Add the authority that signs your devices' certificates; a policy can then ask for a certificate of it." })) } @else {
@@ -36,10 +42,24 @@ async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Res
                 tbody { @for authority in &all { tr {
                     td.strong data-label="Authority" { (authority.text("name")) }
                     td data-label="Fingerprint" { code { (authority.text("fingerprint")) } }
-                    td data-label="Expires" { (format::day(authority.text("expires_on"))) }
+                    td data-label="Expires" { (format::day(authority.text("expires_on"))) @if is_over(visitor, authority) { " " span.badge.bad { "expired" } } }
                     td data-label="Hosts" { (hosts(authority)) }
                     td { @if may_write { a.button.quiet href={ (PATH) "/" (authority.text("id")) "/delete" } { "Remove" span.hidden { " " (authority.text("name")) } } } }
                 } } }
+            }
+        }
+        @if may_write && !every_host.is_empty() {
+            section {
+                h2 { "What applications are told" }
+                form.sheet method="post" action={ (PATH) "/settings" } {
+                    (csrf(&visitor.csrf))
+                    fieldset {
+                        legend { "Hosts whose application gets the certificate" }
+                        div.boxes { @for host in &every_host { label { input type="checkbox" name="forward" value=(host) checked[forwarded(host)]; span { (host) } } } }
+                        p.hint { "In the headers Cf-Client-Cert-Der-Base64 and Cf-Client-Cert-Sha256, and only if the certificate counts." }
+                    }
+                    div.actions { button.primary type="submit" { "Save" } }
+                }
             }
         }
         @if may_write {
@@ -58,9 +78,18 @@ async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Res
     })
 }
 
-fn hosts(authority: &AccessView) -> Markup {
+fn hosts_of(authority: &AccessView) -> impl Iterator<Item = &str> {
     let hosts = authority.0.get("associated_hostnames").and_then(Value::as_array);
-    let hosts: Vec<_> = hosts.into_iter().flatten().filter_map(Value::as_str).collect();
+    hosts.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// An authority past its end makes no certificate count.
+fn is_over(visitor: &Visitor, authority: &AccessView) -> bool {
+    authority.text("expires_on").parse::<jiff::Timestamp>().is_ok_and(|end| end < visitor.cx.now())
+}
+
+fn hosts(authority: &AccessView) -> Markup {
+    let hosts: Vec<_> = hosts_of(authority).collect();
     html! { @if hosts.is_empty() { span.muted { "none" } } @for host in hosts { code { (host) } " " } }
 }
 
@@ -77,6 +106,27 @@ pub(in crate::pages) async fn create(submission: Submission) -> Page {
             Ok(refused_form(&visitor, Place::Access, TITLE, &failure, &body))
         }
     }
+}
+
+/// Serves `POST /access/certificates/settings`. What is set for hosts without an authority stays.
+pub(in crate::pages) async fn put_settings(submission: Submission) -> Page {
+    let Submission { visitor, fields } = submission;
+    let all = client_certificates::list(&visitor.cx).await?;
+    let shown: BTreeSet<&str> = all.iter().flat_map(hosts_of).collect();
+    let mut settings = client_certificates::settings(&visitor.cx).await?;
+    for host in shown {
+        let client_certificate_forwarding = fields.all("forward").any(|chosen| chosen == host);
+        match settings.iter_mut().find(|known| known.hostname == host) {
+            Some(known) => known.client_certificate_forwarding = client_certificate_forwarding,
+            None => settings.push(HostSettings {
+                hostname: host.to_owned(),
+                china_network: false,
+                client_certificate_forwarding,
+            }),
+        }
+    }
+    client_certificates::put_settings(&visitor.cx, SettingsBody { settings }).await?;
+    go("/access/certificates?note=saved")
 }
 
 /// Serves `GET /access/certificates/{id}/delete`.

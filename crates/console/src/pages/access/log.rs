@@ -131,6 +131,7 @@ pub(in crate::pages) fn result(record: &Map<String, Value>) -> Markup {
 pub(in crate::pages) fn who(record: &Map<String, Value>) -> &str {
     match (format::text(record, "Email"), format::text(record, "Connection")) {
         ("", "service_token") => "a program with a service token",
+        ("", "certificate") => "a machine with a client certificate",
         ("", _) => "somebody who was not signed in",
         (email, _) => email,
     }
