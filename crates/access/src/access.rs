@@ -27,8 +27,10 @@ use crate::config::AccessConfig;
 use crate::directory::Directory;
 use crate::ledger::Ledger;
 use crate::login::Logins;
+use crate::mail::Postbox;
 use crate::mfa::FactorLedger;
 use crate::oauth::{Oauth, OauthLedger, TokenTable};
+use crate::pin::{PinLedger, Pins};
 use crate::session_table::SessionTable;
 use crate::snapshot::Snapshot;
 use crate::stages;
@@ -44,6 +46,8 @@ pub struct Parts {
     pub sessions: Arc<SessionTable>,
     pub ledger: Arc<dyn Ledger>,
     pub factors: Arc<dyn FactorLedger>,
+    pub pins: Arc<dyn PinLedger>,
+    pub postbox: Arc<dyn Postbox>,
     pub oauth: Arc<dyn OauthLedger>,
     /// The live access tokens of managed OAuth.
     pub agents: Arc<TokenTable>,
@@ -69,6 +73,9 @@ pub(crate) struct Inner {
     pub(crate) sessions: Arc<SessionTable>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) factors: Arc<dyn FactorLedger>,
+    pub(crate) pin_ledger: Arc<dyn PinLedger>,
+    pub(crate) pins: Pins,
+    pub(crate) postbox: Arc<dyn Postbox>,
     pub(crate) oauth_ledger: Arc<dyn OauthLedger>,
     pub(crate) agents: Arc<TokenTable>,
     pub(crate) oauth: Oauth,
@@ -136,7 +143,7 @@ impl Access {
     /// Puts the plane together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, snapshot, sessions, ledger, factors, oauth, agents, .. } = parts;
+        let Parts { config, snapshot, sessions, ledger, factors, pins, postbox, oauth, agents, .. } = parts;
         let Parts { directory, documents, workers, logs, clock, .. } = parts;
         let inner = Inner {
             sources: Sources::new(config.connections, config.connections_per_source),
@@ -144,6 +151,9 @@ impl Access {
             tokens: Tokens::new(),
             oauth: Oauth::new(&config, documents),
             opinions: Opinions::new(workers),
+            pin_ledger: pins,
+            pins: Pins::new(),
+            postbox,
             oauth_ledger: oauth,
             agents,
             counters: Counters::default(),
@@ -163,6 +173,7 @@ impl Access {
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) {
         let tasks = Tasks::default();
         tasks.spawn(self.sweep(stop.clone()));
+        tasks.spawn(self.inner.pins.mail.run(Arc::clone(&self.inner.postbox), stop.clone()));
         let admit = |stream, source| self.admit(stream, source, &stop, &tasks);
         listen(listener, &stop, &tasks, self.inner.config.drain_timeout, admit).await;
     }

@@ -40,6 +40,7 @@ use crate::mfa;
 use crate::page::{self, Frame};
 use crate::passkey::{self, Refused};
 use crate::password::Passwords;
+use crate::pin;
 use crate::provider::{ProviderError, Providers};
 use crate::record;
 use crate::scim;
@@ -66,7 +67,7 @@ pub(crate) struct Logins {
     providers: Providers,
     passwords: Passwords,
     begun: Throttle<std::net::IpAddr>,
-    wrong_by_source: Throttle<std::net::IpAddr>,
+    pub(crate) wrong_by_source: Throttle<std::net::IpAddr>,
     wrong_by_address: Throttle<String>,
     /// Steps of a chain that were passed. Only somebody whom a provider vouched for makes an entry; a chain is finished
     /// at the node where it began.
@@ -103,7 +104,9 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
         },
         ("logout", true) => logout(exchange).await,
         ("webauthn.js", true) => webauthn::script(),
-        ("provider" | "password" | "passkey" | "justify", false) if exchange.method == Method::POST => {
+        ("provider" | "password" | "passkey" | "pin" | "pin-code" | "justify", false)
+            if exchange.method == Method::POST =>
+        {
             post(exchange, &name).await
         }
         ("mfa" | "account", true) => mfa::get(exchange, name == "mfa").await,
@@ -153,7 +156,7 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
     {
         return leave(exchange, &start, only, settings, None).await;
     }
-    choice(exchange, &start, published, app, &ways, None)
+    choice(exchange, (&start, published, app), &ways, None, "")
 }
 
 /// Finds what a sign-in is for, and how people get into it.
@@ -187,37 +190,37 @@ fn away(provider: &Provider) -> Option<&OidcSettings> {
 
 /// Returns the providers a person may choose among for an application, in order.
 fn ways(exchange: &Exchange, app: Door<'_>, passed: &[Established]) -> Vec<Arc<Provider>> {
-    let offered =
-        |provider: &&Arc<Provider>| away(provider).is_some() || matches!(provider.protocol, Protocol::BuiltIn);
     if let Some(next) = claims::next_step(&app.sign_in.chain, passed) {
-        return exchange.snapshot.provider(next).into_iter().filter(offered).cloned().collect();
+        return exchange.snapshot.provider(next).into_iter().cloned().collect();
     }
     let allowed = &app.sign_in.providers;
-    let all = exchange.snapshot.providers.iter().filter(offered);
+    let all = exchange.snapshot.providers.iter();
     all.filter(|provider| allowed.is_empty() || allowed.contains(&provider.id)).cloned().collect()
 }
 
-/// The page where people choose how to sign in.
+/// The page where people choose how to sign in. `address` stands in the field for it.
 fn choice(
     exchange: &Exchange,
-    start: &Start,
-    published: &Published,
-    app: Door<'_>,
+    (start, published, app): (&Start, &Published, Door<'_>),
     ways: &[Arc<Provider>],
-    problem: Option<(StatusCode, Message, &str)>,
+    problem: Option<(StatusCode, Message)>,
+    address: &str,
 ) -> Response<Body> {
     let language = exchange.language(&app.sign_in.languages);
     let Some((key, cookie)) = browser(exchange) else { return page::failed(exchange) };
     let form = |provider: Option<ProviderId>| {
         let expires = exchange.now.after(COOKIE_LIFE).seconds();
-        let form = Form { key: key.clone(), start: start.clone(), provider, expires };
+        let form = Form { key: key.clone(), start: start.clone(), provider, mailed: None, expires };
         exchange.snapshot.seal.seal(FORM, &form).unwrap_or_default()
     };
-    let status = problem.map_or(StatusCode::OK, |(status, _, _)| status);
+    let status = problem.map_or(StatusCode::OK, |(status, _)| status);
     let frame = Frame { exchange, language, status, title: Message::SignIn.text(language) };
     let mut passwords = ways.iter().filter(|provider| matches!(provider.protocol, Protocol::BuiltIn));
+    let mut by_mail = ways.iter().find(|provider| matches!(provider.protocol, Protocol::OneTimePin));
     let others: Vec<_> = ways.iter().filter(|provider| away(provider).is_some()).collect();
     let password = passwords.next();
+    // Who can do nothing else is asked at once.
+    let asked = by_mail.take_if(|_| ways.len() == 1);
     let passkey = password.and_then(|provider| Some((form(Some(provider.id)), passkey::ask(exchange, &key)?)));
     let mut response = frame.render_asking(passkey.is_some(), &html! {
         p {
@@ -227,18 +230,19 @@ fn choice(
                 (Message::SignInTo.with(language, &[("application", &html! { strong { (published.application.name) } })]))
             }
         }
-        @if let Some((_, problem, _)) = problem { p.error #problem role="alert" { (problem.text(language)) } }
+        @if let Some((_, problem)) = problem { p.error #problem role="alert" { (problem.text(language)) } }
         @if ways.is_empty() { p.error { (Message::NoProvider.text(language)) } }
         @if let Some(provider) = password {
-            @let refused = problem.map(|(_, _, email)| email).filter(|email| !email.is_empty());
-            (password_form(language, &form(Some(provider.id)), refused))
+            @let refused = !address.is_empty() && problem.is_some();
+            (password_form(language, &form(Some(provider.id)), address, refused))
         }
+        @if let Some(provider) = asked { (pin::address_form(language, &form(Some(provider.id)), address, false)) }
         @if let Some((state, ask)) = &passkey {
             (ask.form(language, "passkey", state, &html! {
                 button.quiet type="submit" { (Message::PasskeySignIn.text(language)) }
             }))
         }
-        @if password.is_some() && !others.is_empty() { p.or { (Message::Or.text(language)) } }
+        @if password.is_some() && (!others.is_empty() || by_mail.is_some()) { p.or { (Message::Or.text(language)) } }
         @for provider in others {
             form method="post" action=(format!("{OWN}provider")) {
                 input type="hidden" name="state" value=(form(Some(provider.id)));
@@ -247,15 +251,20 @@ fn choice(
                 }
             }
         }
+        @if let Some(provider) = by_mail {
+            form method="post" action=(format!("{OWN}provider")) {
+                input type="hidden" name="state" value=(form(Some(provider.id)));
+                button.quiet[ways.len() > 1] type="submit" { (Message::PinByMail.text(language)) }
+            }
+        }
     });
     set_cookie(&mut response, SIGN_IN_COOKIE, &cookie, COOKIE_LIFE);
     response
 }
 
-/// `refused` is the address of an attempt that failed.
-fn password_form(language: Language, state: &str, refused: Option<&str>) -> Markup {
-    let email = refused.unwrap_or_default();
-    let (invalid, told) = (refused.map(|_| "true"), refused.map(|_| "problem"));
+/// `refused` tells that an attempt with this address failed.
+fn password_form(language: Language, state: &str, email: &str, refused: bool) -> Markup {
+    let (invalid, told) = (refused.then_some("true"), refused.then_some("problem"));
     html! {
         form method="post" action=(format!("{OWN}password")) {
             input type="hidden" name="state" value=(state);
@@ -281,7 +290,7 @@ pub(crate) fn justification_page(
     let language = exchange.language(&app.sign_in.languages);
     let Some((key, cookie)) = browser(exchange) else { return page::failed(exchange) };
     let expires = exchange.now.after(COOKIE_LIFE).seconds();
-    let form = Form { key, start: start.clone(), provider: None, expires };
+    let form = Form { key, start: start.clone(), provider: None, mailed: None, expires };
     let state = exchange.snapshot.seal.seal(FORM, &form).unwrap_or_default();
     let frame = Frame { exchange, language, status: StatusCode::OK, title: Message::Justify.text(language) };
     let mut response = frame.render(&html! {
@@ -469,8 +478,7 @@ async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
                     let reason = problem.1.english().to_owned();
                     let kind = provider.kind.as_str();
                     record::failed_login(exchange, Some(published), &form.start.host, &typed, kind, reason);
-                    let problem = Some((problem.0, problem.1, typed.as_str()));
-                    choice(exchange, &form.start, published, app, &ways, problem)
+                    choice(exchange, (&form.start, published, app), &ways, Some(problem), &typed)
                 }
             }
         }
@@ -485,7 +493,14 @@ async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
             };
             let (kind, reason) = (provider.kind.as_str(), text.english().to_owned());
             record::failed_login(exchange, Some(published), &form.start.host, "", kind, reason);
-            choice(exchange, &form.start, published, app, &ways, Some((status, text, "")))
+            choice(exchange, (&form.start, published, app), &ways, Some((status, text)), "")
+        }
+        (Protocol::OneTimePin, "provider" | "pin" | "pin-code") => {
+            let at = pin::At { form: &form, published, app, provider, steps: &steps };
+            match pin::post(exchange, &at, name, &fields).await {
+                Ok(established) => complete(exchange, &form.start, published, app, established, passed).await,
+                Err(response) => response,
+            }
         }
         _ => stale(exchange, issue::return_address(exchange, &form.start)),
     }
@@ -665,11 +680,13 @@ fn next(
     let ways = ways(exchange, app, &steps);
     let (Some(random), Some((key, _))) = (ticket::random(), browser(exchange)) else { return page::failed(exchange) };
     let passed = encode(&random);
+    let address = steps.first().map(|first| first.email.clone());
     exchange.plane().logins.chains.insert(passed.clone(), Arc::new(steps));
     let expires = exchange.now.after(COOKIE_LIFE).seconds();
     let kept = SignIn { key, start: Some(start.clone()), pending: None, passed: Some(passed), expires };
     let Ok(cookie) = exchange.snapshot.seal.seal(SIGN_IN, &kept) else { return page::failed(exchange) };
-    let mut response = choice(exchange, start, published, app, &ways, None);
+    let address = address.as_ref().map(Email::as_str).unwrap_or_default();
+    let mut response = choice(exchange, (start, published, app), &ways, None, address);
     response.headers_mut().remove(header::SET_COOKIE);
     set_cookie(&mut response, SIGN_IN_COOKIE, &cookie, COOKIE_LIFE);
     response

@@ -97,8 +97,7 @@ impl Frame<'_> {
 
     /// The name the organisation shows.
     pub(crate) fn organization(&self) -> &str {
-        let organization = &self.exchange.snapshot.organization;
-        organization.design.header.as_deref().unwrap_or(&organization.name)
+        organization(self.exchange)
     }
 
     /// The organisation's logo, or its initial, with its name.
@@ -126,6 +125,12 @@ impl Frame<'_> {
             }
         }
     }
+}
+
+/// The name the organisation shows.
+pub(crate) fn organization(exchange: &Exchange) -> &str {
+    let organization = &exchange.snapshot.organization;
+    organization.design.header.as_deref().unwrap_or(&organization.name)
 }
 
 /// The first letter of a name, as a mark.

@@ -8,7 +8,7 @@ use identity::mfa::webauthn::{EnrolmentState, ProofState};
 use identity::relying_party::PendingLogin;
 use identity::session::{Moment, SessionHash};
 use serde::{Deserialize, Serialize};
-use types::{AccessPolicyId, ApplicationId, ProviderId};
+use types::{AccessPolicyId, ApplicationId, Email, ProviderId};
 
 /// The request a sign-in began with; `meta` in the address of the sign-in page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,18 @@ pub(crate) struct Form {
     pub(crate) key: String,
     pub(crate) start: Start,
     pub(crate) provider: Option<ProviderId>,
+    /// The code that was mailed, where one is asked for.
+    #[serde(default)]
+    pub(crate) mailed: Option<Mailed>,
     pub(crate) expires: i64,
+}
+
+/// A code that is on its way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Mailed {
+    /// Names the login it is for; its hash finds what was kept of it.
+    pub(crate) login: String,
+    pub(crate) address: Email,
 }
 
 /// Takes a person from the sign-in host to the application.

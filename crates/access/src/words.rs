@@ -82,6 +82,17 @@ macro_rules! messages {
 }
 
 impl Message {
+    /// Writes the message as plain text with values in the place of its placeholders.
+    pub(crate) fn plain(self, language: Language, values: &[(&str, &str)]) -> String {
+        let fill = |piece| match piece {
+            Piece::Text(text) => text,
+            Piece::Placeholder(name) => {
+                values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).unwrap_or_default()
+            }
+        };
+        pieces(self.text(language)).into_iter().map(fill).collect()
+    }
+
     /// Writes the message with values in the place of its placeholders; what is filled in is escaped.
     pub(crate) fn with(self, language: Language, values: &[(&str, &dyn Render)]) -> Markup {
         let pieces = pieces(self.text(language));
@@ -147,6 +158,20 @@ messages! {
     NothingFound "Nothing found" "Nichts gefunden";
     ShowAll "Show all applications" "Alle Anwendungen zeigen";
     LauncherAsks "The policy that covers you asks for a justification or an approval, which is given at an application and not here. Ask your administrator." "Die Regel für Sie verlangt eine Begründung oder Freigabe, die es bei einer Anwendung gibt und nicht hier. Fragen Sie Ihre Verwaltung.";
+    PinByMail "Get a code by mail" "Code per E-Mail erhalten";
+    PinTitle "Sign in by mail" "Per E-Mail anmelden";
+    PinText "To open {application}, type your address. You get a code of six digits by mail." "Um {application} zu öffnen, geben Sie Ihre Adresse an. Sie erhalten einen Code aus sechs Ziffern per E-Mail.";
+    PinSend "Send me a code" "Code senden";
+    NoAddress "That is not a mail address that a code can be sent to." "An diese Adresse lässt sich kein Code senden.";
+    PinCheck "Look at your mail" "Sehen Sie in Ihre E-Mail";
+    PinSent "If {address} may sign in here, a code has been sent to it. It works once, in this browser, for {minutes} minutes." "Falls sich {address} hier anmelden darf, wurde ein Code dorthin gesendet. Er gilt einmal, in diesem Browser, {minutes} Minuten lang.";
+    WrongPin "That account does not have access, or the code is wrong, used or too old." "Dieses Konto hat keinen Zugang, oder der Code ist falsch, benutzt oder zu alt.";
+    PinAgain "Send another code" "Neuen Code senden";
+    PinOther "Use another address" "Andere Adresse benutzen";
+    PinMailSubject "Your code for {organization}" "Ihr Code für {organization}";
+    PinMail "Your code to sign in to {application} ({organization}):" "Ihr Code zur Anmeldung bei {application} ({organization}):";
+    PinMailUse "Type it in the browser that asked for it. It works once, for {minutes} minutes. Nobody of {organization} ever asks you for it." "Geben Sie ihn in dem Browser ein, der ihn angefordert hat. Er gilt einmal, {minutes} Minuten lang. Niemand von {organization} fragt Sie je danach.";
+    PinMailUnasked "If you did not ask for it, somebody typed your address. Do nothing: without the code nobody gets in." "Falls Sie ihn nicht angefordert haben, hat jemand Ihre Adresse eingegeben. Tun Sie nichts: Ohne den Code kommt niemand hinein.";
     Application "Application" "Anwendung";
     Denied "You have no access" "Sie haben keinen Zugang";
     DeniedText "You are signed in, and no policy of this application lets you in." "Sie sind angemeldet, und keine Regel dieser Anwendung lässt Sie ein.";

@@ -187,12 +187,13 @@ impl Policy {
     }
 
     /// Returns what the author should know although the policy is valid.
+    ///
+    /// `pins` are the providers that sign in whoever reads a mailbox.
     #[must_use]
-    pub fn warnings(&self, one_time_pin: Option<types::ProviderId>) -> Vec<String> {
+    pub fn warnings(&self, pins: &[types::ProviderId]) -> Vec<String> {
         let mut warnings = Vec::new();
-        let pin = one_time_pin.map(|id| Selector::LoginMethod { id });
-        let open =
-            self.include.iter().any(|selector| *selector == Selector::Everyone {} || Some(selector) == pin.as_ref());
+        let pin = |selector: &Selector| pins.iter().any(|id| *selector == Selector::LoginMethod { id: *id });
+        let open = self.include.iter().any(|selector| *selector == Selector::Everyone {} || pin(selector));
         if self.decision == Decision::Allow && open && self.require.is_empty() && self.expression.is_none() {
             warnings.push("anybody with a mailbox can pass this policy; require something else too".to_owned());
         }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use types::{AccessPolicyId, ApplicationId, Email, ListId, ServiceTokenId};
+use types::{AccessPolicyId, ApplicationId, Email, ListId, ProviderId, ServiceTokenId};
 
 use crate::access_policy::{Decision, Policy};
 use crate::expression::{ExpressionFacts, PolicyExpression};
@@ -304,6 +304,8 @@ struct Asking<'a> {
     needs: Vec<Need>,
     /// What Workers said, where somebody wants to read it.
     said: Option<Vec<String>>,
+    /// Set where a sign-in is not finished: what the request and these providers will say is not known yet.
+    awaited: Option<&'a [ProviderId]>,
 }
 
 impl PolicySet {
@@ -407,7 +409,7 @@ impl PolicySet {
             return Verdict::Deny(Denial::NoPolicy);
         }
         let said = trace.as_ref().map(|_| Vec::new());
-        let mut asking = Asking { caller, context, lookups, needs: Vec::new(), said };
+        let mut asking = Asking { caller, context, lookups, needs: Vec::new(), said, awaited: None };
         for (index, compiled) in self.policies.iter().enumerate() {
             let decision = compiled.policy.decision;
             if caller.identity.is_none() && !is_identity_free(decision) {
@@ -435,6 +437,40 @@ impl PolicySet {
             }
         }
         Verdict::Deny(Denial::NothingMatched)
+    }
+}
+
+impl PolicySet {
+    /// Tells whether signing in could let somebody in of whom some steps of a sign-in are known; `awaited` are the providers
+    /// of the others. What the request will say (address, country, device, expressions) and what another service will say
+    /// is taken to be open, so that only somebody whom no policy can let in is told from the rest.
+    #[must_use]
+    pub fn could_admit(&self, known: &Identity, lookups: &dyn Lookups, awaited: &[ProviderId]) -> bool {
+        let caller = Caller { identity: Some(known), ..Caller::default() };
+        let context = RequestContext {
+            ip: known.ip,
+            country: None,
+            certificate: None,
+            device: Device::default(),
+            risk: RiskScore::Unscored,
+            request: None,
+        };
+        let mut asking = Asking {
+            caller: &caller,
+            context: &context,
+            lookups,
+            needs: Vec::new(),
+            said: None,
+            awaited: Some(awaited),
+        };
+        for compiled in &self.policies {
+            match (compiled.policy.decision, asking.policy(compiled, None)) {
+                (Decision::Allow, Truth::Yes | Truth::Unknown) => return true,
+                (Decision::Deny, Truth::Yes | Truth::Broken) => return false,
+                (Decision::Allow | Decision::Deny | Decision::Bypass | Decision::NonIdentity, _) => {}
+            }
+        }
+        false
     }
 }
 
@@ -473,6 +509,7 @@ impl Asking<'_> {
                 note(&mut reasons, || format!("its expression is broken: {fault}"));
                 selectors.and(Truth::Broken)
             }
+            Some(Ok(_)) if self.awaited.is_some() => selectors.and(Truth::Unknown),
             Some(Ok(expression)) => {
                 let outcome = expression.evaluate(&ExpressionFacts { caller: self.caller, context: self.context });
                 if outcome == Truth::Unknown {
@@ -546,6 +583,9 @@ impl Asking<'_> {
         if self.caller.identity.is_none() && selector.needs_person() {
             return Truth::Broken;
         }
+        if self.awaited.is_some_and(|awaited| is_open(selector, awaited)) {
+            return Truth::Unknown;
+        }
         // One address has one form, for lists as for networks.
         let ip = context.ip.to_canonical();
         match selector {
@@ -607,6 +647,39 @@ impl Asking<'_> {
             self.needs.push(need());
         }
         answer.into()
+    }
+}
+
+/// Tells whether the rest of a sign-in may still change what a selector says.
+fn is_open(selector: &Selector, awaited: &[ProviderId]) -> bool {
+    match selector {
+        Selector::LoginMethod { id } => awaited.contains(id),
+        Selector::AuthMethod { .. } => !awaited.is_empty(),
+        Selector::AuthContext { identity_provider_id, .. }
+        | Selector::AzureGroup { identity_provider_id, .. }
+        | Selector::GoogleGroup { identity_provider_id, .. }
+        | Selector::OktaGroup { identity_provider_id, .. }
+        | Selector::GithubOrganization { identity_provider_id, .. }
+        | Selector::SamlAttribute { identity_provider_id, .. }
+        | Selector::OidcClaim { identity_provider_id, .. } => awaited.contains(identity_provider_id),
+        Selector::Email { .. }
+        | Selector::EmailDomain { .. }
+        | Selector::EmailList { .. }
+        | Selector::Everyone {}
+        | Selector::Group { .. }
+        | Selector::ServiceToken { .. }
+        | Selector::AnyServiceToken {}
+        | Selector::LinkedAppToken { .. }
+        | Selector::AccountMember { .. } => false,
+        Selector::ExternalEvaluation(_)
+        | Selector::Worker(_)
+        | Selector::Ip { .. }
+        | Selector::IpList { .. }
+        | Selector::Country { .. }
+        | Selector::Certificate {}
+        | Selector::CommonName { .. }
+        | Selector::DevicePosture { .. }
+        | Selector::Risk { .. } => true,
     }
 }
 

@@ -15,6 +15,27 @@ pub const LIFE: i64 = 10 * 60;
 pub const ATTEMPTS: u8 = 5;
 const DIGITS: usize = 6;
 
+/// Reads what a person typed as the address of a mailbox, in lower case. Narrower than what names an identity: a dot-atom
+/// (RFC 5322 section 3.2.3) at a host name, in ASCII. So one text is one mailbox, and no server reads a second address, a
+/// display name or a route in it.
+#[must_use]
+pub fn mailbox(typed: &str) -> Option<Email> {
+    const ATOM: &[u8] = b"!#$%&'*+-/=?^_`{|}~";
+    const LONGEST_LOCAL: usize = 64;
+    const LONGEST_LABEL: usize = 63;
+    let text = typed.trim().to_ascii_lowercase();
+    let (local, host) = text.split_once('@')?;
+    let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(|b| b.is_ascii_alphanumeric() || ATOM.contains(&b));
+    let label = |label: &str| {
+        (1..=LONGEST_LABEL).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let sound = local.len() <= LONGEST_LOCAL && local.split('.').all(atom) && host.split('.').all(label);
+    sound.then(|| text.parse().ok()).flatten()
+}
+
 /// How often something may happen: `burst` at once, then one each `interval` seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateRules {
@@ -35,6 +56,9 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// A rate of which nothing is left, nor ever will be.
+    pub const SPENT: Self = Self { whole_at: i64::MAX };
+
     /// Takes one, if there is one; else returns the seconds to wait.
     ///
     /// # Errors
@@ -167,7 +191,36 @@ fn bound(pin: &str, login: &str, browser_secret: &str) -> Digest {
 mod tests {
     use types::Email;
 
-    use super::{ATTEMPTS, LIFE, PendingPin, PinMail, Rate, RateLimited, RateRules, Start, start};
+    use super::{
+        ATTEMPTS, LIFE, PER_ADDRESS, PendingPin, PinMail, Rate, RateLimited, RateRules, Start, mailbox, start,
+    };
+
+    #[test]
+    fn a_typed_address_is_one_mailbox_or_none() {
+        for (typed, read) in [
+            (" Ada.L+x@Acme.Example ", Some("ada.l+x@acme.example")),
+            ("root@localhost", Some("root@localhost")),
+            ("o'neil@x-y.example", Some("o'neil@x-y.example")),
+            ("ada", None),
+            ("@acme.example", None),
+            ("ada@", None),
+            ("ada@acme.example,eve@evil.example", None),
+            ("ada@acme.example\r\nBcc: eve@evil.example", None),
+            ("eve<ada@acme.example>", None),
+            ("\"ada@acme.example\"@evil.example", None),
+            ("ada@acme..example", None),
+            (".ada@acme.example", None),
+            ("ada@-acme.example", None),
+            ("ada@[192.0.2.1]", None),
+            ("ada@evil.example%acme.example", None),
+            // The Kelvin sign is a `k` in lower case.
+            ("\u{212a}im@acme.example", None),
+            ("ada@\u{430}cme.example", None),
+        ] {
+            assert_eq!(mailbox(typed).as_ref().map(Email::as_str), read, "{typed}");
+        }
+        assert_eq!(mailbox(&format!("{}@acme.example", "a".repeat(65))), None);
+    }
 
     fn begin(could_enter: bool, seed: u8) -> (PendingPin, PinMail) {
         let (mut address_rate, mut source_rate) = (Rate::default(), Rate::default());
@@ -273,5 +326,6 @@ mod tests {
         let mut rate = Rate::default();
         let rules = RateRules { burst: 1, interval: 10 };
         assert_eq!((rate.take(rules, 5), rate.take(rules, 14).is_err(), rate.take(rules, 15)), (Ok(()), true, Ok(())));
+        assert!(Rate::SPENT.clone().take(PER_ADDRESS, i64::MAX / 2).is_err());
     }
 }

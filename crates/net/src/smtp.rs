@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message};
+use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{
     AsyncSmtpConnection, AsyncTokioStream, Certificate, CertificateStore, TlsParameters,
@@ -69,6 +69,8 @@ pub struct Letter<'a> {
     pub subject: &'a str,
     /// Plain text.
     pub text: &'a str,
+    /// The same as an HTML page, for readers that show one.
+    pub html: Option<&'a str>,
     /// What stands before the `@` of its `Message-ID`; the same in every attempt, so that a receiver can see that two
     /// are one.
     pub id: &'a str,
@@ -225,17 +227,25 @@ impl Smtp {
         let to = mailbox(letter.to)?;
         let domain = self.from.email.domain();
         let date = u64::try_from(letter.date.as_second()).unwrap_or(0);
-        let message = Message::builder()
+        let builder = Message::builder()
             .from(self.from.clone())
             .to(to)
             .subject(letter.subject)
             .message_id(Some(format!("<{}@{domain}>", letter.id)))
             .date(std::time::UNIX_EPOCH + Duration::from_secs(date))
-            .raw_header(automatic())
-            .header(ContentType::TEXT_PLAIN)
-            .header(ContentTransferEncoding::QuotedPrintable)
-            .body(letter.text.to_owned())
-            .map_err(|error| SmtpError::Unusable(format!("the letter cannot be written: {error}")))?;
+            .raw_header(automatic());
+        let part = |kind, text: &str| {
+            let part = SinglePart::builder().header(kind).header(ContentTransferEncoding::QuotedPrintable);
+            part.body(text.to_owned())
+        };
+        let text = part(ContentType::TEXT_PLAIN, letter.text);
+        let message = match letter.html {
+            None => builder.singlepart(text),
+            // RFC 2046 section 5.1.4: the richest comes last.
+            Some(html) => builder
+                .multipart(MultiPart::alternative().singlepart(text).singlepart(part(ContentType::TEXT_HTML, html))),
+        };
+        let message = message.map_err(|error| SmtpError::Unusable(format!("the letter cannot be written: {error}")))?;
         Ok((message.envelope().clone(), message.formatted()))
     }
 }

@@ -145,14 +145,16 @@ impl Outbox {
         let grant = Principal::system("outbox").authorize::<Operate>(self.account)?;
         let outbox = self.store.outbox();
         let Some(mut mail) = outbox.claim(&grant, mail, CLAIM).await? else { return Ok(()) };
-        let Some(text) = outbox.open_members(&grant, &mut mail)?.remove("text") else {
+        let mut members = outbox.open_members(&grant, &mut mail)?;
+        let Some(text) = members.remove("text") else {
             return Ok(outbox.failed(&grant, mail, "the text is gone", None).await?);
         };
-        let id = mail.id.to_string();
+        let (id, html) = (mail.id.to_string(), members.remove("html"));
         let letter = Letter {
             to: &mail.document.to,
             subject: &mail.document.subject,
             text: text.expose(),
+            html: html.as_ref().map(|html| html.expose().as_str()),
             id: &id,
             date: mail.created_at,
         };

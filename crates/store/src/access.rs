@@ -160,9 +160,10 @@ impl SealedMembers for LoginState {
 }
 
 impl SealedMembers for Mail {
-    /// `text`, until a server took the mail.
+    /// `text` and `html`, until a server took the mail.
     fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
-        self.text.iter_mut().map(|text| ("text".to_owned(), text)).collect()
+        let members = [("text", &mut self.text), ("html", &mut self.html)].into_iter();
+        members.filter_map(|(name, sealed)| Some((name.to_owned(), sealed.as_mut()?))).collect()
     }
 }
 

@@ -47,6 +47,8 @@ pub struct NewMail {
     pub subject: String,
     /// Its text; sealed on the way in.
     pub text: Secret<String>,
+    /// The same as an HTML page, for readers that show one; sealed too.
+    pub html: Option<Secret<String>>,
     /// When it is worth nothing: neither sent nor kept.
     pub expires_at: Timestamp,
 }
@@ -239,9 +241,57 @@ impl Collection<'_, LoginState> {
         state: &Secret<String>,
         lifetime: Duration,
     ) -> Result<Stored<LoginState>, StoreError> {
+        self.put_state(grant, id, source, state, lifetime, Expect::Absent).await
+    }
+
+    /// Stores a login under way as [`Collection::begin`] does, over whatever stands there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::LimitExceeded`] when there are too many in all.
+    pub async fn begin_again(
+        &self,
+        grant: &Grant<WriteUsers>,
+        id: HashId,
+        source: String,
+        state: &Secret<String>,
+        lifetime: Duration,
+    ) -> Result<Stored<LoginState>, StoreError> {
+        self.put_state(grant, id, source, state, lifetime, Expect::Anything).await
+    }
+
+    async fn put_state(
+        &self,
+        grant: &Grant<WriteUsers>,
+        id: HashId,
+        source: String,
+        state: &Secret<String>,
+        lifetime: Duration,
+        expect: Expect,
+    ) -> Result<Stored<LoginState>, StoreError> {
         let expires_at = self.store.end_of(lifetime)?;
         let state = self.seal_member(grant, &id, "state", state)?;
-        add(self.store, grant, id, LoginState { source, expires_at, state }, Expect::Absent, true).await
+        add(self.store, grant, id, LoginState { source, expires_at, state }, expect, true).await
+    }
+
+    /// Writes a login's state over the one that was read. `false`: another write came first, or it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::replace`].
+    pub async fn settle(
+        &self,
+        grant: &Grant<WriteUsers>,
+        read: Stored<LoginState>,
+        state: &Secret<String>,
+    ) -> Result<bool, StoreError> {
+        let state = self.seal_member(grant, &read.id, "state", state)?;
+        let document = LoginState { state, ..read.document };
+        match self.replace(grant, read.id, document, Some(read.revision)).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound(_) | StoreError::Stale(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a login's state: once, and not after its end.
@@ -392,12 +442,15 @@ impl Collection<'_, Mail> {
     /// [`StoreError::LimitExceeded`] when the outbox is full.
     pub async fn enqueue(&self, grant: &Grant<Operate>, new: NewMail) -> Result<Stored<Mail>, StoreError> {
         let id = MailId(Uuid::now_v7());
-        let text = id.to_string();
-        let place = crate::rotation::member::<Mail>(grant.account(), &text, "text");
+        let name = id.to_string();
+        let seal = |member, value: &Secret<String>| {
+            self.store.sealer().seal(crate::rotation::member::<Mail>(grant.account(), &name, member), value)
+        };
         let mail = Mail {
             to: new.to,
             subject: new.subject,
-            text: Some(self.store.sealer().seal(place, &new.text)?),
+            text: Some(seal("text", &new.text)?),
+            html: new.html.as_ref().map(|html| seal("html", html)).transpose()?,
             status: MailStatus::Pending,
             attempts: 0,
             next_attempt_at: self.store.now(),
@@ -456,7 +509,8 @@ impl Collection<'_, Mail> {
     /// As [`Collection::list`].
     pub async fn sent(&self, grant: &Grant<Operate>, mail: Stored<Mail>) -> Result<(), StoreError> {
         let sent_at = Some(self.store.now());
-        let document = Mail { status: MailStatus::Sent, sent_at, failure: None, text: None, ..mail.document };
+        let document =
+            Mail { status: MailStatus::Sent, sent_at, failure: None, text: None, html: None, ..mail.document };
         // Whoever claimed it meanwhile finds that it is done.
         self.settle(grant, mail.id, document, Expect::Present).await
     }

@@ -51,6 +51,7 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite("node").arg(node.join("console.mjs")))?;
     demo.run(suite("node").arg(node.join("launcher.mjs")))?;
     demo.run(suite("node").arg(node.join("access.mjs")))?;
+    demo.run(suite("node").arg(node.join("mail.mjs")))?;
     println!(
         "\nclients: type definitions, SDKs, Node, Python, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
     );

@@ -49,6 +49,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::browser::{Browser, Seen};
+use crate::mailbox::Mailbox;
 use crate::oauth_memory::OauthMemory;
 use crate::workers::{Mood, Scripts};
 
@@ -60,6 +61,8 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 
 pub(crate) const OIDC: ProviderId = ProviderId(Uuid::from_u128(0x11));
 pub(crate) const BUILT_IN: ProviderId = ProviderId(Uuid::from_u128(0x12));
+/// Of [`by_mail`].
+pub(crate) const PIN: ProviderId = ProviderId(Uuid::from_u128(0x14));
 const RIVAL: ProviderId = ProviderId(Uuid::from_u128(0x13));
 pub(crate) const MODELS: ListId = ListId(Uuid::from_u128(0x22));
 pub(crate) const LIST: ListId = ListId(Uuid::from_u128(0x21));
@@ -251,6 +254,11 @@ impl Default for Setup {
     }
 }
 
+/// A provider that sends codes by mail.
+pub(crate) fn by_mail() -> (ProviderId, Value) {
+    (PIN, json!({"name": "Mail", "type": "onetimepin"}))
+}
+
 pub(crate) fn allow(include: Value) -> Value {
     json!({"name": "Staff", "decision": "allow", "include": [include]})
 }
@@ -263,6 +271,7 @@ pub(crate) struct Stand {
     pub(crate) sessions: Arc<SessionTable>,
     pub(crate) ledger: Arc<Memory>,
     pub(crate) oauth: Arc<OauthMemory>,
+    pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) agents: Arc<TokenTable>,
     pub(crate) provider: IdentityProvider,
     pub(crate) logs: Logs,
@@ -333,6 +342,7 @@ impl Stand {
         let sessions = Arc::new(SessionTable::new(config.sessions));
         let ledger = Arc::new(Memory { ahead: Arc::clone(&ahead), ..Memory::default() });
         let oauth = Arc::new(OauthMemory::default());
+        let mailbox = Arc::new(Mailbox::default());
         let agents = Arc::new(TokenTable::new(config.agent_tokens));
         let (documents, documents_origin) = documents(&clock, setup.documents).await;
         let access = Access::new(Parts {
@@ -341,6 +351,8 @@ impl Stand {
             sessions: Arc::clone(&sessions),
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             factors: Arc::clone(&ledger) as Arc<dyn FactorLedger>,
+            pins: Arc::clone(&mailbox) as Arc<dyn access::PinLedger>,
+            postbox: Arc::clone(&mailbox) as Arc<dyn access::Postbox>,
             oauth: Arc::clone(&oauth) as Arc<dyn OauthLedger>,
             agents: Arc::clone(&agents),
             documents,
@@ -360,6 +372,7 @@ impl Stand {
             sessions,
             ledger,
             oauth,
+            mailbox,
             agents,
             provider,
             logs,

@@ -406,6 +406,7 @@ async fn the_outbox_is_for_administrators_alone() {
     let console = Console::new().await;
     let grant = Principal::system("test").authorize::<Operate>(console.account).unwrap();
     let mail = NewMail {
+        html: None,
         to: "ada@example.com".to_owned(),
         subject: "Your code".to_owned(),
         text: Secret::new("424242".to_owned()),

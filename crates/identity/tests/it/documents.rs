@@ -322,9 +322,16 @@ fn a_policy_cannot_hold_what_its_decision_never_satisfies() {
 #[test]
 fn an_open_policy_warns() {
     let open = policy(&json!({"name": "x", "decision": "allow", "include": [{"everyone": {}}]})).unwrap();
-    assert_eq!(open.warnings(None).len(), 1);
+    assert_eq!(open.warnings(&[]).len(), 1);
+    let by_mail = policy(&allow_by(1)).unwrap();
+    let (pin, other) = (ProviderId(Uuid::from_u128(1)), ProviderId(Uuid::from_u128(2)));
+    assert_eq!((by_mail.warnings(&[other, pin]).len(), by_mail.warnings(&[other]).len()), (1, 0));
     let narrow = json!({"name": "x", "decision": "allow", "include": [{"everyone": {}}], "require": [{"geo": {"country_code": "DE"}}]});
-    assert!(policy(&narrow).unwrap().warnings(None).is_empty());
+    assert!(policy(&narrow).unwrap().warnings(&[]).is_empty());
+}
+
+fn allow_by(provider: u128) -> Value {
+    json!({"name": "x", "decision": "allow", "include": [{"login_method": {"id": Uuid::from_u128(provider)}}]})
 }
 
 fn certificate(change: impl FnOnce(&mut rcgen::CertificateParams)) -> String {

@@ -160,6 +160,58 @@ pub(crate) fn allow(include: Value) -> Value {
 }
 
 #[test]
+fn only_somebody_whom_no_policy_can_let_in_is_told_apart_before_the_sign_in_is_done() {
+    let awaited = [ProviderId(Uuid::from_u128(11))];
+    let deny = |include: Value| json!({"decision": "deny", "include": [include]});
+    let email = |email: &str| json!({"email": {"email": email}});
+    let okta = |provider: u128| json!({"okta": {"name": "Staff", "identity_provider_id": id(provider)}});
+    for (name, policies, finished, unfinished) in [
+        ("their address", vec![allow(email("ann@example.com"))], true, true),
+        ("another address", vec![allow(email("bob@example.com"))], false, false),
+        ("a list", vec![allow(json!({"email_list": {"id": id(1)}}))], true, true),
+        ("a list they are not in", vec![allow(json!({"email_list": {"id": id(2)}}))], false, false),
+        ("a list that is gone", vec![allow(json!({"email_list": {"id": id(9)}}))], false, false),
+        ("what changes with the request", vec![allow(json!({"ip": {"ip": "192.0.2.0/24"}}))], true, true),
+        (
+            "another service",
+            vec![allow(json!({"external_evaluation": {
+            "evaluate_url": "https://e.example/3", "keys_url": "https://e.example/k"}}))],
+            true,
+            true,
+        ),
+        ("a group of the step to come", vec![allow(okta(11))], false, true),
+        ("a group of the step that was passed", vec![allow(okta(10))], false, false),
+        ("the step to come", vec![allow(json!({"login_method": {"id": id(11)}}))], false, true),
+        (
+            "an expression",
+            vec![json!({"decision": "allow", "include": [{"everyone": {}}],
+            "portunus": {"expression": "http.request.method == \"PUT\""}})],
+            true,
+            true,
+        ),
+        ("a deny first", vec![deny(email("ann@example.com")), allow(json!({"everyone": {}}))], false, false),
+        (
+            "a deny for elsewhere",
+            vec![deny(json!({"geo": {"country_code": "US"}})), allow(json!({"everyone": {}}))],
+            true,
+            true,
+        ),
+        (
+            "a deny that is broken",
+            vec![deny(json!({"email_list": {"id": id(9)}})), allow(json!({"everyone": {}}))],
+            false,
+            false,
+        ),
+        ("no sign-in at all", vec![json!({"decision": "bypass", "include": [{"everyone": {}}]})], false, false),
+        ("no policy", vec![], false, false),
+    ] {
+        let set = set(&policies);
+        let told = (set.could_admit(&person(), &LOOKUPS, &[]), set.could_admit(&person(), &LOOKUPS, &awaited));
+        assert_eq!(told, (finished, unfinished), "{name}");
+    }
+}
+
+#[test]
 fn each_selector_covers_whom_it_says() {
     let (provider, other) = (id(10), id(11));
     for (selector, covered) in [

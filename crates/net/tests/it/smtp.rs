@@ -54,7 +54,14 @@ async fn send(
         clock: Arc::new(|| Timestamp::UNIX_EPOCH),
     };
     let smtp = Smtp::new(settings, ground, within).unwrap();
-    let letter = Letter { to: "ana@example.test", subject: "s", text: "t\n", id: "one", date: Timestamp::UNIX_EPOCH };
+    let letter = Letter {
+        to: "ana@example.test",
+        subject: "s",
+        text: "t\n",
+        html: None,
+        id: "one",
+        date: Timestamp::UNIX_EPOCH,
+    };
     let outcome = smtp.send(&letter).await;
     drop(smtp);
     (outcome, server.join_next().await.unwrap().unwrap())

@@ -10,6 +10,7 @@ mod factors;
 mod keys;
 mod ledger;
 mod oauth;
+mod pins;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use self::directory::StoreDirectory;
 use self::factors::StoreFactors;
 use self::ledger::{OwnWrites, StoreLedger};
 use self::oauth::StoreOauth;
+use self::pins::StorePins;
 use crate::lists::Lists;
 use crate::state::{SETTLING, Settle};
 use crate::upstream::Upstream;
@@ -140,12 +142,16 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         tokens: Arc::clone(&agents),
         clock: Arc::clone(&ground.clock),
     });
+    let pins = StorePins { store: ground.store.clone(), account: ground.account, principal: principal.clone() };
+    let pins = Arc::new(pins);
     let access = Access::new(Parts {
         config,
         snapshot: Arc::clone(&snapshot),
         sessions,
         ledger: Arc::clone(&ledger) as Arc<dyn ::access::Ledger>,
         factors: Arc::new(StoreFactors { store: ground.store.clone(), account: ground.account, principal }),
+        pins: Arc::clone(&pins) as Arc<dyn ::access::PinLedger>,
+        postbox: pins,
         oauth: Arc::clone(&oauth) as Arc<dyn ::access::OauthLedger>,
         agents,
         documents: oauth::documents(&ground.upstream, &ground.clock)?,

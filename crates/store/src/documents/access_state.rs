@@ -315,6 +315,9 @@ pub struct Mail {
     /// Its text, sealed: it may hold a PIN. Gone once a server took the mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Sealed>,
+    /// The same as an HTML page, sealed, where there is one. Gone with the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<Sealed>,
     /// Where it stands.
     pub status: MailStatus,
     /// How often it was tried.

@@ -23,6 +23,7 @@ store_suite! {
     one_person_keeps_a_bounded_number_of_sessions,
     the_latest_revocation_holds_and_is_told,
     a_login_is_redeemed_once_and_in_time,
+    a_login_is_changed_over_what_was_read_and_the_newest_of_its_id_counts,
     mail_waits_is_claimed_by_one_and_is_swept,
     what_has_ended_is_swept_and_the_rest_stays,
     a_grant_ends_with_its_tokens_and_a_token_is_taken_once,
@@ -202,8 +203,35 @@ async fn a_login_is_redeemed_once_and_in_time(f: &Fixture) {
     assert!(logins.redeem(&operate, hash("two")).await.unwrap().is_none());
 }
 
+async fn a_login_is_changed_over_what_was_read_and_the_newest_of_its_id_counts(f: &Fixture) {
+    let (logins, write, operate) = (f.store.login_states(), grant::<WriteUsers>(), grant::<Operate>());
+    let (minute, source) = (Duration::from_secs(60), || "pin/192.0.2.1".to_owned());
+    let state = |text: &str| Secret::new(text.to_owned());
+    let first = logins.begin_again(&write, hash("pin"), source(), &state("5 left"), minute).await.unwrap();
+    // Of eight guesses at once each is counted, for all but one must read again.
+    let mut guesses = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (store, read) = (f.store.clone(), first.clone());
+        let state = state("4 left");
+        guesses.spawn(async move { store.login_states().settle(&grant(), read, &state).await.unwrap() });
+    }
+    assert_eq!(guesses.join_all().await.into_iter().filter(|counted| *counted).count(), 1);
+    let mut read = logins.get(&write, &hash("pin")).await.unwrap().unwrap();
+    assert_eq!(read.document.expires_at, first.document.expires_at);
+    assert_eq!(logins.open_members(&operate, &mut read.clone()).unwrap()["state"].expose(), "4 left");
+    // One that is begun again is no longer what was read.
+    logins.begin_again(&write, hash("pin"), source(), &state("another"), minute).await.unwrap();
+    assert!(!logins.settle(&write, read, &state("4 left")).await.unwrap());
+    read = logins.get(&write, &hash("pin")).await.unwrap().unwrap();
+    assert_eq!(logins.open_members(&operate, &mut read.clone()).unwrap()["state"].expose(), "another");
+    f.clock.advance(minute);
+    f.store.sweep_access(&operate).await.unwrap();
+    assert!(!logins.settle(&write, read, &state("back")).await.unwrap());
+}
+
 fn mail(f: &Fixture, to: &str, seconds: u64) -> NewMail {
     NewMail {
+        html: Some(Secret::new(format!("<p>{to}</p>"))),
         to: to.to_owned(),
         subject: "Your code".to_owned(),
         text: Secret::new("424242".to_owned()),
@@ -225,11 +253,19 @@ async fn mail_waits_is_claimed_by_one_and_is_swept(f: &Fixture) {
     let due = outbox.due(&operate, 10).await.unwrap();
     assert_eq!((due[0].document.attempts, due[0].document.failure.as_deref()), (1, Some("connectionrefused")));
     let mut claimed = outbox.claim(&operate, due[0].clone(), Duration::from_secs(30)).await.unwrap().unwrap();
-    assert_eq!(outbox.open_members(&operate, &mut claimed).unwrap()["text"].expose(), "424242");
+    let opened = outbox.open_members(&operate, &mut claimed).unwrap();
+    assert_eq!(
+        (opened["text"].expose().as_str(), opened["html"].expose().as_str()),
+        ("424242", "<p>ann@example.com</p>")
+    );
     outbox.sent(&operate, claimed).await.unwrap();
     let listed = outbox.list(&administer).await.unwrap();
     assert_eq!((listed[0].document.status, listed[0].document.sent_at), (MailStatus::Sent, Some(f.clock.now())));
-    assert_eq!(listed[0].document.text, None, "a code that was delivered is nobody's to read");
+    assert_eq!(
+        (&listed[0].document.text, &listed[0].document.html),
+        (&None, &None),
+        "a code that was delivered is nobody's to read"
+    );
 
     for _ in 0..=MAILS_KEPT {
         f.clock.advance(Duration::from_secs(1));

@@ -150,6 +150,7 @@ pub async fn trial(cx: &OpContext, trial: &Trial) -> Result<MailView, Failure> {
         to: to.as_str().to_owned(),
         subject: "Mail from Portunus arrives".to_owned(),
         text: Secret::new("An administrator asked for this mail, to see that mail from Portunus arrives.\n".to_owned()),
+        html: None,
         expires_at,
     };
     let queued = cx.store().outbox().enqueue(&operate, mail).await?;

@@ -16,7 +16,7 @@ use types::{AccessPolicyId, ApplicationId, Code};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{AccessView, Kept, body, groups, members, refused, system, view};
+use super::{AccessView, Kept, body, groups, members, providers, refused, system, view};
 use crate::auth::OpContext;
 use crate::failure::{Failure, Problem};
 use crate::operations::rules::lists_named_in;
@@ -125,7 +125,10 @@ pub async fn check(cx: &OpContext, document: &Value) -> Result<PolicyCheck, Fail
     cx.authorize::<ReadAccess>()?;
     let id = AccessPolicyId(Uuid::nil());
     match compile(cx, id, document).await {
-        Ok((_, policy)) => Ok(PolicyCheck { valid: true, errors: Vec::new(), warnings: policy.warnings(None) }),
+        Ok((_, policy)) => {
+            let warnings = policy.warnings(&providers::by_mail(cx).await?);
+            Ok(PolicyCheck { valid: true, errors: Vec::new(), warnings })
+        }
         Err(failure) if failure.code == Code::InvalidInput => {
             let fault = |problem: Problem| PolicyFault {
                 pointer: problem.pointer.unwrap_or_default(),

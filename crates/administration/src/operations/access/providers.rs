@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use identity::provider::{Provider as Sound, ProviderDocument};
+use identity::provider::{Provider as Sound, ProviderDocument, ProviderType};
 use serde_json::{Map, Value};
 use store::{Application, Collection, HashId, Provider, Store, Stored, WriteIdentity};
 use types::{Code, ProviderId, Secret};
@@ -40,9 +40,17 @@ impl Kept for Provider {
 /// A [`Failure`] for the caller.
 pub async fn list(cx: &OpContext) -> Result<Vec<AccessView>, Failure> {
     let mut all = super::list::<Provider>(cx).await?;
-    let base = scim_base(cx).await?;
-    all.iter_mut().for_each(|view| with_scim(view, &base, None));
+    let sign_in = sign_in_host(cx).await?;
+    all.iter_mut().for_each(|view| with_addresses(view, &sign_in, None));
     Ok(all)
+}
+
+/// Returns the providers that sign in whoever reads a mailbox.
+pub(super) async fn by_mail(cx: &OpContext) -> Result<Vec<ProviderId>, Failure> {
+    let grant = system(cx, "find the providers that send codes by mail")?;
+    let all = cx.store().providers().list(&grant).await?;
+    let word = ProviderType::OneTimePin.as_str();
+    Ok(all.into_iter().filter(|found| found.document.body["type"] == word).map(|found| found.id).collect())
 }
 
 /// Returns one provider.
@@ -139,22 +147,27 @@ async fn shown(
     secret: Option<Secret<String>>,
 ) -> Result<AccessView, Failure> {
     let mut view = view(stored);
-    with_scim(&mut view, &scim_base(cx).await?, secret);
+    with_addresses(&mut view, &sign_in_host(cx).await?, secret);
     Ok(view)
 }
 
-/// Where directories reach the SCIM endpoints, up to the provider's id.
-async fn scim_base(cx: &OpContext) -> Result<String, Failure> {
+/// Where the endpoints of the sign-in host are.
+async fn sign_in_host(cx: &OpContext) -> Result<String, Failure> {
     let organization = super::organization::get(cx).await?;
     let port = match cx.app.deps.addresses.access_port {
         None | Some(443) => String::new(),
         Some(port) => format!(":{port}"),
     };
-    Ok(format!("https://{}{port}/cdn-cgi/access/scim/v2/", organization.text("auth_domain")))
+    Ok(format!("https://{}{port}/cdn-cgi/access/", organization.text("auth_domain")))
 }
 
-fn with_scim(view: &mut AccessView, base: &str, secret: Option<Secret<String>>) {
-    let address = format!("{base}{}", view.text("id"));
+/// Adds the addresses at which we are reached, which are not the author's to set.
+fn with_addresses(view: &mut AccessView, sign_in: &str, secret: Option<Secret<String>>) {
+    if view.text("type") == ProviderType::OneTimePin.as_str() {
+        let config = view.0.entry("config").or_insert_with(|| Value::Object(Map::new()));
+        config["redirect_url"] = format!("{sign_in}callback").into();
+    }
+    let address = format!("{sign_in}scim/v2/{}", view.text("id"));
     if let Some(Value::Object(scim)) = view.0.get_mut("scim_config")
         && scim.get("enabled") == Some(&Value::Bool(true))
     {

@@ -119,6 +119,10 @@ fn form(
             (csrf(&visitor.csrf))
             input type="hidden" name="type" value=(kind);
             (Control::new("name", "Name").required().problems(problems.at("/name")).input("text", &values("name")))
+            @if kind == "onetimepin" {
+                p { "A person types their address and gets a code of six digits by mail, if some policy of the application could let them in. Without a " a href="/access/outbox/server" { "mail server" } " codes wait in the outbox, where administrators read them." }
+                p.hint { "Whoever reads a mailbox is its person here. A policy that includes everyone opens an application to anybody with a mailbox." }
+            }
             @if needs_client(kind) {
                 p { "Register Portunus there with this address to return to:" }
                 pre.code data-copy { (callback) }

@@ -1,0 +1,104 @@
+// What Access does by mail, in Chromium: signing in with a code. Without a mail server letters wait in the outbox, from
+// where they are read here.
+//
+// Every page that is met is looked at in both themes at 360 and 1280 px, with axe-core.
+import assert from "node:assert/strict";
+import { withBrowser, withPage } from "./chromium.mjs";
+import { listen, look } from "./look.mjs";
+import { access_url, api, settled, suite } from "./platform.mjs";
+
+const WIDE = { width: 1280, height: 900 };
+const ANA = "ana@acme.test";
+const team = new URL(access_url);
+const notes = new URL(`https://notes.localhost:${team.port}/`);
+
+const press = (page, name) => page.getByRole("button", { name, exact: true }).click();
+const inTheNotes = (page) => page.waitForURL((url) => url.host === notes.host && url.pathname === "/");
+const heading = (page, name) => page.getByRole("heading", { level: 1, name }).waitFor();
+
+/** Looks at the page in both themes, wide and narrow. */
+async function fine(page, name) {
+  assert.deepEqual(await look(page, `mail-${name}`, () => [], WIDE), []);
+}
+
+/** Runs `use` in a browser of its own; what is refused is a page with a status of its own, which Chromium tells too. */
+function person(browser, use) {
+  return withPage(browser, { viewport: WIDE }, async (page, context) => {
+    const complaints = listen(page);
+    await use(page, context);
+    assert.deepEqual(complaints().filter((text) => !/status of 40[0-9]|status of 410/.test(text)), []);
+  });
+}
+
+const seen = new Set();
+
+/** Waits for a new letter to an address and returns its text. */
+async function letter(to) {
+  for (let tries = 0; tries < 300; tries += 1) {
+    const fresh = (await api("GET", "/portunus/outbox")).find((mail) => mail.to === to && !seen.has(mail.id));
+    if (fresh) {
+      seen.add(fresh.id);
+      return (await api("GET", `/portunus/outbox/${fresh.id}`)).text;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return assert.fail(`no letter to ${to} comes`);
+}
+
+const code = async (to) => (await letter(to)).match(/^(\d{6})$/m)[1];
+
+/** Publishes an application where the wiki's is; `more` is merged into its document. */
+async function publish(more, policy) {
+  const wiki = (await api("GET", "/access/apps")).find((app) => app.domain === "wiki.localhost");
+  const include = [{ email_domain: { domain: "acme.test" } }];
+  const { origin } = wiki.portunus;
+  const policies = [{ name: "Staff", decision: "allow", include, ...policy }];
+  const made = await api("POST", "/access/apps", { type: "self_hosted", name: "Notes", domain: notes.hostname, portunus: { origin }, policies, ...more });
+  await settled();
+  return made;
+}
+
+async function byMail(browser) {
+  const provider = await api("POST", "/access/identity_providers", { name: "Mail", type: "onetimepin", config: {} });
+  const app = await publish({ allowed_idps: [provider.id] });
+  await person(browser, async (page) => {
+    await page.goto(notes.href);
+    await fine(page, "address");
+    await page.getByLabel("E-mail address").fill(ANA);
+    await press(page, "Send me a code");
+    await heading(page, "Look at your mail");
+    await fine(page, "code");
+    const mailed = await code(ANA);
+    await page.getByLabel("Code of six digits").fill(mailed === "000000" ? "000001" : "000000");
+    await press(page, "Sign in");
+    await page.getByRole("alert").filter({ hasText: "does not have access" }).waitFor();
+    await fine(page, "code-wrong");
+    await page.getByLabel("Code of six digits").fill(mailed);
+    await press(page, "Sign in");
+    await inTheNotes(page);
+    const identity = await page.goto(new URL("/cdn-cgi/access/get-identity", notes).href).then((answer) => answer.json());
+    assert.deepEqual([identity.email, identity.idp.type], [ANA, "onetimepin"]);
+  });
+  await withPage(browser, { javaScriptEnabled: false, locale: "de-DE" }, async (page) => {
+    await page.goto(notes.href);
+    await page.getByLabel("E-Mail-Adresse").fill("niemand@elsewhere.test");
+    await press(page, "Code senden");
+    await heading(page, "Sehen Sie in Ihre E-Mail");
+    await press(page, "Andere Adresse benutzen");
+    await page.getByLabel("E-Mail-Adresse").fill(ANA);
+    await press(page, "Code senden");
+    await page.getByLabel("Code aus sechs Ziffern").fill(await code(ANA));
+    await press(page, "Anmelden");
+    await inTheNotes(page);
+  });
+  assert.deepEqual((await api("GET", "/portunus/outbox")).filter((mail) => mail.to !== ANA), [], "mail to nobody else");
+  await api("DELETE", `/access/apps/${app.id}`);
+  await api("DELETE", `/access/identity_providers/${provider.id}`);
+}
+
+await withBrowser({ trusting: true }, (browser) =>
+  suite("mail", {
+    "a code that was mailed signs in, with and without JavaScript": () => byMail(browser),
+  }),
+);
+process.exit(0);
