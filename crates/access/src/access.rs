@@ -21,6 +21,7 @@ use net::{Gathered, Host, LeafNames, Offer, Prefixed, Protocol};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::approval::{ApprovalLedger, ApprovalTable};
 use crate::caller::Tokens;
 use crate::client_certificate::Shown;
 use crate::config::AccessConfig;
@@ -48,6 +49,9 @@ pub struct Parts {
     pub factors: Arc<dyn FactorLedger>,
     pub pins: Arc<dyn PinLedger>,
     pub postbox: Arc<dyn Postbox>,
+    pub approvals: Arc<dyn ApprovalLedger>,
+    /// What was asked and granted, kept in step with it.
+    pub approved: Arc<ApprovalTable>,
     pub oauth: Arc<dyn OauthLedger>,
     /// The live access tokens of managed OAuth.
     pub agents: Arc<TokenTable>,
@@ -76,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) pin_ledger: Arc<dyn PinLedger>,
     pub(crate) pins: Pins,
     pub(crate) postbox: Arc<dyn Postbox>,
+    pub(crate) approval_ledger: Arc<dyn ApprovalLedger>,
+    pub(crate) approvals: Arc<ApprovalTable>,
     pub(crate) oauth_ledger: Arc<dyn OauthLedger>,
     pub(crate) agents: Arc<TokenTable>,
     pub(crate) oauth: Oauth,
@@ -144,7 +150,7 @@ impl Access {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, snapshot, sessions, ledger, factors, pins, postbox, oauth, agents, .. } = parts;
-        let Parts { directory, documents, workers, logs, clock, .. } = parts;
+        let Parts { approvals, approved, directory, documents, workers, logs, clock, .. } = parts;
         let inner = Inner {
             sources: Sources::new(config.connections, config.connections_per_source),
             logins: Logins::new(&config),
@@ -154,6 +160,8 @@ impl Access {
             pin_ledger: pins,
             pins: Pins::new(),
             postbox,
+            approval_ledger: approvals,
+            approvals: approved,
             oauth_ledger: oauth,
             agents,
             counters: Counters::default(),
@@ -187,6 +195,7 @@ impl Access {
                 let now = inner.now();
                 inner.sessions.sweep(idle, now);
                 inner.agents.sweep(now.seconds());
+                inner.approvals.sweep(now.seconds());
             }
         }
     }

@@ -98,6 +98,7 @@ fn sign_in_address(exchange: &Exchange, published: &Published) -> Option<(String
         back: back.clone(),
         browser: secret.hash().text(),
         certificate: exchange.certificate_for_sign_in(),
+        approves: None,
         expires: exchange.now.after(SIGN_IN).seconds(),
     };
     let meta = exchange.snapshot.seal.seal(START, &start).ok()?;

@@ -18,6 +18,7 @@ use identity::session::{Session, app_session_length};
 use net::proxy::body::{Body, empty_body};
 use policy::facts::HeaderFacts;
 
+use crate::approval;
 use crate::caller::{self, Refusal, Who};
 use crate::denial;
 use crate::exchange::Exchange;
@@ -106,6 +107,7 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
             let moved = asks_more && signed.policy() != Some(policy.id);
             let rules = mfa(exchange, policy, app);
             if moved
+                || approval::owed(exchange, published, policy, (signed.hash, signed.live.session()))
                 || caller::owes_factor(rules.as_ref(), signed.live.session(), exchange.now)
                 || !fits(signed.live.session(), app)
             {
@@ -271,6 +273,11 @@ pub(crate) fn mfa<'a>(
     door: impl Into<Door<'a>>,
 ) -> Option<mfa_requirement::MfaRules> {
     mfa_requirement::effective(policy.mfa.as_ref(), door.into().mfa, &exchange.snapshot.organization.mfa)
+}
+
+/// Returns the second factor that is asked for at a door whatever policy covers somebody.
+pub(crate) fn mfa_at<'a>(exchange: &Exchange, door: impl Into<Door<'a>>) -> Option<mfa_requirement::MfaRules> {
+    mfa_requirement::effective(None, door.into().mfa, &exchange.snapshot.organization.mfa)
 }
 
 /// Returns how long a session at the application lasts.

@@ -17,6 +17,7 @@ use identity::session::{Session, SessionHash, SessionSecret};
 use net::proxy::body::Body;
 use serde_json::json;
 
+use crate::approval;
 use crate::caller;
 use crate::denial;
 use crate::exchange::Exchange;
@@ -49,6 +50,13 @@ pub(crate) async fn enter(
     let Some((published, app)) = login::application(&snapshot, start) else { return page::nothing_here(exchange) };
     let session = live.session();
     let identity = Arc::clone(&session.identity);
+    if start.approves.is_some() {
+        // Whoever answers a request is let in to that alone: the link and who they are decide there.
+        let reason = "signed in to answer a request for approval".to_owned();
+        let decision = Decision { identity: Some(identity), ..Decision::because(reason) };
+        record::login(exchange, published, &start.host, &decision, true);
+        return back(exchange, start);
+    }
     let mut trace = Trace::default();
     let caller = Caller { identity: Some(&identity), ..Caller::default() };
     let verdict = workers::settled(exchange, published, (Asker::Person(session), Occasion::SignIn), || {
@@ -80,14 +88,17 @@ pub(crate) async fn enter(
     };
     let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
     decision.policy = Some((policy.id, policy.name.clone()));
-    if !policy.approval.is_empty() {
-        let owed = Message::ApprovalNeeded;
-        owed.english().clone_into(&mut decision.reason);
-        record::login(exchange, published, &start.host, &decision, false);
-        return denial::denied_with(exchange, published, app, Some(&identity), owed);
-    }
     if caller::owes_factor(gate::mfa(exchange, policy, app).as_ref(), live.session(), exchange.now) {
         return mfa::step_up(exchange, start, policy.id);
+    }
+    let mut justification = justification;
+    if !policy.approval.is_empty() {
+        let Some(request) = approval::granted(exchange, published, policy, (hash, session)) else {
+            return approval::step(exchange, start, policy);
+        };
+        // The question was answered for those who approved.
+        justification = request.asked.justification.clone();
+        decision.approved = Some(request);
     }
     match (&policy.justification, justification) {
         (Some(prompt), None) => return login::justification_page(exchange, start, published, app, prompt),

@@ -8,6 +8,7 @@
 //! write.
 
 mod access;
+mod approval;
 mod backend;
 mod caller;
 mod client_certificate;
@@ -47,6 +48,7 @@ mod words;
 mod workers;
 
 pub use access::{Access, AccessStats, Parts};
+pub use approval::{ApprovalLedger, ApprovalTable, KeptApproval};
 pub use backend::{Backend, BackendError, Backends, OriginParts};
 pub use client_certificate::HostCertificates;
 pub use config::AccessConfig;

@@ -28,6 +28,7 @@ use net::proxy::body::{Body, collect};
 use types::{Email, ProviderId, Secret};
 use url::Url;
 
+use crate::approval;
 use crate::config::AccessConfig;
 use crate::endpoints;
 use crate::exchange::Exchange;
@@ -57,7 +58,7 @@ pub(crate) const COOKIE_LIFE: Duration = Duration::from_secs(4 * 3_600);
 /// Longest form that is read.
 pub(crate) const LONGEST_FORM: usize = 16 << 10;
 /// Longest answer to the question of a policy, in characters.
-const LONGEST_REASON: usize = 1_000;
+pub(crate) const LONGEST_REASON: usize = 1_000;
 const USER_AGENT: usize = 400;
 /// Other services asked about one person at the same time.
 const EVALUATIONS_AT_ONCE: usize = 8;
@@ -108,6 +109,15 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
             if exchange.method == Method::POST =>
         {
             post(exchange, &name).await
+        }
+        ("approval", true) => approval::wait(exchange).await,
+        ("approve", true) => approval::show(exchange).await,
+        ("approval-ask" | "approve-answer", false) if exchange.method == Method::POST => {
+            match form_fields(exchange, LONGEST_FORM).await {
+                Ok(fields) if name == "approval-ask" => approval::ask(exchange, &fields).await,
+                Ok(fields) => approval::take(exchange, &fields).await,
+                Err(response) => response,
+            }
         }
         ("mfa" | "account", true) => mfa::get(exchange, name == "mfa").await,
         (action, false) if exchange.method == Method::POST && action.starts_with("mfa-") => {
@@ -163,6 +173,8 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
 pub(crate) fn application<'s>(snapshot: &'s crate::Snapshot, start: &Start) -> Option<(&'s Published, Door<'s>)> {
     let found = snapshot.applications.iter().find(|published| published.application.id == start.application)?;
     let here = match &found.application.kind {
+        // Whoever answers a request signs in at this door without going through it.
+        ApplicationKind::SelfHosted(_) if start.approves.is_some() => snapshot.is_sign_in_host(&start.host),
         ApplicationKind::SelfHosted(app) => app.destinations.iter().any(|pattern| pattern.covers_host(&start.host)),
         ApplicationKind::Launcher(_) => snapshot.is_sign_in_host(&start.host),
         ApplicationKind::Bookmark(_) => false,
@@ -431,33 +443,24 @@ fn provider_failed(exchange: &Exchange, start: &Start, provider: &Provider, erro
 
 /// One form of ours.
 async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
-    let within = exchange.plane().config.head_timeout;
     let longest = if name == "passkey" { webauthn::LONGEST_FORM } else { LONGEST_FORM };
-    let body = collect(exchange.take_body(), longest);
-    let Ok(Some(fields)) = tokio::time::timeout(within, body).await else {
-        return page::plain(StatusCode::BAD_REQUEST, "the form is too large or did not arrive");
+    let fields = match form_fields(exchange, longest).await {
+        Ok(fields) => fields,
+        Err(response) => return response,
     };
     let field = |name: &str| field(&fields, name);
     let form: Option<Form> = exchange.snapshot.seal.open(FORM, &field("state").unwrap_or_default()).ok();
     let form = form.filter(|form| exchange.now.seconds() < form.expires);
-    let kept = sign_in(exchange);
-    // The browser that sends the form is the one that was given it; and browsers say where a form comes from.
-    let ours = form.as_ref().zip(kept.as_ref()).is_some_and(|(form, kept)| form.key == kept.key);
-    let site = exchange.site(&exchange.host).map(|site| site.origin().ascii_serialization());
-    let foreign = exchange.header("origin").is_some_and(|origin| origin != "null" && Some(origin) != site.as_deref());
-    let (Some(form), true, false) = (form, ours, foreign) else { return stale(exchange, None) };
+    let Some(form) = form.filter(|form| is_own(exchange, &form.key)) else { return stale(exchange, None) };
     exchange.belongs_to(&form.start);
     let snapshot = Arc::clone(&exchange.snapshot);
     let Some((published, app)) = application(&snapshot, &form.start) else { return page::nothing_here(exchange) };
-    let passed = kept.and_then(|kept| kept.passed);
+    let passed = sign_in(exchange).and_then(|kept| kept.passed);
     if name == "justify" {
         let Some((hash, live)) = session(exchange) else {
             return stale(exchange, issue::return_address(exchange, &form.start));
         };
-        let reason = field("reason").unwrap_or_default();
-        let reason: String = reason.trim().chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
-        let reason = (!reason.is_empty()).then_some(reason);
-        return issue::enter(exchange, &form.start, hash, &live, reason).await;
+        return issue::enter(exchange, &form.start, hash, &live, reason(&fields)).await;
     }
     let steps = steps(exchange, passed.as_deref());
     let ways = ways(exchange, app, &steps);
@@ -504,6 +507,31 @@ async fn post(exchange: &mut Exchange, name: &str) -> Response<Body> {
         }
         _ => stale(exchange, issue::return_address(exchange, &form.start)),
     }
+}
+
+/// Reads a form.
+pub(crate) async fn form_fields(exchange: &Exchange, longest: usize) -> Result<Bytes, Response<Body>> {
+    let within = exchange.plane().config.head_timeout;
+    let body = collect(exchange.take_body(), longest);
+    match tokio::time::timeout(within, body).await {
+        Ok(Some(fields)) => Ok(fields),
+        Ok(None) | Err(_) => Err(page::plain(StatusCode::BAD_REQUEST, "the form is too large or did not arrive")),
+    }
+}
+
+/// Tells whether the browser that sends a form is the one that was given it, by the form's key; and browsers say where a form
+/// comes from.
+pub(crate) fn is_own(exchange: &Exchange, key: &str) -> bool {
+    let site = exchange.site(&exchange.host).map(|site| site.origin().ascii_serialization());
+    let foreign = exchange.header("origin").is_some_and(|origin| origin != "null" && Some(origin) != site.as_deref());
+    !foreign && sign_in(exchange).is_some_and(|kept| kept.key == key)
+}
+
+/// Reads what somebody said they need access for.
+pub(crate) fn reason(fields: &Bytes) -> Option<String> {
+    let typed = field(fields, "reason").unwrap_or_default();
+    let reason: String = typed.trim().chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
+    (!reason.is_empty()).then_some(reason)
 }
 
 /// Checks a passkey; wrong ones are counted by source, as passwords are.

@@ -47,6 +47,11 @@ pub(crate) enum Part {
     Says(String),
     /// To be read off and typed.
     Code(String),
+    /// To be opened.
+    Link {
+        label: String,
+        address: String,
+    },
 }
 
 /// Writes a letter. What stands in `parts` and in the names may come from anywhere.
@@ -59,8 +64,10 @@ pub(crate) fn write(
 ) -> Letter {
     let mut text = String::new();
     for part in parts {
-        let (Part::Says(said) | Part::Code(said)) = part;
-        text.extend([said, "\n\n"]);
+        match part {
+            Part::Says(said) | Part::Code(said) => text.extend([said, "\n\n"]),
+            Part::Link { label, address } => text.extend([label, "\n", address, "\n\n"]),
+        }
     }
     text.extend(["-- \n", organization, "\n"]);
     let page = html! {
@@ -73,6 +80,7 @@ pub(crate) fn write(
                     @match part {
                         Part::Says(said) => p { (said) },
                         Part::Code(code) => p style="font-size:1.75rem;font-weight:700;letter-spacing:.15em" { (code) },
+                        Part::Link { label, address } => p { (label) br; a href=(address) { (address) } },
                     }
                 }
             }

@@ -157,8 +157,12 @@ async fn send(exchange: &Exchange, at: &At<'_>, fields: &Bytes) -> Response<Body
 }
 
 /// Tells whether a code could help the person of an address in: what it proves, with the steps before it, and with whatever
-/// the steps after it will say.
+/// the steps after it will say; or to what they were asked to approve.
 fn could_enter(exchange: &Exchange, at: &At<'_>, address: &Email) -> bool {
+    if let Some(request) = &at.form.start.approves {
+        let request = exchange.plane().approvals.find(request);
+        return request.is_some_and(|request| request.invited().contains(&address));
+    }
     let chain = &at.app.sign_in.chain;
     let mut steps = if chain.is_empty() { Vec::new() } else { at.steps.to_vec() };
     if claims::chain(&mut steps, established(at.provider.id, address.clone())).is_err() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use identity::access_policy::Policy;
+use identity::approval::{ApprovalRequest, State};
 use identity::evaluation::{Denial, Trace};
 use identity::identity::Identity;
 use jiff::Timestamp;
@@ -32,6 +33,8 @@ pub(crate) struct Decision {
     pub(crate) trace: Option<Value>,
     /// The question and its answer.
     pub(crate) justification: Option<(String, String)>,
+    /// What others granted.
+    pub(crate) approved: Option<Arc<ApprovalRequest>>,
 }
 
 impl Decision {
@@ -179,6 +182,25 @@ pub(crate) fn factor(exchange: &Exchange, identity: &Arc<Identity>, what: &str, 
     append(exchange, record);
 }
 
+/// Records that an approval was asked for or answered: whose access it is about, and what came of it.
+pub(crate) fn approval(exchange: &Exchange, published: Option<&Published>, request: &ApprovalRequest, what: String) {
+    let asked = &request.asked;
+    let policy = published.and_then(|published| published.policies.policies().find(|policy| policy.id == asked.policy));
+    let mut record = base(exchange, published, &Decision::because(what), "");
+    "approval".clone_into(&mut record.action);
+    exchange.host.clone_into(&mut record.app_domain);
+    record.allowed = matches!(request.state(exchange.now.seconds()), State::Granted { .. });
+    asked.email.as_str().clone_into(&mut record.email);
+    record.user_uid = asked.user.to_string();
+    record.policy_id = asked.policy.to_string();
+    record.policy_name = policy.map(|policy| policy.name.clone()).unwrap_or_default();
+    record.prompt = policy.and_then(|policy| policy.justification.clone()).unwrap_or_default();
+    record.justification = asked.justification.clone().unwrap_or_default();
+    record.approvers = approvers(request);
+    record.approved_seconds = seconds(request);
+    append(exchange, record);
+}
+
 /// Records a step of managed OAuth: a client that registered, a consent, the end of a grant.
 pub(crate) fn oauth(
     exchange: &Exchange,
@@ -228,8 +250,18 @@ fn base(exchange: &Exchange, published: Option<&Published>, decision: &Decision,
         trace: decision.trace.clone(),
         prompt,
         justification,
+        approvers: decision.approved.as_deref().map(approvers).unwrap_or_default(),
+        approved_seconds: decision.approved.as_deref().map(seconds).unwrap_or_default(),
         ..AccessRequest::default()
     }
+}
+
+fn approvers(request: &ApprovalRequest) -> Vec<String> {
+    request.approvers().into_iter().map(|email| email.as_str().to_owned()).collect()
+}
+
+fn seconds(request: &ApprovalRequest) -> u64 {
+    request.granted().map_or(0, |granted| granted.as_secs())
 }
 
 fn append(exchange: &Exchange, record: AccessRequest) {

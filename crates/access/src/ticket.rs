@@ -5,10 +5,11 @@
 
 use identity::identity::ClientCertificate;
 use identity::mfa::webauthn::{EnrolmentState, ProofState};
+use identity::opaque::Digest;
 use identity::relying_party::PendingLogin;
 use identity::session::{Moment, SessionHash};
 use serde::{Deserialize, Serialize};
-use types::{AccessPolicyId, ApplicationId, Email, ProviderId};
+use types::{AccessPolicyId, ApplicationId, Email, ProviderId, UserId};
 
 /// The request a sign-in began with; `meta` in the address of the sign-in page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub(crate) struct Start {
     pub(crate) browser: String,
     /// What the client showed there, or why it does not count.
     pub(crate) certificate: Option<Result<ClientCertificate, String>>,
+    /// The request for approval that somebody signs in to answer; the application is its door and is not opened.
+    #[serde(default)]
+    pub(crate) approves: Option<Digest>,
     pub(crate) expires: i64,
 }
 
@@ -87,6 +91,27 @@ pub(crate) struct FactorForm {
     pub(crate) expires: i64,
 }
 
+/// The hidden field of the form that asks for an approval.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ApprovalForm {
+    pub(crate) key: String,
+    /// The session it was made in, by its hash.
+    pub(crate) session: String,
+    pub(crate) step: Step,
+    pub(crate) expires: i64,
+}
+
+/// The hidden field of the form that answers a request for approval.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct AnswerForm {
+    pub(crate) key: String,
+    /// Who was shown it.
+    pub(crate) person: UserId,
+    pub(crate) request: Digest,
+    pub(crate) link: String,
+    pub(crate) expires: i64,
+}
+
 /// What a browser is at with an authenticator.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Ceremony {
@@ -111,6 +136,8 @@ pub(crate) const STEP: &str = "step";
 pub(crate) const FACTOR: &str = "factor";
 pub(crate) const CEREMONY: &str = "ceremony";
 pub(crate) const TRANSFER: &str = "transfer";
+pub(crate) const APPROVAL: &str = "approval";
+pub(crate) const ANSWER: &str = "answer";
 
 impl Transfer {
     pub(crate) fn session(&self) -> Option<SessionHash> {

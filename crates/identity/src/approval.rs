@@ -9,11 +9,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use serde::{Deserialize, Serialize};
 use types::{AccessPolicyId, ApplicationId, Email, Secret, UserId};
 
 use crate::jose::encode;
+use crate::opaque::Digest;
 use crate::service_token::SecretHash;
 use crate::session::SessionHash;
 
@@ -27,10 +28,25 @@ pub const SHORTEST_GRANT: Duration = Duration::from_secs(60);
 pub const REQUEST_LIFETIME: i64 = 24 * 3_600;
 /// Most people asked by one request.
 pub const MAX_APPROVERS: usize = 200;
+/// Most requests of one person that wait for answers, and most of them for one application.
+pub const MOST_WAITING: usize = 20;
+pub const MOST_WAITING_AT_ONE: usize = 3;
 /// Longest justification, in characters.
 pub const MAX_JUSTIFICATION: usize = 1_024;
 /// How far the clock may have gone back since a grant before it no longer counts, in seconds.
 const SKEW: i64 = 60;
+
+/// Names the request of one sign-in for an application by a policy, so that asking twice is one request.
+#[must_use]
+pub fn id(session: SessionHash, application: ApplicationId, policy: AccessPolicyId) -> Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(session.bytes());
+    context.update(application.0.as_bytes());
+    context.update(policy.0.as_bytes());
+    let mut id = [0; 32];
+    id.copy_from_slice(context.finish().as_ref());
+    Digest(id)
+}
 
 /// People of whom some must agree, lists of addresses put in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,12 +200,12 @@ impl ApprovalRequest {
     #[must_use]
     pub fn state(&self, now: i64) -> State {
         match &self.outcome {
-            Outcome::Refused { by } => State::Refused { by: by.clone() },
+            Outcome::Refused { by } if live(self.asked_at, self.ends_at(), now) => State::Refused { by: by.clone() },
             Outcome::Granted { at, until } if live(*at, *until, now) => State::Granted { until: *until },
             Outcome::Waiting if live(self.asked_at, self.asked_at.saturating_add(REQUEST_LIFETIME), now) => {
                 State::Waiting(self.groups.iter().map(Group::missing).filter(|missing| *missing > 0).collect())
             }
-            Outcome::Granted { .. } | Outcome::Waiting => State::Expired,
+            Outcome::Granted { .. } | Outcome::Refused { .. } | Outcome::Waiting => State::Expired,
         }
     }
 
@@ -255,6 +271,28 @@ impl ApprovalRequest {
         }
     }
 
+    /// Returns the second since the epoch at which the request, or what was granted, is over.
+    #[must_use]
+    pub fn ends_at(&self) -> i64 {
+        match self.outcome {
+            Outcome::Granted { until, .. } => until,
+            Outcome::Waiting | Outcome::Refused { .. } => self.asked_at.saturating_add(REQUEST_LIFETIME),
+        }
+    }
+
+    /// Returns who was asked, once each.
+    #[must_use]
+    pub fn invited(&self) -> Vec<&Email> {
+        let people = self.groups.iter().flat_map(|group| &group.people);
+        people.map(|person| &person.email).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Tells whether somebody agreed already.
+    #[must_use]
+    pub fn has_agreed(&self, approver: &Email) -> bool {
+        self.approvers().contains(&approver)
+    }
+
     /// Returns who agreed, once each, for the log (`TemporaryAccessApprovers`).
     #[must_use]
     pub fn approvers(&self) -> Vec<&Email> {
@@ -295,6 +333,7 @@ mod tests {
 
     use super::{
         Answer, ApprovalError, ApprovalRequest, Approvers, Asked, Invitation, MAX_APPROVERS, REQUEST_LIFETIME, State,
+        id,
     };
     use crate::session::{SessionHash, SessionSecret};
 
@@ -334,9 +373,24 @@ mod tests {
     }
 
     #[test]
+    fn a_request_has_one_name_for_each_sign_in_application_and_policy() {
+        let (application, policy) = (asked().application, asked().policy);
+        let names = [
+            id(session(1), application, policy),
+            id(session(2), application, policy),
+            id(session(1), ApplicationId(Uuid::nil()), policy),
+            id(session(1), application, AccessPolicyId(Uuid::nil())),
+        ];
+        assert_eq!(names[0], id(session(1), application, policy));
+        assert_eq!(std::collections::BTreeSet::from(names).len(), names.len());
+    }
+
+    #[test]
     fn every_group_must_agree_and_the_shortest_time_holds() {
         let (mut request, mail) = open(&[group(2, &["bob", "eve", "ann"]), group(1, &["bob", "dan"])]);
         assert_eq!(mail.len(), 3);
+        assert_eq!(request.invited(), [&email("bob"), &email("dan"), &email("eve")]);
+        assert_eq!(request.ends_at(), 1_000 + REQUEST_LIFETIME);
         assert_eq!(request.state(1_000), State::Waiting(vec![2, 1]));
         let mut answer = |name: &str, length, now| request.answer(&email(name), link(&mail, name), length, now);
         assert_eq!(answer("bob", hours(8), 1_010), Ok(State::Waiting(vec![1])));
@@ -345,6 +399,8 @@ mod tests {
         assert_eq!(answer("eve", hours(2), 2_000), Ok(State::Granted { until: 2_000 + 7_200 }));
         assert_eq!(answer("dan", Answer::Refuse, 2_001), Err(ApprovalError::Over));
         assert_eq!(request.approvers(), [&email("bob"), &email("eve")]);
+        assert!(request.has_agreed(&email("bob")) && !request.has_agreed(&email("dan")));
+        assert_eq!(request.ends_at(), 2_000 + 7_200);
         assert_eq!(request.granted(), Some(Duration::from_secs(7_200)));
     }
 
@@ -388,6 +444,7 @@ mod tests {
         let state = refused.answer(&email("bob"), bob, Answer::Refuse, 1_001);
         assert_eq!(state, Ok(State::Refused { by: email("bob") }));
         assert_eq!(refused.answer(&email("eve"), link(&mail, "eve"), hours(1), 1_002), Err(ApprovalError::Over));
+        assert_eq!(refused.state(1_000 + REQUEST_LIFETIME), State::Expired, "after a day one may ask again");
     }
 
     #[test]

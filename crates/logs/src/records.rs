@@ -343,7 +343,7 @@ dataset! {
         "RayID" logpush id: Uuid, "The id of this record; ordered by time.";
         "CreatedAt" logpush datetime: Timestamp, "When it happened.";
         "AccountID" ours account_id: String, "The account.";
-        "Action" logpush action: String, "`login`, `logout`, or `request` for a request that was refused.";
+        "Action" logpush action: String, "`login`, `logout`, `mfa`, `oauth`, `approval`, or `request` for a request that was refused.";
         "Allowed" logpush allowed: bool, "Whether the person was let in.";
         "AppDomain" logpush app_domain: String, "The host that was asked for.";
         "AppUUID" logpush app_uuid: String, "The application.";

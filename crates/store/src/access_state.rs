@@ -15,8 +15,8 @@ use crate::backend::{Expect, Write};
 use crate::collection::{Collection, count_bound, put, stored};
 use crate::document::{Document, Kind, Revision, Stored};
 use crate::documents::access_state::{
-    AccessSession, AppSession, Factor, HashId, LoginState, Mail, MailStatus, OauthClient, OauthGrant, OauthToken,
-    Revocation, Revoked,
+    AccessSession, AppSession, Approval, Factor, HashId, LoginState, Mail, MailStatus, OauthClient, OauthGrant,
+    OauthToken, Revocation, Revoked,
 };
 use crate::error::StoreError;
 use crate::grant::{Grant, Operate, WriteUsers};
@@ -441,6 +441,18 @@ impl Collection<'_, Mail> {
     ///
     /// [`StoreError::LimitExceeded`] when the outbox is full.
     pub async fn enqueue(&self, grant: &Grant<Operate>, new: NewMail) -> Result<Stored<Mail>, StoreError> {
+        let (id, mail) = self.sealed(grant, new)?;
+        let writes = vec![
+            Write::Put(put(grant, &id, &mail, Expect::Absent)?),
+            Write::Prune { kind: Kind::Mail, parent: mail.to.clone(), keep: MAILS_KEPT },
+        ];
+        let (at, written) = self.store.commit(grant, writes, vec![count_bound::<Mail>()]).await?;
+        let written = written.into_iter().next().ok_or(StoreError::NotFound(Kind::Mail))?;
+        stored(id, mail, at, written)
+    }
+
+    /// Makes a mail that waits, its text sealed, under a new id.
+    fn sealed(&self, grant: &Grant<Operate>, new: NewMail) -> Result<(MailId, Mail), StoreError> {
         let id = MailId(Uuid::now_v7());
         let name = id.to_string();
         let seal = |member, value: &Secret<String>| {
@@ -458,13 +470,7 @@ impl Collection<'_, Mail> {
             sent_at: None,
             expires_at: new.expires_at,
         };
-        let writes = vec![
-            Write::Put(put(grant, &id, &mail, Expect::Absent)?),
-            Write::Prune { kind: Kind::Mail, parent: mail.to.clone(), keep: MAILS_KEPT },
-        ];
-        let (at, written) = self.store.commit(grant, writes, vec![count_bound::<Mail>()]).await?;
-        let written = written.into_iter().next().ok_or(StoreError::NotFound(Kind::Mail))?;
-        stored(id, mail, at, written)
+        Ok((id, mail))
     }
 
     /// Returns the mails whose next attempt is due and whose end has not come, at most `limit`.
@@ -546,6 +552,43 @@ impl Collection<'_, Mail> {
     ) -> Result<(), StoreError> {
         match self.save(grant, id, document, expect).await {
             Ok(_) | Err(StoreError::NotFound(_) | StoreError::Stale(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Collection<'_, Approval> {
+    /// Writes a request over the revision that was read, if one was, together with mails that ask for answers: all or
+    /// nothing. Returns the new revision; `None`: another write came first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::LimitExceeded`] when there are too many requests, or the outbox is full.
+    pub async fn write(
+        &self,
+        grant: &Grant<Operate>,
+        id: HashId,
+        approval: Approval,
+        read: Option<Revision>,
+        mails: Vec<NewMail>,
+    ) -> Result<Option<Revision>, StoreError> {
+        let expect = read.map_or(Expect::Absent, |read| Expect::Revision(read.0));
+        let mut writes = vec![Write::Put(put(grant, &id, &approval, expect)?)];
+        let mut bounds = vec![count_bound::<Approval>()];
+        if !mails.is_empty() {
+            bounds.push(count_bound::<Mail>());
+        }
+        for new in mails {
+            let (id, mail) = self.store.outbox().sealed(grant, new)?;
+            let parent = mail.to.clone();
+            writes.push(Write::Put(put(grant, &id, &mail, Expect::Absent)?));
+            writes.push(Write::Prune { kind: Kind::Mail, parent, keep: MAILS_KEPT });
+        }
+        match self.store.commit(grant, writes, bounds).await {
+            Ok((_, written)) => Ok(written.into_iter().next().map(|written| Revision(written.revision))),
+            Err(StoreError::NotFound(Kind::Approval) | StoreError::Stale(Kind::Approval) | StoreError::Taken(_)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

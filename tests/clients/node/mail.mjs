@@ -1,14 +1,15 @@
-// What Access does by mail, in Chromium: signing in with a code. Without a mail server letters wait in the outbox, from
-// where they are read here.
+// What Access does by mail, in Chromium: signing in with a code, and temporary access that somebody else grants. Without a
+// mail server letters wait in the outbox, from where they are read here.
 //
 // Every page that is met is looked at in both themes at 360 and 1280 px, with axe-core.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { withBrowser, withPage } from "./chromium.mjs";
 import { listen, look } from "./look.mjs";
-import { access_url, api, settled, suite } from "./platform.mjs";
+import { access_url, api, data, portunus, settled, suite } from "./platform.mjs";
 
 const WIDE = { width: 1280, height: 900 };
-const ANA = "ana@acme.test";
+const [ANA, BEN] = ["ana@acme.test", "ben@acme.test"];
 const team = new URL(access_url);
 const notes = new URL(`https://notes.localhost:${team.port}/`);
 
@@ -96,9 +97,94 @@ async function byMail(browser) {
   await api("DELETE", `/access/identity_providers/${provider.id}`);
 }
 
+function password(email) {
+  const told = execFileSync(portunus, ["user", "password", email, "--data", data, "--json"], { encoding: "utf8" });
+  return JSON.parse(told).password;
+}
+
+async function signIn(page, email, secret) {
+  await page.getByLabel("E-mail address").fill(email);
+  await page.getByLabel("Password").fill(secret);
+  await press(page, "Sign in");
+}
+
+/** Looks at a page that loads itself again: at a copy that does not. */
+async function fineCopy(page, name) {
+  const markup = await page.content();
+  await person(page.context().browser(), async (copy) => {
+    await copy.setContent(markup);
+    await fine(copy, name);
+  });
+}
+
+const link = async (to) => (await letter(to)).match(/^https:.*$/m)[0];
+const asked = (status) => api("GET", `/portunus/approvals?status=${status}`);
+
+async function approval(browser) {
+  const secrets = { [ANA]: password(ANA), [BEN]: password(BEN) };
+  const built_in = (await api("GET", "/access/identity_providers")).find((provider) => provider.type === "portunus");
+  const app = await publish({ allowed_idps: [built_in.id] }, {
+    approval_required: true,
+    approval_groups: [{ approvals_needed: 1, email_addresses: [BEN, ANA] }],
+    purpose_justification_required: true,
+    purpose_justification_prompt: "Which ticket is it for?",
+  });
+  const ask = async (page) => {
+    await heading(page, "Ask for access");
+    await page.getByLabel("Which ticket is it for?").fill("INC-7, the notes of Tuesday");
+    await press(page, "Ask");
+    await heading(page, "Waiting for an answer");
+  };
+  await person(browser, async (ana) => {
+    await ana.goto(notes.href);
+    await signIn(ana, ANA, secrets[ANA]);
+    await heading(ana, "Ask for access");
+    await fine(ana, "ask");
+    await ask(ana);
+    await fineCopy(ana, "waiting");
+    await person(browser, async (ben) => {
+      const first = await link(BEN);
+      await ben.goto(first);
+      await signIn(ben, BEN, secrets[BEN]);
+      await heading(ben, "Somebody asks for access");
+      await ben.getByText("INC-7, the notes of Tuesday").waitFor();
+      await fine(ben, "approve");
+      await ben.getByLabel("For how long").selectOption("4 hours");
+      await press(ben, "Grant access");
+      await ben.getByText("Granted until").waitFor();
+      await fine(ben, "granted");
+      // Nothing is pressed: the page that waits goes on by itself.
+      await inTheNotes(ana);
+      const [granted] = await asked("granted");
+      assert.deepEqual([granted.email, granted.approvers, granted.app_name], [ANA, [BEN], "Notes"]);
+      await api("DELETE", `/portunus/approvals/${granted.id}`);
+      await settled();
+      await ana.goto(notes.href);
+      await ask(ana);
+      await ben.goto(first);
+      await ben.getByText("approves nothing for you").waitFor();
+      await fine(ben, "approve-nothing");
+      await ben.goto(await link(BEN));
+      await press(ben, "Refuse");
+      await ben.getByText("The request was refused.").waitFor();
+    });
+    await heading(ana, "Your request was refused");
+    await fine(ana, "refused");
+  });
+  await withPage(browser, { javaScriptEnabled: false }, async (page) => {
+    await page.goto(notes.href);
+    await signIn(page, ANA, secrets[ANA]);
+    await ask(page);
+    await page.getByRole("link", { name: "Look again" }).click();
+    await heading(page, "Waiting for an answer");
+  });
+  await api("DELETE", `/access/apps/${app.id}`);
+}
+
 await withBrowser({ trusting: true }, (browser) =>
   suite("mail", {
     "a code that was mailed signs in, with and without JavaScript": () => byMail(browser),
+    "a person asks, another grants or refuses, and the page that waits goes on": () => approval(browser),
   }),
 );
 process.exit(0);

@@ -14,7 +14,7 @@ use identity::mfa::totp::{TotpError, TotpSecret};
 use identity::mfa_requirement::{Authenticator, LONGEST_FRESHNESS, MfaRules, Proof};
 use identity::opaque::Digest;
 use identity::session::{Moment, SessionHash, SessionSecret};
-use net::proxy::body::{Body, collect};
+use net::proxy::body::Body;
 use types::{AccessPolicyId, UserId};
 use uuid::Uuid;
 
@@ -75,25 +75,20 @@ pub(crate) async fn get(exchange: &Exchange, proving: bool) -> Response<Body> {
 
 /// Answers a form.
 pub(crate) async fn post(exchange: &Exchange, action: &str) -> Response<Body> {
-    let within = exchange.plane().config.head_timeout;
     let with_answer = matches!(action, "mfa-register" | "mfa-assert");
     let longest = if with_answer { webauthn::LONGEST_FORM } else { login::LONGEST_FORM };
-    let body = collect(exchange.take_body(), longest);
-    let Ok(Some(fields)) = tokio::time::timeout(within, body).await else {
-        return page::plain(StatusCode::BAD_REQUEST, "the form is too large or did not arrive");
+    let fields = match login::form_fields(exchange, longest).await {
+        Ok(fields) => fields,
+        Err(response) => return response,
     };
     let state = login::field(&fields, "state").unwrap_or_default();
     let typed: String = login::field(&fields, "code").unwrap_or_default().chars().take(64).collect();
     let form: Option<FactorForm> = exchange.snapshot.seal.open(FACTOR, &state).ok();
-    let key = login::sign_in(exchange).map(|kept| kept.key);
-    let session = login::session(exchange);
-    let site = exchange.site(&exchange.host).map(|site| site.origin().ascii_serialization());
-    let foreign = exchange.header("origin").is_some_and(|origin| origin != "null" && Some(origin) != site.as_deref());
-    let (Some(form), Some((hash, live)), false) = (form, session, foreign) else { return login::stale(exchange, None) };
-    let ours = Some(&form.key) == key.as_ref() && form.session == hash.text();
-    if !ours || exchange.now.seconds() >= form.expires {
-        return login::stale(exchange, None);
-    }
+    let opened = form.zip(login::session(exchange));
+    let ours = opened.filter(|(form, (hash, _))| {
+        form.session == hash.text() && exchange.now.seconds() < form.expires && login::is_own(exchange, &form.key)
+    });
+    let Some((form, (hash, live))) = ours else { return login::stale(exchange, None) };
     let FactorForm { key, step, secret, .. } = form;
     let of = |name: &str| login::field(&fields, name).unwrap_or_default();
     let ceremony = webauthn::open(exchange, &key, Some(&hash), &of("ceremony"));
@@ -155,7 +150,11 @@ impl<'e> Visit<'e> {
 
     /// Returns what the waiting policy asks; the outer `None` if there is no such policy any more, or none waits.
     pub(super) fn rules(&self) -> Option<Option<MfaRules>> {
-        let (published, app) = login::application(&self.exchange.snapshot, &self.step.as_ref()?.start)?;
+        let start = &self.step.as_ref()?.start;
+        let (published, app) = login::application(&self.exchange.snapshot, start)?;
+        if start.approves.is_some() {
+            return Some(gate::mfa_at(self.exchange, app));
+        }
         let wanted = self.step.as_ref()?.policy;
         let policy = published.policies.policies().find(|policy| policy.id == wanted)?;
         Some(gate::mfa(self.exchange, policy, app))

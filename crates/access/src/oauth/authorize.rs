@@ -27,6 +27,7 @@ use super::discovery::{self, Server};
 use super::ledger::KeptGrant;
 use super::standing::{self, Outcome};
 use super::tokens;
+use crate::approval;
 use crate::caller::{self, Signed, Who};
 use crate::denial::{self, BROWSER};
 use crate::endpoints;
@@ -192,8 +193,9 @@ async fn kept_out(exchange: &Exchange, server: Server<'_>, signed: &Signed) -> O
             let rules = gate::mfa(exchange, policy, server.app);
             let moved =
                 (policy.justification.is_some() || !policy.approval.is_empty()) && signed.policy() != Some(policy.id);
+            let unapproved = approval::owed(exchange, server.published, policy, (signed.hash, session));
             let owes = caller::owes_factor(rules.as_ref(), session, exchange.now);
-            if moved || owes || !gate::fits(session, server.app) {
+            if moved || unapproved || owes || !gate::fits(session, server.app) {
                 return Some(denial::sign_in(exchange, server.published, server.app, None));
             }
             None

@@ -25,6 +25,7 @@ use super::discovery;
 use super::ledger::KeptGrant;
 use super::standing;
 use super::table::{Found, Holder};
+use crate::approval;
 use crate::caller;
 use crate::exchange::Exchange;
 use crate::forward::{self, Assertion};
@@ -178,7 +179,7 @@ fn may_pass(exchange: &Exchange, published: &Published, app: &SelfHosted, found:
     let session = &found.holder.session;
     published.policies.policy(index).is_some_and(|policy| {
         let rules = gate::mfa(exchange, policy, app);
-        policy.approval.is_empty()
+        !approval::owed(exchange, published, policy, (found.holder.hash, session))
             && gate::fits(session, app)
             && !caller::owes_factor(rules.as_ref(), session, session.seen)
     })

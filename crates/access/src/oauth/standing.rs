@@ -10,6 +10,7 @@ use identity::session::{AppSession, Session, SessionHash};
 
 use super::discovery::Server;
 use super::ledger::KeptGrant;
+use crate::approval;
 use crate::exchange::Exchange;
 use crate::gate;
 use crate::workers::{self, Asker, Heard, Occasion};
@@ -86,6 +87,9 @@ pub(crate) async fn of(exchange: &Exchange, server: Server<'_>, kept: &KeptGrant
         }
     }
     match policies(exchange, server, session).await {
+        Outcome::Allowed(Some(policy)) if approval::owed(exchange, server.published, policy, (hash, session)) => {
+            (Standing::Denied, "what others approved for the person is over".to_owned())
+        }
         Outcome::Allowed(_) => (Standing::Allowed, String::new()),
         // What could not be found out ends nothing: the Worker may answer the next time.
         Outcome::Denied(..) if workers::any_silent(exchange) => {

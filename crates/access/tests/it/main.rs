@@ -1,6 +1,8 @@
 //! The access plane with real sockets, certificates, journal and identity provider, against real applications on loopback.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod approval;
+mod approval_memory;
 mod attacks;
 mod browser;
 mod client_certificates;

@@ -48,6 +48,7 @@ use types::{
 use url::Url;
 use uuid::Uuid;
 
+use crate::approval_memory::ApprovalMemory;
 use crate::browser::{Browser, Seen};
 use crate::mailbox::Mailbox;
 use crate::oauth_memory::OauthMemory;
@@ -272,6 +273,7 @@ pub(crate) struct Stand {
     pub(crate) ledger: Arc<Memory>,
     pub(crate) oauth: Arc<OauthMemory>,
     pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) approvals: Arc<ApprovalMemory>,
     pub(crate) agents: Arc<TokenTable>,
     pub(crate) provider: IdentityProvider,
     pub(crate) logs: Logs,
@@ -290,8 +292,7 @@ impl Stand {
         let directory = tempfile::tempdir().unwrap();
         let account = AccountId(Uuid::from_u128(7));
         let logs = Logs::open(&directory.path().join("logs"), LogsConfig::default()).await.unwrap();
-        let params = CaParams { organisation: "Test".to_owned(), validity_days: 30, now: Timestamp::now() };
-        let authority = Arc::new(CertificateAuthority::generate(&params).unwrap());
+        let authority = authority();
         let root = authority.certificate_pem().to_owned();
         let ahead = Arc::new(AtomicI64::new(0));
         let clock: net::Clock = {
@@ -343,6 +344,7 @@ impl Stand {
         let ledger = Arc::new(Memory { ahead: Arc::clone(&ahead), ..Memory::default() });
         let oauth = Arc::new(OauthMemory::default());
         let mailbox = Arc::new(Mailbox::default());
+        let approvals = Arc::new(ApprovalMemory::new(Arc::clone(&mailbox)));
         let agents = Arc::new(TokenTable::new(config.agent_tokens));
         let (documents, documents_origin) = documents(&clock, setup.documents).await;
         let access = Access::new(Parts {
@@ -353,6 +355,8 @@ impl Stand {
             factors: Arc::clone(&ledger) as Arc<dyn FactorLedger>,
             pins: Arc::clone(&mailbox) as Arc<dyn access::PinLedger>,
             postbox: Arc::clone(&mailbox) as Arc<dyn access::Postbox>,
+            approvals: Arc::clone(&approvals) as Arc<dyn access::ApprovalLedger>,
+            approved: Arc::clone(&approvals.table),
             oauth: Arc::clone(&oauth) as Arc<dyn OauthLedger>,
             agents: Arc::clone(&agents),
             documents,
@@ -361,10 +365,7 @@ impl Stand {
             logs: logs.clone(),
             clock,
         });
-        let stop = CancellationToken::new();
-        let mut serving = JoinSet::new();
-        let (running, ending) = (access.clone(), stop.clone());
-        serving.spawn(async move { running.serve(listener, ending).await });
+        let (stop, serving) = serve(&access, listener);
         Self {
             address,
             access,
@@ -373,6 +374,7 @@ impl Stand {
             ledger,
             oauth,
             mailbox,
+            approvals,
             agents,
             provider,
             logs,
@@ -448,6 +450,19 @@ impl Stand {
         self.stop.cancel();
         self.serving.join_next().await.unwrap().unwrap();
     }
+}
+
+fn authority() -> Arc<CertificateAuthority> {
+    let params = CaParams { organisation: "Test".to_owned(), validity_days: 30, now: Timestamp::now() };
+    Arc::new(CertificateAuthority::generate(&params).unwrap())
+}
+
+fn serve(access: &Access, listener: TcpListener) -> (CancellationToken, JoinSet<()>) {
+    let (access, stop) = (access.clone(), CancellationToken::new());
+    let mut serving = JoinSet::new();
+    let ending = stop.clone();
+    serving.spawn(async move { access.serve(listener, ending).await });
+    (stop, serving)
 }
 
 /// The ways to providers and to applications, on loopback.

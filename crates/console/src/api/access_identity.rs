@@ -16,8 +16,8 @@ use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
 use crate::operations::access::{
-    AccessBody, AccessView, client_certificates, directory, groups, keys, logins, mail_server, organization, outbox,
-    providers, service_tokens, sessions, users,
+    AccessBody, AccessView, approvals, client_certificates, directory, groups, keys, logins, mail_server, organization,
+    outbox, providers, service_tokens, sessions, users,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -475,7 +475,15 @@ fn our_endpoints() -> Vec<Endpoint> {
     const MAIL: &str = "/accounts/{account_id}/portunus/outbox/{mail_id}";
     const SERVER: &str = "/accounts/{account_id}/portunus/mail_server";
     const TRIAL: &str = "/accounts/{account_id}/portunus/mail_server/test";
+    const APPROVALS: &str = "/accounts/{account_id}/portunus/approvals";
+    const APPROVAL: &str = "/accounts/{account_id}/portunus/approvals/{approval_id}";
     vec![
+        endpoint(Method::GET, APPROVALS, Permission(UsersRead), "List requests for approval", list_approvals)
+            .lists::<approvals::ApprovalView>(Paging::Numbered)
+            .query(&[("user_id", "of this person"), ("status", "waiting, granted, refused or expired")]),
+        endpoint(Method::GET, APPROVAL, Permission(UsersRead), "Get a request for approval", get_approval)
+            .returns::<approvals::ApprovalView>(),
+        endpoint(Method::DELETE, APPROVAL, Permission(UsersWrite), "End a request or what it granted", end_approval),
         endpoint(Method::GET, FACTORS, Permission(UsersRead), "List a person's second factors", list_factors)
             .lists::<users::FactorView>(Paging::Numbered),
         endpoint(Method::DELETE, FACTORS, Permission(UsersWrite), "Take every second factor away", reset_factors),
@@ -494,6 +502,24 @@ fn our_endpoints() -> Vec<Endpoint> {
             .takes_json::<mail_server::Trial>()
             .returns::<outbox::MailView>(),
     ]
+}
+
+async fn list_approvals(cx: Cx) -> Reply {
+    let user = cx.query("user_id").map(|id| id.parse().map_err(|_| Failure::not_found("person"))).transpose()?;
+    let mut all = approvals::list(&cx.op, user).await?;
+    if let Some(status) = cx.query("status") {
+        all.retain(|approval| approval.status == status);
+    }
+    paged(&cx, all)
+}
+
+async fn get_approval(cx: Cx) -> Reply {
+    ok(approvals::get(&cx.op, cx.id("approval_id", "approval")?).await?)
+}
+
+async fn end_approval(cx: Cx) -> Reply {
+    approvals::revoke(&cx.op, cx.id("approval_id", "approval")?).await?;
+    ok(json!({"id": cx.text("approval_id")}))
 }
 
 async fn list_factors(cx: Cx) -> Reply {

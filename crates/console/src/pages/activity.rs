@@ -149,7 +149,7 @@ fn filters(dataset: &str, query: &Fields) -> Markup {
 const fn words(dataset: &str) -> &'static [&'static str] {
     match dataset.as_bytes() {
         b"gateway_network" => &["allow", "block", "off"],
-        b"access_requests" => &["login", "logout", "request", "mfa"],
+        b"access_requests" => &["login", "logout", "request", "mfa", "oauth", "approval"],
         b"worker" => &["ok", "exception", "exceededCpu", "exceededMemory", "canceled"],
         b"audit" => &["create", "update", "delete", "login", "logout"],
         _ => &["allow", "block", "redirect", "worker", "managed", "off", "isolate", "quarantine"],

@@ -105,8 +105,8 @@ fn worker_routes() -> Router<Arc<App>> {
 
 fn access_routes() -> Router<Arc<App>> {
     use access::{
-        appearance, applications, authorities, groups, log, mail_server, organization, outbox, people, policies,
-        providers, published, tester, tokens,
+        appearance, applications, approvals, authorities, groups, log, mail_server, organization, outbox, people,
+        policies, providers, published, tester, tokens,
     };
     Router::new()
         .route("/access", get(applications::page).post(applications::create))
@@ -149,6 +149,8 @@ fn access_routes() -> Router<Arc<App>> {
         .route("/access/people/{id}/end", post(people::end))
         .route("/access/people/{id}/factors", post(people::reset_factors))
         .route("/access/people/{id}/factors/{factor}", post(people::delete_factor))
+        .route("/access/approvals", get(approvals::page))
+        .route("/access/approvals/{id}/revoke", post(approvals::revoke))
         .route("/access/organization", get(organization::page).post(organization::save))
         .route("/access/organization/rotate", post(organization::rotate))
         .route("/access/organization/keys", post(organization::set_interval))

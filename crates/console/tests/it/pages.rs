@@ -208,6 +208,7 @@ async fn furnish_access(browser: &Browser<'_>, person: &str) -> Vec<String> {
         "/groups",
         "/tokens",
         "/people",
+        "/approvals",
         "/organization",
     ];
     let mut pages: Vec<String> = fixed.iter().map(|tail| format!("/access{tail}")).collect();

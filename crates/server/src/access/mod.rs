@@ -3,6 +3,7 @@
 //! The plane decides; this fills what it decides with. Invariant: the feed is opened before anything is read, so no
 //! revocation falls between, and a store that does not answer leaves the snapshot and the sessions as they are.
 
+mod approvals;
 mod build;
 mod client_certificates;
 mod directory;
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::{Access, AccessConfig, Backends, OriginParts, Parts, SessionTable, Snapshot, TokenTable};
+use ::access::{Access, AccessConfig, ApprovalTable, Backends, OriginParts, Parts, SessionTable, Snapshot, TokenTable};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use net::Minter;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, UserId};
 
+use self::approvals::StoreApprovals;
 use self::build::Builder;
 use self::directory::StoreDirectory;
 use self::factors::StoreFactors;
@@ -92,6 +94,7 @@ pub(crate) struct Follower {
     builder: Builder,
     ledger: Arc<StoreLedger>,
     oauth: Arc<StoreOauth>,
+    approvals: Arc<StoreApprovals>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     feed: ChangeFeed,
     requests: mpsc::Receiver<oneshot::Sender<()>>,
@@ -144,6 +147,14 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
     });
     let pins = StorePins { store: ground.store.clone(), account: ground.account, principal: principal.clone() };
     let pins = Arc::new(pins);
+    let approved = Arc::new(ApprovalTable::default());
+    let approvals = Arc::new(StoreApprovals {
+        store: ground.store.clone(),
+        account: ground.account,
+        principal: principal.clone(),
+        table: Arc::clone(&approved),
+    });
+    approvals.fill().await?;
     let access = Access::new(Parts {
         config,
         snapshot: Arc::clone(&snapshot),
@@ -152,6 +163,8 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         factors: Arc::new(StoreFactors { store: ground.store.clone(), account: ground.account, principal }),
         pins: Arc::clone(&pins) as Arc<dyn ::access::PinLedger>,
         postbox: pins,
+        approvals: Arc::clone(&approvals) as Arc<dyn ::access::ApprovalLedger>,
+        approved,
         oauth: Arc::clone(&oauth) as Arc<dyn ::access::OauthLedger>,
         agents,
         documents: oauth::documents(&ground.upstream, &ground.clock)?,
@@ -161,7 +174,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         clock: Arc::clone(&ground.clock),
     });
     let (settle, requests) = mpsc::channel(SETTLING);
-    let follower = Follower { ground, builder, ledger, oauth, snapshot, feed, requests, revision: 1 };
+    let follower = Follower { ground, builder, ledger, oauth, approvals, snapshot, feed, requests, revision: 1 };
     Ok(Assembled { access, follower, settle })
 }
 
@@ -219,10 +232,11 @@ impl Follower {
     async fn take_over(&self, changes: &[Change], now: Timestamp, stop: &CancellationToken) {
         let follow = async || {
             self.ledger.follow(changes, now).await?;
-            self.oauth.follow(changes).await
+            self.oauth.follow(changes).await?;
+            self.approvals.follow(changes).await
         };
         while let Err(error) = follow().await {
-            tracing::error!(%error, "sessions, revocations and grants of other nodes cannot be read; trying again");
+            tracing::error!(%error, "sessions, revocations, grants and approvals of other nodes cannot be read; trying again");
             if stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_none() {
                 return;
             }

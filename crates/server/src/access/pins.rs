@@ -66,18 +66,22 @@ impl StorePins {
         let grant = self.principal.authorize::<Operate>(self.account)?;
         let mut outcome = Ok(());
         for letter in letters {
-            let mail = NewMail {
-                to: letter.to.as_str().to_owned(),
-                subject: letter.subject,
-                text: letter.text,
-                html: Some(letter.html),
-                expires_at: Timestamp::from_second(letter.expires_at).map_err(AccessError::key)?,
-            };
             // One that is not taken keeps back none of the others.
-            outcome = outcome.and(self.store.outbox().enqueue(&grant, mail).await.map(|_| ()));
+            outcome = outcome.and(self.store.outbox().enqueue(&grant, mail(letter)?).await.map(|_| ()));
         }
         Ok(outcome?)
     }
+}
+
+/// Returns a letter as the outbox takes it.
+pub(super) fn mail(letter: Letter) -> Result<NewMail, AccessError> {
+    Ok(NewMail {
+        to: letter.to.as_str().to_owned(),
+        subject: letter.subject,
+        text: letter.text,
+        html: Some(letter.html),
+        expires_at: Timestamp::from_second(letter.expires_at).map_err(AccessError::key)?,
+    })
 }
 
 fn revision(found: &Stored<LoginState>) -> u64 {

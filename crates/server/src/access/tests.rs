@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::{AccessConfig, Ledger as _, Newcomer};
+use ::access::{AccessConfig, ApprovalLedger as _, KeptApproval, Ledger as _, Newcomer};
 use arc_swap::ArcSwap;
+use identity::approval::{self, Answer, ApprovalRequest, Approvers, Asked};
 use identity::evaluation::Frozen;
 use identity::identity::Identity;
 use identity::provider::ProviderType;
@@ -13,9 +14,10 @@ use jiff::Timestamp;
 use logs::{Logs, LogsConfig};
 use store::{AccessProfile, HashId, Principal, Store, StoreConfig, User, WriteUsers};
 use tokio_util::sync::CancellationToken;
-use types::{AccountId, KvNamespaceId, ProviderId, UserId};
+use types::{AccessPolicyId, AccountId, ApplicationId, KvNamespaceId, ProviderId, UserId};
 use uuid::Uuid;
 
+use super::approvals::StoreApprovals;
 use super::{Assembled, Ground, assemble};
 use crate::in_force::InForce;
 use crate::managed::Managed;
@@ -137,6 +139,48 @@ impl World {
         let profile = AccessProfile { password_hash: Some(hash.to_owned()), ..known };
         profiles.put(&self.grant(), user, profile).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_approval_that_another_node_wrote_or_ended_is_taken_over() {
+    let mut world = World::start().await;
+    let user = world.person().await;
+    let (application, policy) = (ApplicationId(Uuid::from_u128(1)), AccessPolicyId(Uuid::from_u128(2)));
+    let now = Timestamp::now().as_second();
+    let asked = Asked {
+        user,
+        email: "ana@example.test".parse().unwrap(),
+        application,
+        policy,
+        session: SECRET.hash(),
+        justification: None,
+    };
+    let groups = [Approvers { needed: 1, people: vec!["boss@example.test".parse().unwrap()] }];
+    let (mut request, mail) = ApprovalRequest::open(asked, &groups, &[1; 32], now).unwrap();
+    let boss = "boss@example.test".parse().unwrap();
+    request.answer(&boss, mail[0].link.expose(), Answer::Grant(Duration::from_secs(600)), now).unwrap();
+    let id = approval::id(SECRET.hash(), application, policy);
+    // Another node has a table of its own.
+    let elsewhere = StoreApprovals {
+        store: world.store.clone(),
+        account: world.account,
+        principal: Principal::system("test"),
+        table: Arc::default(),
+    };
+    assert!(elsewhere.write(id, KeptApproval { revision: 0, request: request.clone() }, Vec::new()).await.unwrap());
+    let here = |world: &World| world.assembled.follower.approvals.table.holds(&id);
+    assert!(elsewhere.table.holds(&id) && !here(&world));
+    assert!(!world.concerned().await, "an approval is no configuration");
+    assert!(here(&world));
+    // A node that starts now knows it too, and one answer counts over what was read.
+    let late = StoreApprovals { table: Arc::default(), ..elsewhere };
+    late.fill().await.unwrap();
+    assert!(late.table.holds(&id));
+    assert!(!late.write(id, KeptApproval { revision: 0, request }, Vec::new()).await.unwrap());
+    let hash = HashId::from_bytes(id.0);
+    world.store.approvals().delete(&world.grant(), &hash, None).await.unwrap();
+    world.concerned().await;
+    assert!(!here(&world), "what an administrator ended admits nobody");
 }
 
 #[tokio::test]

@@ -368,7 +368,7 @@ pub struct Approval {
 }
 
 ending!(Approval, id HashId, ReadUsers / WriteUsers, of user {
-    const MAX_BYTES: usize = 64 * 1024;
+    const MAX_BYTES: usize = 128 * 1024;
     const MAX_COUNT: usize = 50_000;
 });
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use store::{
-    AccessPolicy, AccessSession, Administer, AppSession, Application, Change, Factor, HashId, Kind, MAILS_KEPT,
-    MailStatus, NewMail, OauthGrant, OauthToken, Operate, Provider, ReadUsers, Revoked, SESSIONS_KEPT, StoreError, Tag,
-    WriteAccess, WriteIdentity, WriteUsers,
+    AccessPolicy, AccessSession, Administer, AppSession, Application, Approval, Change, Factor, HashId, Kind,
+    MAILS_KEPT, MailStatus, NewMail, OauthGrant, OauthToken, Operate, Provider, ReadUsers, Revoked, SESSIONS_KEPT,
+    StoreError, Tag, WriteAccess, WriteIdentity, WriteUsers,
 };
 use types::{AccessPolicyId, ApplicationId, Code, FactorId, ProviderId, Secret, UserId};
 use uuid::Uuid;
@@ -24,6 +24,7 @@ store_suite! {
     the_latest_revocation_holds_and_is_told,
     a_login_is_redeemed_once_and_in_time,
     a_login_is_changed_over_what_was_read_and_the_newest_of_its_id_counts,
+    a_request_for_approval_is_kept_with_its_mail_and_answered_over_what_was_read,
     mail_waits_is_claimed_by_one_and_is_swept,
     what_has_ended_is_swept_and_the_rest_stays,
     a_grant_ends_with_its_tokens_and_a_token_is_taken_once,
@@ -237,6 +238,37 @@ fn mail(f: &Fixture, to: &str, seconds: u64) -> NewMail {
         text: Secret::new("424242".to_owned()),
         expires_at: f.clock.now() + Duration::from_secs(seconds),
     }
+}
+
+async fn a_request_for_approval_is_kept_with_its_mail_and_answered_over_what_was_read(f: &Fixture) {
+    let (approvals, operate, users) = (f.store.approvals(), grant::<Operate>(), grant::<WriteUsers>());
+    let approval = |answers: u32| Approval {
+        user: user(1),
+        application: app_id(1),
+        policy: policy_id(1),
+        expires_at: f.clock.now() + Duration::from_secs(100),
+        state: json!({"answers": answers}),
+    };
+    let mails = |f: &Fixture| vec![mail(f, "boss@example.com", 100), mail(f, "chief@example.com", 100)];
+    let first = approvals.write(&operate, hash("asked"), approval(0), None, mails(f)).await.unwrap().unwrap();
+    // Asking again is one request, and one mail to each.
+    assert_eq!(approvals.write(&operate, hash("asked"), approval(9), None, mails(f)).await.unwrap(), None);
+    assert_eq!(f.store.outbox().list(&grant::<Administer>()).await.unwrap().len(), 2);
+    let mut answers = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let (store, answer) = (f.store.clone(), approval(number + 1));
+        answers.spawn(async move {
+            store.approvals().write(&grant(), hash("asked"), answer, Some(first), Vec::new()).await.unwrap().is_some()
+        });
+    }
+    assert_eq!(answers.join_all().await.into_iter().filter(|written| *written).count(), 1);
+    let kept = approvals.list_of(&users, user(1)).await.unwrap();
+    assert_eq!((kept.len(), kept[0].revision > first), (1, true));
+    // What was withdrawn is not brought back by an answer that comes late.
+    approvals.delete(&users, &hash("asked"), None).await.unwrap();
+    let late = approvals.write(&operate, hash("asked"), approval(1), Some(kept[0].revision), Vec::new()).await;
+    assert_eq!(late.unwrap(), None);
+    assert!(approvals.list(&users).await.unwrap().is_empty());
 }
 
 async fn mail_waits_is_claimed_by_one_and_is_swept(f: &Fixture) {

@@ -5,6 +5,7 @@
 //! sound when it was stored; no view holds a secret, except the answer that made it.
 
 pub mod applications;
+pub mod approvals;
 pub mod bookmarks;
 pub mod client_certificates;
 pub mod directory;

@@ -148,6 +148,7 @@ pub(in crate::pages) fn act(record: &Map<String, Value>) -> String {
         "login" => format!("signing in{place}"),
         "logout" => "signing out".to_owned(),
         "mfa" => "a second factor".to_owned(),
+        "approval" => format!("an approval of others{place}"),
         _ => format!("a request{place}"),
     }
 }

@@ -5,6 +5,7 @@
 
 pub(super) mod appearance;
 pub(super) mod applications;
+pub(super) mod approvals;
 pub(super) mod authorities;
 pub(super) mod groups;
 pub(super) mod log;
@@ -26,11 +27,12 @@ use store::Permission;
 use super::visitor::Visitor;
 use crate::operations::access::AccessView;
 
-const TABS: [(&str, &str, Permission); 11] = [
+const TABS: [(&str, &str, Permission); 12] = [
     ("applications", "Applications", Permission::AccessRead),
     ("log", "Log", Permission::LogsRead),
     ("test", "Tester", Permission::AccessRead),
     ("people", "People", Permission::UsersRead),
+    ("approvals", "Approvals", Permission::UsersRead),
     ("groups", "Groups", Permission::IdentityRead),
     ("providers", "Sign-in", Permission::IdentityRead),
     ("tokens", "Service tokens", Permission::ServiceTokensRead),
