@@ -29,6 +29,7 @@ use crate::directory::Directory;
 use crate::ledger::Ledger;
 use crate::login::Logins;
 use crate::mail::Postbox;
+use crate::markdown::Turning;
 use crate::mfa::FactorLedger;
 use crate::oauth::{Oauth, OauthLedger, TokenTable};
 use crate::pin::{PinLedger, Pins};
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) agents: Arc<TokenTable>,
     pub(crate) oauth: Oauth,
     pub(crate) opinions: Opinions,
+    pub(crate) turning: Turning,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) logs: logs::Logs,
     pub(crate) clock: net::Clock,
@@ -162,6 +164,7 @@ impl Access {
             postbox,
             approval_ledger: approvals,
             approvals: approved,
+            turning: Turning::new(),
             oauth_ledger: oauth,
             agents,
             counters: Counters::default(),

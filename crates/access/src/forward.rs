@@ -21,6 +21,7 @@ use types::Email;
 use crate::backend::Backend;
 use crate::caller::Signed;
 use crate::exchange::Exchange;
+use crate::markdown::{self, Wish};
 use crate::oauth;
 use crate::page;
 use crate::snapshot::Published;
@@ -86,9 +87,13 @@ pub(crate) async fn send(exchange: &mut Exchange, published: &Published, asserti
     let Some(backend) = &published.backend else {
         return page::simple(exchange, StatusCode::BAD_GATEWAY, Message::NoOrigin);
     };
-    let Some(request) = outgoing(exchange, backend, published, &assertion) else {
+    let wish = markdown::wish(exchange, published);
+    let Some(mut request) = outgoing(exchange, backend, published, &assertion) else {
         return page::bad_address(exchange, "its path is not one");
     };
+    if wish == Wish::Markdown {
+        markdown::prepare(&mut request);
+    }
     let mut route = backend.route.clone();
     if binds_the_connection(request.headers()) {
         route = route.with_partition(exchange.client.number);
@@ -102,7 +107,10 @@ pub(crate) async fn send(exchange: &mut Exchange, published: &Published, asserti
         outcome = tokio::time::timeout(within, backend.pool.send(&route, again)).await;
     }
     match outcome {
-        Ok(Ok(answer)) => arrived(exchange, answer.response.map(boxed)),
+        Ok(Ok(answer)) => {
+            let response = arrived(exchange, answer.response.map(boxed));
+            markdown::turn(exchange, published, wish, response).await
+        }
         Ok(Err(error)) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -26,6 +26,7 @@ mod launcher;
 mod ledger;
 mod login;
 mod mail;
+mod markdown;
 mod mfa;
 mod oauth;
 mod page;

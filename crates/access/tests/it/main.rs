@@ -9,6 +9,7 @@ mod client_certificates;
 mod failures;
 mod launcher;
 mod mailbox;
+mod markdown;
 mod mfa;
 mod oauth;
 mod oauth_memory;

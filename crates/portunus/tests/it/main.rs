@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod access;
+mod access_markdown;
 mod access_workers;
 mod clients;
 mod command_line;
