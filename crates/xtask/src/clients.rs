@@ -44,7 +44,12 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite("node").arg(node.join("intercept.mjs")))?;
     demo.run(suite(&python).arg(ours("python/intercept.py")))?;
     let password = demo.password().context("the demo prints no password for Access")?;
-    for (program, path) in [(Path::new("node"), node.join("oauth.mjs")), (&python, ours("python/oauth.py"))] {
+    let node_program = Path::new("node");
+    for (program, path) in [
+        (node_program, node.join("oauth.mjs")),
+        (node_program, node.join("conformance.mjs")),
+        (&python, ours("python/oauth.py")),
+    ] {
         demo.run(suite(program).arg(path).env("PERSON", PERSON).env("PASSWORD", password))?;
     }
     demo.run(suite("node").arg(node.join("browser.mjs")))?;
@@ -53,7 +58,7 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite("node").arg(node.join("access.mjs")))?;
     demo.run(suite("node").arg(node.join("mail.mjs")))?;
     println!(
-        "\nclients: type definitions, SDKs, Node, Python, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
+        "\nclients: type definitions, SDKs, Node, Python, MCP's conformance suite, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
     );
     Ok(())
 }
