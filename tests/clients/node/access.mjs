@@ -4,9 +4,12 @@
 // Every page that is met must load without a console error or a violation of its Content-Security-Policy, and is looked at
 // in both themes at 360 and 1280 px, with axe-core.
 import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
 import { execFileSync } from "node:child_process";
+import { createServer } from "node:http";
 import { withBrowser, withPage } from "./chromium.mjs";
 import { listen, look } from "./look.mjs";
+import { fetch as agent } from "./person.mjs";
 import { access_url, api, data, portunus, suite } from "./platform.mjs";
 
 const PEOPLE = ["ana@acme.test", "ben@acme.test"];
@@ -187,6 +190,72 @@ async function withoutScript(browser) {
   });
 }
 
+/** A program on the person's own machine that wants to act for them: it registers, and waits where it is called back. */
+async function client() {
+  const server = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<title>Back</title>You may close this."));
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const callback = `http://127.0.0.1:${server.address().port}/callback`;
+  const endpoint = (name) => new URL(`/cdn-cgi/access/oauth/${name}`, wiki);
+  const registered = await agent(endpoint("registration"), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ client_name: "Desk agent", redirect_uris: [callback], token_endpoint_auth_method: "none" }),
+  });
+  assert.equal(registered.status, 201);
+  const { client_id } = await registered.json();
+  const verifier = randomBytes(32).toString("base64url");
+  const state = randomBytes(8).toString("hex");
+  const address = endpoint("authorization");
+  address.search = new URLSearchParams({
+    response_type: "code", client_id, redirect_uri: callback, state, resource: wiki.href,
+    code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256",
+  });
+  const redeem = (code) => {
+    const body = new URLSearchParams({ grant_type: "authorization_code", client_id, code, redirect_uri: callback, code_verifier: verifier });
+    return agent(endpoint("token"), { method: "POST", body });
+  };
+  return { address: address.href, callback, state, redeem, close: () => server.close() };
+}
+
+async function consent(browser) {
+  const issuer = wiki.origin;
+  for (const answer of ["Allow", "Refuse"]) {
+    const asking = await client();
+    try {
+      await person(browser, async ({ page }) => {
+        await page.goto(asking.address);
+        await page.getByLabel("E-mail address").fill("ana@acme.test");
+        await page.getByLabel("Password").fill(passwords["ana@acme.test"]);
+        await page.getByRole("button", { name: "Sign in", exact: true }).click();
+        await page.getByRole("heading", { level: 1, name: "Let an application act for you?" }).waitFor();
+        const text = await page.locator("main").innerText();
+        for (const told of ["Desk agent", "ana@acme.test", wiki.href, "do everything there that you may do", "127.0.0.1"]) {
+          assert.ok(text.includes(told), `${told} is not in ${text}`);
+        }
+        await fine(page, "consent");
+        await press(page, answer);
+        await page.waitForURL((url) => url.href.startsWith(asking.callback));
+        const { searchParams: back } = new URL(page.url());
+        assert.deepEqual([back.get("state"), back.get("iss")], [asking.state, issuer]);
+        if (answer === "Refuse") {
+          assert.deepEqual([back.get("error"), back.has("code")], ["access_denied", false]);
+          return;
+        }
+        assert.equal(back.has("error"), false);
+        const redeemed = await asking.redeem(back.get("code"));
+        assert.equal(redeemed.status, 200);
+        const { access_token } = await redeemed.json();
+        const read = await agent(wiki, { headers: { authorization: `Bearer ${access_token}` } });
+        assert.equal(read.status, 200);
+        // What was shown once is worth nothing a second time.
+        assert.equal((await asking.redeem(back.get("code"))).status, 400);
+      });
+    } finally {
+      asking.close();
+    }
+  }
+}
+
 await withBrowser({ trusting: true }, (browser) =>
   suite("access", {
     "a passkey is added after a password and then signs in alone": () => passkey(browser),
@@ -194,6 +263,7 @@ await withBrowser({ trusting: true }, (browser) =>
     "device, security key and U2F key are enrolled and proved, and a wrong key is refused": () => stepUp(browser),
     "a reset by an administrator makes a person enrol anew": () => reset(browser),
     "passwords work without JavaScript": () => withoutScript(browser),
+    "a person allows an agent, or refuses it, on a page that says who asks for what": () => consent(browser),
   }),
 );
 process.exit(0);
