@@ -14,7 +14,12 @@ mod docs;
 mod key;
 mod lifecycle;
 mod mail;
+// The store's tests have the server of their own that this one needs.
+#[path = "../../../store/tests/it/server.rs"]
+#[expect(dead_code, reason = "the store's tests use more of it")]
+mod postgres;
 mod rules;
 mod scim;
 mod support;
+mod two_nodes;
 mod workers;

@@ -153,5 +153,5 @@ fn unprivileged_user() -> Option<(u32, u32)> {
         fields.truncate(4);
         Some((fields[2].parse().ok()?, fields[3].parse().ok()?))
     });
-    Some(found.expect("no user to run postgres as: neither postgres nor nobody exists"))
+    Some(found.unwrap_or_else(|| panic!("no user to run postgres as: neither postgres nor nobody exists")))
 }
