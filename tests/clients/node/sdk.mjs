@@ -322,6 +322,10 @@ async function access() {
   assert.deepEqual(await all(access.users.failedLogins.list(person.id, { account_id })), []);
   await refused(access.users.lastSeenIdentity.get(person.id, { account_id }), 404);
   assert.equal(await organizations.revokeUsers({ account_id, email: person.email }), true);
+  const seat = (seat_uid) => ({ account_id, body: [{ seat_uid, access_seat: false, gateway_seat: false }] });
+  const seats = await all(client.zeroTrust.seats.edit(seat(person.seat_uid)));
+  assert.deepEqual(seats.map(({ seat_uid, access_seat }) => [seat_uid, access_seat]), [[person.seat_uid, false]]);
+  await refused(client.zeroTrust.seats.edit(seat("00000000-0000-4000-8000-000000000000")), 400);
   await access.users.delete(person.id, { account_id });
 
   await refused(access.groups.delete(group.id, { account_id }), 409);

@@ -359,7 +359,17 @@ fn user_endpoints() -> Vec<Endpoint> {
     const IDENTITY: &str = "/accounts/{account_id}/access/users/{user_id}/last_seen_identity";
     const FACTOR: &str = "/accounts/{account_id}/access/users/{user_id}/mfa_authenticators/{authenticator_id}";
     const LOGINS: &str = "/accounts/{account_id}/access/logs/access_requests";
+    const SEATS: &str = "/accounts/{account_id}/access/seats";
     vec![
+        endpoint(
+            Method::PATCH,
+            SEATS,
+            Permission(UsersWrite),
+            "Take people's seats and end their sessions",
+            edit_seats,
+        )
+        .takes_list::<users::SeatBody>()
+        .lists::<AccessView>(Paging::Single),
         endpoint(Method::GET, LOGINS, Permission(LogsRead), "List sign-ins and sign-outs", list_logins)
             .lists::<AccessView>(Paging::Numbered)
             .query(LOGIN_FILTERS),
@@ -417,6 +427,10 @@ const LOGIN_FILTERS: &[(&str, &str)] = &[
 async fn list_logins(cx: Cx) -> Reply {
     let (found, info) = logins::page(&cx.op, cx.queries()).await?;
     page(found, info)
+}
+
+async fn edit_seats(cx: Cx, input: Input) -> Reply {
+    ok(users::edit_seats(&cx.op, input.json()?).await?)
 }
 
 fn user_id(cx: &Cx) -> Result<UserId, Failure> {

@@ -1,7 +1,9 @@
 //! Access through the API: applications with their policies, groups, providers, service tokens, people.
 
 use serde_json::{Value, json};
-use store::{AccessSession, Factor, HashId, NewMail, Operate, Permission, Principal, Revoked, WriteUsers};
+use store::{
+    AccessProfile, AccessSession, Factor, HashId, NewMail, Operate, Permission, Principal, Revoked, WriteUsers,
+};
 use types::{FactorId, Secret, UserId};
 use uuid::Uuid;
 
@@ -378,6 +380,22 @@ async fn a_persons_sessions_and_factors_are_seen_and_ended() {
     assert_eq!(console.get(&all).await.result(), json!([]));
     assert_eq!(console.get(&format!("{path}/active_sessions")).await.result(), json!([]));
     console.delete(&format!("portunus/users/{}/mfa_authenticators", Uuid::new_v4())).await.error(404);
+
+    // Who loses the seat is signed out, and has it again after the next sign-in. One wrong entry changes nobody.
+    let profile = AccessProfile { last_login_at: Some(jiff::Timestamp::now()), ..AccessProfile::default() };
+    console.store.access_profiles().put(&grant, user, profile).await.unwrap();
+    sign_in(&console, user, "seat").await;
+    let seat = |uid: String, access: bool| json!({"seat_uid": uid, "access_seat": access, "gateway_seat": false});
+    let wrong = json!([seat(user.to_string(), false), seat(Uuid::new_v4().to_string(), false)]);
+    let refused = console.patch("access/seats", wrong).await;
+    assert_eq!(refused.error(400).0, "/1/seat_uid");
+    let kept = console.patch("access/seats", json!([seat(user.to_string(), true)])).await.result();
+    assert_eq!((&kept[0]["seat_uid"], &kept[0]["access_seat"]), (&json!(user), &json!(true)));
+    assert_eq!(console.get(&format!("{path}/active_sessions")).await.result().as_array().unwrap().len(), 1);
+    let taken = console.patch("access/seats", json!([seat(user.to_string(), false)])).await.result();
+    assert_eq!((&taken[0]["access_seat"], &taken[0]["email"]), (&json!(false), &Value::Null));
+    assert_eq!(console.get(&format!("{path}/active_sessions")).await.result(), json!([]));
+    assert_eq!(console.get(&path).await.result()["access_seat"], json!(false));
 
     // A person who is disabled, or removed, is signed out.
     sign_in(&console, user, "five").await;

@@ -11,10 +11,10 @@ use store::{AccessProfile, Factor, ReadUsers, Stored, User, WriteUsers};
 use types::{FactorId, UserId};
 use utoipa::ToSchema;
 
-use super::{AccessView, system};
+use super::{AccessView, sessions, system};
 use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
-use crate::failure::Failure;
+use crate::failure::{Failure, Problem};
 use crate::operations::people::{self, PersonBody};
 use crate::operations::time;
 
@@ -27,6 +27,18 @@ pub struct UserBody {
     #[serde(default)]
     pub name: Option<String>,
 }
+
+/// What becomes of a person's seats.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SeatBody {
+    pub seat_uid: String,
+    pub access_seat: bool,
+    pub gateway_seat: bool,
+}
+
+/// Most seats of one call.
+const MAX_SEATS: usize = 1_000;
 
 /// A second factor, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -147,6 +159,60 @@ pub async fn delete(cx: &OpContext, id: UserId) -> Result<AccessView, Failure> {
     people::delete(cx, id).await?;
     Ok(shown)
 }
+
+/// Takes the seats of people for whom both are said to be `false`: their sessions end, and the seat at Access is free until
+/// they sign in again. Any other combination leaves things as they are: a seat is taken by signing in. Returns how the seats
+/// stand. Everybody is looked up before anything is changed.
+///
+/// # Errors
+///
+/// A [`Failure`] that points at every seat that nobody has.
+pub async fn edit_seats(cx: &OpContext, seats: Vec<SeatBody>) -> Result<Vec<AccessView>, Failure> {
+    let grant = cx.authorize::<WriteUsers>()?;
+    if seats.len() > MAX_SEATS {
+        return Err(Failure::invalid("", format!("must hold at most {MAX_SEATS} seats")));
+    }
+    let mut people = Vec::with_capacity(seats.len());
+    let mut problems = Vec::new();
+    for (index, seat) in seats.iter().enumerate() {
+        let user = match seat.seat_uid.parse::<UserId>() {
+            Ok(id) => cx.store().users().get(&grant, &id).await?,
+            Err(_) => None,
+        };
+        match user {
+            Some(user) => people.push((user, seat.access_seat || seat.gateway_seat)),
+            None => problems.push(Problem {
+                message: "nobody has this seat".to_owned(),
+                pointer: Some(format!("/{index}/seat_uid")),
+            }),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Failure::invalid_many(problems));
+    }
+    let mut shown = Vec::with_capacity(people.len());
+    for (user, stays) in people {
+        let profiles = cx.store().access_profiles();
+        let mut profile = profiles.get(&grant, &user.id).await?.map(|profile| profile.document);
+        if !stays {
+            // Before the seat is free: somebody who signs in between takes it again, and keeps that session.
+            sessions::end_every(cx, user.id).await?;
+            if let Some(taken) = profile.as_mut().filter(|profile| !profile.seat_freed) {
+                taken.seat_freed = true;
+                profiles.replace(&grant, user.id, taken.clone(), None).await?;
+                let before = json!({"email": user.document.email, "access_seat": true});
+                cx.record(Change::new(Verb::Delete, "access_seat", user.id).before(before)).await?;
+            }
+        }
+        let mut view = user_view(&user, profile.as_ref());
+        view.0.retain(|member, _| SEAT_MEMBERS.contains(&member.as_str()));
+        shown.push(view);
+    }
+    Ok(shown)
+}
+
+/// Members of a person that a seat has too.
+const SEAT_MEMBERS: [&str; 5] = ["seat_uid", "access_seat", "gateway_seat", "created_at", "updated_at"];
 
 /// Returns the newest logins that were refused, newest first.
 ///
