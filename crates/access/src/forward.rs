@@ -101,11 +101,13 @@ pub(crate) async fn send(exchange: &mut Exchange, published: &Published, asserti
     let within = exchange.plane().config.response_timeout;
     // Without TLS nothing but HTTP/1.1 is ever tried.
     let again = if backend.route.offer == Offer::Http1 { None } else { replay(&request) };
-    let mut outcome = tokio::time::timeout(within, backend.pool.send(&route, request)).await;
-    // The origin asked for HTTP/1.1 or its HTTP/2 does not work; the pool remembers, so this goes the other way.
-    if let (Ok(Err(SendError::Http2Unusable(_))), Some(again)) = (&outcome, again) {
-        outcome = tokio::time::timeout(within, backend.pool.send(&route, again)).await;
-    }
+    let outcome = match (tokio::time::timeout(within, backend.pool.send(&route, request)).await, again) {
+        // The origin asked for HTTP/1.1 or its HTTP/2 does not work; the pool remembers, so this goes the other way.
+        (Ok(Err(SendError::Http2Unusable(_))), Some(again)) => {
+            tokio::time::timeout(within, Box::pin(backend.pool.send(&route, again))).await
+        }
+        (outcome, _) => outcome,
+    };
     match outcome {
         Ok(Ok(answer)) => {
             let response = arrived(exchange, answer.response.map(boxed));

@@ -5,6 +5,7 @@
 //! an untrusted certificate or a failure: both come back as values. Invariant: see the crate's.
 
 mod connect;
+mod http1;
 mod pool;
 mod profile;
 mod shape;

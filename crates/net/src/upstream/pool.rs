@@ -20,7 +20,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use types::Code;
 
 use super::connect::{CertificatePolicy, ConnectError, Connector, DialTimings, Route, UpstreamConnection};
+use super::http1::Http1;
 use super::profile::{OriginProfile, OriginProfiles};
 use super::shape;
 use super::trust::OriginCertificate;
@@ -42,10 +43,6 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// How long a request waits for another one's dial that may end in a connection they can share.
 const WAIT_FOR_DIAL: Duration = Duration::from_secs(1);
-
-/// Bytes read ahead from an HTTP/1.1 origin whose response nobody takes; also the longest response head. A body arrives
-/// in pieces of up to this size, which is two full writes towards the client.
-const MAX_BUFFER: usize = 128 << 10;
 
 /// Times one request is given another connection.
 const MAX_ATTEMPTS: usize = 3;
@@ -148,8 +145,7 @@ struct Inner {
     limits: PoolLimits,
     state: Mutex<State>,
     profiles: OriginProfiles,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    tasks: Tasks,
 }
 
 impl std::fmt::Debug for Inner {
@@ -175,12 +171,11 @@ struct Slot {
 }
 
 struct Idle {
-    sender: http1::SendRequest<Body>,
-    info: Arc<ConnectionInfo>,
+    connection: Http1,
     since: Instant,
 }
 
-type Http2Driver = http2::Connection<TokioIo<BoxStream>, Body, Executor>;
+type Http2Driver = http2::Connection<TokioIo<BoxStream>, Body, Tasks>;
 
 /// An HTTP/2 connection.
 struct Shared {
@@ -209,7 +204,7 @@ impl Shared {
 
 /// The right to use a connection for one exchange.
 enum Lease {
-    Http1 { sender: http1::SendRequest<Body>, info: Arc<ConnectionInfo> },
+    Http1(Http1),
     Http2(StreamLease),
 }
 
@@ -234,28 +229,28 @@ impl Drop for StreamLease {
 impl Lease {
     fn info(&self) -> Arc<ConnectionInfo> {
         match self {
-            Self::Http1 { info, .. } => Arc::clone(info),
+            Self::Http1(connection) => Arc::clone(&connection.info),
             Self::Http2(lease) => Arc::clone(&lease.0.info),
         }
     }
 
     const fn protocol(&self) -> Protocol {
         match self {
-            Self::Http1 { .. } => Protocol::Http1,
+            Self::Http1(_) => Protocol::Http1,
             Self::Http2(_) => Protocol::Http2,
         }
     }
 
-    async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+    async fn send(&mut self, request: Request<Body>, tasks: &Tasks) -> Result<Response<Incoming>, Failure> {
         match self {
-            Self::Http1 { sender, .. } => sender.try_send_request(request).await.map_err(Failure::from),
+            Self::Http1(connection) => connection.send(request, tasks).await,
             Self::Http2(lease) => lease.0.sender.clone().try_send_request(request).await.map_err(Failure::from),
         }
     }
 }
 
 /// A request that was not answered, with the request itself if none of it was sent.
-struct Failure {
+pub(super) struct Failure {
     error: hyper::Error,
     unsent: Option<Request<Body>>,
 }
@@ -276,10 +271,9 @@ impl Pool {
             limits,
             state: Mutex::default(),
             profiles: OriginProfiles::new(),
-            tasks: TaskTracker::new(),
-            stop: stop.clone(),
+            tasks: Tasks { tracker: TaskTracker::new(), stop: stop.clone() },
         });
-        inner.tasks.spawn(sweep(Arc::downgrade(&inner), stop.clone(), limits.idle_for));
+        inner.tasks.tracker.spawn(sweep(Arc::downgrade(&inner), stop.clone(), limits.idle_for));
         Self { inner, _stop: Arc::new(stop.drop_guard()) }
     }
 
@@ -357,10 +351,10 @@ impl Pool {
 
     /// Closes every connection and waits until their tasks have ended. Requests in flight fail.
     pub async fn shut_down(&self) {
-        self.inner.stop.cancel();
+        self.inner.tasks.stop.cancel();
         self.forget();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        self.inner.tasks.tracker.close();
+        self.inner.tasks.tracker.wait().await;
     }
 }
 
@@ -383,7 +377,7 @@ impl Inner {
             let protocol = lease.protocol();
             let shaped = shape::request(request, &route.origin, protocol).map_err(SendError::Request)?;
             let copy = (reused || protocol == Protocol::Http2).then(|| shape::replayable(&shaped)).flatten();
-            let failure = match lease.send(shaped).await {
+            let failure = match lease.send(shaped, &self.tasks).await {
                 Ok(response) => return Ok(self.answer(route, lease, response, reused, keep)),
                 Err(failure) => failure,
             };
@@ -438,12 +432,12 @@ impl Inner {
 
     /// Returns a connection that can be used at once.
     fn waiting(&self, route: &Route, fresh_only: bool) -> Option<Lease> {
-        if fresh_only || self.stop.is_cancelled() { None } else { self.take(route) }
+        if fresh_only || self.tasks.stop.is_cancelled() { None } else { self.take(route) }
     }
 
     /// Returns a connection and whether it had been used or waiting, once one had to be waited for.
     async fn acquire(&self, route: &Route, fresh_only: bool) -> Result<(Lease, bool), SendError> {
-        if self.stop.is_cancelled() {
+        if self.tasks.stop.is_cancelled() {
             return Err(SendError::ShutDown);
         }
         if !self.may_become_shared(route) {
@@ -504,12 +498,7 @@ impl Inner {
         // An untrusted connection waits where only a request that accepts it will look.
         let route = if valid { route } else { untrusted };
         match self.speak(&route, connection).await {
-            Ok(Lease::Http1 { mut sender, info }) => {
-                // A connection is ready once its task has run for the first time.
-                if sender.ready().await.is_ok() {
-                    self.park(route, sender, info);
-                }
-            }
+            Ok(Lease::Http1(connection)) => self.park(route, connection),
             Ok(Lease::Http2(_)) => {}
             Err(error) => tracing::debug!(%error, %route.origin, "origin's connection was not kept"),
         }
@@ -528,42 +517,26 @@ impl Inner {
             timings: connection.timings,
             counters: connection.counters,
         });
-        let io = TokioIo::new(connection.stream);
+        let failed = |error: hyper::Error| ConnectError::Http(error.into());
         match protocol {
             Protocol::Http1 => {
-                let (sender, driver) = http1::Builder::new()
-                    .max_headers(self.limits.max_headers)
-                    .max_buf_size(MAX_BUFFER)
-                    .handshake::<_, Body>(io)
-                    .await
-                    .map_err(|error| ConnectError::Http(error.into()))?;
-                self.drive(async move { driver.with_upgrades().await });
-                Ok(Lease::Http1 { sender, info })
+                let started = Http1::start(connection.stream, self.limits.max_headers, info).await;
+                Ok(Lease::Http1(started.map_err(failed)?))
             }
             Protocol::Http2 => {
-                let executor = Executor { tasks: self.tasks.clone(), stop: self.stop.clone() };
-                let (sender, driver) = http2::Builder::new(executor)
+                let (sender, driver) = http2::Builder::new(self.tasks.clone())
                     .timer(TokioTimer::new())
                     .adaptive_window(true)
                     .max_header_list_size(256 * 1024)
-                    .handshake::<_, Body>(io)
+                    .handshake::<_, Body>(TokioIo::new(connection.stream))
                     .await
-                    .map_err(|error| ConnectError::Http(error.into()))?;
+                    .map_err(failed)?;
                 let driver = Arc::new(Mutex::new(driver));
                 let driven = Arc::clone(&driver);
-                self.drive(std::future::poll_fn(move |cx| Pin::new(&mut *driven.lock()).poll(cx)));
+                self.tasks.drive(std::future::poll_fn(move |cx| Pin::new(&mut *driven.lock()).poll(cx)));
                 Ok(Lease::Http2(self.enter(route, sender, info, driver)))
             }
         }
-    }
-
-    fn drive(&self, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            if let Some(Err(error)) = stop.run_until_cancelled(connection).await {
-                tracing::debug!(%error, "connection to an origin ended");
-            }
-        });
     }
 
     fn enter(
@@ -586,8 +559,13 @@ impl Inner {
         lease
     }
 
-    fn park(&self, route: Route, sender: http1::SendRequest<Body>, info: Arc<ConnectionInfo>) {
-        if sender.is_closed() || self.stop.is_cancelled() {
+    /// Keeps a connection whose exchange is over for the next one.
+    fn park(&self, route: Route, mut connection: Http1) {
+        if !connection.is_ready() {
+            // It still has to see its last exchange out.
+            connection.drive_elsewhere(&self.tasks, false);
+        }
+        if connection.is_closed() || self.tasks.stop.is_cancelled() {
             return;
         }
         let mut state = self.state.lock();
@@ -595,7 +573,7 @@ impl Inner {
         if waiting >= self.limits.idle_per_route || !state.make_room(self.limits.connections_total) {
             return;
         }
-        state.slots.entry(route).or_default().idle.push(Idle { sender, info, since: Instant::now() });
+        state.slots.entry(route).or_default().idle.push(Idle { connection, since: Instant::now() });
         state.total += 1;
     }
 }
@@ -611,17 +589,18 @@ impl Slot {
         {
             return Some(Lease::Http2(StreamLease::take(shared)));
         }
-        self.idle.retain(|idle| !idle.sender.is_closed());
-        // One that is not ready is still finishing its last exchange; it stays for the next request.
-        let position = self.idle.iter().rposition(|idle| idle.sender.is_ready())?;
-        let Idle { sender, info, .. } = self.idle.remove(position);
-        Some(Lease::Http1 { sender, info })
+        self.idle.retain(|idle| !idle.connection.is_closed());
+        // One that is not ready is still finishing its last exchange, and stays for the next request, or is found to have
+        // been closed by the origin.
+        let position = self.idle.iter_mut().rposition(|idle| idle.connection.is_ready())?;
+        Some(Lease::Http1(self.idle.remove(position).connection))
     }
 
     /// Lets go of what is closed or has been idle since before `oldest`; returns how many went.
     fn sweep(&mut self, oldest: Instant) -> usize {
         let before = self.idle.len() + self.shared.len();
-        self.idle.retain(|idle| !idle.sender.is_closed() && idle.since > oldest);
+        self.idle
+            .retain_mut(|idle| (idle.connection.is_ready() || !idle.connection.is_closed()) && idle.since > oldest);
         self.shared
             .retain(|shared| !shared.sender.is_closed() && (!shared.is_idle() || *shared.last_used.lock() > oldest));
         before - self.idle.len() - self.shared.len()
@@ -704,21 +683,33 @@ async fn sweep(pool: Weak<Inner>, stop: CancellationToken, idle_for: Duration) {
     }
 }
 
-/// Runs the tasks hyper needs for an HTTP/2 connection under the pool's roof.
+/// Runs what connections need besides the requests themselves, under the pool's roof.
 #[derive(Clone)]
-struct Executor {
-    tasks: TaskTracker,
-    stop: CancellationToken,
+pub(super) struct Tasks {
+    tracker: TaskTracker,
+    pub(super) stop: CancellationToken,
 }
 
-impl<F> hyper::rt::Executor<F> for Executor
+impl Tasks {
+    /// Moves a connection on until it is over or the pool is.
+    pub(super) fn drive(&self, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            if let Some(Err(error)) = stop.run_until_cancelled(connection).await {
+                tracing::debug!(%error, "connection to an origin ended");
+            }
+        });
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Tasks
 where
     F: Future + Send + 'static,
     F::Output: Send,
 {
     fn execute(&self, future: F) {
         let stop = self.stop.clone();
-        self.tasks.spawn(async move {
+        self.tracker.spawn(async move {
             stop.run_until_cancelled(future).await;
         });
     }
@@ -735,11 +726,11 @@ struct Held {
 impl Held {
     /// The exchange is over in good order: the connection may serve another.
     fn finish(&mut self) {
-        if let Some(Lease::Http1 { sender, info }) = self.lease.take()
-            && self.keep
-            && let Some(pool) = self.pool.upgrade()
-        {
-            pool.park(self.route.clone(), sender, info);
+        let (Some(Lease::Http1(mut connection)), Some(pool)) = (self.lease.take(), self.pool.upgrade()) else { return };
+        if self.keep {
+            pool.park(self.route.clone(), connection);
+        } else {
+            connection.drive_elsewhere(&pool.tasks, false);
         }
     }
 }
@@ -770,7 +761,11 @@ impl HttpBody for ResponseBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let Self { incoming, held } = &mut *self;
+        let frame = ready!(match &mut held.lease {
+            Some(Lease::Http1(connection)) => connection.poll_frame(incoming, cx),
+            Some(Lease::Http2(_)) | None => Pin::new(incoming).poll_frame(cx),
+        });
         match &frame {
             None => self.held.finish(),
             Some(Ok(_)) if self.incoming.is_end_stream() => self.held.finish(),
