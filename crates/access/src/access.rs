@@ -265,7 +265,7 @@ enum ConnectionError {
     Http(#[from] hyper::Error),
 }
 
-async fn connection(mut client: Client, mut stream: TcpStream, stop: CancellationToken) -> Result<(), ConnectionError> {
+async fn connection(mut client: Client, stream: TcpStream, stop: CancellationToken) -> Result<(), ConnectionError> {
     let config = &client.plane.config;
     let limits = ServeLimits {
         head: HeadLimits { bytes: config.head_bytes, fields: config.header_fields, timeout: config.head_timeout },
@@ -274,6 +274,8 @@ async fn connection(mut client: Client, mut stream: TcpStream, stop: Cancellatio
         extended_connect: false,
     };
     let within = config.handshake_timeout;
+    let local = stream.local_addr().map(|address| address.ip()).unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+    let mut stream = Gathered::new(stream);
     let (opening, bytes) = read_opening(&mut stream, bytes::Bytes::new(), within).await?;
     let hello = match opening {
         Opening::Tls(hello) => hello,
@@ -281,7 +283,6 @@ async fn connection(mut client: Client, mut stream: TcpStream, stop: Cancellatio
         Opening::BrokenTls(_) | Opening::Other => return Err(ConnectionError::NotTls),
     };
     let snapshot = client.plane.snapshot.load_full();
-    let local = stream.local_addr().map(|address| address.ip()).unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
     let names = leaf_names(&snapshot, hello.sni.as_deref(), local);
     let now = (client.plane.clock)();
     // Only a host that believes some authority asks: a browser that is asked may put the question to its person.
@@ -291,7 +292,7 @@ async fn connection(mut client: Client, mut stream: TcpStream, stop: Cancellatio
         None => snapshot.minter.server_config_for(&hello, &names, Offer::Both, now)?,
     };
     drop(snapshot);
-    let accepted = accept(Gathered::new(Prefixed::new(bytes, stream)), tls, within).await?;
+    let accepted = accept(Prefixed::new(bytes, stream), tls, within).await?;
     client.shown = Shown::of(accepted.client_chain);
     client.server_name = accepted.sni.map(|name| name.to_ascii_lowercase());
     let client = Arc::new(client);

@@ -381,9 +381,7 @@ impl Opened {
         let (names, offer) = self.mirror(&presented, &origin_host, client_offer).await;
         let gateway = &self.client.gateway;
         let accepted = match self.snapshot.minter.server_config_for(&hello, &names, offer, (gateway.clock)()) {
-            Ok(config) => {
-                net::server::accept(net::Gathered::new(stream), config, gateway.config.handshake_timeout).await
-            }
+            Ok(config) => net::server::accept(stream, config, gateway.config.handshake_timeout).await,
             Err(error) => {
                 let mut record = self.record(Some(&hello)).await;
                 record.decided(BLOCK, "no certificate could be issued for it");

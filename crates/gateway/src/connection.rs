@@ -72,7 +72,7 @@ pub(crate) enum Way {
 /// Serves one connection of the proxy port.
 pub(crate) async fn serve(client: Client, stream: TcpStream) {
     let client = Arc::new(client);
-    Box::pin(http1(&client, stream, Way::Proxy)).await;
+    Box::pin(http1(&client, net::Gathered::new(stream), Way::Proxy)).await;
 }
 
 /// Serves HTTP inside a tunnel in the protocol that was agreed on.

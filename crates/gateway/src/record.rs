@@ -4,13 +4,16 @@
 //! record is the first stage, and no path through the gateway can lose one: a client that goes away before the decision
 //! is recorded with the action `unknown`.
 
+use std::cell::RefCell;
+use std::fmt::{Display, Write as _};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{self, HeaderMap};
 use jiff::Timestamp;
-use logs::{GatewayHttp, GatewayNetwork, Record, WorkerInvocation};
+use logs::{AsRecord, GatewayHttp, GatewayNetwork, WorkerInvocation};
 use policy::ruleset::RuleRef;
 use serde_json::json;
 use tokio::time::Instant;
@@ -33,7 +36,7 @@ pub(crate) const BLOCK: &str = "block";
 pub(crate) struct HttpRecord {
     gateway: Arc<Inner>,
     snapshot: Arc<Snapshot>,
-    pub(crate) fields: Box<GatewayHttp>,
+    pub(crate) fields: Fields,
     started: Instant,
     pub(crate) upload: Arc<AtomicU64>,
     pub(crate) download: Arc<AtomicU64>,
@@ -50,17 +53,15 @@ impl HttpRecord {
         let gateway = Arc::clone(&client.gateway);
         Counters::add(&gateway.counters.requests);
         let place = if wanted(snapshot.settings.logging.http) { gateway.logs.reserve().await.ok() } else { None };
-        let fields = Box::new(GatewayHttp {
-            id,
-            datetime: at,
-            account_id: snapshot.account.to_string(),
-            action: UNKNOWN.to_owned(),
-            source_ip: client.source.ip().to_canonical().to_string(),
-            source_port: client.source.port(),
-            session_id: client.session.to_string(),
-            configuration_version: i64::try_from(snapshot.revision).unwrap_or(i64::MAX),
-            ..GatewayHttp::default()
-        });
+        let mut fields = Fields::blank();
+        fields.id = id;
+        fields.datetime = at;
+        UNKNOWN.clone_into(&mut fields.action);
+        spell(&mut fields.account_id, &snapshot.account);
+        spell(&mut fields.source_ip, client.source.ip().to_canonical());
+        fields.source_port = client.source.port();
+        spell(&mut fields.session_id, client.session);
+        fields.configuration_version = i64::try_from(snapshot.revision).unwrap_or(i64::MAX);
         Self {
             gateway,
             snapshot: Arc::clone(snapshot),
@@ -89,16 +90,18 @@ impl HttpRecord {
 
     /// Notes what the headers say.
     pub(crate) fn headers(&mut self, headers: &HeaderMap) {
-        let text = |name: header::HeaderName| {
-            headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+        let text = |name: header::HeaderName, field: &mut String| {
+            if let Some(value) = headers.get(name) {
+                spell(field, String::from_utf8_lossy(value.as_bytes()));
+            }
         };
-        self.fields.referer = text(header::REFERER);
-        self.fields.user_agent = text(header::USER_AGENT);
+        text(header::REFERER, &mut self.fields.referer);
+        text(header::USER_AGENT, &mut self.fields.user_agent);
     }
 
     /// Notes the rule that decided.
     pub(crate) fn rule(&mut self, rule: &RuleRef) {
-        self.fields.policy_id = rule.id.to_string();
+        spell(&mut self.fields.policy_id, &rule.id);
         self.fields.policy_name.clone_from(&rule.name);
     }
 
@@ -150,7 +153,7 @@ impl HttpRecord {
 
 impl Drop for HttpRecord {
     fn drop(&mut self) {
-        let fields = &mut self.fields;
+        let fields = &mut *self.fields;
         fields.duration_micros = micros(self.started.elapsed());
         fields.decision_micros = micros(self.decision);
         fields.worker_micros = micros(self.waited);
@@ -184,8 +187,62 @@ impl Drop for HttpRecord {
             // The trace quotes facts, some of which name the person.
             fields.rule_trace = None;
         }
-        append(&self.gateway, self.place.take(), Record::from(std::mem::take(&mut **fields)));
+        append(&self.gateway, self.place.take(), fields);
     }
+}
+
+/// The fields of a record, which another used before and another will use again: there are many, and texts among them.
+pub(crate) struct Fields(Option<Box<GatewayHttp>>);
+
+/// How many a thread keeps for the next records.
+const SPARE: usize = 64;
+
+thread_local! {
+    static BLANK: RefCell<Vec<Box<GatewayHttp>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Fields {
+    /// Returns fields without values.
+    fn blank() -> Self {
+        Self(Some(BLANK.with_borrow_mut(Vec::pop).unwrap_or_default()))
+    }
+}
+
+#[expect(clippy::expect_used, reason = "they are taken in drop, after which nobody can ask")]
+impl Deref for Fields {
+    type Target = GatewayHttp;
+
+    fn deref(&self) -> &GatewayHttp {
+        self.0.as_deref().expect("fields of a record")
+    }
+}
+
+#[expect(clippy::expect_used, reason = "they are taken in drop, after which nobody can ask")]
+impl DerefMut for Fields {
+    fn deref_mut(&mut self) -> &mut GatewayHttp {
+        self.0.as_deref_mut().expect("fields of a record")
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        let Some(mut fields) = self.0.take() else { return };
+        // A thread that ends keeps nothing.
+        let _ = BLANK.try_with(|blank| {
+            let mut blank = blank.borrow_mut();
+            if blank.len() < SPARE {
+                fields.clear();
+                blank.push(fields);
+            }
+        });
+    }
+}
+
+/// Writes a value into a text that may hold room from before.
+fn spell(text: &mut String, value: impl Display) {
+    text.clear();
+    // Writing to a text cannot fail.
+    let _ = write!(text, "{value}");
 }
 
 /// The record of one tunnel that is not decrypted; written on drop.
@@ -261,7 +318,7 @@ impl Drop for TunnelRecord {
             fields.source_port = 0;
             fields.rule_trace = None;
         }
-        append(&self.gateway, self.place.take(), Record::from(std::mem::take(&mut **fields)));
+        append(&self.gateway, self.place.take(), &mut **fields);
     }
 }
 
@@ -318,7 +375,7 @@ pub(crate) async fn worker_call(gateway: &Inner, snapshot: &Snapshot, call: Work
         ..WorkerInvocation::default()
     };
     let place = gateway.logs.reserve().await.ok();
-    append(gateway, place, Record::from(record));
+    append(gateway, place, record);
     id
 }
 
@@ -342,7 +399,7 @@ const fn wanted(switches: LogSwitches) -> bool {
     switches.log_all || switches.log_blocks
 }
 
-fn append(gateway: &Inner, place: Option<logs::Slot>, record: Record) {
+fn append(gateway: &Inner, place: Option<logs::Slot>, record: impl AsRecord) {
     let appended = match place {
         Some(place) => place.append(record),
         None => gateway.logs.try_append(record),

@@ -34,7 +34,8 @@ use uuid::Uuid;
 pub use error::{AppendError, OpenError, QueryError};
 pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
 pub use records::{
-    AccessRequest, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, Record, UnknownDataset, WorkerInvocation,
+    AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, Record, RecordMut, UnknownDataset,
+    WorkerInvocation,
 };
 pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};
@@ -245,8 +246,8 @@ impl Logs {
     /// # Errors
     ///
     /// [`AppendError`]; the record is then not in the journal.
-    pub async fn append(&self, record: impl Into<Record>) -> Result<Receipt, AppendError> {
-        let prepared = Prepared::new(record.into())?;
+    pub async fn append(&self, mut record: impl AsRecord) -> Result<Receipt, AppendError> {
+        let prepared = Prepared::new(record.as_record())?;
         let bytes = weight(prepared.json.len());
         self.reserve_bytes(bytes).await?;
         self.accept(prepared, bytes)
@@ -257,8 +258,8 @@ impl Logs {
     /// # Errors
     ///
     /// [`AppendError::Full`] when there is none, and the others.
-    pub fn try_append(&self, record: impl Into<Record>) -> Result<Receipt, AppendError> {
-        let prepared = Prepared::new(record.into())?;
+    pub fn try_append(&self, mut record: impl AsRecord) -> Result<Receipt, AppendError> {
+        let prepared = Prepared::new(record.as_record())?;
         let bytes = weight(prepared.json.len());
         self.inner.queue.try_reserve(bytes)?;
         self.accept(prepared, bytes)
@@ -295,9 +296,9 @@ impl Logs {
         waiting.await.unwrap_or(Err(AppendError::TimedOut))
     }
 
-    fn accept(&self, prepared: Prepared, reserved: usize) -> Result<Receipt, AppendError> {
-        let Prepared { record, json } = prepared;
-        let (dataset, id) = (record.dataset(), record.id());
+    fn accept(&self, prepared: Prepared<'_>, reserved: usize) -> Result<Receipt, AppendError> {
+        let Prepared { record, id, json } = prepared;
+        let dataset = record.dataset();
         let queued = Queued { dataset, id, milliseconds: milliseconds(record.datetime()), json: Arc::clone(&json) };
         let accepted = match self.inner.queue.push(queued, reserved) {
             Ok(accepted) => accepted,
@@ -443,8 +444,8 @@ impl Slot {
     /// # Errors
     ///
     /// [`AppendError::TooLarge`] and [`AppendError::Closed`]; never [`AppendError::Full`].
-    pub fn append(mut self, record: impl Into<Record>) -> Result<Receipt, AppendError> {
-        let prepared = Prepared::new(record.into())?;
+    pub fn append(mut self, mut record: impl AsRecord) -> Result<Receipt, AppendError> {
+        let prepared = Prepared::new(record.as_record())?;
         let logs = self.logs.clone();
         logs.accept(prepared, std::mem::take(&mut self.bytes))
     }
@@ -459,14 +460,15 @@ impl Drop for Slot {
 }
 
 /// A record with its text, within bounds.
-struct Prepared {
-    record: Record,
+struct Prepared<'a> {
+    record: RecordMut<'a>,
+    id: Uuid,
     json: Arc<str>,
 }
 
-impl Prepared {
-    fn new(mut record: Record) -> Result<Self, AppendError> {
-        record.ensure_id();
+impl<'a> Prepared<'a> {
+    fn new(mut record: RecordMut<'a>) -> Result<Self, AppendError> {
+        let id = record.ensure_id();
         let json = match text(&record) {
             Err(AppendError::TooLarge) => {
                 record.shorten();
@@ -474,12 +476,12 @@ impl Prepared {
             }
             outcome => outcome?,
         };
-        Ok(Self { record, json })
+        Ok(Self { record, id, json })
     }
 }
 
 /// Writes the JSON of a record within bounds.
-fn text(record: &Record) -> Result<Arc<str>, AppendError> {
+fn text(record: &RecordMut<'_>) -> Result<Arc<str>, AppendError> {
     thread_local! {
         /// Where records are written before they are copied in their final size; growing a text costs more than the copy.
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -497,7 +499,7 @@ fn text(record: &Record) -> Result<Arc<str>, AppendError> {
     })
 }
 
-fn count(counts: &Mutex<BTreeMap<String, Rollup>>, record: &Record) {
+fn count(counts: &Mutex<BTreeMap<String, Rollup>>, record: &RecordMut<'_>) {
     let account = record.account();
     let mut counts = counts.lock();
     if let Some(rollup) = counts.get_mut(account) {
@@ -527,8 +529,8 @@ impl Recount {
                     // Counts are a convenience: what cannot be read is not counted.
                     let Ok(Some(bytes)) = query::read(segment, block, &mut file) else { break };
                     for (_, frame) in frame::frames(&bytes).filter(|(_, frame)| frame.milliseconds >= self.since) {
-                        if let Ok(record) = Record::from_json(dataset, frame.json) {
-                            count(&self.counts, &record);
+                        if let Ok(mut record) = Record::from_json(dataset, frame.json) {
+                            count(&self.counts, &record.as_record());
                         }
                     }
                 }

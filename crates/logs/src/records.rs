@@ -94,6 +94,9 @@ pub struct Field {
 /// Says which values are left out of the stored JSON.
 trait Empty {
     fn is_empty(&self) -> bool;
+
+    /// Makes it such a value.
+    fn clear(&mut self);
 }
 
 macro_rules! empty_when_default {
@@ -101,20 +104,48 @@ macro_rules! empty_when_default {
         fn is_empty(&self) -> bool {
             *self == <$type>::default()
         }
+
+        fn clear(&mut self) {
+            *self = <$type>::default();
+        }
     })* };
 }
 
-empty_when_default!(String, i64, u64, u16, bool, Vec<String>, Vec<i64>, Option<Value>, Timestamp);
+empty_when_default!(i64, u64, u16, bool, Vec<String>, Vec<i64>, Option<Value>, Timestamp);
+
+impl Empty for String {
+    fn is_empty(&self) -> bool {
+        self.as_str().is_empty()
+    }
+
+    fn clear(&mut self) {
+        /// What a text that is used again may keep, in bytes.
+        const KEPT: usize = 512;
+        if self.capacity() > KEPT {
+            *self = Self::new();
+        } else {
+            Self::clear(self);
+        }
+    }
+}
 
 impl Empty for Uuid {
     fn is_empty(&self) -> bool {
         self.is_nil()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::nil();
     }
 }
 
 impl Empty for Vec<Value> {
     fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new();
     }
 }
 
@@ -136,6 +167,11 @@ macro_rules! dataset {
                 standard: dataset!(@$standard),
                 description: $text,
             },)*];
+
+            /// Empties every field. Texts keep some of their room, for the next record.
+            pub fn clear(&mut self) {
+                $(Empty::clear(&mut self.$field);)*
+            }
         }
     };
     (@logpush) => { true };
@@ -382,38 +418,53 @@ pub enum Record {
     AccessRequests(Box<AccessRequest>),
 }
 
+/// A record that is appended where it lies.
+pub enum RecordMut<'a> {
+    /// A web request.
+    GatewayHttp(&'a mut GatewayHttp),
+    /// A connection.
+    GatewayNetwork(&'a mut GatewayNetwork),
+    /// An invocation of a Worker.
+    Worker(&'a mut WorkerInvocation),
+    /// An act on the configuration.
+    Audit(&'a mut Audit),
+    /// A sign-in at an application.
+    AccessRequests(&'a mut AccessRequest),
+}
+
+/// What can be appended. It is not needed any more then, and may have been shortened.
+pub trait AsRecord {
+    /// Lends the record.
+    fn as_record(&mut self) -> RecordMut<'_>;
+}
+
+impl<T: AsRecord> AsRecord for &mut T {
+    fn as_record(&mut self) -> RecordMut<'_> {
+        (**self).as_record()
+    }
+}
+
 macro_rules! record {
     ($($variant:ident($type:ident)),*) => {
         $(impl From<$type> for Record {
             fn from(record: $type) -> Self {
                 Self::$variant(Box::new(record))
             }
+        }
+
+        impl AsRecord for $type {
+            fn as_record(&mut self) -> RecordMut<'_> {
+                RecordMut::$variant(self)
+            }
         })*
 
+        impl AsRecord for Record {
+            fn as_record(&mut self) -> RecordMut<'_> {
+                match self { $(Self::$variant(record) => RecordMut::$variant(record),)* }
+            }
+        }
+
         impl Record {
-            /// Returns its id.
-            #[must_use]
-            pub fn id(&self) -> Uuid {
-                match self { $(Self::$variant(record) => record.id,)* }
-            }
-
-            /// Returns its time.
-            #[must_use]
-            pub fn datetime(&self) -> Timestamp {
-                match self { $(Self::$variant(record) => record.datetime,)* }
-            }
-
-            /// Returns the account it belongs to.
-            #[must_use]
-            pub fn account(&self) -> &str {
-                match self { $(Self::$variant(record) => &record.account_id,)* }
-            }
-
-            /// Gives a record without an id one.
-            pub(crate) fn ensure_id(&mut self) {
-                match self { $(Self::$variant(record) => if record.id.is_nil() { record.id = Uuid::now_v7() },)* }
-            }
-
             /// Appends its JSON; empty fields are absent.
             ///
             /// # Errors
@@ -421,6 +472,37 @@ macro_rules! record {
             /// Never for records of these types.
             pub fn write_json(&self, into: &mut Vec<u8>) -> serde_json::Result<()> {
                 match self { $(Self::$variant(record) => serde_json::to_writer(into, record),)* }
+            }
+        }
+
+        impl RecordMut<'_> {
+            pub(crate) const fn dataset(&self) -> Dataset {
+                match self { $(Self::$variant(_) => Dataset::$variant,)* }
+            }
+
+            pub(crate) fn datetime(&self) -> Timestamp {
+                match self { $(Self::$variant(record) => record.datetime,)* }
+            }
+
+            pub(crate) fn account(&self) -> &str {
+                match self { $(Self::$variant(record) => &record.account_id,)* }
+            }
+
+            /// Returns its id, after giving it one if it had none.
+            pub(crate) fn ensure_id(&mut self) -> Uuid {
+                match self {
+                    $(Self::$variant(record) => {
+                        if record.id.is_nil() {
+                            record.id = Uuid::now_v7();
+                        }
+                        record.id
+                    })*
+                }
+            }
+
+            /// Appends its JSON; empty fields are absent. Never fails for records of these types.
+            pub(crate) fn write_json(&self, into: &mut Vec<u8>) -> serde_json::Result<()> {
+                match self { $(Self::$variant(record) => serde_json::to_writer(into, &**record),)* }
             }
         }
     };
@@ -435,18 +517,6 @@ record!(
 );
 
 impl Record {
-    /// Returns the dataset it belongs to.
-    #[must_use]
-    pub const fn dataset(&self) -> Dataset {
-        match self {
-            Self::GatewayHttp(_) => Dataset::GatewayHttp,
-            Self::GatewayNetwork(_) => Dataset::GatewayNetwork,
-            Self::Worker(_) => Dataset::Worker,
-            Self::Audit(_) => Dataset::Audit,
-            Self::AccessRequests(_) => Dataset::AccessRequests,
-        }
-    }
-
     /// Reads the JSON of a record.
     ///
     /// # Errors
@@ -461,6 +531,9 @@ impl Record {
             Dataset::AccessRequests => Self::AccessRequests(serde_json::from_str(json)?),
         })
     }
+}
+
+impl RecordMut<'_> {
     /// Leaves out what makes records large, and says so: for records beyond the bound.
     pub(crate) fn shorten(&mut self) {
         const NOTE: &str = "record shortened";

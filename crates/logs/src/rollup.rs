@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::records::{Dataset, Record};
+use crate::records::{Dataset, RecordMut};
 
 /// How many minutes are kept.
 pub const MINUTES: usize = 61;
@@ -119,7 +119,7 @@ pub(crate) struct Rollup {
 
 impl Rollup {
     /// Counts a record in the minute of its own time, unless that is older than what is kept.
-    pub(crate) fn count(&mut self, record: &Record) {
+    pub(crate) fn count(&mut self, record: &RecordMut<'_>) {
         let minutes = &mut self.minutes[record.dataset().index()];
         let number = record.datetime().as_second().div_euclid(60);
         if minutes.len() >= MINUTES && !minutes.contains_key(&number) {
@@ -139,10 +139,10 @@ impl Rollup {
 }
 
 impl Minute {
-    fn count(&mut self, record: &Record) {
+    fn count(&mut self, record: &RecordMut<'_>) {
         self.records += 1;
         match record {
-            Record::GatewayHttp(http) => {
+            RecordMut::GatewayHttp(http) => {
                 self.word(&http.action);
                 self.decision.record(http.decision_micros);
                 if http.worker_micros > 0 {
@@ -153,7 +153,7 @@ impl Minute {
                 self.bytes_received += http.response_bytes;
                 self.errors += u64::from(!http.error.is_empty());
             }
-            Record::GatewayNetwork(network) => {
+            RecordMut::GatewayNetwork(network) => {
                 self.word(&network.action);
                 self.decision.record(network.decision_micros);
                 self.duration.record(network.duration_micros);
@@ -161,17 +161,17 @@ impl Minute {
                 self.bytes_received += network.bytes_received;
                 self.errors += u64::from(!network.error.is_empty());
             }
-            Record::Worker(worker) => {
+            RecordMut::Worker(worker) => {
                 self.word(&worker.outcome);
                 self.decision.record(worker.cpu_time_micros);
                 self.worker.record(worker.wall_time_micros);
                 self.errors += u64::from(!worker.exceptions.is_empty());
             }
-            Record::Audit(audit) => {
+            RecordMut::Audit(audit) => {
                 self.word(&audit.action_type);
                 self.errors += u64::from(!audit.action_result);
             }
-            Record::AccessRequests(access) => {
+            RecordMut::AccessRequests(access) => {
                 self.word(&access.action);
                 self.errors += u64::from(!access.allowed);
             }
@@ -194,11 +194,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{Histogram, MINUTES, Rollup};
-    use crate::records::{Dataset, GatewayHttp, Record};
+    use crate::records::{AsRecord as _, Dataset, GatewayHttp};
 
-    fn request(second: i64, action: &str) -> Record {
+    fn request(second: i64, action: &str) -> GatewayHttp {
         let datetime = Timestamp::from_second(second).unwrap();
-        GatewayHttp { datetime, action: action.to_owned(), decision_micros: 100, ..GatewayHttp::default() }.into()
+        GatewayHttp { datetime, action: action.to_owned(), decision_micros: 100, ..GatewayHttp::default() }
     }
 
     proptest! {
@@ -227,13 +227,13 @@ mod tests {
     fn memory_does_not_grow_with_time_or_words() {
         let mut rollup = Rollup::default();
         for number in 0..10_000 {
-            rollup.count(&request(number * 60, &format!("action {number}")));
+            rollup.count(&request(number * 60, &format!("action {number}")).as_record());
         }
         let minutes = rollup.since(Dataset::GatewayHttp, 0);
         assert_eq!(minutes.len(), MINUTES);
         assert_eq!(minutes.last().unwrap().minute, 9_999);
         for number in 0..1_000 {
-            rollup.count(&request(9_999 * 60, &format!("word {number}")));
+            rollup.count(&request(9_999 * 60, &format!("word {number}")).as_record());
         }
         let last = rollup.since(Dataset::GatewayHttp, 9_999);
         assert!(last[0].by_word.len() <= 25);
@@ -244,7 +244,7 @@ mod tests {
     fn a_record_counts_in_the_minute_of_its_own_time() {
         let mut rollup = Rollup::default();
         for (second, action) in [(0, "allow"), (59, "block"), (60, "allow"), (30, "block")] {
-            rollup.count(&request(second, action));
+            rollup.count(&request(second, action).as_record());
         }
         let minutes = rollup.since(Dataset::GatewayHttp, 0);
         let counts: Vec<_> = minutes.iter().map(|minute| (minute.minute, minute.records)).collect();

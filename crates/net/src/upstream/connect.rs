@@ -356,7 +356,7 @@ impl Connector {
     async fn secure(
         &self,
         route: &Route,
-        stream: Counted<Gathered<TcpStream>>,
+        stream: Counted<Gathered>,
         peer: SocketAddr,
         mut timings: DialTimings,
     ) -> Result<UpstreamConnection, ConnectError> {
