@@ -40,11 +40,12 @@ pub(crate) async fn send(pool: &Pool, origin: &Origin, leg: Leg, request: Reques
     }
     // Only where HTTP/2 is offered can it turn out not to work.
     let again = if leg.offer.includes(Protocol::Http2) { replay(&request) } else { None };
-    let first = exchange(pool, &route, leg.within, request, &origin.host).await;
+    let again = again.map(|again| (route.clone(), again));
+    let first = exchange(pool, route, leg.within, request, &origin.host).await;
     match (first, again) {
         // The origin asked for HTTP/1.1 or its HTTP/2 does not work; the pool remembers, so this goes the other way.
-        (Err(Failure::Http2Unusable), Some(again)) => {
-            let again = Box::pin(exchange(pool, &route, leg.within, again, &origin.host)).await;
+        (Err(Failure::Http2Unusable), Some((route, again))) => {
+            let again = Box::pin(exchange(pool, route, leg.within, again, &origin.host)).await;
             again.map_err(|failure| failure.fault(&origin.host))
         }
         (outcome, _) => outcome.map_err(|failure| failure.fault(&origin.host)),
@@ -70,7 +71,7 @@ impl Failure {
 
 async fn exchange(
     pool: &Pool,
-    route: &Route,
+    route: Route,
     within: Duration,
     request: Request<Body>,
     host: &Host,

@@ -53,18 +53,25 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<(), HeaderError> {
     if version > VERSION || codec != CODEC_JSON { Err(HeaderError::Newer(version)) } else { Ok(()) }
 }
 
-/// Appends a frame to `out`.
-pub(crate) fn encode(out: &mut Vec<u8>, id: Uuid, milliseconds: i64, json: &str) {
+/// Appends a frame to `out`, whose JSON is what `write` appends.
+pub(crate) fn encode<E>(
+    out: &mut Vec<u8>,
+    id: Uuid,
+    milliseconds: i64,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
     let start = out.len();
-    // Payloads are bounded far below 4 GiB by the queue.
-    let length = u32::try_from(ID_BYTES + TIME_BYTES + json.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&[0; PREFIX_BYTES]);
     out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(&milliseconds.to_le_bytes());
-    out.extend_from_slice(json.as_bytes());
-    let checksum = crc32fast::hash(&out[start + PREFIX_BYTES..]);
+    write(out)?;
+    let payload = &out[start + PREFIX_BYTES..];
+    // Payloads are bounded far below 4 GiB by whoever appends them.
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let checksum = crc32fast::hash(payload);
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 4..start + PREFIX_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    Ok(())
 }
 
 /// Reads the frame at the start of `bytes`; returns it with its length, or `None` when it is torn, damaged or absent.
@@ -96,6 +103,8 @@ pub(crate) fn frames(bytes: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -104,7 +113,8 @@ mod tests {
     fn journal(records: &[(u128, i64, String)]) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for (id, time, json) in records {
-            encode(&mut bytes, Uuid::from_u128(*id), *time, json);
+            let json = |out: &mut Vec<u8>| Ok::<_, Infallible>(out.extend_from_slice(json.as_bytes()));
+            encode(&mut bytes, Uuid::from_u128(*id), *time, json).unwrap();
             ends.push(bytes.len());
         }
         (bytes, ends)

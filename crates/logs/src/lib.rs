@@ -40,6 +40,7 @@ pub use records::{
 pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};
 
+use frame::OVERHEAD;
 use queue::{Queue, Queued, weight};
 use rollup::Rollup;
 use segment::Segment;
@@ -218,6 +219,7 @@ impl Logs {
             state: Arc::clone(&state),
             current: Default::default(),
             next_number,
+            scratch: Vec::new(),
             _lock: lock,
         };
         let threads = vec![
@@ -247,10 +249,11 @@ impl Logs {
     ///
     /// [`AppendError`]; the record is then not in the journal.
     pub async fn append(&self, mut record: impl AsRecord) -> Result<Receipt, AppendError> {
-        let prepared = Prepared::new(record.as_record())?;
-        let bytes = weight(prepared.json.len());
+        let mut record = record.as_record();
+        let (id, frame) = framed(&mut record, |_, id, frame| (id, frame.to_vec()))?;
+        let bytes = weight(frame.len());
         self.reserve_bytes(bytes).await?;
-        self.accept(prepared, bytes)
+        self.accept(&record, id, &frame, bytes)
     }
 
     /// Accepts a record if there is room at once.
@@ -259,10 +262,11 @@ impl Logs {
     ///
     /// [`AppendError::Full`] when there is none, and the others.
     pub fn try_append(&self, mut record: impl AsRecord) -> Result<Receipt, AppendError> {
-        let prepared = Prepared::new(record.as_record())?;
-        let bytes = weight(prepared.json.len());
-        self.inner.queue.try_reserve(bytes)?;
-        self.accept(prepared, bytes)
+        framed(&mut record.as_record(), |record, id, frame| {
+            let bytes = weight(frame.len());
+            self.inner.queue.try_reserve(bytes)?;
+            self.accept(record, id, frame, bytes)
+        })?
     }
 
     /// Takes room for a record that comes later, so that recording it then cannot wait: reserve when a request arrives,
@@ -296,20 +300,22 @@ impl Logs {
         waiting.await.unwrap_or(Err(AppendError::TimedOut))
     }
 
-    fn accept(&self, prepared: Prepared<'_>, reserved: usize) -> Result<Receipt, AppendError> {
-        let Prepared { record, id, json } = prepared;
+    fn accept(&self, record: &RecordMut<'_>, id: Uuid, frame: &[u8], reserved: usize) -> Result<Receipt, AppendError> {
         let dataset = record.dataset();
-        let queued = Queued { dataset, id, milliseconds: milliseconds(record.datetime()), json: Arc::clone(&json) };
-        let accepted = match self.inner.queue.push(queued, reserved) {
+        let queued = Queued { dataset, id, milliseconds: milliseconds(record.datetime()) };
+        let accepted = match self.inner.queue.push(queued, frame, reserved) {
             Ok(accepted) => accepted,
             Err(error) => {
                 self.inner.queue.release(reserved);
                 return Err(error);
             }
         };
-        count(&self.inner.counts, &record);
+        count(&self.inner.counts, record);
         let tail = &self.inner.tails[dataset.index()];
-        if tail.receiver_count() > 0 {
+        if tail.receiver_count() > 0
+            && let Some(json) = frame.get(OVERHEAD..).and_then(|json| str::from_utf8(json).ok())
+        {
+            let json = Arc::from(json);
             // Only fails when the last follower just left.
             let _ = tail.send(Arc::new(Tailed { id, dataset, account: record.account().to_owned(), json }));
         }
@@ -445,9 +451,10 @@ impl Slot {
     ///
     /// [`AppendError::TooLarge`] and [`AppendError::Closed`]; never [`AppendError::Full`].
     pub fn append(mut self, mut record: impl AsRecord) -> Result<Receipt, AppendError> {
-        let prepared = Prepared::new(record.as_record())?;
-        let logs = self.logs.clone();
-        logs.accept(prepared, std::mem::take(&mut self.bytes))
+        framed(&mut record.as_record(), |record, id, frame| {
+            let reserved = std::mem::take(&mut self.bytes);
+            self.logs.accept(record, id, frame, reserved)
+        })?
     }
 }
 
@@ -459,44 +466,35 @@ impl Drop for Slot {
     }
 }
 
-/// A record with its text, within bounds.
-struct Prepared<'a> {
-    record: RecordMut<'a>,
-    id: Uuid,
-    json: Arc<str>,
-}
-
-impl<'a> Prepared<'a> {
-    fn new(mut record: RecordMut<'a>) -> Result<Self, AppendError> {
-        let id = record.ensure_id();
-        let json = match text(&record) {
-            Err(AppendError::TooLarge) => {
-                record.shorten();
-                text(&record)?
-            }
-            outcome => outcome?,
-        };
-        Ok(Self { record, id, json })
-    }
-}
-
-/// Writes the JSON of a record within bounds.
-fn text(record: &RecordMut<'_>) -> Result<Arc<str>, AppendError> {
+/// Writes the frame of a record, within bounds, and hands it to `then` with the record's id.
+fn framed<T>(
+    record: &mut RecordMut<'_>,
+    then: impl FnOnce(&RecordMut<'_>, Uuid, &[u8]) -> T,
+) -> Result<T, AppendError> {
     thread_local! {
-        /// Where records are written before they are copied in their final size; growing a text costs more than the copy.
+        /// Where frames are written before they are copied to where they wait, which needs no lock.
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
+    let id = record.ensure_id();
     SCRATCH.with_borrow_mut(|scratch| {
-        scratch.clear();
-        // Our own types always serialize, and to UTF-8; a failure would be theirs.
-        let written = record.write_json(scratch);
-        let text =
-            written.ok().and_then(|()| str::from_utf8(scratch).ok()).filter(|json| json.len() <= MAX_RECORD_BYTES);
-        let json = text.map(Arc::from);
+        if write(record, id, scratch).is_err() {
+            record.shorten();
+            write(record, id, scratch)?;
+        }
+        let done = then(record, id, scratch);
         // One huge record must not keep its memory on every thread.
         scratch.shrink_to(SLOT_BYTES);
-        json.ok_or(AppendError::TooLarge)
+        Ok(done)
     })
+}
+
+/// Writes a frame into `scratch`, alone.
+fn write(record: &RecordMut<'_>, id: Uuid, scratch: &mut Vec<u8>) -> Result<(), AppendError> {
+    scratch.clear();
+    // Our own types always serialize; a failure would be theirs.
+    frame::encode(scratch, id, milliseconds(record.datetime()), |out| record.write_json(out))
+        .map_err(|_| AppendError::TooLarge)?;
+    if scratch.len() - OVERHEAD > MAX_RECORD_BYTES { Err(AppendError::TooLarge) } else { Ok(()) }
 }
 
 fn count(counts: &Mutex<BTreeMap<String, Rollup>>, record: &RecordMut<'_>) {

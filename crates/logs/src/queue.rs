@@ -4,7 +4,6 @@
 //! and `try_` fails; nothing is dropped here. It does not touch files. Invariant: the bytes in use return to zero when
 //! everything is written and every slot is gone.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -14,24 +13,59 @@ use uuid::Uuid;
 use crate::error::AppendError;
 use crate::records::Dataset;
 
-/// One record on its way to the journal.
-#[derive(Debug, Clone)]
+/// What is known of one record on its way to the journal.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Queued {
     pub dataset: Dataset,
     pub id: Uuid,
     pub milliseconds: i64,
-    pub json: Arc<str>,
 }
 
-impl Queued {
-    /// What it counts for: its frame and the bookkeeping around it.
-    pub(crate) fn weight(&self) -> usize {
-        weight(self.json.len())
+/// Records with their frames, in the order they came.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Each with the end of its frame.
+    records: Vec<(Queued, usize)>,
+    frames: Vec<u8>,
+}
+
+impl Batch {
+    /// Room of this many bytes is kept for the next batch; what a flood took is given back.
+    const KEPT: usize = 1 << 20;
+
+    fn push(&mut self, record: Queued, frame: &[u8]) {
+        self.frames.extend_from_slice(frame);
+        self.records.push((record, self.frames.len()));
+    }
+
+    fn clear(&mut self) {
+        self.records.clear();
+        self.frames.clear();
+        self.frames.shrink_to(Self::KEPT);
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Returns each record with its frame.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Queued, &[u8])> {
+        let mut from = 0;
+        self.records.iter().map(move |(record, end)| {
+            let frame = &self.frames[from..*end];
+            from = *end;
+            (record, frame)
+        })
     }
 }
 
-pub(crate) const fn weight(json: usize) -> usize {
-    json + 128
+/// What a record counts for: its frame and the bookkeeping around it.
+pub(crate) const fn weight(frame: usize) -> usize {
+    frame + 96
 }
 
 #[derive(Debug)]
@@ -46,7 +80,9 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    records: Vec<Queued>,
+    batch: Batch,
+    /// An empty one, for its room.
+    spare: Batch,
     queued_bytes: usize,
     used: usize,
     /// So many queued bytes end the writer's gathering.
@@ -60,7 +96,7 @@ struct State {
 /// What the writer takes at once.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    pub records: Vec<Queued>,
+    pub batch: Batch,
     /// The number of the last record in it, or accepted before it.
     pub through: u64,
     pub bytes: usize,
@@ -102,19 +138,19 @@ impl Queue {
     }
 
     /// Queues a record for which `reserved` bytes were taken; the difference to its weight is settled here, at once.
-    pub(crate) fn push(&self, record: Queued, reserved: usize) -> Result<u64, AppendError> {
+    pub(crate) fn push(&self, record: Queued, frame: &[u8], reserved: usize) -> Result<u64, AppendError> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(AppendError::Closed);
         }
-        let weight = record.weight();
+        let weight = weight(frame.len());
         state.used = state.used.saturating_sub(reserved) + weight;
         let before = state.queued_bytes;
         state.queued_bytes += weight;
         // Between these two moments the writer sleeps to its deadline; waking it would cost more than the record.
-        let wakes = state.records.is_empty() || (before < state.enough && state.queued_bytes >= state.enough);
+        let wakes = state.batch.is_empty() || (before < state.enough && state.queued_bytes >= state.enough);
         state.first_at.get_or_insert_with(Instant::now);
-        state.records.push(record);
+        state.batch.push(record, frame);
         state.accepted += 1;
         let accepted = state.accepted;
         drop(state);
@@ -174,13 +210,20 @@ impl Queue {
             }
         }
         state.first_at = None;
+        let spare = std::mem::take(&mut state.spare);
         Taken {
-            records: std::mem::take(&mut state.records),
+            batch: std::mem::replace(&mut state.batch, spare),
             through: state.accepted,
             bytes: std::mem::take(&mut state.queued_bytes),
             hurry: std::mem::take(&mut state.hurry),
             closed: state.closed,
         }
+    }
+
+    /// Takes a batch back that was written: the next but one has its room.
+    pub(crate) fn give_back(&self, mut batch: Batch) {
+        batch.clear();
+        self.state.lock().spare = batch;
     }
 
     /// Pauses the writer before it tries again; a close ends the pause.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::frame::{self, HEADER_BYTES};
-use crate::queue::{Queue, Queued, Taken};
+use crate::queue::{Batch, Queue, Queued, Taken};
 use crate::records::Dataset;
 use crate::segment::{Segment, note};
 use crate::{Clock, JournalState, LogsConfig};
@@ -47,6 +47,8 @@ pub(crate) struct Writer {
     pub state: Arc<Mutex<JournalState>>,
     pub current: [Option<Current>; Dataset::ALL.len()],
     pub next_number: [u64; Dataset::ALL.len()],
+    /// The bytes of one write, for their room.
+    pub scratch: Vec<u8>,
     /// Keeps other processes out for as long as this thread may write.
     pub _lock: File,
 }
@@ -66,10 +68,11 @@ impl Writer {
         let mut synced_at = Instant::now();
         loop {
             let idle = self.config.sync_interval;
-            let Taken { records, through, bytes, hurry, closed } =
+            let Taken { batch, through, bytes, hurry, closed } =
                 self.queue.take(self.config.write_interval, ENOUGH_BYTES, idle);
-            if !records.is_empty() {
-                let written = self.write_until_done(&records);
+            if !batch.is_empty() {
+                let written = self.write_until_done(&batch);
+                self.queue.give_back(batch);
                 self.queue.release(bytes);
                 if !written {
                     return;
@@ -90,11 +93,11 @@ impl Writer {
     }
 
     /// Tries until the batch is written; gives up only after a close.
-    fn write_until_done(&mut self, records: &[Queued]) -> bool {
+    fn write_until_done(&mut self, batch: &Batch) -> bool {
         let mut last_tries = 0;
         let mut done = [0; Dataset::ALL.len()];
         loop {
-            match self.write(records, &mut done) {
+            match self.write(batch, &mut done) {
                 Ok(()) => {
                     self.recovered();
                     return true;
@@ -104,8 +107,8 @@ impl Writer {
             if self.queue.is_closed() {
                 last_tries += 1;
                 if last_tries > LAST_TRIES {
-                    tracing::error!(records = records.len(), "the disk refuses; log records are lost at shutdown");
-                    self.state.lock().lost += records.len() as u64;
+                    tracing::error!(records = batch.len(), "the disk refuses; log records are lost at shutdown");
+                    self.state.lock().lost += batch.len() as u64;
                     return false;
                 }
                 std::thread::sleep(RETRY);
@@ -116,9 +119,9 @@ impl Writer {
     }
 
     /// Writes the records of each dataset that `done` does not count yet, one segment write at a time.
-    fn write(&mut self, records: &[Queued], done: &mut [usize; Dataset::ALL.len()]) -> io::Result<()> {
+    fn write(&mut self, batch: &Batch, done: &mut [usize; Dataset::ALL.len()]) -> io::Result<()> {
         for dataset in Dataset::ALL {
-            let of_dataset: Vec<_> = records.iter().filter(|record| record.dataset == dataset).collect();
+            let of_dataset: Vec<_> = batch.iter().filter(|(record, _)| record.dataset == dataset).collect();
             while let Some(rest) = of_dataset.get(done[dataset.index()]..).filter(|rest| !rest.is_empty()) {
                 done[dataset.index()] += self.append(dataset, rest)?;
             }
@@ -127,19 +130,20 @@ impl Writer {
     }
 
     /// Appends as many records as the segment has room for, at least one; returns how many.
-    fn append(&mut self, dataset: Dataset, records: &[&Queued]) -> io::Result<usize> {
+    fn append(&mut self, dataset: Dataset, records: &[(&Queued, &[u8])]) -> io::Result<usize> {
         self.ensure_segment(dataset)?;
         let Some(current) = self.current[dataset.index()].as_mut() else { return Ok(0) };
         let room = self.config.segment_bytes.saturating_sub(current.length);
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        for record in records {
+        let (bytes, mut ends) = (&mut self.scratch, Vec::with_capacity(records.len()));
+        bytes.clear();
+        for (_, frame) in records {
             if !ends.is_empty() && bytes.len() as u64 >= room {
                 break;
             }
-            frame::encode(&mut bytes, record.id, record.milliseconds, &record.json);
+            bytes.extend_from_slice(frame);
             ends.push(bytes.len());
         }
-        if let Err(error) = current.file.write_all(&bytes) {
+        if let Err(error) = current.file.write_all(bytes) {
             // Part of it may be there. Cut it off; if even that fails, never append to this file again.
             if current.file.set_len(current.length).is_err() {
                 self.finish(dataset);
@@ -154,12 +158,20 @@ impl Writer {
         Ok(ends.len())
     }
 
-    fn note(&self, dataset: Dataset, number: u64, start: u64, length: u64, records: &[&Queued], ends: &[usize]) {
+    fn note(
+        &self,
+        dataset: Dataset,
+        number: u64,
+        start: u64,
+        length: u64,
+        records: &[(&Queued, &[u8])],
+        ends: &[usize],
+    ) {
         let mut shelf = self.shelves[dataset.index()].lock();
         let Some(segment) = shelf.iter_mut().rev().find(|segment| segment.number == number) else { return };
         let blocks = Arc::make_mut(&mut segment.blocks);
         let mut from = 0;
-        for (record, end) in records.iter().zip(ends) {
+        for ((record, _), end) in records.iter().zip(ends) {
             let size = u32::try_from(end - from).unwrap_or(u32::MAX);
             note(blocks, start + from as u64, size, record.id, record.milliseconds);
             from = *end;

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::head::{self, Following, HeadFault};
 use super::interim::Interim;
+use super::serve::Activity;
 
 /// The method of the synthetic request that stands for a refused head; its path is `/` and the fault's number.
 pub const FAULT_METHOD: &str = "PORTUNUS-FAULT";
@@ -45,14 +47,15 @@ pub struct Framed<T> {
     ended: bool,
     discarded: usize,
     interim: Interim,
+    activity: Arc<Activity>,
     /// An interim head that is being written, and how much of it is.
     head: Vec<u8>,
     written: usize,
 }
 
 impl<T> Framed<T> {
-    /// Wraps `io`; interim responses go out where one is due.
-    pub fn new(io: T, limits: HeadLimits, interim: Interim) -> Self {
+    /// Wraps `io`; interim responses go out where one is due, and `activity` is told of what is sent.
+    pub fn new(io: T, limits: HeadLimits, interim: Interim, activity: Arc<Activity>) -> Self {
         Self {
             io,
             tracker: Tracker::new(limits.bytes, limits.fields),
@@ -64,6 +67,7 @@ impl<T> Framed<T> {
             ended: false,
             discarded: 0,
             interim,
+            activity,
             head: Vec::new(),
             written: 0,
         }
@@ -234,6 +238,7 @@ impl<T: AsyncWrite + Unpin> Framed<T> {
 
     /// Called before hyper's own bytes.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.activity.goes_on();
         if !self.interim.is_unflushed() {
             ready!(self.poll_interim(context))?;
             self.interim.set_unflushed(true);
@@ -441,7 +446,7 @@ mod tests {
     /// What hyper would read of `input`, delivered in pieces of `size` bytes.
     async fn through(input: &[u8], size: usize) -> std::io::Result<Vec<u8>> {
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let mut framed = Framed::new(server, LIMITS, Interim::default());
+        let mut framed = Framed::new(server, LIMITS, Interim::default(), Default::default());
         let reader = async {
             let mut output = Vec::new();
             // A refused connection stays open until the answer is written, which nobody writes here.
@@ -515,7 +520,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_trickles_is_refused_after_the_time_out() {
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut framed = Framed::new(server, LIMITS, Interim::default());
+        let mut framed = Framed::new(server, LIMITS, Interim::default(), Default::default());
         client.write_all(b"GET / HT").await.unwrap();
         let mut output = vec![0; fault(HeadFault::TooSlow).len()];
         framed.read_exact(&mut output).await.unwrap();

@@ -41,6 +41,10 @@ pub fn strip_response(headers: &mut HeaderMap) {
 }
 
 fn strip(headers: &mut HeaderMap) {
+    // Most heads inside a connection that is kept have none.
+    if !headers.keys().any(|name| HOP.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -10,6 +10,7 @@ pub mod head;
 pub mod hop;
 pub mod interim;
 pub mod listen;
+pub(crate) mod resting;
 pub mod serve;
 pub mod sources;
 pub mod tunnel;

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::body::Body;
 use super::framing::{Framed, HeadLimits};
 use super::interim::Interim;
+use super::resting::{self, Resting};
 use crate::transport::{BoxStream, Prefixed};
 
 /// Bounds of one connection.
@@ -48,10 +49,11 @@ where
     A: Fn(Request<Incoming>, Interim) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let interim = Interim::default();
-    let framed = Framed::new(stream, limits.head, interim.clone());
+    let (interim, activity) = (Interim::default(), Arc::new(Activity::default()));
+    let framed = Framed::new(stream, limits.head, interim.clone(), Arc::clone(&activity));
+    let begun = Arc::clone(&activity);
     let service = service_fn(move |request| {
-        let interim = interim.clone();
+        let (interim, busy) = (interim.clone(), Activity::begin(&begun));
         // What was sent late for the request before has no place any more.
         drop(interim.take());
         let answer = answer(request, interim.clone());
@@ -62,24 +64,30 @@ where
                 answer.as_mut().poll(context)
             });
             let response = answered.await;
+            drop(busy);
             interim.close();
             Ok::<_, Infallible>(response)
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // The head itself has its own, shorter time-out in `framing`; this one is the wait between requests.
-        .header_read_timeout(limits.idle)
+        // The head has its time-out in `framing`, and the wait between requests one below that is not set for each.
+        .header_read_timeout(None)
         .max_headers(limits.head.fields + 1)
         .max_buf_size(limits.head.bytes.max(8 << 10) + (64 << 10))
         .half_close(false)
         .keep_alive(true);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(framed), service).with_upgrades());
+    let over = Resting::new(async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = activity.quiet_for(limits.idle) => {}
+        }
+    });
     tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = over => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -157,7 +165,7 @@ impl Tasks {
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let kill = self.kill.clone();
         self.tracker.spawn(async move {
-            kill.run_until_cancelled(work).await;
+            resting::until(&kill, work).await;
         });
     }
 }
@@ -168,20 +176,26 @@ where
     F::Output: Send,
 {
     fn execute(&self, future: F) {
-        self.spawn(async move {
-            future.await;
+        let kill = self.kill.clone();
+        self.tracker.spawn(async move {
+            kill.run_until_cancelled(future).await;
         });
     }
 }
 
-/// Tells whether an HTTP/2 connection has been without requests for a while.
-#[derive(Default)]
-struct Activity {
+/// Tells whether a connection has been without requests and, where its bytes are watched, silent for a while.
+#[derive(Debug, Default)]
+pub struct Activity {
     started: AtomicUsize,
     busy: AtomicUsize,
 }
 
 impl Activity {
+    /// Notes that something is being sent.
+    pub(super) fn goes_on(&self) {
+        self.started.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn begin(activity: &Arc<Self>) -> Busy {
         activity.started.fetch_add(1, Ordering::Relaxed);
         activity.busy.fetch_add(1, Ordering::Relaxed);

@@ -84,14 +84,7 @@ impl Http1 {
             // Only the driver, polled just now and by nobody else, can have brought it: there is nobody to wake.
             answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         });
-        // A pool that is shut down lets requests fail rather than wait for their origin.
-        match tasks.stop.run_until_cancelled(answered).await {
-            Some(outcome) => outcome.map_err(Failure::from),
-            None => {
-                self.driver = Driver::Elsewhere;
-                answer.await.map_err(Failure::from)
-            }
-        }
+        answered.await.map_err(Failure::from)
     }
 
     /// Takes the next piece of the body of the response that is on its way.

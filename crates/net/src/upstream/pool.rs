@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -35,6 +35,7 @@ use super::shape;
 use super::trust::OriginCertificate;
 use crate::BoxError;
 use crate::host::Scheme;
+use crate::proxy::resting;
 use crate::tls::{Offer, Protocol, TlsInfo};
 use crate::transport::{BoxStream, Counters};
 
@@ -146,6 +147,7 @@ struct Inner {
     state: Mutex<State>,
     profiles: OriginProfiles,
     tasks: Tasks,
+    shut_down: AtomicBool,
 }
 
 impl std::fmt::Debug for Inner {
@@ -272,6 +274,7 @@ impl Pool {
             state: Mutex::default(),
             profiles: OriginProfiles::new(),
             tasks: Tasks { tracker: TaskTracker::new(), stop: stop.clone() },
+            shut_down: AtomicBool::new(false),
         });
         inner.tasks.tracker.spawn(sweep(Arc::downgrade(&inner), stop.clone(), limits.idle_for));
         Self { inner, _stop: Arc::new(stop.drop_guard()) }
@@ -298,7 +301,7 @@ impl Pool {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.send_erased(route, request.map(|body| body.map_err(Into::into).boxed_unsync())).await
+        self.send_erased(route.clone(), request.map(|body| body.map_err(Into::into).boxed_unsync())).await
     }
 
     /// As [`Pool::send`], for a body that is erased already.
@@ -306,9 +309,9 @@ impl Pool {
     /// # Errors
     ///
     /// As [`Pool::send`].
-    pub async fn send_erased(&self, route: &Route, request: Request<Body>) -> Result<Exchange, SendError> {
+    pub async fn send_erased(&self, route: Route, request: Request<Body>) -> Result<Exchange, SendError> {
         // Boxed: the state machine below is large and every caller would carry it.
-        Box::pin(Arc::clone(&self.inner).send(route.clone(), request)).await
+        Box::pin(Arc::clone(&self.inner).send(route, request)).await
     }
 
     /// Returns what is known about the origin of `route`, dialling it if nothing is.
@@ -349,8 +352,10 @@ impl Pool {
         status
     }
 
-    /// Closes every connection and waits until their tasks have ended. Requests in flight fail.
+    /// Closes every connection that is idle or that a task drives, and waits until those tasks have ended. A request that
+    /// drives its connection itself keeps it to its end.
     pub async fn shut_down(&self) {
+        self.inner.shut_down.store(true, Ordering::Release);
         self.inner.tasks.stop.cancel();
         self.forget();
         self.inner.tasks.tracker.close();
@@ -425,19 +430,19 @@ impl Inner {
         let keep = keep
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
             && (route.partition.is_some() || !shape::challenges_connection(response.headers()));
-        let held = Held { lease: Some(lease), route, pool: Arc::downgrade(self), keep };
+        let held = Held { lease: Some(lease), route: Some(route), pool: Arc::downgrade(self), keep };
         let response = response.map(|incoming| ResponseBody::new(incoming, held));
         Exchange { response, connection, reused }
     }
 
     /// Returns a connection that can be used at once.
     fn waiting(&self, route: &Route, fresh_only: bool) -> Option<Lease> {
-        if fresh_only || self.tasks.stop.is_cancelled() { None } else { self.take(route) }
+        if fresh_only || self.shut_down.load(Ordering::Acquire) { None } else { self.take(route) }
     }
 
     /// Returns a connection and whether it had been used or waiting, once one had to be waited for.
     async fn acquire(&self, route: &Route, fresh_only: bool) -> Result<(Lease, bool), SendError> {
-        if self.tasks.stop.is_cancelled() {
+        if self.shut_down.load(Ordering::Acquire) {
             return Err(SendError::ShutDown);
         }
         if !self.may_become_shared(route) {
@@ -565,16 +570,19 @@ impl Inner {
             // It still has to see its last exchange out.
             connection.drive_elsewhere(&self.tasks, false);
         }
-        if connection.is_closed() || self.tasks.stop.is_cancelled() {
+        if connection.is_closed() || self.shut_down.load(Ordering::Acquire) {
             return;
         }
         let mut state = self.state.lock();
-        let waiting = state.slots.get(&route).map_or(0, |slot| slot.idle.len());
-        if waiting >= self.limits.idle_per_route || !state.make_room(self.limits.connections_total) {
+        if !state.make_room(self.limits.connections_total) {
             return;
         }
-        state.slots.entry(route).or_default().idle.push(Idle { connection, since: Instant::now() });
-        state.total += 1;
+        let State { slots, total } = &mut *state;
+        let idle = &mut slots.entry(route).or_default().idle;
+        if idle.len() < self.limits.idle_per_route {
+            idle.push(Idle { connection, since: Instant::now() });
+            *total += 1;
+        }
     }
 }
 
@@ -695,7 +703,7 @@ impl Tasks {
     pub(super) fn drive(&self, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
         let stop = self.stop.clone();
         self.tracker.spawn(async move {
-            if let Some(Err(error)) = stop.run_until_cancelled(connection).await {
+            if let Some(Err(error)) = resting::until(&stop, connection).await {
                 tracing::debug!(%error, "connection to an origin ended");
             }
         });
@@ -717,8 +725,9 @@ where
 
 /// A connection in use, on its way back to the pool.
 struct Held {
+    /// Taken when the exchange is over.
     lease: Option<Lease>,
-    route: Route,
+    route: Option<Route>,
     pool: Weak<Inner>,
     keep: bool,
 }
@@ -727,10 +736,9 @@ impl Held {
     /// The exchange is over in good order: the connection may serve another.
     fn finish(&mut self) {
         let (Some(Lease::Http1(mut connection)), Some(pool)) = (self.lease.take(), self.pool.upgrade()) else { return };
-        if self.keep {
-            pool.park(self.route.clone(), connection);
-        } else {
-            connection.drive_elsewhere(&pool.tasks, false);
+        match self.route.take().filter(|_| self.keep) {
+            Some(route) => pool.park(route, connection),
+            None => connection.drive_elsewhere(&pool.tasks, false),
         }
     }
 }
