@@ -99,7 +99,7 @@ async fn refuse(
     record.decided(BLOCK, fault.what());
     record.fields.http_status_code = fault.status().as_u16();
     record.auth_event(client, snapshot, fault);
-    let details = vec![("Source IP", client.source.ip().to_canonical().to_string())];
+    let details = vec![("Source IP", client.source_text.clone())];
     let page = fault.page(&id.to_string(), details);
     let mut response = page::respond(&page, &snapshot.settings.block_page.look, &Method::GET, request.headers());
     stages::challenge(fault, response.headers_mut());

@@ -31,6 +31,9 @@ pub(crate) struct Client {
     pub(crate) number: u64,
     /// The id of the connection in records.
     pub(crate) session: uuid::Uuid,
+    /// The source's address and the id, as every record spells them.
+    pub(crate) source_text: String,
+    pub(crate) session_text: String,
     /// Kept until the last task of the connection ends.
     pub(crate) _place: Place,
 }

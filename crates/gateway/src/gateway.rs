@@ -137,13 +137,16 @@ impl Gateway {
             return;
         };
         Counters::add(&counters.accepted);
+        let session = uuid::Uuid::now_v7();
         let client = Client {
             gateway: Arc::clone(&self.inner),
             source,
             stop: stop.clone(),
             tasks: tasks.clone(),
             number: counters.accepted.load(Ordering::Relaxed),
-            session: uuid::Uuid::now_v7(),
+            session,
+            source_text: source.ip().to_canonical().to_string(),
+            session_text: session.to_string(),
             _place: place,
         };
         tasks.spawn(connection::serve(client, stream));

@@ -58,9 +58,9 @@ impl HttpRecord {
         fields.datetime = at;
         UNKNOWN.clone_into(&mut fields.action);
         spell(&mut fields.account_id, &snapshot.account);
-        spell(&mut fields.source_ip, client.source.ip().to_canonical());
+        fields.source_ip.clone_from(&client.source_text);
         fields.source_port = client.source.port();
-        spell(&mut fields.session_id, client.session);
+        fields.session_id.clone_from(&client.session_text);
         fields.configuration_version = i64::try_from(snapshot.revision).unwrap_or(i64::MAX);
         Self {
             gateway,
@@ -128,7 +128,7 @@ impl HttpRecord {
             account_id: snapshot.account.to_string(),
             request_id: self.fields.id.to_string(),
             user_email: None,
-            source_ip: client.source.ip().to_canonical().to_string(),
+            source_ip: client.source_text.clone(),
             host: self.fields.http_host.clone(),
             url: None,
             rule_id: None,
@@ -272,7 +272,7 @@ impl TunnelRecord {
             datetime: (gateway.clock)(),
             account_id: snapshot.account.to_string(),
             action: UNKNOWN.to_owned(),
-            source_ip: client.source.ip().to_canonical().to_string(),
+            source_ip: client.source_text.clone(),
             source_port: client.source.port(),
             destination_host: host.to_owned(),
             destination_port: port,

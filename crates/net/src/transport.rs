@@ -4,6 +4,8 @@
 //! one around a stream costs no extra copy and loses no end-of-stream.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +13,23 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Sets what every connection of ours wants of the kernel. `peer` is the other side.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn tune(socket: &impl AsFd, peer: SocketAddr) -> io::Result<()> {
+    // Small writes (a page, a handshake flight) must not wait for acknowledgements.
+    rustix::net::sockopt::set_tcp_nodelay(socket, true)?;
+    #[cfg(target_os = "linux")]
+    if peer.ip().to_canonical().is_loopback() {
+        // Nothing can be congested between two processes of one machine. Where BBR is the default, its pacing sets a timer for
+        // every piece that is sent, which costs more than the piece. Reno is always there, and sets none.
+        rustix::net::sockopt::set_tcp_congestion(socket, "reno")?;
+    }
+    Ok(())
+}
 
 /// Anything that carries bytes both ways.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     // Before anything else: the same program is also the process that Workers are forked from.
     worker::run_if_zygote();
     let arguments = Arguments::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("portunus: cannot start: {error}");
@@ -36,6 +36,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// As many threads as cores. On a single core, a scheduler for several would only cost.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let single = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if single {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    builder.enable_all().build()
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {

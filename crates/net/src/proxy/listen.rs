@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::serve::Tasks;
+use crate::transport;
 
 /// The wait after an accept that failed, most likely for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -31,8 +32,8 @@ pub async fn listen(
         };
         match accepted {
             Ok((stream, source)) => {
-                // Small writes (a page, a handshake flight) must not wait for acknowledgements.
-                let _ = stream.set_nodelay(true);
+                // What cannot be set is only slower.
+                let _ = transport::tune(&stream, source);
                 admit(stream, source);
             }
             // Out of file descriptors or a connection gone before it was taken: neither ends the listener.

@@ -26,7 +26,7 @@ use crate::guard::{Guard, Refusal};
 use crate::host::{Host, Origin, Scheme};
 use crate::resolve::{Resolve, ResolveError};
 use crate::tls::{Offer, Protocol, TlsInfo, provider};
-use crate::transport::{BoxStream, Counted, Counters};
+use crate::transport::{BoxStream, Counted, Counters, tune};
 use crate::{BoxError, Clock};
 
 /// Sessions remembered for resumption.
@@ -471,8 +471,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<(TcpStream, SocketAddr)>
 
 async fn attempt(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-    // Requests are written whole; waiting to fill a segment only adds latency.
-    socket.set_nodelay(true)?;
+    tune(&socket, address)?;
     // Finds out about peers that vanished while a connection was idle.
     socket.set_keepalive(true)?;
     Ok((socket.connect(address).await?, address))

@@ -1,8 +1,10 @@
 //! SQLite: one thread that writes, a few that read, each with its own connection and a bounded queue.
 //!
-//! Write-ahead log with `synchronous = FULL`: a commit that returned is on the disk. It runs the shared statements and
-//! adds transactions, threads and error mapping. Invariants: every write goes through the one writer, so sequence
-//! numbers become visible in order; a full queue is an error and never a wait without end.
+//! Write-ahead log with `synchronous = FULL`: a commit that returned is on the disk. Writes that wait at the same time share
+//! one commit, each in a savepoint of its own. It runs the shared statements and adds transactions, threads and error
+//! mapping. Invariants: every write goes through the one writer, so sequence numbers become visible in order; a write is
+//! answered after its commit; one that fails takes nothing of the others back; a full queue is an error and never a wait
+//! without end.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ use crate::error::{OpenError, StoreError};
 
 /// How many operations may wait for each group of threads.
 const QUEUE: usize = 1_024;
+/// How many writes share one commit.
+const GROUP: usize = 64;
 /// How long a connection waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,7 +55,10 @@ impl Sqlite {
             let mut connection = Connection::open_in_memory().map_err(database)?;
             configure(&connection).map_err(database)?;
             migrate(&mut connection)?;
-            return Ok(Self { writer: Threads::start("store", vec![connection]).map_err(threads)?, readers: None });
+            return Ok(Self {
+                writer: Threads::start("store", vec![connection], GROUP).map_err(threads)?,
+                readers: None,
+            });
         };
         create_private(path).map_err(threads)?;
         let mut writer = connect(path).map_err(database)?;
@@ -67,8 +74,8 @@ impl Sqlite {
             .collect::<Result<Vec<_>, rusqlite::Error>>()
             .map_err(database)?;
         Ok(Self {
-            writer: Threads::start("store-write", vec![writer]).map_err(threads)?,
-            readers: Some(Threads::start("store-read", connections).map_err(threads)?),
+            writer: Threads::start("store-write", vec![writer], GROUP).map_err(threads)?,
+            readers: Some(Threads::start("store-read", connections, 1).map_err(threads)?),
         })
     }
 
@@ -78,10 +85,8 @@ impl Sqlite {
         T: Send + 'static,
         F: FnOnce(&mut Connected<'_>) -> Option<Result<T, StoreError>> + Send + 'static,
     {
-        self.readers
-            .as_ref()
-            .unwrap_or(&self.writer)
-            .run(move |connection| ready(operation, &mut Connected(connection)))
+        let operation = move |connection: &Connection| ready(operation, &mut Connected(connection));
+        self.readers.as_ref().unwrap_or(&self.writer).run(false, operation)
     }
 
     /// Runs `operation` in a transaction of the writing connection.
@@ -90,14 +95,7 @@ impl Sqlite {
         T: Send + 'static,
         F: FnOnce(&mut Connected<'_>) -> Option<Result<T, StoreError>> + Send + 'static,
     {
-        self.writer.run(move |connection| {
-            // Immediate: what was read inside the transaction still holds when it is written.
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_error)?;
-            let done = ready(operation, &mut Connected(&transaction))?;
-            transaction.commit().map_err(store_error)?;
-            Ok(done)
-        })
+        self.writer.run(true, move |connection| ready(operation, &mut Connected(connection)))
     }
 }
 
@@ -322,7 +320,140 @@ fn store_error(error: rusqlite::Error) -> StoreError {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+/// One operation on a connection, and who waits for it.
+trait Job: Send {
+    /// Reports whether it belongs into a transaction.
+    fn writes(&self) -> bool;
+
+    /// Does it, if anybody still waits; reports whether what it wrote is to stay.
+    fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Tells its outcome, or why it did not come to one that lasts.
+    fn answer(self: Box<Self>, kept: Result<(), StoreError>);
+}
+
+struct Waited<T, F> {
+    writes: bool,
+    operation: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Waited<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
+{
+    fn writes(&self) -> bool {
+        self.writes
+    }
+
+    fn run(&mut self, connection: &Connection) -> bool {
+        // Nobody waits any more: a read is pointless, and a write its caller gave up on must not happen late.
+        if self.answer.is_closed() {
+            return false;
+        }
+        let outcome = self.operation.take().map(|operation| operation(connection));
+        let stays = matches!(outcome, Some(Ok(_)));
+        self.outcome = outcome;
+        stays
+    }
+
+    fn answer(self: Box<Self>, kept: Result<(), StoreError>) {
+        let told = match (self.outcome, kept) {
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (Some(Ok(done)), Ok(())) => Ok(done),
+            (None, Ok(())) => return,
+        };
+        // Who gave up meanwhile is not told.
+        let _ = self.answer.send(told);
+    }
+}
+
+/// The same error once more, for everybody whom it stopped.
+fn again(error: &StoreError) -> StoreError {
+    if matches!(error, StoreError::DiskFull) { StoreError::DiskFull } else { StoreError::unavailable(chain(error)) }
+}
+
+fn chain(error: &StoreError) -> String {
+    use std::error::Error as _;
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Runs what was taken from the queue: writes that follow each other in one transaction.
+fn work(connection: &mut Connection, jobs: VecDeque<Box<dyn Job>>) {
+    let mut writes = VecDeque::new();
+    for mut job in jobs {
+        if job.writes() {
+            writes.push_back(job);
+            continue;
+        }
+        while !writes.is_empty() {
+            commit_group(connection, &mut writes);
+        }
+        job.run(connection);
+        job.answer(Ok(()));
+    }
+    while !writes.is_empty() {
+        commit_group(connection, &mut writes);
+    }
+}
+
+/// Runs the writes in one transaction and answers them once it is on the disk. Where an error ended the transaction itself,
+/// those that had run are told so, and those that had not are left.
+fn commit_group(connection: &Connection, writes: &mut VecDeque<Box<dyn Job>>) {
+    let mut done = Vec::with_capacity(writes.len());
+    let outcome = (|| {
+        // Immediate: what was read inside the transaction still holds when it is written.
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(store_error)?;
+        let alone = writes.len() == 1;
+        while let Some(mut job) = writes.pop_front() {
+            let stays = in_savepoint(connection, alone, || job.run(connection));
+            done.push(job);
+            if connection.is_autocommit() {
+                return Err(StoreError::unavailable("an error of the database ended the transaction"));
+            }
+            match stays {
+                // Nothing to keep, and nobody else in it.
+                Ok(false) if alone => return connection.execute_batch("ROLLBACK").map_err(store_error),
+                Ok(_) => {}
+                Err(error) => return Err(store_error(error)),
+            }
+        }
+        connection.execute_batch("COMMIT").map_err(store_error)
+    })();
+    if outcome.is_err() {
+        if !connection.is_autocommit()
+            && let Err(error) = connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be taken back");
+        }
+        // It did not even begin, so none of them can.
+        if done.is_empty() {
+            done.extend(writes.drain(..));
+        }
+    }
+    for job in done {
+        job.answer(outcome.as_ref().map(|()| ()).map_err(again));
+    }
+}
+
+/// Runs one write of several so that it can be taken back alone; returns whether it stays.
+fn in_savepoint(connection: &Connection, alone: bool, run: impl FnOnce() -> bool) -> rusqlite::Result<bool> {
+    if alone {
+        return Ok(run());
+    }
+    let execute = |sql| connection.prepare_cached(sql)?.execute(());
+    execute("SAVEPOINT one")?;
+    let stays = run();
+    if !connection.is_autocommit() {
+        if !stays {
+            execute("ROLLBACK TO one")?;
+        }
+        execute("RELEASE one")?;
+    }
+    Ok(stays)
+}
 
 /// Threads that share one bounded queue, each with its own connection.
 struct Threads {
@@ -338,18 +469,18 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Box<dyn Job>>,
     closed: bool,
 }
 
 impl Threads {
-    fn start(name: &str, connections: Vec<Connection>) -> std::io::Result<Self> {
+    fn start(name: &str, connections: Vec<Connection>, at_once: usize) -> std::io::Result<Self> {
         let threads = Self { queue: Arc::default(), handles: Mutex::default() };
         for mut connection in connections {
             let queue = Arc::clone(&threads.queue);
             let handle = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-                while let Some(job) = queue.take() {
-                    job(&mut connection);
+                while let Some(jobs) = queue.take(at_once) {
+                    work(&mut connection, jobs);
                 }
             })?;
             threads.handles.lock().push(handle);
@@ -357,19 +488,14 @@ impl Threads {
         Ok(threads)
     }
 
-    fn run<T, F>(&self, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
+    fn run<T, F>(&self, writes: bool, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            self.queue.put(Box::new(move |connection| {
-                // Nobody waits any more: a read is pointless, and a write its caller gave up on must not happen late.
-                if !answer.is_closed() {
-                    let _ = answer.send(operation(connection));
-                }
-            }))?;
+            self.queue.put(Box::new(Waited { writes, operation: Some(operation), outcome: None, answer }))?;
             answered.await.unwrap_or_else(|_| Err(StoreError::unavailable("the database thread ended")))
         })
     }
@@ -393,7 +519,7 @@ impl Drop for Threads {
 }
 
 impl Queue {
-    fn put(&self, job: Job) -> Result<(), StoreError> {
+    fn put(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
         let mut waiting = self.state.lock();
         if waiting.closed {
             return Err(StoreError::unavailable("the store is closed"));
@@ -407,11 +533,13 @@ impl Queue {
         Ok(())
     }
 
-    fn take(&self) -> Option<Job> {
+    /// Waits for jobs and takes at most so many.
+    fn take(&self, at_once: usize) -> Option<VecDeque<Box<dyn Job>>> {
         let mut waiting = self.state.lock();
         loop {
-            if let Some(job) = waiting.jobs.pop_front() {
-                return Some(job);
+            if !waiting.jobs.is_empty() {
+                let count = waiting.jobs.len().min(at_once);
+                return Some(waiting.jobs.drain(..count).collect());
             }
             if waiting.closed {
                 return None;
@@ -457,7 +585,8 @@ mod tests {
             let limited = session.0.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
             std::future::ready(limited.map_err(super::store_error)).now_or_never()
         };
-        store.writer.run(move |connection| super::ready(limit, &mut super::Connected(connection))).await.unwrap();
+        let limit = move |connection: &_| super::ready(limit, &mut super::Connected(connection));
+        store.writer.run(false, limit).await.unwrap();
     }
 
     #[tokio::test]
@@ -471,6 +600,76 @@ mod tests {
         assert!(matches!(full, StoreError::DiskFull), "{full:?}");
         limit_pages(&store, 1_000_000).await;
         store.commit(batch("large", 1_000_000)).await.unwrap();
+        store.close().await;
+    }
+
+    /// Puts jobs into one group, which cannot be had from outside at will, and returns their answers.
+    fn in_one_group<const N: usize>(
+        jobs: [(&'static str, Result<(), StoreError>); N],
+    ) -> ([Result<(), StoreError>; N], Vec<String>) {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (name TEXT PRIMARY KEY) STRICT").unwrap();
+        let mut waiting = std::collections::VecDeque::new();
+        let answers = jobs.map(|(sql, outcome)| {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            let operation = move |connection: &rusqlite::Connection| {
+                connection.execute_batch(sql).map_err(super::store_error)?;
+                outcome
+            };
+            let job = super::Waited { writes: true, operation: Some(operation), outcome: None, answer };
+            waiting.push_back(Box::new(job) as Box<dyn super::Job>);
+            answered
+        });
+        super::work(&mut connection, waiting);
+        let names = connection.prepare("SELECT name FROM t ORDER BY name").unwrap();
+        let mut names = names;
+        let names = names.query_map((), |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        (answers.map(|mut answer| answer.try_recv().unwrap()), names)
+    }
+
+    #[test]
+    fn a_write_that_fails_takes_only_itself_back() {
+        let (answers, names) = in_one_group([
+            ("INSERT INTO t VALUES ('a')", Ok(())),
+            ("INSERT INTO t VALUES ('b')", Err(StoreError::NotFound(Kind::Rule))),
+            ("INSERT INTO t VALUES ('c'); INSERT INTO t VALUES ('a')", Ok(())),
+            ("INSERT INTO t VALUES ('d')", Ok(())),
+        ]);
+        assert!(matches!(
+            answers,
+            [Ok(()), Err(StoreError::NotFound(Kind::Rule)), Err(StoreError::Unavailable(_)), Ok(())]
+        ));
+        assert_eq!(names, ["a", "d"]);
+    }
+
+    #[test]
+    fn who_shared_a_transaction_that_ended_is_told_and_the_rest_are_done() {
+        let (answers, names) = in_one_group([
+            ("INSERT INTO t VALUES ('a')", Ok(())),
+            ("INSERT INTO t VALUES ('b'); ROLLBACK", Err(StoreError::DiskFull)),
+            ("INSERT INTO t VALUES ('c')", Ok(())),
+            ("INSERT INTO t VALUES ('d')", Ok(())),
+        ]);
+        assert!(matches!(answers, [Err(StoreError::Unavailable(_)), Err(StoreError::DiskFull), Ok(()), Ok(())]));
+        assert_eq!(names, ["c", "d"]);
+    }
+
+    #[tokio::test]
+    async fn writes_that_wait_together_all_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let store = Sqlite::open(Some(path.clone()), 1).await.unwrap();
+        let names: Vec<String> = (0..200).map(|number| format!("rule {number}")).collect();
+        // Every second one twice: the second is refused, and takes nothing with it.
+        let twice = names.iter().chain(names.iter().step_by(2));
+        let written = futures_util::future::join_all(twice.map(|name| store.commit(batch(name, 10)))).await;
+        assert_eq!(written.iter().filter(|written| written.is_ok()).count(), 200);
+        store.close().await;
+        let store = Sqlite::open(Some(path), 1).await.unwrap();
+        for name in names {
+            let found = store.get(AccountId(Uuid::nil()), Kind::Rule, crate::backend::Key::Id(name.clone())).await;
+            assert!(found.unwrap().is_some(), "{name}");
+        }
         store.close().await;
     }
 }
