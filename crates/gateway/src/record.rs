@@ -57,7 +57,7 @@ impl HttpRecord {
         fields.id = id;
         fields.datetime = at;
         UNKNOWN.clone_into(&mut fields.action);
-        spell(&mut fields.account_id, &snapshot.account);
+        spell(&mut fields.account_id, snapshot.account);
         fields.source_ip.clone_from(&client.source_text);
         fields.source_port = client.source.port();
         fields.session_id.clone_from(&client.session_text);
@@ -101,7 +101,7 @@ impl HttpRecord {
 
     /// Notes the rule that decided.
     pub(crate) fn rule(&mut self, rule: &RuleRef) {
-        spell(&mut self.fields.policy_id, &rule.id);
+        spell(&mut self.fields.policy_id, rule.id);
         self.fields.policy_name.clone_from(&rule.name);
     }
 
@@ -198,6 +198,7 @@ pub(crate) struct Fields(Option<Box<GatewayHttp>>);
 const SPARE: usize = 64;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "what is kept is the box, which a record takes and gives back")]
     static BLANK: RefCell<Vec<Box<GatewayHttp>>> = const { RefCell::new(Vec::new()) };
 }
 

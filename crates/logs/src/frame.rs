@@ -113,7 +113,10 @@ mod tests {
     fn journal(records: &[(u128, i64, String)]) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for (id, time, json) in records {
-            let json = |out: &mut Vec<u8>| Ok::<_, Infallible>(out.extend_from_slice(json.as_bytes()));
+            let json = |out: &mut Vec<u8>| {
+                out.extend_from_slice(json.as_bytes());
+                Ok::<_, Infallible>(())
+            };
             encode(&mut bytes, Uuid::from_u128(*id), *time, json).unwrap();
             ends.push(bytes.len());
         }

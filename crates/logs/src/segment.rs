@@ -228,7 +228,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut bytes = frame::header().to_vec();
         for number in 0..100_u128 {
-            let json = |out: &mut Vec<u8>| Ok::<_, std::convert::Infallible>(out.extend_from_slice(b"{}"));
+            let json = |out: &mut Vec<u8>| {
+                out.extend_from_slice(b"{}");
+                Ok::<_, std::convert::Infallible>(())
+            };
             frame::encode(&mut bytes, uuid::Uuid::from_u128(number << 80), 5, json).unwrap();
         }
         let whole = bytes.len();

@@ -463,34 +463,36 @@ mod tests {
         let (mut stream, mut far) = pair().await;
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
         let (sent, echoed) = (bytes.clone(), bytes.clone());
-        let echoing = tokio::spawn(async move {
+        let echoing = async move {
             let mut received = vec![0; bytes.len()];
             far.read_exact(&mut received).await.unwrap();
             assert!(received == bytes, "what was written came in another order");
             far.write_all(&received).await.unwrap();
-        });
-        let mut rest = sent.as_slice();
-        for size in [1, 5, SMALL - 1, SMALL, SMALL + 1, 90, 5 * SMALL, 3].into_iter().cycle() {
-            let (piece, more) = rest.split_at(size.min(rest.len()));
-            stream.write_all(piece).await.unwrap();
-            if size % 2 == 1 {
-                stream.flush().await.unwrap();
+        };
+        let talking = async move {
+            let mut rest = sent.as_slice();
+            for size in [1, 5, SMALL - 1, SMALL, SMALL + 1, 90, 5 * SMALL, 3].into_iter().cycle() {
+                let (piece, more) = rest.split_at(size.min(rest.len()));
+                stream.write_all(piece).await.unwrap();
+                if size % 2 == 1 {
+                    stream.flush().await.unwrap();
+                }
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
             }
-            rest = more;
-            if rest.is_empty() {
-                break;
+            let mut received = Vec::new();
+            for size in [4_096, 4_096, 4_096, 100, AHEAD * 2, 1].into_iter().cycle() {
+                let mut piece = vec![0; size.min(echoed.len() - received.len())];
+                stream.read_exact(&mut piece).await.unwrap();
+                received.extend_from_slice(&piece);
+                if received.len() == echoed.len() {
+                    break;
+                }
             }
-        }
-        let mut received = Vec::new();
-        for size in [4_096, 4_096, 4_096, 100, AHEAD * 2, 1].into_iter().cycle() {
-            let mut piece = vec![0; size.min(echoed.len() - received.len())];
-            stream.read_exact(&mut piece).await.unwrap();
-            received.extend_from_slice(&piece);
-            if received.len() == echoed.len() {
-                break;
-            }
-        }
-        assert!(received == echoed, "what was read came in another order");
-        echoing.await.unwrap();
+            assert!(received == echoed, "what was read came in another order");
+        };
+        tokio::join!(echoing, talking);
     }
 }

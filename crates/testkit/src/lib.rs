@@ -9,6 +9,6 @@ mod platform;
 mod provider;
 
 pub use github::GithubServer;
-pub use origin::{Origin, OriginTls};
+pub use origin::{Origin, OriginTls, tune};
 pub use platform::{Platform, Ready};
 pub use provider::{CLIENT_ID, CLIENT_SECRET, Identity, IdentityProvider, Mischief, rsa_key};

@@ -8,7 +8,7 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -67,12 +67,23 @@ impl Origin {
     }
 }
 
+/// Sets what every connection that a measurement makes wants of the kernel.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    // The last segment of a body would wait 40 ms for a delayed acknowledgement, and be measured.
+    stream.set_nodelay(true)?;
+    // Where BBR is the default, its timers between pieces of a body would be: nothing is congested on loopback.
+    Ok(rustix::net::sockopt::set_tcp_congestion(stream, "reno")?)
+}
+
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        // The last segment of a body would wait 40 ms for a delayed acknowledgement, and be measured.
-        let _ = stream.set_nodelay(true);
+        // What cannot be set is only slower.
+        let _ = tune(&stream);
         let (acceptor, router) = (acceptor.clone(), router.clone());
         connections.spawn(async move {
             match acceptor {

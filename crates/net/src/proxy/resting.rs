@@ -106,12 +106,7 @@ mod tests {
     async fn work_ends_with_its_stop_and_not_before() {
         let stop = CancellationToken::new();
         assert_eq!(until(&stop, async { 1 }).await, Some(1));
-        let waiting = tokio::spawn({
-            let stop = stop.clone();
-            async move { until(&stop, std::future::pending::<()>()).await }
-        });
-        tokio::task::yield_now().await;
-        stop.cancel();
-        assert_eq!(waiting.await.unwrap(), None);
+        let (ended, ()) = tokio::join!(until(&stop, std::future::pending::<()>()), async { stop.cancel() });
+        assert_eq!(ended, None);
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn run(origin_root: &str, own_root: &str) -> Result<()> {
 }
 
 async fn relay(mut client: TcpStream, acceptor: TlsAcceptor, connector: TlsConnector) -> Result<()> {
-    client.set_nodelay(true)?;
+    testkit::tune(&client)?;
     let mut head = Vec::with_capacity(512);
     while !head.ends_with(b"\r\n\r\n") {
         if client.read_buf(&mut head).await? == 0 {
@@ -89,7 +89,7 @@ async fn relay(mut client: TcpStream, acceptor: TlsAcceptor, connector: TlsConne
     let port = head.split([':', ' ']).nth(2).context("no port")?.parse()?;
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
     let origin = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
-    origin.set_nodelay(true)?;
+    testkit::tune(&origin)?;
     let mut client = acceptor.accept(client).await?;
     let mut origin = connector.connect(ServerName::try_from(HOST)?, origin).await?;
     tokio::io::copy_bidirectional(&mut client, &mut origin).await?;

@@ -434,7 +434,7 @@ fn commit_group(connection: &Connection, writes: &mut VecDeque<Box<dyn Job>>) {
         }
     }
     for job in done {
-        job.answer(outcome.as_ref().map(|()| ()).map_err(again));
+        job.answer(outcome.as_ref().copied().map_err(again));
     }
 }
 
