@@ -204,8 +204,9 @@ fn request_page(
 }
 
 fn length(minutes: u64, language: Language) -> String {
+    // Both words are plural.
     match (minutes / 60, minutes % 60) {
-        (hours, 0) => format!("{hours} {}", Message::Hours.text(language)),
+        (hours @ 2.., 0) => format!("{hours} {}", Message::Hours.text(language)),
         _ => format!("{minutes} {}", Message::Minutes.text(language)),
     }
 }

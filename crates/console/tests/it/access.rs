@@ -1,10 +1,12 @@
 //! Access through the API: applications with their policies, groups, providers, service tokens, people.
 
+use identity::approval::{self, Answer, ApprovalRequest, Approvers, Asked};
+use identity::session::SessionSecret;
 use serde_json::{Value, json};
 use store::{
-    AccessProfile, AccessSession, Factor, HashId, NewMail, Operate, Permission, Principal, Revoked, WriteUsers,
+    AccessProfile, AccessSession, Approval, Factor, HashId, NewMail, Operate, Permission, Principal, Revoked, WriteUsers,
 };
-use types::{FactorId, Secret, UserId};
+use types::{AccessPolicyId, ApplicationId, FactorId, Secret, UserId};
 use uuid::Uuid;
 
 use crate::harness::Console;
@@ -417,6 +419,66 @@ async fn revoking_an_applications_tokens_is_told() {
     let grant = Principal::system("test").authorize::<Operate>(console.account).unwrap();
     let what = Revoked::Application(id(&app).parse().unwrap());
     assert!(console.store.revocations().get(&grant, &what).await.unwrap().is_some());
+}
+
+/// Writes down that a person asks for an approval; returns its id and what is stored.
+pub(crate) async fn asked(console: &Console, user: UserId) -> (String, String) {
+    let grant = Principal::system("test").authorize::<Operate>(console.account).unwrap();
+    let now = console.store.now();
+    let asked = Asked {
+        user,
+        email: "ada@example.com".parse().unwrap(),
+        application: ApplicationId(Uuid::from_u128(1)),
+        policy: AccessPolicyId(Uuid::from_u128(2)),
+        session: SessionSecret::of([7; 32]).hash(),
+        justification: Some("INC-7".to_owned()),
+    };
+    let id = approval::id(asked.session, asked.application, asked.policy);
+    let people = ["boss@example.com", "chief@example.com"].map(|email| email.parse().unwrap()).to_vec();
+    let groups = [Approvers { needed: 2, people }];
+    let (mut request, mail) = ApprovalRequest::open(asked, &groups, &[1; 32], now.as_second()).unwrap();
+    let answer = Answer::Grant(std::time::Duration::from_secs(3_600));
+    request.answer(&mail[0].to, mail[0].link.expose(), answer, now.as_second()).unwrap();
+    let document = Approval {
+        user,
+        application: request.asked.application,
+        policy: request.asked.policy,
+        expires_at: now + std::time::Duration::from_secs(86_400),
+        state: json!(request),
+    };
+    let stored = document.state.to_string();
+    let id = HashId::from_bytes(id.0);
+    console.store.approvals().write(&grant, id, document, None, Vec::new()).await.unwrap().unwrap();
+    (id.to_string(), stored)
+}
+
+#[tokio::test]
+async fn requests_for_approval_are_listed_and_ended() {
+    let console = Console::new().await;
+    let made = console.post("access/users", json!({"email": "ada@example.com", "name": "Ada"})).await.result();
+    let (request, _) = asked(&console, id(&made).parse().unwrap()).await;
+    let listed = console.get(&format!("portunus/approvals?status=waiting&user_id={}", id(&made))).await.result();
+    let found = &listed.as_array().unwrap()[0];
+    for (member, value) in [
+        ("id", json!(request)),
+        ("email", json!("ada@example.com")),
+        ("justification", json!("INC-7")),
+        ("invited", json!(["boss@example.com", "chief@example.com"])),
+        ("approvers", json!(["boss@example.com"])),
+        ("missing", json!(1)),
+    ] {
+        assert_eq!(found[member], value, "{member}");
+    }
+    assert!(!found.to_string().contains("link"), "nothing that opens a link is shown");
+    for other in ["status=granted".to_owned(), format!("user_id={}", Uuid::new_v4())] {
+        assert_eq!(console.get(&format!("portunus/approvals?{other}")).await.result(), json!([]), "{other}");
+    }
+    let path = format!("portunus/approvals/{request}");
+    assert_eq!(console.get(&path).await.result()["status"], "waiting");
+    console.delete(&path).await.result();
+    console.get(&path).await.error(404);
+    console.delete(&path).await.error(404);
+    assert_eq!(console.audit().await[0]["ResourceType"], "access_approval");
 }
 
 #[tokio::test]

@@ -356,7 +356,8 @@ async fn every_change_of_anything_about_access_stands_in_the_audit_log() {
     audited.call(post, "access/keys/rotate", &[], Value::Null).await;
 
     let wanted = endpoints().into_iter().filter(|endpoint| {
-        let ours = ["/portunus/users/{user_id}/sessions", "/access/"].iter().any(|part| endpoint.path.contains(part));
+        let parts = ["/portunus/users/{user_id}/sessions", "/portunus/approvals", "/access/"];
+        let ours = parts.iter().any(|part| endpoint.path.contains(part));
         ours && endpoint.method != Method::GET && matches!(endpoint.access, Access::Permission(_))
     });
     for endpoint in wanted {
@@ -389,5 +390,8 @@ async fn people(audited: &mut Audited, user: &str) {
     store.factors().create(&grant, factor, document).await.unwrap();
     let path = "access/users/{user_id}/mfa_authenticators/{authenticator_id}";
     audited.call(Method::DELETE, path, &[user, &factor.to_string()], Value::Null).await;
+    let (approval, request) = crate::access::asked(&audited.console, id).await;
+    assert!(request.contains("INC-7"));
+    audited.call(Method::DELETE, "portunus/approvals/{approval_id}", &[&approval], Value::Null).await;
     audited.call(Method::POST, "access/organizations/revoke_user", &[], json!({"user_uid": user})).await;
 }
