@@ -61,6 +61,8 @@ pub struct Parts {
     pub directory: Arc<dyn Directory>,
     /// The scripts that policies ask.
     pub workers: Arc<dyn Workers>,
+    /// What proves our hosts to the authority that issues certificates.
+    pub challenges: Arc<net::acme::Challenges>,
     pub logs: logs::Logs,
     pub clock: net::Clock,
 }
@@ -89,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) opinions: Opinions,
     pub(crate) turning: Turning,
     pub(crate) directory: Arc<dyn Directory>,
+    challenges: Arc<net::acme::Challenges>,
     pub(crate) logs: logs::Logs,
     pub(crate) clock: net::Clock,
     pub(crate) logins: Logins,
@@ -152,7 +155,7 @@ impl Access {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, snapshot, sessions, ledger, factors, pins, postbox, oauth, agents, .. } = parts;
-        let Parts { approvals, approved, directory, documents, workers, logs, clock, .. } = parts;
+        let Parts { approvals, approved, directory, challenges, documents, workers, logs, clock, .. } = parts;
         let inner = Inner {
             sources: Sources::new(config.connections, config.connections_per_source),
             logins: Logins::new(&config),
@@ -174,6 +177,7 @@ impl Access {
             ledger,
             factors,
             directory,
+            challenges,
             logs,
             clock,
         };
@@ -257,6 +261,8 @@ enum ConnectionError {
     Opening(#[from] net::server::OpeningError),
     #[error("it does not speak TLS")]
     NotTls,
+    #[error("no certificate is being ordered for the host")]
+    NoOrder,
     #[error(transparent)]
     Mint(#[from] net::mint::MintError),
     #[error(transparent)]
@@ -282,14 +288,25 @@ async fn connection(mut client: Client, stream: TcpStream, stop: CancellationTok
         Opening::Closed => return Ok(()),
         Opening::BrokenTls(_) | Opening::Other => return Err(ConnectionError::NotTls),
     };
+    if net::acme::is_validation(&hello) {
+        let proof = client.plane.challenges.answer(&hello).ok_or(ConnectionError::NoOrder)?;
+        // The certificate in the handshake is all that is asked for.
+        accept(Prefixed::new(bytes, stream), proof, within).await?;
+        return Ok(());
+    }
     let snapshot = client.plane.snapshot.load_full();
     let names = leaf_names(&snapshot, hello.sni.as_deref(), local);
     let now = (client.plane.clock)();
     // Only a host that believes some authority asks: a browser that is asked may put the question to its person.
     let asks = hello.sni.as_deref().and_then(|name| snapshot.client_certificates.get(name));
-    let tls = match asks {
-        Some(host) => snapshot.minter.asking_config_for(&hello, &names, Offer::Both, now, &host.request)?,
-        None => snapshot.minter.server_config_for(&hello, &names, Offer::Both, now)?,
+    let issued = hello.sni.as_deref().and_then(|name| snapshot.certificates.get(name));
+    let tls = match (issued.filter(|issued| issued.is_valid(now)), asks) {
+        (Some(issued), asks) => {
+            let request = asks.map(|host| &*host.request);
+            snapshot.minter.issued_config_for(&hello, issued, Offer::Both, request)
+        }
+        (None, Some(host)) => snapshot.minter.asking_config_for(&hello, &names, Offer::Both, now, &host.request)?,
+        (None, None) => snapshot.minter.server_config_for(&hello, &names, Offer::Both, now)?,
     };
     drop(snapshot);
     let accepted = accept(Prefixed::new(bytes, stream), tls, within).await?;

@@ -41,6 +41,8 @@ pub struct Snapshot {
     /// Passwords of people who sign in with the built-in provider, by address in lower case.
     pub people: HashMap<Email, Person>,
     pub service_tokens: HashMap<ClientId, ServiceToken>,
+    /// What an authority issued for hosts of the listener, by name in lower case; the others get a leaf of `minter`.
+    pub certificates: HashMap<String, Arc<net::acme::ListenerCertificate>>,
     /// Hosts whose clients are asked for a certificate, in lower case.
     pub client_certificates: HashMap<String, Arc<HostCertificates>>,
     /// The organisation's own pages.

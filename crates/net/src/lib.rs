@@ -5,6 +5,7 @@
 //! that asked decides what it means. Invariant: no address is dialled that the [`guard::Guard`] has not passed after
 //! name resolution, and no connection whose certificate is untrusted is handed out unless the caller asked for that.
 
+pub mod acme;
 pub mod ca;
 pub mod certificate_files;
 pub mod certificate_request;

@@ -16,6 +16,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 
+use crate::acme::ListenerCertificate;
 use crate::ca::{BACKDATE, CertificateAuthority, offset, random_serial};
 use crate::certificate_request::CertificateRequest;
 use crate::client_hello;
@@ -272,11 +273,23 @@ impl Minter {
         request: &CertificateRequest,
     ) -> Result<Arc<ServerConfig>, MintError> {
         let leaf = self.leaf(names, now)?;
-        Ok(present(request.base(), &leaf, offer, !hello.prefers_chacha20()))
+        Ok(present(request.base(), &leaf.key, offer, !hello.prefers_chacha20()))
+    }
+
+    /// Presents a certificate that another authority issued for the host, and asks for one if there is a `request`.
+    pub fn issued_config_for(
+        &self,
+        hello: &client_hello::ClientHello,
+        issued: &ListenerCertificate,
+        offer: Offer,
+        request: Option<&CertificateRequest>,
+    ) -> Arc<ServerConfig> {
+        let base = request.map_or(&self.base, CertificateRequest::base);
+        present(base, &issued.key, offer, !hello.prefers_chacha20())
     }
 
     fn configure(&self, leaf: &Leaf, offer: Offer, our_order: bool) -> Arc<ServerConfig> {
-        present(&self.base, leaf, offer, our_order)
+        present(&self.base, &leaf.key, offer, our_order)
     }
 
     fn leaf(&self, names: &LeafNames, now: Timestamp) -> Result<Arc<Leaf>, MintError> {
@@ -319,12 +332,12 @@ impl Minter {
     }
 }
 
-/// Completes a configuration for one leaf.
-fn present(base: &ServerConfig, leaf: &Leaf, offer: Offer, our_order: bool) -> Arc<ServerConfig> {
+/// Completes a configuration for one certificate.
+fn present(base: &ServerConfig, key: &Arc<CertifiedKey>, offer: Offer, our_order: bool) -> Arc<ServerConfig> {
     let mut config = base.clone();
     // AES-128-GCM comes first with us: its key schedule costs a fraction of that of AES-256 with SHA-384.
     config.ignore_client_order = our_order;
-    config.cert_resolver = Arc::new(OneCertificate(Arc::clone(&leaf.key)));
+    config.cert_resolver = Arc::new(OneCertificate(Arc::clone(key)));
     config.alpn_protocols = offer.alpn();
     Arc::new(config)
 }

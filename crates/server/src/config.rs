@@ -31,8 +31,25 @@ pub struct Config {
     pub console_tls: Option<CertificateFiles>,
     /// Host names and addresses, besides those it is bound to, by which people reach the console; the first is shown.
     pub console_names: Vec<Host>,
+    /// The authority that is asked for certificates of the access listener.
+    pub acme: Option<AcmeConfig>,
     pub roles: BTreeSet<Role>,
     pub logs: PathBuf,
+}
+
+/// An authority that speaks ACME, whose terms were agreed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcmeConfig {
+    /// The address of its directory, https.
+    pub directory: String,
+    /// `mailto:` addresses it may write to.
+    pub contact: Vec<String>,
+    /// PEM of the roots that its own certificate is checked by, in the place of the usual ones.
+    pub roots: Option<PathBuf>,
+    /// Hosts that it is asked about, in lower case; empty: every published one that the Internet can know.
+    pub names: Vec<String>,
+    /// Other nodes may be asked for the proof of a host.
+    pub several_nodes: bool,
 }
 
 /// Where durable state lives.
@@ -72,6 +89,8 @@ pub enum ConfigError {
     Version { path: PathBuf, found: u32 },
     #[error("{path}: console.names {name:?} is no host name or address: {source}")]
     Name { path: PathBuf, name: String, source: HostError },
+    #[error("{path}: acme.{problem}")]
+    Acme { path: PathBuf, problem: String },
     #[error("{path}: store.url {url:?} must start with sqlite: or postgres://")]
     StoreUrl { path: PathBuf, url: String },
 }
@@ -88,6 +107,7 @@ struct File {
     listen: ListenSection,
     #[serde(default)]
     console: ConsoleSection,
+    acme: Option<AcmeSection>,
     #[serde(default)]
     logs: LogsSection,
 }
@@ -119,6 +139,48 @@ struct ConsoleSection {
 struct TlsSection {
     certificate: PathBuf,
     key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AcmeSection {
+    directory: String,
+    #[serde(default)]
+    agree_to_terms: bool,
+    #[serde(default)]
+    contact: Vec<String>,
+    ca: Option<PathBuf>,
+    #[serde(default)]
+    names: Vec<String>,
+}
+
+impl AcmeSection {
+    fn read(self, store: &StoreLocation) -> Result<AcmeConfig, String> {
+        if !self.agree_to_terms {
+            return Err("agree_to_terms must be true: read the terms that the directory names".to_owned());
+        }
+        if !self.directory.starts_with("https://") {
+            return Err(format!("directory {:?} must start with https://", self.directory));
+        }
+        let contact = self.contact.into_iter().map(|contact| {
+            let address = contact.strip_prefix("mailto:").unwrap_or(&contact);
+            match address.parse::<types::Email>() {
+                Ok(_) => Ok(format!("mailto:{address}")),
+                Err(_) => Err(format!("contact {contact:?} is no e-mail address")),
+            }
+        });
+        let names = self.names.into_iter().map(|name| match Host::parse(&name) {
+            Ok(Host::Name(host)) if !name.contains('*') => Ok(host.to_string()),
+            Ok(_) | Err(_) => Err(format!("names {name:?} is no host name")),
+        });
+        Ok(AcmeConfig {
+            contact: contact.collect::<Result<_, _>>()?,
+            names: names.collect::<Result<_, _>>()?,
+            directory: self.directory,
+            roots: self.ca,
+            several_nodes: matches!(store, StoreLocation::Postgres(_)),
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -164,6 +226,8 @@ impl Config {
                 None => return Err(ConfigError::StoreUrl { path, url }),
             },
         };
+        let acme = file.acme.map(|acme| acme.read(&store)).transpose();
+        let acme = acme.map_err(|problem| ConfigError::Acme { path: path.clone(), problem })?;
         let console_names = file.console.names.into_iter().map(|name| match Host::parse(&name) {
             Ok(host) => Ok(host),
             Err(source) => Err(ConfigError::Name { path: path.clone(), name, source }),
@@ -171,6 +235,7 @@ impl Config {
         Ok(Self {
             console_names: console_names.collect::<Result<_, _>>()?,
             console_tls: file.console.tls.map(|tls| CertificateFiles { certificate: tls.certificate, key: tls.key }),
+            acme,
             store,
             console: overrides.console.or(file.listen.console).unwrap_or(CONSOLE),
             proxy: overrides.proxy.or(file.listen.proxy).unwrap_or(PROXY),
@@ -224,6 +289,13 @@ mod tests {
             ("[listen]\nproxy = \"nowhere\"", "invalid socket address"),
             ("[console]\nnames = [\"a b\"]", "\"a b\" is no host name or address"),
             ("[console]\ntls = { certificate = \"c.pem\" }", "missing field `key`"),
+            ("[acme]\ndirectory = \"https://a.example.net/d\"", "acme.agree_to_terms must be true"),
+            ("[acme]\ndirectory = \"http://a/d\"\nagree_to_terms = true", "must start with https://"),
+            ("[acme]\ndirectory = \"https://a/d\"\nagree_to_terms = true\ncontact = [\"ops\"]", "\"ops\" is no e-mail"),
+            (
+                "[acme]\ndirectory = \"https://a/d\"\nagree_to_terms = true\nnames = [\"*.a.net\"]",
+                "\"*.a.net\" is no host",
+            ),
         ] {
             let error = load(text, Overrides::default()).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

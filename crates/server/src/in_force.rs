@@ -93,6 +93,8 @@ impl Part {
             | Kind::LoginState
             | Kind::Mail
             | Kind::MailServer
+            | Kind::ListenerCertificate
+            | Kind::AcmeAccount
             | Kind::Approval
             | Kind::OauthClient
             | Kind::OauthGrant

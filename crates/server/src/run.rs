@@ -25,7 +25,7 @@ use worker::{Runtime, RuntimeConfig};
 
 use crate::account::{self, AccountError};
 use crate::background::Background;
-use crate::config::{Config, Role};
+use crate::config::{AcmeConfig, Config, Role};
 use crate::demo::{self, DemoError};
 use crate::door::Door;
 use crate::managed::Managed;
@@ -186,7 +186,7 @@ impl Platform {
             tasks.listeners.spawn(async move { gateway.serve(proxy_listener, stop).await });
         }
         if let (Some(listener), Some(bound)) = (access_listener, addresses.access) {
-            core.publish(listener, bound, &running, &upstream, &tasks).await?;
+            core.publish(listener, bound, &running, &upstream, config.acme.clone(), &tasks).await?;
         }
         let write = |source| StartError::Write { path: config.data.clone(), source };
         let reached = door.as_ref().map(|door| (door.local(), door.trust()));
@@ -294,6 +294,7 @@ impl Core {
         bound: SocketAddr,
         running: &Running,
         upstream: &Arc<Upstream>,
+        acme: Option<AcmeConfig>,
         tasks: &Tasks,
     ) -> Result<(), StartError> {
         let ground = crate::access::Ground {
@@ -306,9 +307,12 @@ impl Core {
             gateway: Arc::clone(&running.state.snapshot),
         };
         let config = AccessConfig { public_port: bound.port(), drain_timeout: DRAIN, ..AccessConfig::default() };
-        let assembled = crate::access::assemble(ground, config).await?;
+        let assembled = crate::access::assemble(ground, config, acme).await?;
         running.state.set_access(Served { access: assembled.access.clone(), settle: assembled.settle });
         tasks.loops.spawn(assembled.follower.run(tasks.end_loops.clone()));
+        if let Some(orders) = assembled.orders {
+            tasks.loops.spawn(orders.run(tasks.end_loops.clone()));
+        }
         let (access, stop) = (assembled.access, tasks.close_listeners.clone());
         tasks.listeners.spawn(async move { access.serve(listener, stop).await });
         Ok(())

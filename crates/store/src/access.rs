@@ -12,6 +12,7 @@ use crate::collection::{Collection, count_bound, expectation, put, stored};
 use crate::document::{Kind, Revision, Stored};
 use crate::documents::access::{AccessKeys, AccessPolicy, Application, Provider};
 use crate::documents::access_state::{Factor, LoginState, Mail};
+use crate::documents::listener_certificate::{AcmeAccount, ListenerCertificate};
 use crate::documents::mail_server::MailServer;
 use crate::error::StoreError;
 use crate::grant::{Grant, Operate, WriteAccess, WriteIdentity};
@@ -164,6 +165,20 @@ impl SealedMembers for Mail {
     fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
         let members = [("text", &mut self.text), ("html", &mut self.html)].into_iter();
         members.filter_map(|(name, sealed)| Some((name.to_owned(), sealed.as_mut()?))).collect()
+    }
+}
+
+impl SealedMembers for ListenerCertificate {
+    /// `private_key`, once a certificate was issued.
+    fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
+        self.issued.iter_mut().map(|issued| ("private_key".to_owned(), &mut issued.private_key)).collect()
+    }
+}
+
+impl SealedMembers for AcmeAccount {
+    /// `credentials`
+    fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
+        vec![("credentials".to_owned(), &mut self.credentials)]
     }
 }
 

@@ -86,6 +86,8 @@ kinds! {
     LoginState = "login_state", "login", false;
     Mail = "mail", "mail", true;
     MailServer = "mail_server", "mail server", true;
+    ListenerCertificate = "listener_certificate", "certificate of the listener", true;
+    AcmeAccount = "acme_account", "account at a certificate authority", false;
     Approval = "approval", "approval", true;
     OauthClient = "oauth_client", "OAuth client", false;
     OauthGrant = "oauth_grant", "OAuth grant", true;

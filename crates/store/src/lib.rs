@@ -54,6 +54,7 @@ pub use documents::gateway::{
 };
 pub use documents::kv::{KvKey, KvNamespace, KvPage, KvValue};
 pub use documents::list::{List, ListItem, ListType, NewListItem};
+pub use documents::listener_certificate::{AcmeAccount, IssuedCertificate, ListenerCertificate};
 pub use documents::mail_server::{MailServer, MailTls};
 pub use documents::network::{BypassHost, Network};
 pub use documents::rule::Rule;
@@ -375,6 +376,10 @@ collections! {
     outbox: Mail;
     /// Returns the mail server that the outbox is emptied into.
     mail_server: MailServer;
+    /// Returns the certificates that an authority issued for the access listener.
+    listener_certificates: ListenerCertificate;
+    /// Returns the account at that authority.
+    acme_account: AcmeAccount;
     /// Returns temporary approvals.
     approvals: Approval;
     /// Returns the OAuth clients that registered themselves.

@@ -12,6 +12,7 @@ use crate::document::{Document, Stored};
 use crate::documents::access::{AccessKeys, Provider};
 use crate::documents::access_state::{Factor, LoginState, Mail};
 use crate::documents::gateway::Certificate;
+use crate::documents::listener_certificate::{AcmeAccount, ListenerCertificate};
 use crate::documents::mail_server::MailServer;
 use crate::documents::rule::Rule;
 use crate::documents::script::ScriptSecret;
@@ -114,7 +115,9 @@ impl Store {
         let state = self.members_due::<Factor>(grant).await?
             + self.members_due::<LoginState>(grant).await?
             + self.members_due::<Mail>(grant).await?
-            + self.members_due::<MailServer>(grant).await?;
+            + self.members_due::<MailServer>(grant).await?
+            + self.members_due::<ListenerCertificate>(grant).await?
+            + self.members_due::<AcmeAccount>(grant).await?;
         Ok(documents + settings + state)
     }
 
@@ -145,6 +148,8 @@ impl Store {
         self.reseal_members::<LoginState>(grant, &mut count).await?;
         self.reseal_members::<Mail>(grant, &mut count).await?;
         self.reseal_members::<MailServer>(grant, &mut count).await?;
+        self.reseal_members::<ListenerCertificate>(grant, &mut count).await?;
+        self.reseal_members::<AcmeAccount>(grant, &mut count).await?;
         Ok(done)
     }
 

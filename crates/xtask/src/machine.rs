@@ -12,12 +12,13 @@ pub(crate) struct Program {
     package: &'static str,
 }
 
-pub(crate) const FOR_TESTS: [Program; 5] = [
+pub(crate) const FOR_TESTS: [Program; 6] = [
     Program { name: "curl", probe: "--version", package: "curl" },
     Program { name: "git", probe: "--version", package: "git" },
     Program { name: "openssl", probe: "version", package: "openssl" },
     Program { name: "/usr/lib/postgresql/15/bin/postgres", probe: "--version", package: "postgresql" },
     Program { name: "chromium", probe: "--version", package: "chromium" },
+    Program { name: "pebble", probe: "-h", package: "pebble" },
 ];
 
 pub(crate) const FOR_CLIENTS: [Program; 5] = [

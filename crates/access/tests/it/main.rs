@@ -5,6 +5,7 @@ mod approval;
 mod approval_memory;
 mod attacks;
 mod browser;
+mod certificates;
 mod client_certificates;
 mod failures;
 mod launcher;

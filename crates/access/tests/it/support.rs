@@ -30,6 +30,7 @@ use identity::service_token::{ClientId, SecretHash, ServiceToken, secret_of};
 use identity::session::{Moment, Revoked, Session, SessionHash};
 use jiff::Timestamp;
 use logs::{Dataset, Logs, LogsConfig};
+use net::acme::Challenges;
 use net::ca::{CaParams, CertificateAuthority};
 use net::guard::GuardParams;
 use net::resolve::{Nowhere, Overridden, OverrideTable};
@@ -269,6 +270,7 @@ pub(crate) struct Stand {
     pub(crate) address: SocketAddr,
     pub(crate) access: Access,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) challenges: Arc<Challenges>,
     pub(crate) sessions: Arc<SessionTable>,
     pub(crate) ledger: Arc<Memory>,
     pub(crate) oauth: Arc<OauthMemory>,
@@ -330,6 +332,7 @@ impl Stand {
             service_tokens: HashMap::from([(token.client_id.clone(), token.clone())]),
             pages: setup.pages,
             client_certificates: setup.client_certificates,
+            certificates: HashMap::new(),
             keys: Arc::new(KeyRing::new(SigningKey::parse(signing_key(), "certificate".to_owned()).unwrap(), None)),
             seal: SealKey::new(&[9; 32]).unwrap(),
             networks: HashMap::new(),
@@ -347,6 +350,7 @@ impl Stand {
         let approvals = Arc::new(ApprovalMemory::new(Arc::clone(&mailbox)));
         let agents = Arc::new(TokenTable::new(config.agent_tokens));
         let (documents, documents_origin) = documents(&clock, setup.documents).await;
+        let challenges = Arc::new(Challenges::default());
         let access = Access::new(Parts {
             config,
             snapshot: Arc::clone(&snapshot),
@@ -362,6 +366,7 @@ impl Stand {
             documents,
             directory: Arc::clone(&ledger) as Arc<dyn Directory>,
             workers: setup.workers,
+            challenges: Arc::clone(&challenges),
             logs: logs.clone(),
             clock,
         });
@@ -370,6 +375,7 @@ impl Stand {
             address,
             access,
             snapshot,
+            challenges,
             sessions,
             ledger,
             oauth,

@@ -4,8 +4,8 @@
 use axum::http::Method;
 use serde_json::json;
 use store::Permission::{
-    Admin, AuditRead, ClientCertificatesRead, ClientCertificatesWrite, IdentityRead, IdentityWrite, LogsRead,
-    ServiceTokensRead, ServiceTokensWrite, UsersRead, UsersWrite,
+    AccessRead, Admin, AuditRead, ClientCertificatesRead, ClientCertificatesWrite, IdentityRead, IdentityWrite,
+    LogsRead, ServiceTokensRead, ServiceTokensWrite, UsersRead, UsersWrite,
 };
 use types::{AccessGroupId, CertificateId, ProviderId, ServiceTokenId, UserId};
 
@@ -16,8 +16,8 @@ use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
 use crate::operations::access::{
-    AccessBody, AccessView, approvals, client_certificates, directory, groups, keys, logins, mail_server, organization,
-    outbox, providers, service_tokens, sessions, users,
+    AccessBody, AccessView, approvals, client_certificates, directory, groups, keys, listener_certificates, logins,
+    mail_server, organization, outbox, providers, service_tokens, sessions, users,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -487,6 +487,7 @@ fn our_endpoints() -> Vec<Endpoint> {
     const SESSION: &str = "/accounts/{account_id}/portunus/users/{user_id}/sessions/{nonce}";
     const OUTBOX: &str = "/accounts/{account_id}/portunus/outbox";
     const MAIL: &str = "/accounts/{account_id}/portunus/outbox/{mail_id}";
+    const LISTENER: &str = "/accounts/{account_id}/portunus/listener_certificates";
     const SERVER: &str = "/accounts/{account_id}/portunus/mail_server";
     const TRIAL: &str = "/accounts/{account_id}/portunus/mail_server/test";
     const APPROVALS: &str = "/accounts/{account_id}/portunus/approvals";
@@ -506,6 +507,14 @@ fn our_endpoints() -> Vec<Endpoint> {
             .lists::<outbox::MailView>(Paging::Numbered),
         endpoint(Method::GET, MAIL, Permission(Admin), "Get a mail of the outbox with its text", get_mail)
             .returns::<outbox::MailView>(),
+        endpoint(
+            Method::GET,
+            LISTENER,
+            Permission(AccessRead),
+            "List the listener's certificates",
+            list_listener_certificates,
+        )
+        .lists::<listener_certificates::ListenerCertificateView>(Paging::Numbered),
         endpoint(Method::GET, SERVER, Permission(Admin), "Get the mail server", get_mail_server)
             .returns::<mail_server::MailServerView>(),
         endpoint(Method::PUT, SERVER, Permission(Admin), "Set the mail server", put_mail_server)
@@ -553,6 +562,11 @@ async fn end_session(cx: Cx) -> Reply {
 
 async fn list_outbox(cx: Cx) -> Reply {
     let all = outbox::list(&cx.op).await?;
+    paged(&cx, all)
+}
+
+async fn list_listener_certificates(cx: Cx) -> Reply {
+    let all = listener_certificates::list(&cx.op).await?;
     paged(&cx, all)
 }
 

@@ -393,5 +393,7 @@ async fn people(audited: &mut Audited, user: &str) {
     let (approval, request) = crate::access::asked(&audited.console, id).await;
     assert!(request.contains("INC-7"));
     audited.call(Method::DELETE, "portunus/approvals/{approval_id}", &[&approval], Value::Null).await;
+    let seats = json!([{"seat_uid": user, "access_seat": false, "gateway_seat": false}]);
+    audited.call(Method::PATCH, "access/seats", &[], seats).await;
     audited.call(Method::POST, "access/organizations/revoke_user", &[], json!({"user_uid": user})).await;
 }

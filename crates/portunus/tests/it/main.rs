@@ -5,6 +5,7 @@
 mod access;
 mod access_markdown;
 mod access_workers;
+mod acme;
 mod clients;
 mod command_line;
 mod console_tls;

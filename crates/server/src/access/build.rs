@@ -27,7 +27,7 @@ use store::{
 use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId, ProviderId, UserId};
 
 use super::client_certificates::Requests;
-use super::{AccessError, client_certificates, keys};
+use super::{AccessError, acme, client_certificates, keys};
 use crate::lists::{Lists, list_type};
 
 /// What a snapshot is built from.
@@ -42,6 +42,8 @@ pub(super) struct Builder {
     pub passwords: HashMap<UserId, String>,
     /// How clients are asked for certificates, kept so that their sessions stay resumable.
     pub requests: Requests,
+    /// What proves hosts to the authority that issues certificates.
+    pub challenges: Arc<net::acme::Challenges>,
 }
 
 /// A document that is not in force, and why.
@@ -76,6 +78,7 @@ impl Builder {
             directory_secrets,
             people: self.people().await?,
             service_tokens: self.service_tokens(&mut faults).await?,
+            certificates: acme::read(self, &mut faults).await?,
             client_certificates: client_certificates::read(self, &mut faults).await?,
             pages: self.pages(&mut faults).await?,
             keys: Arc::new(keys.ring),

@@ -3,6 +3,7 @@
 //! The plane decides; this fills what it decides with. Invariant: the feed is opened before anything is read, so no
 //! revocation falls between, and a store that does not answer leaves the snapshot and the sessions as they are.
 
+mod acme;
 mod approvals;
 mod build;
 mod client_certificates;
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, UserId};
 
+pub(crate) use self::acme::Orders;
 use self::approvals::StoreApprovals;
 use self::build::Builder;
 use self::directory::StoreDirectory;
@@ -33,12 +35,15 @@ use self::factors::StoreFactors;
 use self::ledger::{OwnWrites, StoreLedger};
 use self::oauth::StoreOauth;
 use self::pins::StorePins;
+use crate::config::AcmeConfig;
 use crate::lists::Lists;
 use crate::state::{SETTLING, Settle};
 use crate::upstream::Upstream;
 
 /// How often the age of the signing key is looked at, and a failed build tried again.
 const TEND: Duration = Duration::from_secs(60);
+/// How long other nodes have to take a proof over before the authority is told to look.
+const SPREAD: Duration = Duration::from_secs(2);
 
 /// Why Access cannot start, or follow the store.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,8 @@ pub enum AccessError {
     NoKey,
     #[error("a stored document cannot be read: {0}")]
     Document(String),
+    #[error("the authority for certificates: {0}")]
+    Authority(String),
 }
 
 impl AccessError {
@@ -86,6 +93,8 @@ pub(crate) struct Assembled {
     pub follower: Follower,
     /// Whoever sends here is answered when everything stored before is in force.
     pub settle: Settle,
+    /// The loop that orders certificates, where the configuration names an authority.
+    pub orders: Option<Orders>,
 }
 
 /// Owned by the one task that runs it.
@@ -105,7 +114,11 @@ pub(crate) struct Follower {
 ///
 /// # Errors
 /// The store does not answer, or no key can be made.
-pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Assembled, AccessError> {
+pub(crate) async fn assemble(
+    ground: Ground,
+    config: AccessConfig,
+    acme: Option<AcmeConfig>,
+) -> Result<Assembled, AccessError> {
     let principal = Principal::system("access");
     let now = (ground.clock)();
     keys::ensure(&ground.store, &principal, ground.account, now).await?;
@@ -124,6 +137,7 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         lists: Lists::default(),
         passwords: HashMap::new(),
         requests: client_certificates::Requests::default(),
+        challenges: Arc::new(net::acme::Challenges::default()),
     };
     let (first, faults) = builder.build(1, ground.minter()).await?;
     report(&faults);
@@ -168,14 +182,44 @@ pub(crate) async fn assemble(ground: Ground, config: AccessConfig) -> Result<Ass
         oauth: Arc::clone(&oauth) as Arc<dyn ::access::OauthLedger>,
         agents,
         documents: oauth::documents(&ground.upstream, &ground.clock)?,
+        challenges: Arc::clone(&builder.challenges),
         directory: Arc::new(StoreDirectory { ledger: Arc::clone(&ledger) }),
         workers: Arc::clone(&ground.workers),
         logs: ground.logs.clone(),
         clock: Arc::clone(&ground.clock),
     });
     let (settle, requests) = mpsc::channel(SETTLING);
+    let orders = match acme {
+        Some(config) => Some(orders(&ground, config, &snapshot, settle.clone()).await?),
+        None => None,
+    };
     let follower = Follower { ground, builder, ledger, oauth, approvals, snapshot, feed, requests, revision: 1 };
-    Ok(Assembled { access, follower, settle })
+    Ok(Assembled { access, follower, settle, orders })
+}
+
+async fn orders(
+    ground: &Ground,
+    config: AcmeConfig,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    settle: Settle,
+) -> Result<Orders, AccessError> {
+    let roots = match &config.roots {
+        None => None,
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+            AccessError::Authority(format!("the roots in {} cannot be read: {error}", path.display()))
+        })?),
+    };
+    Ok(Orders {
+        store: ground.store.clone(),
+        account: ground.account,
+        clock: Arc::clone(&ground.clock),
+        pool: acme::way(&ground.upstream, &ground.clock, roots.as_deref())?,
+        snapshot: Arc::clone(snapshot),
+        settle,
+        feed: ground.store.changes().await?,
+        spread: if config.several_nodes { SPREAD } else { Duration::ZERO },
+        config,
+    })
 }
 
 impl Follower {
@@ -323,6 +367,7 @@ fn concern(change: &Change) -> Concern {
             | Kind::ServiceToken
             | Kind::ClientAuthority
             | Kind::ClientCertificateSettings
+            | Kind::ListenerCertificate
             | Kind::CustomPage
             | Kind::AccessKeys
             | Kind::List

@@ -77,7 +77,7 @@ impl World {
             workers: Arc::new(NoWorkers),
             gateway: Arc::new(ArcSwap::from_pointee(gateway)),
         };
-        let assembled = assemble(ground, AccessConfig::default()).await.unwrap();
+        let assembled = assemble(ground, AccessConfig::default(), None).await.unwrap();
         Self { store, account, assembled, _directory: directory }
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod directory;
 pub(crate) mod gateway;
 pub(crate) mod kv;
 pub(crate) mod list;
+pub(crate) mod listener_certificate;
 pub(crate) mod mail_server;
 pub(crate) mod network;
 pub(crate) mod rule;

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use store::{
-    AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, Administrator, AppSession,
-    Application, Approval, Certificate, ClientAuthority, ClientCertificateSettings, Configuration, CustomPage,
-    DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, Logging, LoginState, Mail, MailServer,
-    Network, OauthClient, OauthGrant, OauthToken, Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule,
-    Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink,
-    Tag, Token, User,
+    AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, AcmeAccount, Administrator,
+    AppSession, Application, Approval, Certificate, ClientAuthority, ClientCertificateSettings, Configuration,
+    CustomPage, DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, ListenerCertificate, Logging,
+    LoginState, Mail, MailServer, Network, OauthClient, OauthGrant, OauthToken, Organization, Provider, ProxyEndpoint,
+    ProxyToken, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken,
+    ServiceTokenUse, Session, SetupLink, Tag, Token, User,
 };
 
 fn folder() -> PathBuf {
@@ -78,6 +78,8 @@ fn every_kind_reads_its_golden_files() {
     check::<LoginState>(&mut seen);
     check::<Mail>(&mut seen);
     check::<MailServer>(&mut seen);
+    check::<ListenerCertificate>(&mut seen);
+    check::<AcmeAccount>(&mut seen);
     check::<Approval>(&mut seen);
     check::<OauthClient>(&mut seen);
     check::<OauthGrant>(&mut seen);

@@ -11,6 +11,7 @@ pub mod client_certificates;
 pub mod directory;
 pub mod groups;
 pub mod keys;
+pub mod listener_certificates;
 pub mod logins;
 pub mod mail_server;
 pub mod organization;

@@ -12,6 +12,7 @@ use store::Permission;
 use super::head;
 use crate::failure::Failure;
 use crate::operations::access::client_certificates::{HostSettings, SettingsBody};
+use crate::operations::access::listener_certificates::{self, ListenerCertificateView};
 use crate::operations::access::{AccessView, client_certificates};
 use crate::pages::control::{Control, Problems, csrf};
 use crate::pages::fields::Fields;
@@ -32,6 +33,8 @@ async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Res
     let all = client_certificates::list(&visitor.cx).await?;
     let may_write = visitor.may(Permission::ClientCertificatesWrite);
     let forwarding = client_certificates::settings(&visitor.cx).await?;
+    let may_see = visitor.may(Permission::AccessRead);
+    let served = if may_see { listener_certificates::list(&visitor.cx).await? } else { Vec::new() };
     let forwarded = |host: &str| forwarding.iter().any(|one| one.hostname == host && one.client_certificate_forwarding);
     let every_host: BTreeSet<&str> = all.iter().flat_map(hosts_of).collect();
     Ok(html! {
@@ -46,6 +49,21 @@ async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Res
                     td data-label="Hosts" { (hosts(authority)) }
                     td { @if may_write { a.button.quiet href={ (PATH) "/" (authority.text("id")) "/delete" } { "Remove" span.hidden { " " (authority.text("name")) } } } }
                 } } }
+            }
+        }
+        @if !served.is_empty() {
+            section {
+                h2 { "Certificates of the listener" }
+                p.muted { "What browsers see at each host. Where the authority has issued none, they see one of the account's own authority." }
+                table.cards {
+                    thead { tr { th scope="col" { "Host" } th scope="col" { "State" } th scope="col" { "Until" } th scope="col" { "Next" } } }
+                    tbody { @for host in &served { tr {
+                        td.strong data-label="Host" { (host.hostname) }
+                        td data-label="State" { (state(host)) }
+                        td data-label="Until" { @match &host.not_after { Some(end) => { (format::day(end)) } None => { "" } } }
+                        td data-label="Next" { @if host.failures == 0 && host.not_after.is_some() { "renewed " } @else { "tried " } (format::time(&host.next_attempt_at)) " UTC" }
+                    } } }
+                }
             }
         }
         @if may_write && !every_host.is_empty() {
@@ -81,6 +99,18 @@ async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Res
 fn hosts_of(authority: &AccessView) -> impl Iterator<Item = &str> {
     let hosts = authority.0.get("associated_hostnames").and_then(Value::as_array);
     hosts.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// How a host stands with the authority that is asked for its certificate, and why.
+fn state(host: &ListenerCertificateView) -> Markup {
+    html! {
+        @match host.status {
+            "active" => span.badge.calm { "in use" },
+            "expired" => span.badge.bad { "expired" },
+            _ => span.badge { "none yet" },
+        }
+        @if let Some(failure) = &host.failure { p { "Tried " (host.failures) @if host.failures == 1 { " time" } @else { " times" } " in vain: " (failure) } }
+    }
 }
 
 /// An authority past its end makes no certificate count.
