@@ -289,6 +289,17 @@ pub(crate) struct Stand {
     _origins: [Origin; 2],
 }
 
+/// The wiki, and what a test has besides.
+fn published(setup: &Setup, backends: &Backends, origin: SocketAddr) -> Vec<Published> {
+    let behind = setup.origin.clone().unwrap_or_else(|| json!({"url": format!("http://{origin}")}));
+    let mut wiki = json!({"name": "Wiki", "domain": WIKI, "portunus": {"origin": behind}});
+    wiki.as_object_mut().unwrap().extend(setup.wiki.as_object().unwrap().clone());
+    let more = setup.more.iter().enumerate().map(|(index, (document, policies))| {
+        publish(backends, index as u128 + 2, &with_origin(document, origin), policies)
+    });
+    std::iter::once(publish(backends, 1, &wiki, &setup.policies)).chain(more).collect()
+}
+
 impl Stand {
     pub(crate) async fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -306,17 +317,7 @@ impl Stand {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (providers_upstream, backends) = upstream(&clock, address);
-        let mut wiki = json!({
-            "name": "Wiki",
-            "domain": WIKI,
-            "portunus": {"origin": setup.origin.unwrap_or_else(|| json!({"url": format!("http://{}", origin.address)}))},
-        });
-        wiki.as_object_mut().unwrap().extend(setup.wiki.as_object().unwrap().clone());
-        let mut applications = vec![publish(&backends, 1, &wiki, &setup.policies)];
-        for (index, (document, policies)) in setup.more.iter().enumerate() {
-            let document = with_origin(document, origin.address);
-            applications.push(publish(&backends, index as u128 + 2, &document, policies));
-        }
+        let applications = published(&setup, &backends, origin.address);
         let (routes, conflicts) = Snapshot::index(&applications);
         assert!(conflicts.is_empty());
         let (token, secret) = service_token();

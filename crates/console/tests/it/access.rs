@@ -4,7 +4,8 @@ use identity::approval::{self, Answer, ApprovalRequest, Approvers, Asked};
 use identity::session::SessionSecret;
 use serde_json::{Value, json};
 use store::{
-    AccessProfile, AccessSession, Approval, Factor, HashId, NewMail, Operate, Permission, Principal, Revoked, WriteUsers,
+    AccessProfile, AccessSession, Approval, Factor, HashId, NewMail, Operate, Permission, Principal, Revoked,
+    WriteUsers,
 };
 use types::{AccessPolicyId, ApplicationId, FactorId, Secret, UserId};
 use uuid::Uuid;
