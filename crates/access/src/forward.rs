@@ -45,7 +45,7 @@ const EMAIL: HeaderName = HeaderName::from_static("cf-access-authenticated-user-
 
 /// Names under which proxies tell servers who or where a client is, or which certificate it has. Underscores count as hyphens: CGI, WSGI and their
 /// kin read both alike.
-fn speaks_of_identity(name: &str) -> bool {
+pub(crate) fn speaks_of_identity(name: &str) -> bool {
     const NAMES: [&str; 13] = [
         "forwarded",
         "remote-user",

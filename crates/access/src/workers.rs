@@ -22,6 +22,7 @@ use worker::{BoxFuture, CallError, Said, Script};
 
 use crate::caller::{Program, TOKEN_HEADER, Who};
 use crate::exchange::Exchange;
+use crate::forward;
 use crate::snapshot::Published;
 
 /// Answers that are kept at a node.
@@ -314,7 +315,7 @@ impl Case<'_> {
         }
     }
 
-    /// The fields of a request that are no secret, each name once.
+    /// The fields of a request that are no secret and claim no identity, each name once.
     fn headers(&self, headers: &HeaderMap) -> Map<String, Value> {
         let own = self.published.self_hosted().and_then(|app| app.service_tokens.header.as_deref());
         let mut shown = Map::new();
@@ -323,7 +324,8 @@ impl Case<'_> {
             let text = name.as_str();
             let secret = SECRET_FIELDS.contains(name)
                 || text == TOKEN_HEADER
-                || text.starts_with("cf-access-")
+                // Whoever asks could write anything there; what is true of it stands elsewhere in the question.
+                || forward::speaks_of_identity(text)
                 || own.is_some_and(|own| own.eq_ignore_ascii_case(text));
             if secret {
                 continue;

@@ -100,7 +100,7 @@ interface AccessQuestion {
   readonly request: {
     readonly method: string;
     readonly url: string;
-    /** By name in lower case, without cookies and credentials; only of a request to the application. */
+    /** By name in lower case, without cookies, credentials and names that claim an identity; only of a request to the application. */
     readonly headers: Readonly<Record<string, string>>;
   };
   readonly source: { readonly ip: string };

@@ -144,7 +144,8 @@ async fn a_worker_is_told_who_asks_for_what_and_no_credential() {
     stand.sign_in(&mut browser, "/").await;
     scripts.asked();
     let request = browser.request(Method::POST, &stand.url(WIKI, "/pages/7?x=1"));
-    let seen = browser.send(request.header("x-kind", "a").header("authorization", "Basic Zm9v")).await;
+    let forged = request.header("cf-client-cert-sha256", "forged-7").header("x_forwarded_for", "forged-8");
+    let seen = browser.send(forged.header("x-kind", "a").header("authorization", "Basic Zm9v")).await;
     assert_eq!(seen.status, StatusCode::OK);
     let asked = scripts.asked().remove(0);
     assert_eq!(asked["phase"], "request");
@@ -155,8 +156,8 @@ async fn a_worker_is_told_who_asks_for_what_and_no_credential() {
     let headers = &asked["request"]["headers"];
     assert_eq!(headers["x-kind"], "a");
     let text = asked.to_string().to_lowercase();
-    for secret in ["cookie", "authorization", "zm9v", "cf_authorization"] {
-        assert!(!text.contains(secret), "{secret} in {text}");
+    for unsaid in ["cookie", "authorization", "zm9v", "cf_authorization", "forged"] {
+        assert!(!text.contains(unsaid), "{unsaid} in {text}");
     }
 }
 
