@@ -57,6 +57,8 @@ struct Held {
     promised: bool,
     /// And waits for room.
     waiting: bool,
+    /// The writer is gone: there is nobody for whom to wait for room.
+    gone: bool,
     failed: Option<io::Error>,
 }
 
@@ -73,7 +75,9 @@ impl Drop for Gathered {
     fn drop(&mut self) {
         // As with a socket that is closed, what was written is sent if there is room for it; nobody waits for a peer that
         // does not read.
-        if self.sender.held.lock().waiting {
+        let mut held = self.sender.held.lock();
+        held.gone = true;
+        if held.waiting {
             let stream: &TcpStream = self.sender.write.as_ref();
             let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Both);
         }
@@ -193,7 +197,11 @@ impl Sender {
                     held.bytes.advance(count);
                     continue;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !held.gone => {
+                    // Said under the same lock, so that a writer that goes finds it.
+                    held.waiting = true;
+                    return false;
+                }
                 Err(error) => held.failed = Some(error),
             }
             held.bytes.clear();
@@ -209,8 +217,12 @@ impl Sender {
         if self.keep_promise() {
             return;
         }
-        let Ok(runtime) = Handle::try_current() else { return };
-        self.held.lock().waiting = true;
+        let Ok(runtime) = Handle::try_current() else {
+            // Whoever writes next promises again.
+            let held = &mut *self.held.lock();
+            (held.promised, held.waiting) = (false, false);
+            return;
+        };
         let sender = Arc::clone(self);
         runtime.spawn(async move { while sender.write.writable().await.is_ok() && !sender.keep_promise() {} });
     }
