@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ::markdown::Converter;
-use bytes::Bytes;
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use bytes::{Buf as _, Bytes};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_PAGE: u64 = 64 << 20;
 /// Bytes that are worked on at a time. Deflate packs a thousand to one, so this much unpacks to a mebibyte at most.
 const SLICE: usize = 1 << 10;
+/// Bytes that Brotli, which packs more than a million to one, unpacks at a time.
+const UNPACKED: usize = 64 << 10;
 /// Slices between two looks at what else there is to do.
 const SLICES_IN_A_ROW: usize = 16;
 
@@ -172,6 +175,53 @@ enum Packing {
     Deflate(Vec<u8>),
     Zlib(ZlibDecoder<Vec<u8>>),
     Raw(DeflateDecoder<Vec<u8>>),
+    Brotli(Box<Brotli>),
+}
+
+/// RFC 7932, without the large windows that browsers do not take either: it holds 16 MiB at most.
+struct Brotli {
+    state: BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
+    /// It has more to give before it needs more.
+    full: bool,
+    over: bool,
+}
+
+impl Brotli {
+    fn new() -> Self {
+        let memory = StandardAlloc::default;
+        Self { state: BrotliState::new_strict(memory(), memory(), memory()), full: false, over: false }
+    }
+
+    fn unpack(&mut self, input: &mut Bytes) -> std::io::Result<Vec<u8>> {
+        if self.over {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "bytes follow the end of the page"));
+        }
+        let mut output = vec![0; UNPACKED];
+        let (mut available, mut taken) = (input.len(), 0);
+        let (mut room, mut given, mut total) = (output.len(), 0, 0);
+        let result = BrotliDecompressStream(
+            &mut available,
+            &mut taken,
+            input,
+            &mut room,
+            &mut given,
+            &mut output,
+            &mut total,
+            &mut self.state,
+        );
+        input.advance(taken);
+        output.truncate(given);
+        self.full = false;
+        match result {
+            BrotliResult::ResultSuccess => self.over = true,
+            BrotliResult::NeedsMoreInput => {}
+            BrotliResult::NeedsMoreOutput => self.full = true,
+            BrotliResult::ResultFailure => {
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "this is no Brotli stream"));
+            }
+        }
+        Ok(output)
+    }
 }
 
 impl Packing {
@@ -184,15 +234,32 @@ impl Packing {
                 ("identity" | "", _) => found,
                 ("gzip" | "x-gzip", Self::Plain) => Self::Gzip(MultiGzDecoder::new(Vec::new())),
                 ("deflate", Self::Plain) => Self::Deflate(Vec::new()),
+                ("br", Self::Plain) => Self::Brotli(Box::new(Brotli::new())),
                 _ => return None,
             };
         }
         Some(found)
     }
 
-    /// Unpacks some bytes.
-    fn unpack(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    /// Unpacks some bytes of the input and takes them away.
+    fn unpack(&mut self, input: &mut Bytes) -> std::io::Result<Vec<u8>> {
         match self {
+            Self::Brotli(decoder) => decoder.unpack(input),
+            Self::Plain | Self::Gzip(_) | Self::Deflate(_) | Self::Zlib(_) | Self::Raw(_) => {
+                let slice = input.split_to(input.len().min(SLICE));
+                self.unpack_slice(&slice)
+            }
+        }
+    }
+
+    /// Tells whether there is more to unpack of what was taken already.
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Brotli(decoder) if decoder.full)
+    }
+
+    fn unpack_slice(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Brotli(decoder) => decoder.unpack(&mut Bytes::copy_from_slice(bytes)),
             Self::Plain => Ok(bytes.to_vec()),
             Self::Gzip(decoder) => {
                 decoder.write_all(bytes)?;
@@ -209,7 +276,7 @@ impl Packing {
                 } else {
                     Self::Raw(DeflateDecoder::new(Vec::new()))
                 };
-                self.unpack(&head)
+                self.unpack_slice(&head)
             }
             Self::Zlib(decoder) => {
                 decoder.write_all(bytes)?;
@@ -226,6 +293,8 @@ impl Packing {
     fn end(&mut self) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Plain | Self::Deflate(_) => Ok(Vec::new()),
+            Self::Brotli(decoder) if decoder.over => Ok(Vec::new()),
+            Self::Brotli(_) => Err(std::io::ErrorKind::UnexpectedEof.into()),
             Self::Gzip(decoder) => {
                 decoder.try_finish()?;
                 Ok(std::mem::take(decoder.get_mut()))
@@ -257,8 +326,7 @@ struct Turned {
 
 impl Turned {
     fn step(&mut self) -> Result<String, BoxError> {
-        let slice = self.input.split_to(self.input.len().min(SLICE));
-        let bytes = self.packing.unpack(&slice)?;
+        let bytes = self.packing.unpack(&mut self.input)?;
         self.convert(&bytes)
     }
 
@@ -307,7 +375,7 @@ impl http_body::Body for Turned {
             if this.converter.is_none() {
                 return Poll::Ready(None);
             }
-            if !this.input.is_empty() {
+            if !this.input.is_empty() || this.packing.is_full() {
                 // A page that unpacks to much and says little must not keep the thread from others.
                 if slices == SLICES_IN_A_ROW {
                     context.waker().wake_by_ref();

@@ -32,6 +32,11 @@ fn packed(how: &str) -> Vec<u8> {
             encoder.write_all(page).unwrap();
             encoder.finish().unwrap()
         }
+        "br" => {
+            let mut bytes = Vec::new();
+            brotli::CompressorWriter::new(&mut bytes, 4096, 5, 22).write_all(page).unwrap();
+            bytes
+        }
         _ => {
             let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(page).unwrap();
@@ -61,6 +66,33 @@ async fn pages(request: Request) -> Response {
             let mut bytes = packed("gzip");
             bytes.truncate(bytes.len() - 20);
             as_sent("gzip", bytes).into_response()
+        }
+        "/docs/br" => as_sent("br", packed("br")).into_response(),
+        "/docs/br-long" => {
+            // More than comes out in one piece, most of it from few bytes that go in.
+            let mut bytes = Vec::new();
+            let mut encoder = brotli::CompressorWriter::new(&mut bytes, 4096, 5, 22);
+            encoder.write_all(PAGE.as_bytes()).unwrap();
+            encoder.write_all(&vec![b' '; 3 << 20]).unwrap();
+            encoder.write_all(b"<p>the end").unwrap();
+            drop(encoder);
+            as_sent("br", bytes).into_response()
+        }
+        "/docs/br-cut" => {
+            let mut bytes = packed("br");
+            bytes.truncate(bytes.len() - 20);
+            as_sent("br", bytes).into_response()
+        }
+        "/docs/br-more" => as_sent("br", [packed("br"), packed("br")].concat()).into_response(),
+        "/docs/br-wrong" => as_sent("br", PAGE.into()).into_response(),
+        "/docs/br-bomb" => {
+            let mut bytes = Vec::new();
+            let mut encoder = brotli::CompressorWriter::new(&mut bytes, 4096, 5, 22);
+            for _ in 0..80 {
+                encoder.write_all(&vec![b' '; 1 << 20]).unwrap();
+            }
+            drop(encoder);
+            as_sent("br", bytes).into_response()
         }
         "/docs/other" => as_sent("x-unknown", PAGE.into()).into_response(),
         "/docs/bomb" => {
@@ -164,11 +196,13 @@ async fn a_page_is_markdown_for_whoever_prefers_it_and_html_for_everybody_else()
 #[tokio::test(flavor = "multi_thread")]
 async fn packed_pages_are_unpacked() {
     let pages = Pages::start(true).await;
-    for path in ["/docs/gzip", "/docs/zlib", "/docs/raw"] {
+    for path in ["/docs/gzip", "/docs/zlib", "/docs/raw", "/docs/br"] {
         let seen = pages.get(path, "text/markdown").await;
         assert_eq!((seen.status, seen.text.as_str()), (StatusCode::OK, pages.text().as_str()), "{path}");
         assert!(!seen.headers.contains_key("content-encoding"), "{path}");
     }
+    let long = pages.get("/docs/br-long", "text/markdown").await;
+    assert!(long.text.starts_with(pages.text().trim_end()) && long.text.ends_with("the end\n"), "{}", long.text);
     // What cannot be unpacked passes as it is.
     let seen = pages.get("/docs/other", "text/markdown").await;
     assert!(seen.headers["content-encoding"] == "x-unknown" && seen.text == PAGE);
@@ -195,7 +229,9 @@ async fn errors_parts_files_and_what_is_no_page_pass_untouched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_breaks_off_or_a_bound_is_not_taken_for_a_whole_one() {
     let pages = Pages::start(true).await;
-    for path in ["/docs/cut", "/docs/bomb", "/docs/nested"] {
+    for path in
+        ["/docs/cut", "/docs/bomb", "/docs/nested", "/docs/br-cut", "/docs/br-more", "/docs/br-wrong", "/docs/br-bomb"]
+    {
         let browser = pages.stand.browser();
         let request = browser.request(Method::GET, &pages.stand.url(WIKI, path)).header("accept", "text/markdown");
         // It breaks off before its head is read, or after.
