@@ -65,4 +65,4 @@ pub use probe::ProbeError;
 pub use seal::SealKey;
 pub use session_table::{Live, SessionTable};
 pub use snapshot::{Person, Published, Snapshot};
-pub use workers::Workers;
+pub use workers::{Workers, ask_once};

@@ -5,15 +5,16 @@
 //! Invariants: no answer, a late one and a failure are one and the same, none that counts; and no credential that
 //! Access takes reaches a script.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::header::{self, HeaderMap};
 use identity::evaluation::{Answer, Lookups, Need, Verdict, WorkerWord};
-use identity::identity::Identity;
 use identity::selector::{ExternalEvaluation, WorkerQuestion};
 use identity::session::{Moment, Session};
+use identity::worker_question::{Phase, Question};
 use moka::sync::Cache;
 use serde_json::{Map, Value, json};
 use tokio::sync::{OnceCell, Semaphore};
@@ -37,6 +38,9 @@ const GRACE: Duration = Duration::from_millis(250);
 const MOST_HEADERS: usize = 16 << 10;
 /// Fields that carry credentials, beside the names of Access's own and the one an application names.
 const SECRET_FIELDS: [header::HeaderName; 3] = [header::COOKIE, header::AUTHORIZATION, header::PROXY_AUTHORIZATION];
+
+const MISSING: &str = "there is no Worker of that name that can run";
+const LATE: &str = "no answer within the time allowed";
 
 /// Runs the owner's scripts for policies.
 pub trait Workers: Send + Sync + 'static {
@@ -139,7 +143,7 @@ impl Opinions {
 
     async fn word(&self, case: &Case<'_>, question: &WorkerQuestion) -> Arc<WorkerWord> {
         let Some(script) = self.workers.find(&question.script) else {
-            return nothing("there is no Worker of that name that can run", Duration::ZERO);
+            return Arc::new(nothing(MISSING, Duration::ZERO));
         };
         if question.ttl().is_zero() {
             return self.call(case, &script, question).await;
@@ -161,26 +165,38 @@ impl Opinions {
     }
 
     async fn call(&self, case: &Case<'_>, script: &Arc<Script>, question: &WorkerQuestion) -> Arc<WorkerWord> {
-        let started = tokio::time::Instant::now();
         let _place = match case.asker {
             Asker::Nobody => self.strangers.acquire().await.ok(),
             Asker::Person(_) | Asker::Program(_) => None,
         };
-        let answer = self.workers.ask(script, case.facts().to_string(), question.timeout()).await;
-        let took = started.elapsed();
-        match answer {
-            Ok(said) => Arc::new(WorkerWord { allows: Some(said.allow), reason: said.reason, took }),
-            Err(error) => {
-                tracing::warn!(%error, script = %script.key, "a Worker that a policy asks gave no answer");
-                nothing(&error.to_string(), took)
-            }
+        Arc::new(put(&*self.workers, script, question, case.question()).await)
+    }
+}
+
+/// Asks a Worker once, whatever was said before: what a policy is tried with.
+pub async fn ask_once(workers: &dyn Workers, question: &WorkerQuestion, facts: &Question<'_>) -> WorkerWord {
+    let Some(script) = workers.find(&question.script) else { return nothing(MISSING, Duration::ZERO) };
+    let within = question.timeout() + GRACE;
+    let asked = tokio::time::timeout(within, put(workers, &script, question, facts.write())).await;
+    asked.unwrap_or_else(|_| nothing(LATE, within))
+}
+
+async fn put(workers: &dyn Workers, script: &Arc<Script>, question: &WorkerQuestion, facts: Value) -> WorkerWord {
+    let started = tokio::time::Instant::now();
+    let answer = workers.ask(script, facts.to_string(), question.timeout()).await;
+    let took = started.elapsed();
+    match answer {
+        Ok(said) => WorkerWord { allows: Some(said.allow), reason: said.reason, took },
+        Err(error) => {
+            tracing::warn!(%error, script = %script.key, "a Worker that a policy asks gave no answer");
+            nothing(&error.to_string(), took)
         }
     }
 }
 
 /// A word that is none.
-fn nothing(why: &str, took: Duration) -> Arc<WorkerWord> {
-    Arc::new(WorkerWord { allows: None, reason: why.chars().take(worker::protocol::MAX_REASON).collect(), took })
+fn nothing(why: &str, took: Duration) -> WorkerWord {
+    WorkerWord { allows: None, reason: why.chars().take(worker::protocol::MAX_REASON).collect(), took }
 }
 
 /// Asks the policies of an application, and the Workers that their outcome hangs on, until it hangs on none of them.
@@ -215,7 +231,7 @@ pub(crate) fn ask<'a>(
         asked.push(Box::pin(async move {
             let within = question.timeout() + GRACE;
             let word = tokio::time::timeout(within, exchange.plane().opinions.word(&case, question)).await;
-            let word = word.unwrap_or_else(|_| nothing("no answer within the time allowed", within));
+            let word = word.unwrap_or_else(|_| Arc::new(nothing(LATE, within)));
             vec![(published.application.id, question.clone(), word)]
         }));
     }
@@ -259,7 +275,9 @@ impl Case<'_> {
             Asker::Nobody => Value::Null,
         };
         let (application, source) = (self.published.application.id, self.exchange.source());
-        let parts = json!([application, source, caller, script.key.name, script.key.version, question]);
+        let certificate = self.exchange.client_certificate();
+        let certificate = certificate.map(|outcome| outcome.map(|known| &known.fingerprint).map_err(Cow::into_owned));
+        let parts = json!([application, source, caller, certificate, script.key.name, script.key.version, question]);
         let mut digest = Context::new(&SHA256);
         digest.update(parts.to_string().as_bytes());
         let mut key = [0; 32];
@@ -267,33 +285,32 @@ impl Case<'_> {
         key
     }
 
-    /// Writes the question, as `AccessQuestion` of `portunus.d.ts` describes it.
-    fn facts(&self) -> Value {
+    fn question(&self) -> Value {
         let Self { exchange, published, .. } = self;
-        let (identity, program) = match self.asker {
-            Asker::Person(session) => (Some(person(&session.identity)), None),
-            Asker::Program(program) => {
-                (None, Some(json!({"id": program.id, "clientId": program.client_id.to_string()})))
-            }
+        let (identity, service_token) = match self.asker {
+            Asker::Person(session) => (Some(&*session.identity), None),
+            Asker::Program(program) => (None, Some((program.id, program.client_id.to_string()))),
             Asker::Nobody => (None, None),
         };
         let (phase, request) = self.request();
-        json!({
-            "phase": phase,
-            "requestId": exchange.id,
-            "accountId": exchange.snapshot.account,
-            "application": {"id": published.application.id, "name": published.application.name},
-            "identity": identity,
-            "serviceToken": program,
-            "request": request,
-            "source": {"ip": exchange.source()},
-            "country": null,
-            "device": null,
-            "risk": null,
-        })
+        let certificate = exchange.client_certificate();
+        let question = Question {
+            phase,
+            test: false,
+            id: exchange.id,
+            account: exchange.snapshot.account,
+            application: Some((published.application.id, &published.application.name)),
+            identity,
+            service_token,
+            request: Some(request),
+            source: exchange.source(),
+            country: None,
+            certificate: certificate.as_ref().map(|outcome| outcome.as_ref().copied().map_err(AsRef::as_ref)),
+        };
+        question.write()
     }
 
-    fn request(&self) -> (&'static str, Value) {
+    fn request(&self) -> (Phase, Value) {
         let exchange = self.exchange;
         let get = |url: String| json!({"method": "GET", "url": url, "headers": {}});
         let page = |host: &str, path: &str| {
@@ -304,14 +321,14 @@ impl Case<'_> {
             Occasion::Request => {
                 let url = page(&exchange.host, &exchange.path_and_query());
                 let headers = self.headers(&exchange.headers);
-                ("request", json!({"method": exchange.method.as_str(), "url": url, "headers": headers}))
+                (Phase::Request, json!({"method": exchange.method.as_str(), "url": url, "headers": headers}))
             }
             Occasion::SignIn => match exchange.start.get() {
-                Some(start) => ("sign_in", get(page(&start.host, &start.back))),
-                None => ("sign_in", get(page(&exchange.host, "/"))),
+                Some(start) => (Phase::SignIn, get(page(&start.host, &start.back))),
+                None => (Phase::SignIn, get(page(&exchange.host, "/"))),
             },
-            Occasion::Grant => ("grant", get(page(&exchange.host, "/"))),
-            Occasion::Tile(url) => ("launcher", get(url.to_string())),
+            Occasion::Grant => (Phase::Grant, get(page(&exchange.host, "/"))),
+            Occasion::Tile(url) => (Phase::Launcher, get(url.to_string())),
         }
     }
 
@@ -340,28 +357,4 @@ impl Case<'_> {
         }
         shown
     }
-}
-
-/// What is known of a person. Groups and claims stand under the provider that made them, so that a script takes none for
-/// another's.
-fn person(identity: &Identity) -> Value {
-    let steps = identity.steps.iter().map(|step| {
-        let groups = step.groups.iter().map(|group| json!({"id": group.id, "name": group.name, "email": group.email}));
-        let mut claims: Map<String, Value> = Map::new();
-        for claim in &step.claims {
-            if let Value::Array(values) = claims.entry(claim.0.to_string()).or_insert_with(|| json!([])) {
-                values.push(json!(claim.1));
-            }
-        }
-        json!({"provider": step.provider, "groups": groups.collect::<Vec<_>>(), "claims": claims})
-    });
-    json!({
-        "id": identity.user,
-        "email": identity.email,
-        "name": identity.name,
-        "provider": {"id": identity.provider, "type": identity.provider_type},
-        "steps": steps.collect::<Vec<_>>(),
-        "amr": identity.amr,
-        "signedIn": identity.signed_in,
-    })
 }

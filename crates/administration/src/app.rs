@@ -8,6 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use identity::evaluation::WorkerWord;
+use identity::selector::WorkerQuestion;
+use identity::worker_question::Question;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -75,6 +78,12 @@ pub enum OriginAnswer {
 pub trait Preview: Send + Sync {
     /// Runs `job`; the answer tells of the script's own failures, an error of ours.
     fn run(&self, job: PreviewJob) -> BoxFuture<'_, Result<PreviewReport, PreviewError>>;
+}
+
+/// Asks the owner's Workers about people on whom policies are tried.
+pub trait PolicyWorkers: Send + Sync {
+    /// Asks one as at a sign-in, within its own time. Dropping the future cancels the call.
+    fn ask<'a>(&'a self, question: &'a WorkerQuestion, facts: Question<'a>) -> BoxFuture<'a, WorkerWord>;
 }
 
 /// A script and what to call it with.
@@ -218,6 +227,7 @@ pub struct ConsoleDeps {
     pub account: AccountId,
     pub snapshot: Arc<dyn SnapshotView>,
     pub preview: Arc<dyn Preview>,
+    pub workers: Arc<dyn PolicyWorkers>,
     pub addresses: Addresses,
     /// `portunus.d.ts`, the types of the Worker contract.
     pub worker_types: &'static str,

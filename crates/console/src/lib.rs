@@ -14,8 +14,8 @@ pub use administration::{multipart, operations};
 use axum::Router;
 
 pub use app::{
-    Addresses, App, BoxFuture, ConsoleDeps, HostNames, Limits, OriginAnswer, Preview, PreviewError, PreviewEvent,
-    PreviewJob, PreviewLine, PreviewReport, SnapshotStatus, SnapshotView, StalePart,
+    Addresses, App, BoxFuture, ConsoleDeps, HostNames, Limits, OriginAnswer, PolicyWorkers, Preview, PreviewError,
+    PreviewEvent, PreviewJob, PreviewLine, PreviewReport, SnapshotStatus, SnapshotView, StalePart,
 };
 pub use auth::{AuthError, Caller, Credential, InProcess, Interface, OpContext, Proof, authenticate};
 pub use failure::{Failure, Problem};

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::objects::{oid_registry, oid2abbrev};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 use crate::certificate::{Authority, ClientAuthorities};
 use crate::identity::ClientCertificate;
@@ -17,8 +18,8 @@ use crate::service_token::ClientId;
 
 /// Longest common name that counts, in bytes; RFC 5280 appendix A.1 allows 64 characters.
 const MAX_COMMON_NAME: usize = 128;
-/// Longest name of an issuer that is told, in bytes.
-const MAX_ISSUER: usize = 256;
+/// Longest distinguished name that is told, in bytes. A part of one could be read as another, so a longer one is not.
+const MAX_NAME: usize = 512;
 /// Longest serial number and key identifier that are told, in bytes.
 const MAX_NUMBER: usize = 32;
 
@@ -143,14 +144,58 @@ fn facts(der: &[u8]) -> Result<ClientCertificate, CertificateFault> {
         let ParsedExtension::AuthorityKeyIdentifier(issuer) = extension.parsed_extension() else { return None };
         issuer.key_identifier.as_ref().map(|id| upper_hex(id.0))
     });
-    let issuer = certificate.issuer().to_string();
+    let validity = certificate.validity();
     Ok(ClientCertificate {
         common_name,
-        issuer_dn: issuer[..issuer.floor_char_boundary(MAX_ISSUER)].to_owned(),
+        subject_dn: distinguished_name(subject),
+        issuer_dn: distinguished_name(certificate.issuer()),
         issuer_ski,
         serial: upper_hex(certificate.raw_serial()),
         fingerprint: digest(&SHA256, der).as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+        not_before: validity.not_before.timestamp(),
+        not_after: validity.not_after.timestamp(),
     })
+}
+
+/// Writes a name as the vendor does: RFC 4514, the most specific part first, with a blank after each comma. What a value
+/// holds is escaped, so that it cannot pass for a part of its own.
+fn distinguished_name(name: &X509Name<'_>) -> String {
+    let parts = name.iter_rdn().map(|part| {
+        let values = part.iter().map(|attribute| {
+            let oid = attribute.attr_type();
+            let kind = oid2abbrev(oid, oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned);
+            match attribute.as_str() {
+                Ok(text) => format!("{kind}={}", escaped(text)),
+                Err(_) => format!("{kind}=#{}", upper_hex(attribute.as_slice())),
+            }
+        });
+        values.collect::<Vec<_>>().join("+")
+    });
+    let mut parts: Vec<String> = parts.collect();
+    parts.reverse();
+    let text = parts.join(", ");
+    if text.len() > MAX_NAME { String::new() } else { text }
+}
+
+/// RFC 4514 section 2.4.
+fn escaped(value: &str) -> String {
+    let last = value.chars().count().saturating_sub(1);
+    let mut text = String::with_capacity(value.len());
+    for (index, character) in value.chars().enumerate() {
+        let special = matches!(character, '"' | '+' | ',' | ';' | '<' | '>' | '\\' | '=')
+            || (character == ' ' && (index == 0 || index == last))
+            || (character == '#' && index == 0);
+        if character.is_control() {
+            let mut bytes = [0; 4];
+            text.extend(character.encode_utf8(&mut bytes).bytes().map(|byte| format!("\\{byte:02X}")));
+            continue;
+        }
+        if special {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
 }
 
 fn upper_hex(bytes: &[u8]) -> String {
@@ -259,11 +304,25 @@ mod tests {
         let Judgement { outcome, until } = believed(&[&root]).judge(std::slice::from_ref(&leaf), at(NOW));
         let facts = outcome.unwrap();
         assert_eq!(facts.common_name.as_deref(), Some("laptop-7"));
-        assert_eq!(facts.issuer_dn, "CN=Devices CA");
+        assert_eq!((facts.subject_dn.as_str(), facts.issuer_dn.as_str()), ("CN=laptop-7", "CN=Devices CA"));
+        assert_eq!((facts.not_before, facts.not_after), (NOW - DAY, NOW + DAY));
         assert_eq!(facts.serial, "0ABC");
         assert_eq!(facts.fingerprint.len(), 64);
         assert!(facts.issuer_ski.is_some_and(|id| id.len() == 40 && id == id.to_uppercase()));
         assert_eq!(until, NOW + DAY + 1);
+    }
+
+    #[test]
+    fn no_part_of_a_name_passes_for_another() {
+        let root = authority("Devices CA", None, NOW + 100 * DAY);
+        let name = |organisation: &str| {
+            let leaf = client(&root, |params| params.distinguished_name.push(DnType::OrganizationName, organisation));
+            believed(&[&root]).judge(&[leaf], at(NOW)).outcome.unwrap().subject_dn
+        };
+        assert_eq!(name("Acme"), "O=Acme, CN=laptop-7");
+        assert_eq!(name("x, OU=Admins + y"), r"O=x\, OU\=Admins \+ y, CN=laptop-7");
+        assert_eq!(name("#1 \u{1}\\ "), r"O=\#1 \01\\\ , CN=laptop-7");
+        assert_eq!(name(&"x".repeat(600)), "", "a part of a name could be read as another");
     }
 
     #[test]

@@ -116,6 +116,10 @@ fn shared<T: ?Sized + Eq + std::hash::Hash>(known: &mut HashSet<Arc<T>>, value: 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientCertificate {
     pub common_name: Option<String>,
+    /// As RFC 4514 writes it, with a blank after each comma; empty where that would be too long.
+    #[serde(default)]
+    pub subject_dn: String,
+    /// In the same form.
     pub issuer_dn: String,
     /// Subject key identifier of the issuer, in upper-case hexadecimal.
     pub issuer_ski: Option<String>,
@@ -123,6 +127,12 @@ pub struct ClientCertificate {
     pub serial: String,
     /// SHA-256 of the certificate in lower-case hexadecimal.
     pub fingerprint: String,
+    /// Seconds since the epoch.
+    #[serde(default)]
+    pub not_before: i64,
+    /// Seconds since the epoch.
+    #[serde(default)]
+    pub not_after: i64,
 }
 
 /// What is known about the device a request comes from.

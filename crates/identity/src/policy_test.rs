@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use types::{Email, PostureRuleId, UserId};
 
 use crate::document::words;
-use crate::evaluation::{Caller, Denial, Lookups, PolicySet, RequestContext, Trace, Truth, Verdict};
+use crate::evaluation::{Caller, Denial, Lookups, Need, PolicySet, RequestContext, Trace, Truth, Verdict};
 use crate::identity::{Device, Identity};
-use crate::selector::RiskScore;
+use crate::selector::{RiskScore, WorkerQuestion};
 
 /// Most policies of one test.
 pub const MAX_POLICIES: usize = 64;
@@ -67,6 +67,16 @@ pub struct PersonOutcome {
     pub email: Email,
     pub name: String,
     pub status: PersonStatus,
+    /// What the vendor does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portunus: Option<Told>,
+}
+
+/// What was told about somebody on whom policies were tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// What each Worker said that was asked, or why it gave no answer.
+    pub workers: Vec<String>,
 }
 
 /// A test under way.
@@ -86,6 +96,17 @@ impl PolicyTest {
         Self { policies, total, counts: [0; 3], stopped: None }
     }
 
+    /// Returns the Workers that the outcome for one person hangs on and that `lookups` knows no word of.
+    #[must_use]
+    pub fn questions(policies: &PolicySet, person: &Person<'_>, lookups: &dyn Lookups) -> Vec<WorkerQuestion> {
+        let Verdict::Needs(needs) = ask(policies, person, lookups, None) else { return Vec::new() };
+        let questions = needs.into_iter().filter_map(|need| if let Need::Worker(it) = need { Some(it) } else { None });
+        let mut questions: Vec<WorkerQuestion> = questions.collect();
+        questions.sort();
+        questions.dedup();
+        questions
+    }
+
     /// Decides for one person and counts them.
     pub fn judge(&mut self, person: &Person<'_>, lookups: &dyn Lookups) -> PersonOutcome {
         self.explain(person, lookups).0
@@ -95,23 +116,14 @@ impl PolicyTest {
     pub fn unknown(&mut self, id: UserId, email: Email, name: String) -> PersonOutcome {
         let status = PersonStatus::Error;
         self.counts[status as usize] += 1;
-        PersonOutcome { id, email, name, status }
+        PersonOutcome { id, email, name, status, portunus: None }
     }
 
     /// As [`Self::judge`], with what was looked at.
     pub fn explain(&mut self, person: &Person<'_>, lookups: &dyn Lookups) -> (PersonOutcome, Trace) {
         let identity = person.identity;
-        let caller = Caller { identity: Some(identity), ..Caller::default() };
-        let context = RequestContext {
-            ip: identity.ip,
-            country: identity.country(),
-            certificate: None,
-            device: Device { passed: person.passed },
-            risk: person.risk,
-            request: None,
-        };
         let mut trace = Trace::default();
-        let verdict = self.policies.evaluate(&caller, &context, lookups, Some(&mut trace));
+        let verdict = ask(&self.policies, person, lookups, Some(&mut trace));
         let broken = trace.policies.iter().any(|policy| policy.outcome == Truth::Broken);
         let status = match verdict {
             Verdict::Allow(_) | Verdict::NonIdentity(_) | Verdict::Bypass(_) => PersonStatus::Approved,
@@ -122,7 +134,7 @@ impl PolicyTest {
         };
         self.counts[status as usize] += 1;
         let (email, name) = (identity.email.clone(), identity.name.to_string());
-        (PersonOutcome { id: identity.user, email, name, status }, trace)
+        (PersonOutcome { id: identity.user, email, name, status, portunus: None }, trace)
     }
 
     /// Ends the test before its time; people who were not looked at count nowhere.
@@ -158,6 +170,20 @@ impl PolicyTest {
         report.insert("total_users".into(), json!(self.total));
         report
     }
+}
+
+fn ask(policies: &PolicySet, person: &Person<'_>, lookups: &dyn Lookups, trace: Option<&mut Trace>) -> Verdict {
+    let identity = person.identity;
+    let caller = Caller { identity: Some(identity), ..Caller::default() };
+    let context = RequestContext {
+        ip: identity.ip,
+        country: identity.country(),
+        certificate: None,
+        device: Device { passed: person.passed },
+        risk: person.risk,
+        request: None,
+    };
+    policies.evaluate(&caller, &context, lookups, trace)
 }
 
 /// Rounds to the nearest whole percent; of nothing, all is done.

@@ -344,6 +344,7 @@ impl Core {
                 runtime: Arc::clone(&self.runtime),
                 clock: Arc::clone(&self.clock),
             }),
+            workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
             addresses: Addresses {
                 console_url: ready.console_url.clone(),
                 api_url: ready.api_url.clone(),

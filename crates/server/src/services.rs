@@ -10,6 +10,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
+use identity::evaluation::WorkerWord;
+use identity::selector::WorkerQuestion;
+use identity::worker_question::Question;
 use jiff::Timestamp;
 use net::upstream::Pool;
 use store::{Expiry, Principal, ReadKv, Store, StoreError, WriteKv};
@@ -173,6 +176,12 @@ impl access::Workers for PolicyWorkers {
         let host = Arc::new(EventHost::new(Arc::clone(&self.services)));
         let call = Call { host, cf: Arc::from(question.as_str()), timeout };
         self.services.runtime.access(script, question, call)
+    }
+}
+
+impl console::PolicyWorkers for PolicyWorkers {
+    fn ask<'a>(&'a self, question: &'a WorkerQuestion, facts: Question<'a>) -> console::BoxFuture<'a, WorkerWord> {
+        Box::pin(async move { access::ask_once(self, question, &facts).await })
     }
 }
 

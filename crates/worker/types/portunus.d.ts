@@ -90,21 +90,26 @@ interface AccessQuestion {
    * managed OAuth gets tokens, and request is that of the first page. "launcher": request is the one that a tile would make.
    */
   readonly phase: "sign_in" | "request" | "grant" | "launcher";
-  /** The reference that is in the record and on the page of somebody who is refused. */
+  /** true if an administrator tries policies: the person, as they last signed in, is not about to enter. phase is "sign_in". */
+  readonly test: boolean;
+  /** The reference that is in the record and on the page of somebody who is refused. A test has no record. */
   readonly requestId: string;
   readonly accountId: string;
-  readonly application: { readonly id: string; readonly name: string };
+  /** null only in a test of policies that are tried without an application. */
+  readonly application: { readonly id: string; readonly name: string } | null;
   /** null while nobody has signed in, and for programs. */
   readonly identity: AccessIdentity | null;
   readonly serviceToken: { readonly id: string; readonly clientId: string } | null;
+  /** null where application is. */
   readonly request: {
     readonly method: string;
     readonly url: string;
     /** By name in lower case, without cookies, credentials and names that claim an identity; only of a request to the application. */
     readonly headers: Readonly<Record<string, string>>;
-  };
+  } | null;
   readonly source: { readonly ip: string };
   readonly country: string | null;
+  readonly tlsClientAuth: TlsClientAuth;
   readonly device: unknown;
   readonly risk: unknown;
 }
@@ -124,6 +129,27 @@ interface AccessIdentity {
   readonly amr: readonly string[];
   /** Seconds since the epoch. */
   readonly signedIn: number;
+}
+/**
+ * The client certificate of the connection, judged by the authorities of the application's host. Names are empty where none
+ * counts. Of a sign-in it is the one that the application's host was shown when the sign-in began.
+ */
+interface TlsClientAuth {
+  readonly certPresented: "0" | "1";
+  /** "SUCCESS", "NONE", or "FAILED:" and why it does not count. */
+  readonly certVerified: string;
+  /** "CN=laptop-7, O=Acme": RFC 4514, commas within a value escaped; empty if longer than 512 bytes. */
+  readonly certSubjectDN: string;
+  readonly certIssuerDN: string;
+  /** Subject key identifier of the issuer, upper-case hexadecimal. */
+  readonly certIssuerSKI: string;
+  /** Upper-case hexadecimal. */
+  readonly certSerial: string;
+  /** Lower-case hexadecimal. */
+  readonly certFingerprintSHA256: string;
+  /** "Dec 22 19:39:00 2025 GMT" */
+  readonly certNotBefore: string;
+  readonly certNotAfter: string;
 }
 interface AccessAnswer {
   allow: boolean;

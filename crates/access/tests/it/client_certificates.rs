@@ -32,6 +32,7 @@ use uuid::Uuid;
 
 use crate::browser::Browser;
 use crate::support::{OTHER, Setup, Stand, TEAM, WIKI, allow};
+use crate::workers::{Mood, Scripts, check};
 
 /// A certificate authority of the test.
 struct Authority {
@@ -300,6 +301,82 @@ async fn a_connection_that_showed_a_certificate_at_one_host_is_for_no_other() {
     let mut connection = client.connect(&stand, WIKI).await;
     assert_eq!(ask(&mut connection, OTHER).await.unwrap().0, StatusCode::MISDIRECTED_REQUEST);
     assert_eq!(ask(&mut connection, WIKI).await.unwrap().0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_http2_is_for_the_host_that_it_was_opened_for_too() {
+    let devices = Authority::new("Devices");
+    let stand = stand(&devices).await;
+    let mut client = Client::new(&stand, &devices.sign(|_| {}));
+    Arc::make_mut(&mut client.config).alpn_protocols = vec![b"h2".to_vec()];
+    let connection = client.connect(&stand, WIKI).await.into_inner();
+    let io = hyper_util::rt::TokioIo::new(connection);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    let port = stand.address.port();
+    for (authority, host, status) in [
+        (WIKI.to_owned(), None, StatusCode::OK),
+        (OTHER.to_owned(), None, StatusCode::MISDIRECTED_REQUEST),
+        (format!("{OTHER}:{port}"), None, StatusCode::MISDIRECTED_REQUEST),
+        (TEAM.to_owned(), None, StatusCode::MISDIRECTED_REQUEST),
+        // Nor does a `Host` beside `:authority` lead there.
+        (WIKI.to_owned(), Some(OTHER), StatusCode::BAD_REQUEST),
+        (OTHER.to_owned(), Some(WIKI), StatusCode::BAD_REQUEST),
+        (OTHER.to_owned(), Some(OTHER), StatusCode::MISDIRECTED_REQUEST),
+        (format!("{WIKI}:{port}"), None, StatusCode::OK),
+    ] {
+        let mut request = http::Request::get(format!("https://{authority}/")).header("accept", "application/json");
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!((answer.version(), answer.status()), (http::Version::HTTP_2, status), "{authority} {host:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_told_of_the_certificate_and_asked_anew_about_another() {
+    let (devices, stranger) = (Authority::new("Devices"), Authority::new("Stranger"));
+    let scripts = Scripts::that(Mood::Allows);
+    let open = json!({"name": "Open", "decision": "bypass", "include": [check(60)]});
+    let setup = Setup {
+        policies: vec![open],
+        client_certificates: at_wiki(devices.host(&devices.request())),
+        workers: Arc::clone(&scripts),
+        ..Setup::default()
+    };
+    let stand = Stand::start(setup).await;
+    let laptop = |organisation: &'static str| {
+        devices.sign(|params| params.distinguished_name.push(DnType::OrganizationName, organisation))
+    };
+    let (acme, other) = (laptop("Acme, Inc."), laptop("Other"));
+    let expired = devices.sign(|params| params.not_after = date_time_ymd(2021, 2, 3));
+    let mut fingerprints = Vec::new();
+    for (credential, presented, verified, subject, until) in [
+        (Some(&acme), "1", "SUCCESS", r"O=Acme\, Inc., CN=laptop-7", "Jan  1 00:00:00 2090 GMT"),
+        (Some(&other), "1", "SUCCESS", "O=Other, CN=laptop-7", "Jan  1 00:00:00 2090 GMT"),
+        (Some(&stranger.sign(|_| {})), "1", "FAILED:no authority of this host signed it", "", ""),
+        (Some(&expired), "1", "FAILED:it, or one it hangs on, expired on 2021-02-03 00:00 UTC", "", ""),
+        (None, "0", "NONE", "", ""),
+    ] {
+        let mut browser = browser(&stand, credential);
+        // The answer is kept for the same certificate, and for no other.
+        for _ in 0..2 {
+            assert_eq!(browser.get(&stand.url(WIKI, "/")).await.status, StatusCode::OK);
+        }
+        let asked = scripts.asked();
+        assert_eq!(asked.len(), 1, "{verified}");
+        let told = &asked[0]["tlsClientAuth"];
+        assert_eq!((&told["certPresented"], &told["certVerified"]), (&json!(presented), &json!(verified)));
+        assert_eq!((&told["certSubjectDN"], &told["certNotAfter"]), (&json!(subject), &json!(until)));
+        let counts = verified == "SUCCESS";
+        assert_eq!(told["certIssuerDN"], if counts { "CN=Devices" } else { "" });
+        assert_eq!(told["certSerial"].as_str().unwrap().is_empty(), !counts);
+        fingerprints.push(told["certFingerprintSHA256"].clone());
+    }
+    assert!(fingerprints[0] != fingerprints[1] && fingerprints[0].as_str().unwrap().len() == 64, "{fingerprints:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

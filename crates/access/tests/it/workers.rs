@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use access::Workers;
+use access::{Workers, ask_once};
 use http::{Method, StatusCode};
+use identity::selector::WorkerQuestion;
+use identity::worker_question::{Phase, Question};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use types::{AccountId, ScriptName};
@@ -22,8 +24,10 @@ pub(crate) enum Mood {
     Allows,
     Refuses,
     Throws,
-    /// It never answers.
+    /// It does not answer in its time.
     Sleeps,
+    /// It does not answer, and its time does not end it.
+    Hangs,
 }
 
 /// The scripts of a stand: one, `check`, whose mood can change.
@@ -43,7 +47,7 @@ impl Scripts {
     }
 
     /// Takes the questions asked so far.
-    fn asked(&self) -> Vec<Value> {
+    pub(crate) fn asked(&self) -> Vec<Value> {
         std::mem::take(&mut *self.asked.lock())
     }
 }
@@ -87,12 +91,13 @@ impl Workers for Scripts {
                     tokio::time::sleep(timeout).await;
                     failed(CallErrorKind::Wall, "no answer within the time allowed")
                 }
+                Mood::Hangs => std::future::pending().await,
             }
         })
     }
 }
 
-fn check(ttl_s: u32) -> Value {
+pub(crate) fn check(ttl_s: u32) -> Value {
     json!({"portunus_worker": {"script": "check", "timeout_ms": 200, "ttl_s": ttl_s}})
 }
 
@@ -136,6 +141,38 @@ async fn a_worker_is_asked_at_sign_in_and_for_requests_as_often_as_the_policy_sa
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_asked_once_says_its_word_or_why_there_is_none() {
+    let asked = |script: &str| serde_json::from_value::<WorkerQuestion>(json!({"script": script})).unwrap();
+    let facts = || Question {
+        phase: Phase::SignIn,
+        test: true,
+        id: Uuid::nil(),
+        account: AccountId(Uuid::nil()),
+        application: None,
+        identity: None,
+        service_token: None,
+        request: None,
+        source: "192.0.2.7".parse().unwrap(),
+        country: None,
+        certificate: None,
+    };
+    for (mood, script, allows, why) in [
+        (Mood::Allows, "check", Some(true), ""),
+        (Mood::Refuses, "check", Some(false), "the training is overdue"),
+        (Mood::Throws, "check", None, "boom"),
+        (Mood::Sleeps, "check", None, "no answer within the time allowed"),
+        (Mood::Hangs, "check", None, "no answer within the time allowed"),
+        (Mood::Allows, "gone", None, "there is no Worker of that name"),
+    ] {
+        let scripts = Scripts::that(mood);
+        let word = ask_once(&*scripts, &asked(script), &facts()).await;
+        assert_eq!(word.allows, allows, "{why}");
+        assert!(word.reason.contains(why), "{}", word.reason);
+        assert!(scripts.asked().iter().all(|question| question["test"] == true));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_told_who_asks_for_what_and_no_credential() {
     let scripts = Scripts::that(Mood::Allows);
@@ -148,7 +185,8 @@ async fn a_worker_is_told_who_asks_for_what_and_no_credential() {
     let seen = browser.send(forged.header("x-kind", "a").header("authorization", "Basic Zm9v")).await;
     assert_eq!(seen.status, StatusCode::OK);
     let asked = scripts.asked().remove(0);
-    assert_eq!(asked["phase"], "request");
+    assert_eq!((&asked["phase"], &asked["test"]), (&json!("request"), &json!(false)));
+    assert_eq!(asked["tlsClientAuth"]["certVerified"], "NONE");
     assert_eq!((&asked["request"]["method"], &asked["application"]["name"]), (&json!("POST"), &json!("Wiki")));
     assert_eq!(asked["request"]["url"], stand.url(WIKI, "/pages/7?x=1").as_str());
     assert_eq!((&asked["identity"]["email"], &asked["source"]["ip"]), (&json!(EMAIL), &json!("127.0.0.1")));

@@ -18,7 +18,7 @@ fn id(value: &Value) -> String {
 }
 
 /// Adds somebody who has signed in, as Access writes it down.
-async fn signed_in(console: &Console, email: &str, name: &str) -> UserId {
+pub(crate) async fn signed_in(console: &Console, email: &str, name: &str) -> UserId {
     let made = console.post("access/users", json!({"email": email, "name": name})).await.result();
     let user: UserId = id(&made).parse().unwrap();
     let identity = json!({
@@ -152,6 +152,103 @@ async fn what_the_policies_decide_for_one_person_is_told_with_the_reason() {
     console.put(&format!("portunus/users/{user}"), changed).await.result();
     let check = console.get(&format!("{path}?email=ada@example.com")).await.result();
     assert_eq!(check["app_state"]["status"], "blocked");
+}
+
+/// A script of that name, so that a policy may ask it; what it says is the harness's.
+pub(crate) async fn script(console: &Console, name: &str) {
+    let source = "export default { access: () => ({ allow: true }) };";
+    let metadata = json!({"main_module": "main.js"});
+    console.upload(name, metadata, &[("main.js", "application/javascript+module", source)]).await.result();
+}
+
+pub(crate) fn asks(script: &str) -> Value {
+    json!({
+        "name": "Trained", "decision": "allow", "include": [{"everyone": {}}],
+        "require": [{"portunus_worker": {"script": script, "timeout_ms": 1000, "ttl_s": 60}}],
+    })
+}
+
+#[tokio::test]
+async fn a_policy_that_asks_a_worker_is_tried_with_its_answer_about_each_person() {
+    let console = Console::new().await;
+    let ada = signed_in(&console, "ada@example.com", "Ada").await;
+    for number in 0..20 {
+        signed_in(&console, &format!("p{number}@other.test"), "Person").await;
+    }
+    script(&console, "training").await;
+    let test = json!({"policies": [asks("training")]});
+    let begun = console.post("access/policy-tests", test).await.result();
+    let path = format!("access/policy-tests/{}", id(&begun));
+    let report = console.get(&path).await.result();
+    assert_eq!((&report["users_approved"], &report["users_blocked"]), (&json!(1), &json!(20)), "{report}");
+    let people = console.get(&format!("{path}/users?status=success")).await.result();
+    assert_eq!(people[0]["portunus"]["workers"], json!(["Worker training allowed it in 3 ms: looked up"]));
+    let people = console.get(&format!("{path}/users?status=fail")).await.result();
+    assert_eq!(people[7]["portunus"]["workers"], json!(["Worker training did not allow it in 3 ms: looked up"]));
+    let most = console.scripts.most_at_once.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((2..=8).contains(&most), "{most} were asked at a time");
+
+    // The question is that of a sign-in, marked as a test, about the person and of no application.
+    let asked = std::mem::take(&mut *console.scripts.asked.lock().unwrap());
+    assert_eq!(asked.len(), 21, "everybody is asked about once");
+    let about = asked.iter().find(|question| question["identity"]["id"] == json!(ada)).unwrap();
+    assert_eq!((&about["phase"], &about["test"]), (&json!("sign_in"), &json!(true)));
+    assert_eq!((&about["application"], &about["request"]), (&Value::Null, &Value::Null));
+    assert_eq!((&about["identity"]["email"], &about["source"]["ip"]), (&json!("ada@example.com"), &json!("192.0.2.7")));
+
+    // A Worker that says nothing is an error, and not a refusal; and nobody is asked where nothing hangs on it.
+    script(&console, "silent").await;
+    let gone = json!({"name": "Gone", "decision": "deny", "include": [{"email": {"email": "ada@example.com"}}]});
+    let test = json!({"policies": [gone, asks("silent")]});
+    let begun = console.post("access/policy-tests", test).await.result();
+    let path = format!("access/policy-tests/{}", id(&begun));
+    let report = console.get(&path).await.result();
+    assert_eq!((&report["users_errored"], &report["users_blocked"]), (&json!(20), &json!(1)), "{report}");
+    let people = console.get(&format!("{path}/users?status=error")).await.result();
+    let why = "Worker silent gave no answer in 3 ms: there is no Worker of that name that can run";
+    assert_eq!(people[0]["portunus"]["workers"], json!([why]));
+    let people = console.get(&format!("{path}/users?status=fail")).await.result();
+    assert_eq!(people[0].get("portunus"), None, "{people}");
+    assert_eq!(console.scripts.asked.lock().unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn a_policy_test_ends_in_time_whatever_a_worker_does() {
+    let console = Console::new().await;
+    for number in 0..3 {
+        signed_in(&console, &format!("p{number}@example.com"), "Person").await;
+    }
+    script(&console, "asleep").await;
+    tokio::time::pause();
+    let begun = console.post("access/policy-tests", json!({"policies": [asks("asleep")]})).await.result();
+    let report = console.get(&format!("access/policy-tests/{}", id(&begun))).await.result();
+    assert_eq!((&report["status"], &report["percent_users_processed"]), (&json!("exceeded time"), &json!(0)));
+}
+
+#[tokio::test]
+async fn the_check_of_one_person_asks_the_worker_about_the_application_and_tells_what_it_said() {
+    let console = Console::new().await;
+    signed_in(&console, "ada@example.com", "Ada").await;
+    signed_in(&console, "bob@other.test", "Bob").await;
+    script(&console, "training").await;
+    let app = json!({
+        "type": "self_hosted", "name": "Wiki", "domain": "wiki.example.com/docs",
+        "portunus": {"origin": {"url": "http://127.0.0.1:8080"}}, "policies": [asks("training")],
+    });
+    let app = console.post("access/apps", app).await.result();
+    let path = format!("access/apps/{}/user_policy_checks", id(&app));
+    for (email, status, said) in
+        [("ada@example.com", "approved", "allowed it"), ("bob@other.test", "blocked", "did not allow it")]
+    {
+        let check = console.get(&format!("{path}?email={email}")).await.result();
+        assert_eq!(check["app_state"]["status"], status);
+        let reasons = check["app_state"]["policies"][0]["reasons"].to_string();
+        assert!(reasons.contains(&format!("Worker training {said} in 3 ms: looked up")), "{reasons}");
+    }
+    let asked = console.scripts.asked.lock().unwrap();
+    assert_eq!(asked[0]["application"], json!({"id": app["id"], "name": "Wiki"}));
+    let first = json!({"method": "GET", "url": "https://wiki.example.com:9443/docs", "headers": {}});
+    assert_eq!(asked[0]["request"], first);
 }
 
 async fn record(console: &Console, second: i64, action: &str, email: &str, allowed: bool, country: &str) -> Uuid {

@@ -1,18 +1,21 @@
 //! A console with an account, a clock that tests move, and a client that speaks to its router.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use console::{
-    Addresses, BoxFuture, ConsoleDeps, Limits, Preview, PreviewError, PreviewJob, PreviewReport, SnapshotStatus,
-    SnapshotView,
+    Addresses, BoxFuture, ConsoleDeps, Limits, PolicyWorkers, Preview, PreviewError, PreviewJob, PreviewReport,
+    SnapshotStatus, SnapshotView,
 };
 use http_body_util::BodyExt as _;
+use identity::evaluation::WorkerWord;
+use identity::selector::WorkerQuestion;
+use identity::worker_question::Question;
 use jiff::Timestamp;
 use logs::{Logs, LogsConfig};
 use serde_json::{Value, json};
@@ -31,6 +34,7 @@ pub(crate) struct Console {
     pub(crate) logs: Logs,
     pub(crate) account: AccountId,
     pub(crate) token: String,
+    pub(crate) scripts: Arc<Scripts>,
     clock: Arc<AtomicI64>,
     _directory: TempDir,
 }
@@ -116,6 +120,36 @@ impl Preview for Echo {
     }
 }
 
+/// The Workers that policies ask: `training` allows people of `example.com`, `asleep` never answers, any other is missing.
+#[derive(Default)]
+pub(crate) struct Scripts {
+    pub(crate) asked: Mutex<Vec<Value>>,
+    at_once: AtomicUsize,
+    pub(crate) most_at_once: AtomicUsize,
+}
+
+impl PolicyWorkers for Scripts {
+    fn ask<'a>(&'a self, question: &'a WorkerQuestion, facts: Question<'a>) -> BoxFuture<'a, WorkerWord> {
+        let facts = facts.write();
+        let email = facts["identity"]["email"].as_str().unwrap_or_default().to_owned();
+        self.asked.lock().unwrap().push(facts);
+        Box::pin(async move {
+            let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_at_once.fetch_max(now, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            if question.script.to_string() == "asleep" {
+                std::future::pending::<()>().await;
+            }
+            self.at_once.fetch_sub(1, Ordering::SeqCst);
+            let (allows, reason) = match question.script.to_string().as_str() {
+                "training" => (Some(email.ends_with("@example.com")), "looked up"),
+                _ => (None, "there is no Worker of that name that can run"),
+            };
+            WorkerWord { allows, reason: reason.to_owned(), took: std::time::Duration::from_millis(3) }
+        })
+    }
+}
+
 impl Console {
     pub(crate) async fn new() -> Self {
         Self::with(Limits::default(), false).await
@@ -142,18 +176,21 @@ impl Console {
             https,
             insist_on_https: https,
         };
+        let scripts = Arc::new(Scripts::default());
         let router = console::router(ConsoleDeps {
             store: Arc::new(store.clone()),
             logs: logs.clone(),
             account,
             snapshot: Arc::new(Snapshot),
             preview: Arc::new(Echo),
+            workers: Arc::clone(&scripts) as Arc<dyn PolicyWorkers>,
             addresses,
             worker_types: "declare const types: unknown;",
             limits,
             clock: now,
         });
-        let mut console = Self { router, store, logs, account, token: String::new(), clock, _directory: directory };
+        let token = String::new();
+        let mut console = Self { router, store, logs, account, token, scripts, clock, _directory: directory };
         console.token = console.issue(&[Permission::Admin]).await;
         console
     }

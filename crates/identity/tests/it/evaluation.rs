@@ -273,10 +273,13 @@ fn each_selector_covers_whom_it_says() {
         let person = person();
         let certificate = ClientCertificate {
             common_name: Some("laptop".into()),
+            subject_dn: "CN=laptop".into(),
             issuer_dn: "CN=CA".into(),
             issuer_ski: None,
             serial: "01".into(),
             fingerprint: "ab".into(),
+            not_before: 0,
+            not_after: 0,
         };
         let passed = [PostureRuleId(Uuid::from_u128(7))];
         let caller = Caller { identity: Some(&person), ..Caller::default() };
@@ -290,10 +293,13 @@ fn each_selector_covers_whom_it_says() {
 fn an_expression_reads_the_certificate_of_the_request() {
     let certificate = ClientCertificate {
         common_name: Some("laptop".into()),
+        subject_dn: "CN=laptop".into(),
         issuer_dn: "CN=Devices".into(),
         issuer_ski: None,
         serial: "0ABC".into(),
         fingerprint: "00ff".into(),
+        not_before: 0,
+        not_after: 0,
     };
     for (expression, covered) in [
         (r#"access.certificate.common_name == "laptop""#, true),

@@ -1,22 +1,24 @@
 //! The policy tester: what policies would decide for everybody who ever signed in (reference section 1.8).
 //!
 //! A test goes through the people when it is begun, within a bound of time, and its outcome is kept for whoever polls.
-//! It is kept on the node that ran it, and only the newest few. Invariants: one test runs at a time, and nobody is
-//! counted twice.
+//! It is kept on the node that ran it, and only the newest few. Invariants: one test runs at a time, nobody is counted
+//! twice, and of Workers a few are asked at a time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use identity::policy_test::{MAX_POLICIES, PersonOutcome, PersonStatus, PolicyTest, Progress};
+use futures_util::{StreamExt as _, stream};
+use identity::policy_test::{MAX_POLICIES, PersonOutcome, PersonStatus, PolicyTest, Progress, Told};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use store::{ReadAccess, ReadUsers};
+use store::{AccessProfile, ReadAccess, ReadUsers, Stored, User};
+use tokio::sync::Semaphore;
 use types::{AccessPolicyId, Code};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::trials::{self, Trial};
+use super::trials::{self, Case, Trial};
 use super::{AccessView, policies};
 use crate::auth::OpContext;
 use crate::failure::Failure;
@@ -27,12 +29,21 @@ const KEPT: usize = 4;
 const LONGEST: Duration = Duration::from_secs(10);
 /// After how many people other work gets its turn.
 const TURN: usize = 200;
+/// How many Workers are asked at a time.
+const ASKING: usize = 8;
 
 /// The outcomes that can be asked for, newest last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PolicyTests {
     kept: Mutex<VecDeque<Outcome>>,
     running: tokio::sync::Mutex<()>,
+    pub(super) asking: Semaphore,
+}
+
+impl Default for PolicyTests {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), running: tokio::sync::Mutex::default(), asking: Semaphore::new(ASKING) }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -81,22 +92,7 @@ pub async fn start(cx: &OpContext, body: &TestBody) -> Result<Started, Failure> 
     let users = cx.store().users().list(&grant).await?;
     let people: Vec<_> = users.into_iter().filter_map(|user| Some((profiles.remove(&user.id)?, user))).collect();
     let mut test = PolicyTest::begin(trial.policies.clone(), people.len() as u64);
-    let mut outcomes = Vec::with_capacity(people.len());
-    let begun = tokio::time::Instant::now();
-    for (index, (profile, user)) in people.into_iter().enumerate() {
-        if index % TURN == TURN - 1 {
-            tokio::task::yield_now().await;
-            if begun.elapsed() > LONGEST {
-                test.stop(Progress::ExceededTime);
-                break;
-            }
-        }
-        outcomes.push(match trials::last_identity(Some(&profile)) {
-            Some(identity) => test.judge(&trials::person(&identity), &trial.lists),
-            // The sign-in was before identities were kept.
-            None => test.unknown(user.id, user.document.email, user.document.name),
-        });
-    }
+    let outcomes = go_through(cx, &trial, &mut test, people).await;
     let id = Uuid::new_v4();
     let mut kept = tests.kept.lock();
     if kept.len() >= KEPT {
@@ -104,6 +100,47 @@ pub async fn start(cx: &OpContext, body: &TestBody) -> Result<Started, Failure> 
     }
     kept.push_back(Outcome { id, report: test.report(), people: outcomes });
     Ok(Started { id: id.to_string(), status: "success" })
+}
+
+/// Decides for one after the other, while Workers are asked about the next ones.
+async fn go_through(
+    cx: &OpContext,
+    trial: &Trial,
+    test: &mut PolicyTest,
+    people: Vec<(AccessProfile, Stored<User>)>,
+) -> Vec<PersonOutcome> {
+    let end = tokio::time::Instant::now() + LONGEST;
+    let mut outcomes = Vec::with_capacity(people.len());
+    let asked = people.into_iter().map(async |(profile, user)| {
+        let Some(identity) = trials::last_identity(Some(&profile)) else { return Err(user) };
+        let heard = trial.hear(cx, Case { identity: &identity, application: None }).await;
+        Ok((heard, identity))
+    });
+    let mut asked = std::pin::pin!(stream::iter(asked).buffered(ASKING));
+    loop {
+        let Ok(next) = tokio::time::timeout_at(end, asked.next()).await else {
+            test.stop(Progress::ExceededTime);
+            break;
+        };
+        let Some(next) = next else { break };
+        outcomes.push(match next {
+            Ok((heard, identity)) => {
+                let told = heard.told();
+                let outcome = test.judge(&trials::person(&identity), &heard);
+                PersonOutcome { portunus: (!told.is_empty()).then_some(Told { workers: told }), ..outcome }
+            }
+            // The sign-in was before identities were kept.
+            Err(user) => test.unknown(user.id, user.document.email, user.document.name),
+        });
+        if outcomes.len().is_multiple_of(TURN) {
+            tokio::task::yield_now().await;
+            if tokio::time::Instant::now() > end {
+                test.stop(Progress::ExceededTime);
+                break;
+            }
+        }
+    }
+    outcomes
 }
 
 async fn read(cx: &OpContext, sent: &[Value]) -> Result<Vec<identity::access_policy::Policy>, Failure> {

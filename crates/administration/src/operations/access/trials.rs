@@ -2,22 +2,24 @@
 //! person at one application (reference sections 1.1 and 1.8).
 //!
 //! The engine decides; here stand the policies as they are stored, the lists they name and the identity of a person's
-//! last sign-in. Nothing is asked of other services and nothing is guessed: what hangs on such a fact is an error.
-//! Invariant: a policy that cannot be read makes its application's answer an error, never an admission.
+//! last sign-in. Workers are asked as at a sign-in, with the mark of a test, a few at a time. Nothing is asked of other
+//! services and nothing is guessed: what hangs on such a fact is an error. Invariant: a policy that cannot be read makes its application's answer an error, never an admission.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use identity::access_policy::{Policy, PolicyDocument};
-use identity::evaluation::{Answer, Lookups, PolicySet, PolicyTrace, Trace, Truth, WorkerWord};
+use identity::evaluation::{Answer, Lookups, PolicySet, PolicyTrace, Truth, WorkerWord};
 use identity::group::{Group, Groups};
 use identity::identity::Identity;
 use identity::policy_test::{Person, PersonStatus, PolicyTest};
 use identity::selector::{ExternalEvaluation, Network, RiskScore, Selector, WorkerQuestion};
+use identity::worker_question::{Phase, Question};
 use serde_json::{Map, Value, json};
 use store::{AccessPolicy, AccessProfile, Actor, Application, ReadAccess, ReadUsers, Stored, User};
 use types::{AccessPolicyId, ApplicationId, Email, ListId, UserId};
+use uuid::Uuid;
 
 use super::{AccessView, groups, policies, system};
 use crate::auth::OpContext;
@@ -55,8 +57,48 @@ impl Lookups for NamedLists {
     }
 
     fn worker(&self, _: &WorkerQuestion) -> Option<Arc<WorkerWord>> {
-        // Nor is a script, which acts on what it is asked.
+        // What it says is of one person: see [`Heard`].
         None
+    }
+}
+
+/// Who is tried where.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    pub identity: &'a Identity,
+    /// The application with its name and the address of its first page; `None`: policies of no application are tried.
+    pub application: Option<(ApplicationId, &'a str, &'a str)>,
+}
+
+/// What is known of one person: the lists, and what Workers said.
+pub struct Heard<'a> {
+    lists: &'a NamedLists,
+    words: Vec<(WorkerQuestion, Arc<WorkerWord>)>,
+}
+
+impl Heard<'_> {
+    /// Returns what was said, in words.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        self.words.iter().map(|(question, word)| word.explain(question)).collect()
+    }
+}
+
+impl Lookups for Heard<'_> {
+    fn email_list(&self, list: ListId, email: &Email) -> Answer {
+        self.lists.email_list(list, email)
+    }
+
+    fn ip_list(&self, list: ListId, address: IpAddr) -> Answer {
+        self.lists.ip_list(list, address)
+    }
+
+    fn external(&self, evaluation: &ExternalEvaluation) -> Answer {
+        self.lists.external(evaluation)
+    }
+
+    fn worker(&self, question: &WorkerQuestion) -> Option<Arc<WorkerWord>> {
+        self.words.iter().find(|(asked, _)| asked == question).map(|(_, word)| Arc::clone(word))
     }
 }
 
@@ -75,6 +117,43 @@ impl Trial {
         let groups: Groups = known.into_iter().collect();
         let compiled = lists_named_in(cx, policies.iter().filter_map(|policy| policy.expression.as_deref())).await?;
         Ok(Self { policies: PolicySet::compile(policies, &groups, &compiled), lists })
+    }
+
+    /// Asks the Workers that the outcome for one person hangs on, until it hangs on none.
+    pub async fn hear(&self, cx: &OpContext, case: Case<'_>) -> Heard<'_> {
+        let mut heard = Heard { lists: &self.lists, words: Vec::new() };
+        loop {
+            let questions = PolicyTest::questions(&self.policies, &person(case.identity), &heard);
+            if questions.is_empty() {
+                return heard;
+            }
+            for question in questions {
+                let word = case.ask(cx, &question).await;
+                heard.words.push((question, Arc::new(word)));
+            }
+        }
+    }
+}
+
+impl Case<'_> {
+    async fn ask(&self, cx: &OpContext, question: &WorkerQuestion) -> WorkerWord {
+        let get = |url: &str| json!({"method": "GET", "url": url, "headers": {}});
+        let facts = Question {
+            phase: Phase::SignIn,
+            test: true,
+            id: Uuid::new_v4(),
+            account: cx.account,
+            application: self.application.map(|(id, name, _)| (id, name)),
+            identity: Some(self.identity),
+            service_token: None,
+            request: self.application.map(|(_, _, url)| get(url)),
+            source: self.identity.ip,
+            country: None,
+            certificate: None,
+        };
+        // Trials never take the places of people who want in.
+        let _place = cx.app.policy_tests.asking.acquire().await.ok();
+        cx.app.deps.workers.ask(question, facts).await
     }
 }
 
@@ -161,16 +240,21 @@ pub async fn check(
         }
     }
     let trial = Trial::of(cx, own).await?;
-    let (mut status, trace) = judge(&trial, &identity);
+    let body = &application.document.body;
+    let hostname = body.get("domain").and_then(Value::as_str).or_else(|| body["destinations"][0]["uri"].as_str());
+    let hostname = hostname.unwrap_or_default();
+    let page = page(cx, hostname);
+    let case = Case { identity: &identity, application: Some((id, &application.document.name, &page)) };
+    let heard = trial.hear(cx, case).await;
+    let (outcome, trace) = PolicyTest::begin(trial.policies.clone(), 1).explain(&person(&identity), &heard);
+    let mut status = outcome.status;
     if unreadable || user.document.disabled {
         status = if unreadable { PersonStatus::Error } else { PersonStatus::Blocked };
     }
-    let body = &application.document.body;
-    let hostname = body.get("domain").and_then(Value::as_str).or_else(|| body["destinations"][0]["uri"].as_str());
     let state = json!({
         "app_uid": id.to_string(),
         "aud": application.document.aud,
-        "hostname": hostname.unwrap_or_default(),
+        "hostname": hostname,
         "name": application.document.name,
         "policies": trace.policies.iter().map(explained).collect::<Vec<_>>(),
         "status": status,
@@ -188,10 +272,13 @@ pub fn parse(stored: &Stored<AccessPolicy>) -> Option<Policy> {
     Policy::parse(stored.id, &document).ok()
 }
 
-fn judge(trial: &Trial, identity: &Identity) -> (PersonStatus, Trace) {
-    let mut test = PolicyTest::begin(trial.policies.clone(), 1);
-    let (outcome, trace) = test.explain(&person(identity), &trial.lists);
-    (outcome.status, trace)
+/// The address at which a sign-in to a destination would begin.
+fn page(cx: &OpContext, destination: &str) -> String {
+    let (host, path) = destination.split_once('/').unwrap_or((destination, ""));
+    match cx.app.deps.addresses.access_port {
+        None | Some(443) => format!("https://{host}/{path}"),
+        Some(port) => format!("https://{host}:{port}/{path}"),
+    }
 }
 
 fn explained(policy: &PolicyTrace) -> Value {

@@ -108,6 +108,12 @@ fn one(check: &AccessView) -> Markup {
     }
 }
 
+/// What Workers said of a person.
+fn said(person: &AccessView) -> impl Iterator<Item = &str> {
+    let told = person.0.get("portunus").and_then(|told| told["workers"].as_array());
+    told.into_iter().flatten().filter_map(Value::as_str)
+}
+
 fn everybody(report: &AccessView, groups: &[(&str, Vec<AccessView>)]) -> Markup {
     let number = |name: &str| report.0.get(name).and_then(Value::as_u64).unwrap_or_default();
     html! {
@@ -123,7 +129,9 @@ fn everybody(report: &AccessView, groups: &[(&str, Vec<AccessView>)]) -> Markup 
                 @if !people.is_empty() {
                     details.fold open[people.len() <= 20] {
                         summary { (title) " (" (format::count(people.len() as u64)) ")" }
-                        ul { @for person in people.iter().take(SHOWN) { li { a href={ "/access/people/" (person.text("id")) } { (person.text("email")) } " " span.muted { (person.text("name")) } } } }
+                        ul { @for person in people.iter().take(SHOWN) { li { a href={ "/access/people/" (person.text("id")) } { (person.text("email")) } " " span.muted { (person.text("name")) }
+                            @for said in said(person) { br; span.muted { (said) } }
+                        } } }
                         @if people.len() > SHOWN { p.muted { "The first " (SHOWN) " are shown; the API lists everyone." } }
                     }
                 }
