@@ -205,7 +205,7 @@ fn cookies(
     });
     let path = path.map_or("/", |pattern| pattern.path().split('*').next().unwrap_or("/"));
     // The consent page is on no path of the application.
-    let path = if oauth::is_consent(&transfer.start.back) { "/cdn-cgi/access/oauth/" } else { path };
+    let path = oauth::consent_of(&transfer.start.back).unwrap_or(path);
     // Larger identities are at get-identity: a cookie that a browser drops would go round for ever.
     let names = claim_names(exchange, session);
     for custom in [names.as_slice(), &[]] {

@@ -16,6 +16,7 @@ use identity::oauth::client::Client;
 use identity::oauth::consent::Consent;
 use identity::oauth::error::{ErrorCode, OauthError};
 use identity::oauth::form::Form;
+use identity::oauth::metadata::{ENDPOINTS, Issuer};
 use identity::opaque::{self, Digest};
 use identity::session::{Moment, SessionSecret};
 use maud::html;
@@ -36,14 +37,15 @@ use crate::gate;
 use crate::login;
 use crate::page::{self, Frame};
 use crate::record::{self, Decision};
-use crate::stages::OWN;
 use crate::throttle;
 use crate::ticket;
 use crate::words::Message;
 
-/// Tells whether a sign-in began at the consent page.
-pub(crate) fn is_consent(back: &str) -> bool {
-    back.strip_prefix(OWN).is_some_and(|rest| rest.starts_with("oauth/authorization"))
+/// Returns the path of the endpoints around the consent page, if a sign-in began there.
+pub(crate) fn consent_of(back: &str) -> Option<&str> {
+    let path = back.split('?').next().unwrap_or_default();
+    let endpoints = path.strip_suffix("authorization")?;
+    endpoints.strip_prefix(ENDPOINTS)?.starts_with('/').then_some(endpoints)
 }
 
 /// Takes a request in, or shows one that waits.
@@ -81,7 +83,7 @@ async fn arrive(exchange: &Exchange, server: Server<'_>) -> Response<Body> {
     let known = exchange.cookies(APP_SIGN_IN).find_map(SessionSecret::parse);
     let fresh = known.is_none();
     let secret = known.or_else(|| ticket::random().map(SessionSecret::of));
-    let (Some(secret), Some(random), Some(issuer)) = (secret, ticket::random(), discovery::issuer(exchange)) else {
+    let (Some(secret), Some(random), Some(issuer)) = (secret, ticket::random(), server.issuer(exchange)) else {
         return page::failed(exchange);
     };
     let (secret, id) = (secret.text(), opaque::text(&random));
@@ -99,7 +101,7 @@ async fn arrive(exchange: &Exchange, server: Server<'_>) -> Response<Body> {
     if let Err(why) = plane.oauth_ledger.begin(&pending, &format!("oauth/{source}")).await {
         return endpoints::unavailable(exchange, &why);
     }
-    let mut response = page::redirect(&format!("{OWN}oauth/authorization?request={id}"));
+    let mut response = page::redirect(&format!("{}?request={id}", issuer.endpoint("authorization")));
     if fresh {
         let cookie = Cookie::own(APP_SIGN_IN, &secret, BROWSER, SameSite::None).header();
         if let Some(value) = cookie.ok().and_then(|text| HeaderValue::try_from(text).ok()) {
@@ -114,13 +116,14 @@ fn read(
     server: Server<'_>,
     form: &Form,
     client: Option<&Client>,
-    issuer: &str,
+    issuer: &Issuer,
     arrival: Arrival<'_>,
 ) -> Result<PendingRequest, Refusal> {
+    let (issuer, resource) = (&*issuer.url(), server.resource(exchange).unwrap_or_default());
     let target = Target {
         application: server.published.application.id,
         issuer,
-        default_resource: issuer,
+        default_resource: &resource,
         contains: &|url: &Url| contains(exchange, server, url),
         scopes: &[],
         lifetimes: Lifetimes::of(server.rules),
@@ -135,7 +138,8 @@ fn contains(exchange: &Exchange, server: Server<'_>, url: &Url) -> bool {
     let found = exchange.snapshot.routes.find(host, url.path()).ok().flatten();
     let found = found.and_then(|(index, _)| exchange.snapshot.applications.get(index));
     // A client that knows the host alone means what is published there.
-    let whole = url.path() == "/" && server.app.destinations.iter().any(|pattern| pattern.covers_host(host));
+    let whole =
+        server.of_host && url.path() == "/" && server.app.destinations.iter().any(|pattern| pattern.covers_host(host));
     same_port
         && (found.is_some_and(|published| published.application.id == server.published.application.id)
             || found.is_none() && whole)
@@ -230,6 +234,7 @@ fn consent_page(exchange: &Exchange, server: Server<'_>, open: &Open) -> Respons
     let consent = Consent::new(&open.pending, &open.client);
     let token = consent_token(&open.browser, &open.id, &Digest(*open.signed.hash.bytes()));
     let state = format!("{}.{token}", open.id);
+    let action = server.issuer(exchange).map(|issuer| issuer.endpoint("consent")).unwrap_or_default();
     let identity = &open.signed.live.session().identity;
     let frame = Frame { exchange, language, status: StatusCode::OK, title: Message::Consent.text(language) };
     let name = match consent.client_name.as_str() {
@@ -254,7 +259,7 @@ fn consent_page(exchange: &Exchange, server: Server<'_>, open: &Open) -> Respons
         p.soft {
             (if consent.to_own_machine { Message::ConsentOwnMachine } else { Message::ConsentUnverified }.text(language))
         }
-        form method="post" action=(format!("{OWN}oauth/consent")) {
+        form method="post" action=(action) {
             input type="hidden" name="state" value=(state);
             button type="submit" name="answer" value="allow" { (Message::ConsentAllow.text(language)) }
             button.quiet type="submit" name="answer" value="deny" { (Message::ConsentDeny.text(language)) }
@@ -279,7 +284,7 @@ pub(crate) async fn decide(exchange: &Exchange, server: Server<'_>) -> Response<
     let Ok(Some(fields)) = tokio::time::timeout(within, body).await else {
         return page::plain(StatusCode::BAD_REQUEST, "the form is too large or did not arrive");
     };
-    let site = discovery::issuer(exchange);
+    let site = discovery::origin(exchange);
     let foreign = exchange.header("origin").is_some_and(|origin| origin != "null" && Some(origin) != site.as_deref());
     let state = login::field(&fields, "state").unwrap_or_default();
     let (Some((id, token)), false) = (state.split_once('.'), foreign) else { return login::stale(exchange, None) };

@@ -21,7 +21,7 @@ use net::proxy::body::Body;
 use serde_json::json;
 use types::ApplicationId;
 
-use super::discovery;
+use super::discovery::{self, Server};
 use super::ledger::KeptGrant;
 use super::standing;
 use super::table::{Found, Holder};
@@ -209,8 +209,7 @@ fn assertion(exchange: &Exchange, published: &Published, token: &str, found: &Fo
 }
 
 fn refuse_token(exchange: &Exchange, published: &Published) -> Response<Body> {
-    let server = discovery::server(&exchange.snapshot, &exchange.host);
-    if server.is_some_and(|server| server.published.application.id == published.application.id) {
+    if Server::of(&exchange.snapshot, &exchange.host, published).is_some() {
         return discovery::challenge(exchange, Challenge::InvalidToken);
     }
     let text = "this application takes no access tokens of managed OAuth";

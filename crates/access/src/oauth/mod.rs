@@ -24,7 +24,7 @@ use net::upstream::Pool;
 pub use ledger::{KeptGrant, OauthLedger};
 pub use table::TokenTable;
 
-pub(crate) use authorize::is_consent;
+pub(crate) use authorize::consent_of;
 pub(crate) use bearer::{answer as answer_bearer, presented};
 pub(crate) use catalog::answer as catalog;
 pub(crate) use discovery::{answer as discovery, demand};
@@ -32,6 +32,7 @@ pub(crate) use discovery::{answer as discovery, demand};
 use crate::config::AccessConfig;
 use crate::exchange::Exchange;
 use crate::oauth::clients::Documents;
+use crate::oauth::discovery::Server;
 use crate::page;
 use crate::throttle::Throttle;
 
@@ -57,10 +58,18 @@ impl Oauth {
     }
 }
 
-/// Answers a request to an OAuth endpoint; `name` is what follows `/cdn-cgi/access/oauth/`.
+/// Answers a request to an OAuth endpoint; `name` is what follows `/cdn-cgi/access/oauth/`: the endpoint, behind the
+/// application where that has an issuer of its own.
 pub(crate) async fn answer(exchange: &Exchange, name: &str) -> Response<Body> {
     let snapshot = std::sync::Arc::clone(&exchange.snapshot);
-    let Some(server) = discovery::server(&snapshot, &exchange.host) else { return page::not_found_json() };
+    let (server, name) = match name.split_once('/') {
+        None => (Server::of_host(&snapshot, &exchange.host), name),
+        Some((application, name)) => {
+            let application = application.parse().ok();
+            (application.and_then(|application| Server::named(&snapshot, &exchange.host, application)), name)
+        }
+    };
+    let Some(server) = server else { return page::not_found_json() };
     let reads = matches!(exchange.method, Method::GET | Method::HEAD);
     match (name, &exchange.method) {
         ("authorization", _) if reads => authorize::show(exchange, server).await,

@@ -19,7 +19,7 @@ use net::proxy::body::{Body, collect, empty_body};
 
 use super::bearer::{self, Unresolved};
 use super::clients::{self, NoClient};
-use super::discovery::{self, Server};
+use super::discovery::Server;
 use super::ledger::KeptGrant;
 use super::standing;
 use crate::caller::{self, Who};
@@ -243,7 +243,7 @@ async fn tell(exchange: &Exchange, server: Server<'_>) -> Result<Response<Body>,
         }
         Err(Unresolved::Ledger(error)) => return Err(error.into()),
     };
-    let issuer = discovery::issuer(exchange).ok_or(Stop::Failed)?;
+    let issuer = server.issuer(exchange).ok_or(Stop::Failed)?.url();
     let username = found.as_ref().map(|found| found.holder.session.identity.email.as_str());
     let access = found.as_ref().map(|found| &*found.access);
     let document = introspection(access, application, &issuer, username, exchange.now.seconds());

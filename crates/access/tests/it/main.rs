@@ -13,6 +13,7 @@ mod mailbox;
 mod markdown;
 mod mfa;
 mod oauth;
+mod oauth_hosts;
 mod oauth_memory;
 mod oauth_probes;
 mod pin;

@@ -59,7 +59,7 @@ pub enum Prompt {
 /// The application a request is about.
 pub struct Target<'a> {
     pub application: ApplicationId,
-    /// Our issuer, an origin without a trailing slash.
+    /// Our issuer, without a trailing slash.
     pub issuer: &'a str,
     /// What the token is for if the request does not say.
     pub default_resource: &'a str,

@@ -4,6 +4,7 @@
 //! for letter. Invariant: a challenge is one line of printable ASCII, whatever the request held.
 
 use serde_json::{Value, json};
+use types::ApplicationId;
 
 /// The standard name of protected resource metadata.
 pub const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
@@ -11,13 +12,44 @@ pub const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 pub const CLOUDFLARE_PROTECTED_RESOURCE: &str = "/.well-known/cloudflare-access-protected-resource";
 /// The name of authorization server metadata.
 pub const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
-/// Endpoints below the issuer (reference section 4.3).
-pub const AUTHORIZATION_PATH: &str = "/cdn-cgi/access/oauth/authorization";
-pub const TOKEN_PATH: &str = "/cdn-cgi/access/oauth/token";
-pub const REGISTRATION_PATH: &str = "/cdn-cgi/access/oauth/registration";
-pub const REVOCATION_PATH: &str = "/cdn-cgi/access/oauth/revoke";
-pub const INTROSPECTION_PATH: &str = "/cdn-cgi/access/oauth/introspect";
-pub const KEYS_PATH: &str = "/cdn-cgi/access/certs";
+/// The endpoints of a host's authorization server are below it (reference section 4.3); `/<application>` below it is the
+/// issuer of a further application of the same host, with its endpoints below that.
+pub const ENDPOINTS: &str = "/cdn-cgi/access/oauth";
+const KEYS_PATH: &str = "/cdn-cgi/access/certs";
+
+/// An authorization server at an origin, `https://host[:port]` as it was dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    pub origin: String,
+    /// `None`: the one that speaks for the host.
+    pub application: Option<ApplicationId>,
+}
+
+impl Issuer {
+    /// Reads the path that RFC 8414 section 3.1 inserts for an issuer with a path.
+    #[must_use]
+    pub fn application_of(path: &str) -> Option<ApplicationId> {
+        path.strip_prefix(ENDPOINTS)?.strip_prefix('/')?.parse().ok()
+    }
+
+    /// Returns the identifier, a URL without a trailing slash.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self.application {
+            None => self.origin.clone(),
+            Some(application) => format!("{}{ENDPOINTS}/{application}", self.origin),
+        }
+    }
+
+    /// Returns the path of an endpoint, or with an empty name of all of them.
+    #[must_use]
+    pub fn endpoint(&self, name: &str) -> String {
+        match self.application {
+            None => format!("{ENDPOINTS}/{name}"),
+            Some(application) => format!("{ENDPOINTS}/{application}/{name}"),
+        }
+    }
+}
 
 /// A well-known document, with the path that was inserted behind its name: empty, or starting with `/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,17 +90,18 @@ pub struct Offers {
     pub client_documents: bool,
 }
 
-/// Returns the authorization server metadata (RFC 8414 section 2) of `issuer`, an origin without a trailing slash.
+/// Returns the authorization server metadata (RFC 8414 section 2).
 #[must_use]
-pub fn authorization_server(issuer: &str, offers: Offers) -> Value {
+pub fn authorization_server(issuer: &Issuer, offers: Offers) -> Value {
     let methods = json!(["client_secret_basic", "client_secret_post", "none"]);
+    let endpoint = |name: &str| json!(format!("{}{}", issuer.origin, issuer.endpoint(name)));
     let mut document = json!({
-        "issuer": issuer,
-        "authorization_endpoint": format!("{issuer}{AUTHORIZATION_PATH}"),
-        "token_endpoint": format!("{issuer}{TOKEN_PATH}"),
-        "revocation_endpoint": format!("{issuer}{REVOCATION_PATH}"),
-        "introspection_endpoint": format!("{issuer}{INTROSPECTION_PATH}"),
-        "jwks_uri": format!("{issuer}{KEYS_PATH}"),
+        "issuer": issuer.url(),
+        "authorization_endpoint": endpoint("authorization"),
+        "token_endpoint": endpoint("token"),
+        "revocation_endpoint": endpoint("revoke"),
+        "introspection_endpoint": endpoint("introspect"),
+        "jwks_uri": format!("{}{KEYS_PATH}", issuer.origin),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
@@ -79,7 +112,7 @@ pub fn authorization_server(issuer: &str, offers: Offers) -> Value {
         "client_id_metadata_document_supported": offers.client_documents,
     });
     if offers.registration {
-        document["registration_endpoint"] = json!(format!("{issuer}{REGISTRATION_PATH}"));
+        document["registration_endpoint"] = endpoint("registration");
     }
     document
 }
@@ -137,7 +170,10 @@ fn quotable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Challenge, Offers, WellKnown, authorization_server, protected_resource, recognise};
+    use types::ApplicationId;
+    use uuid::Uuid;
+
+    use super::{Challenge, Issuer, Offers, WellKnown, authorization_server, protected_resource, recognise};
 
     #[test]
     fn both_names_carry_the_path_the_client_dialled() {
@@ -178,10 +214,30 @@ mod tests {
     #[test]
     fn the_server_document_offers_what_the_application_allows() {
         let offers = |registration| Offers { registration, client_documents: true };
-        let open = authorization_server("https://t.example", offers(true));
+        let host = Issuer { origin: "https://t.example".to_owned(), application: None };
+        let open = authorization_server(&host, offers(true));
         assert_eq!(open["registration_endpoint"], "https://t.example/cdn-cgi/access/oauth/registration");
         assert_eq!(open["code_challenge_methods_supported"], serde_json::json!(["S256"]));
         assert_eq!(open["authorization_response_iss_parameter_supported"], true);
-        assert!(authorization_server("https://t.example", offers(false)).get("registration_endpoint").is_none());
+        assert!(authorization_server(&host, offers(false)).get("registration_endpoint").is_none());
+    }
+
+    #[test]
+    fn a_further_application_of_a_host_is_an_issuer_of_its_own() {
+        let application = ApplicationId(Uuid::from_u128(7));
+        let issuer = Issuer { origin: "https://t.example:8443".to_owned(), application: Some(application) };
+        let url = issuer.url();
+        assert_eq!(url, format!("https://t.example:8443/cdn-cgi/access/oauth/{application}"));
+        let document = authorization_server(&issuer, Offers { registration: true, client_documents: true });
+        assert_eq!(document["issuer"], url);
+        assert_eq!(document["token_endpoint"], format!("{url}/token"));
+        assert_eq!(document["jwks_uri"], "https://t.example:8443/cdn-cgi/access/certs");
+        // RFC 8414 section 3.1 inserts the name before the path of the issuer.
+        let path = format!("/.well-known/oauth-authorization-server/cdn-cgi/access/oauth/{application}");
+        let Some(WellKnown::AuthorizationServer(inserted)) = recognise(&path) else { panic!("{path}") };
+        assert_eq!(Issuer::application_of(inserted), Some(application));
+        for other in ["", "/", "/cdn-cgi/access/oauth", "/cdn-cgi/access/oauth/x", "/mcp"] {
+            assert_eq!(Issuer::application_of(other), None, "{other}");
+        }
     }
 }
