@@ -74,10 +74,6 @@ impl Shared for OauthClient {
     const KEPT: usize = CLIENTS_KEPT;
 }
 
-impl Shared for OauthGrant {
-    const KEPT: usize = GRANTS_KEPT;
-}
-
 impl Shared for OauthToken {
     const KEPT: usize = TOKENS_KEPT;
 }
@@ -274,6 +270,28 @@ impl Collection<'_, LoginState> {
         add(self.store, grant, id, LoginState { source, expires_at, state }, expect, true).await
     }
 
+    /// Stores a state over revision `read`, or where there is none, and lets it live from now on. `false`: another write
+    /// came first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::begin_again`].
+    pub async fn keep(
+        &self,
+        grant: &Grant<WriteUsers>,
+        (id, source): (HashId, String),
+        state: &Secret<String>,
+        lifetime: Duration,
+        read: Option<Revision>,
+    ) -> Result<bool, StoreError> {
+        let expect = read.map_or(Expect::Absent, |revision| Expect::Revision(revision.0));
+        match self.put_state(grant, id, source, state, lifetime, expect).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Taken(_) | StoreError::NotFound(_) | StoreError::Stale(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes a login's state over the one that was read. `false`: another write came first, or it has ended.
     ///
     /// # Errors
@@ -332,18 +350,26 @@ impl Collection<'_, OauthClient> {
 }
 
 impl Collection<'_, OauthGrant> {
+    /// What gives way to a further grant of a person: deletions, each of which every node hears of.
+    async fn giving_way(&self, grant: &Grant<WriteUsers>, user: UserId) -> Result<Vec<Write>, StoreError> {
+        let mut kept = self.list_of(grant, user).await?;
+        let excess = kept.len().saturating_sub(GRANTS_KEPT - 1);
+        kept.sort_by_key(|grant| (grant.created_at, grant.id));
+        let oldest = kept.into_iter().take(excess);
+        let delete =
+            |id: HashId| Write::Delete { kind: Kind::OauthGrant, id: id.to_string(), expect: Expect::Anything };
+        Ok(oldest.map(|grant| delete(grant.id)).collect())
+    }
+
     /// Stores a grant; beyond [`GRANTS_KEPT`] the person's oldest gives way.
     ///
     /// # Errors
     ///
     /// As [`Collection::create`].
-    pub async fn give(
-        &self,
-        grant: &Grant<WriteUsers>,
-        id: HashId,
-        given: OauthGrant,
-    ) -> Result<Stored<OauthGrant>, StoreError> {
-        add(self.store, grant, id, given, Expect::Absent, false).await
+    pub async fn give(&self, grant: &Grant<WriteUsers>, id: HashId, given: OauthGrant) -> Result<(), StoreError> {
+        let mut writes = vec![Write::Put(put(grant, &id, &given, Expect::Absent)?)];
+        writes.extend(self.giving_way(grant, given.user).await?);
+        self.store.commit(grant, writes, vec![count_bound::<OauthGrant>()]).await.map(|_| ())
     }
 
     /// Stores a grant and takes out the login it answers, in one write: of many callers, one succeeds. Beyond
@@ -359,12 +385,11 @@ impl Collection<'_, OauthGrant> {
         id: HashId,
         given: OauthGrant,
     ) -> Result<bool, StoreError> {
-        let parent = given.user.to_string();
-        let writes = vec![
+        let mut writes = vec![
             Write::Delete { kind: Kind::LoginState, id: login.to_string(), expect: Expect::Present },
             Write::Put(put(grant, &id, &given, Expect::Absent)?),
-            Write::Prune { kind: Kind::OauthGrant, parent, keep: GRANTS_KEPT },
         ];
+        writes.extend(self.giving_way(grant, given.user).await?);
         match self.store.commit(grant, writes, vec![count_bound::<OauthGrant>()]).await {
             Ok(_) => Ok(true),
             Err(StoreError::NotFound(Kind::LoginState) | StoreError::Stale(Kind::LoginState)) => Ok(false),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use store::{
-    AccessPolicy, AccessSession, Administer, AppSession, Application, Approval, Change, Factor, HashId, Kind,
-    MAILS_KEPT, MailStatus, NewMail, OauthGrant, OauthToken, Operate, Provider, ReadUsers, Revoked, SESSIONS_KEPT,
-    StoreError, Tag, WriteAccess, WriteIdentity, WriteUsers,
+    AccessPolicy, AccessSession, Administer, AppSession, Application, Approval, Change, Factor, GRANTS_KEPT, HashId,
+    Kind, MAILS_KEPT, MailStatus, NewMail, OauthGrant, OauthToken, Operate, Provider, ReadUsers, Revoked,
+    SESSIONS_KEPT, StoreError, Tag, WriteAccess, WriteIdentity, WriteUsers,
 };
 use types::{AccessPolicyId, ApplicationId, Code, FactorId, ProviderId, Secret, UserId};
 use uuid::Uuid;
@@ -29,6 +29,8 @@ store_suite! {
     what_has_ended_is_swept_and_the_rest_stays,
     a_grant_ends_with_its_tokens_and_a_token_is_taken_once,
     a_request_is_answered_by_one_grant_and_a_grant_is_written_over_what_was_read,
+    the_oldest_grants_of_a_person_give_way_and_every_node_hears_of_it,
+    a_state_that_nodes_share_is_kept_over_what_was_read,
     grants_end_with_their_session_and_their_person,
     a_persons_factors_are_reset_together,
 }
@@ -391,6 +393,51 @@ async fn a_request_is_answered_by_one_grant_and_a_grant_is_written_over_what_was
     }
     assert_eq!(writers.join_all().await.iter().filter(|wrote| **wrote).count(), 1);
     assert_eq!(tokens.list(&write).await.unwrap().len(), 1);
+}
+
+async fn the_oldest_grants_of_a_person_give_way_and_every_node_hears_of_it(f: &Fixture) {
+    let (grants, write) = (f.store.oauth_grants(), grant::<WriteUsers>());
+    for number in 0..GRANTS_KEPT {
+        f.clock.advance(Duration::from_secs(1));
+        grants.create(&write, hash(&format!("grant {number}")), given(f, 1, "session")).await.unwrap();
+    }
+    grants.create(&write, hash("of another"), given(f, 2, "session")).await.unwrap();
+    let mut feed = f.store.changes().await.unwrap();
+    let life = Duration::from_secs(600);
+    let logins = f.store.login_states();
+    logins.begin(&write, hash("request"), "source".to_owned(), &Secret::new("{}".to_owned()), life).await.unwrap();
+    f.clock.advance(Duration::from_secs(1));
+    assert!(grants.approve(&write, hash("request"), hash("first new"), given(f, 1, "session")).await.unwrap());
+    f.clock.advance(Duration::from_secs(1));
+    grants.give(&write, hash("second new"), given(f, 1, "session")).await.unwrap();
+    let mut gone = Vec::new();
+    while gone.len() < 2 {
+        gone.extend(feed.next().await.into_iter().filter_map(|change| match change {
+            Change::Deleted(document) if document.kind == Kind::OauthGrant => Some(document.id),
+            Change::Put(_) | Change::Deleted(_) | Change::ChildrenDeleted(_) | Change::Resync { .. } => None,
+        }));
+    }
+    assert_eq!(gone, [hash("grant 0").to_string(), hash("grant 1").to_string()]);
+    let left = grants.list(&write).await.unwrap();
+    assert_eq!(left.len(), GRANTS_KEPT + 1);
+    assert!(!left.iter().any(|kept| gone.contains(&kept.id.to_string())));
+}
+
+async fn a_state_that_nodes_share_is_kept_over_what_was_read(f: &Fixture) {
+    let (states, write) = (f.store.login_states(), grant::<WriteUsers>());
+    let life = Duration::from_secs(60);
+    let keep = async |text: &str, read| {
+        let state = Secret::new(text.to_owned());
+        states.keep(&write, (hash("rate"), "rate".to_owned()), &state, life, read).await.unwrap()
+    };
+    assert!(keep("1", None).await && !keep("other", None).await);
+    let read = states.get(&write, &hash("rate")).await.unwrap().unwrap();
+    f.clock.advance(Duration::from_secs(30));
+    assert!(keep("2", Some(read.revision)).await && !keep("other", Some(read.revision)).await);
+    let kept = states.get(&write, &hash("rate")).await.unwrap().unwrap();
+    assert_eq!(kept.document.expires_at, f.clock.now() + life, "it lives from the last write on");
+    assert_eq!(states.redeem(&grant(), hash("rate")).await.unwrap().unwrap().expose(), "2");
+    assert!(!keep("3", Some(kept.revision)).await, "what is gone is not written over");
 }
 
 async fn grants_end_with_their_session_and_their_person(f: &Fixture) {
