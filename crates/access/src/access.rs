@@ -28,11 +28,11 @@ use crate::config::AccessConfig;
 use crate::directory::Directory;
 use crate::ledger::Ledger;
 use crate::login::Logins;
-use crate::mail::Postbox;
+use crate::mail::{MailQueue, Postbox};
 use crate::markdown::Turning;
 use crate::mfa::FactorLedger;
 use crate::oauth::{Oauth, OauthLedger, TokenTable};
-use crate::pin::{PinLedger, Pins};
+use crate::pin::PinLedger;
 use crate::session_table::SessionTable;
 use crate::snapshot::Snapshot;
 use crate::stages;
@@ -81,7 +81,8 @@ pub(crate) struct Inner {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) factors: Arc<dyn FactorLedger>,
     pub(crate) pin_ledger: Arc<dyn PinLedger>,
-    pub(crate) pins: Pins,
+    /// Letters on their way to the outbox.
+    pub(crate) mail: MailQueue,
     pub(crate) postbox: Arc<dyn Postbox>,
     pub(crate) approval_ledger: Arc<dyn ApprovalLedger>,
     pub(crate) approvals: Arc<ApprovalTable>,
@@ -125,6 +126,8 @@ pub struct AccessStats {
     /// Requests that no policy let through.
     pub denied: u64,
     pub sign_ins: u64,
+    /// Passwords that were held against a hash: one for each that was sent, whether or not the address is anybody's.
+    pub password_checks: u64,
     pub sessions: usize,
     /// Records the log did not take.
     pub records_lost: u64,
@@ -163,7 +166,7 @@ impl Access {
             oauth: Oauth::new(&config, documents),
             opinions: Opinions::new(workers),
             pin_ledger: pins,
-            pins: Pins::new(),
+            mail: MailQueue::new(),
             postbox,
             approval_ledger: approvals,
             approvals: approved,
@@ -188,7 +191,7 @@ impl Access {
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) {
         let tasks = Tasks::default();
         tasks.spawn(self.sweep(stop.clone()));
-        tasks.spawn(self.inner.pins.mail.run(Arc::clone(&self.inner.postbox), stop.clone()));
+        tasks.spawn(self.inner.mail.run(Arc::clone(&self.inner.postbox), stop.clone()));
         let admit = |stream, source| self.admit(stream, source, &stop, &tasks);
         listen(listener, &stop, &tasks, self.inner.config.drain_timeout, admit).await;
     }
@@ -248,6 +251,7 @@ impl Access {
             requests: read(&inner.counters.requests),
             denied: read(&inner.counters.denied),
             sign_ins: read(&inner.counters.sign_ins),
+            password_checks: inner.logins.password_checks(),
             sessions: inner.sessions.len(),
             records_lost: read(&inner.counters.records_lost),
         }

@@ -60,7 +60,7 @@ pub use mail::{Letter, Postbox};
 pub use mfa::{FactorLedger, FactorPlace, KeptFactor, Shown};
 pub use oauth::{KeptGrant, OauthLedger, TokenTable};
 pub use password::PasswordHash;
-pub use pin::{KeptPin, PinLedger};
+pub use pin::{KeptPin, KeptRate, PinLedger};
 pub use probe::ProbeError;
 pub use seal::SealKey;
 pub use session_table::{Live, SessionTable};

@@ -86,6 +86,10 @@ impl Logins {
             chains: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(900)).build(),
         }
     }
+
+    pub(crate) fn password_checks(&self) -> u64 {
+        self.passwords.checked()
+    }
 }
 
 /// Answers a request to the sign-in host.

@@ -3,6 +3,8 @@
 //! It decides whether a password matches. Invariant: an address nobody has takes as long as a wrong password, and no more
 //! than [`PARALLEL`] checks hold memory at once.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use argon2::Argon2;
 use argon2::password_hash::phc;
 use argon2::{PasswordHasher, PasswordVerifier};
@@ -18,7 +20,7 @@ const LONGEST: usize = 1_024;
 
 /// A hash that no password matches and that costs as much as a real one.
 const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$c29tZS1zYWx0LW9mLW91cnM$7Zl3hsGvvjYpqZ3bJcXz5n4tN4mIhJ7o4kC8Q5q0x9E";
+    "$argon2id$v=19$m=19456,t=2,p=1$c29tZS1zYWx0LW9mLW91cg$7Zl3hsGvvjYpqZ3bJcXz5n4tN4mIhJ7o4kC8Q5q0x9E";
 
 /// A password's hash in PHC form.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,6 +66,7 @@ impl PasswordHash {
 pub(crate) struct Passwords {
     running: Semaphore,
     waiting: Semaphore,
+    checked: AtomicU64,
 }
 
 /// There is more to check than can be checked.
@@ -72,7 +75,11 @@ pub(crate) struct Busy;
 
 impl Passwords {
     pub(crate) const fn new() -> Self {
-        Self { running: Semaphore::const_new(PARALLEL), waiting: Semaphore::const_new(WAITING) }
+        Self {
+            running: Semaphore::const_new(PARALLEL),
+            waiting: Semaphore::const_new(WAITING),
+            checked: AtomicU64::new(0),
+        }
     }
 
     /// Tells whether a password is the one behind `stored`; without one it takes as long and says no.
@@ -85,6 +92,7 @@ impl Passwords {
         }
         let _place = self.waiting.try_acquire().map_err(|_| Busy)?;
         let _turn = self.running.acquire().await.map_err(|_| Busy)?;
+        self.checked.fetch_add(1, Ordering::Relaxed);
         let check = move || {
             let known = stored.is_some();
             let text = stored.as_ref().map_or(NOBODY, |hash| hash.0.as_str());
@@ -92,5 +100,38 @@ impl Passwords {
             Argon2::default().verify_password(password.expose().as_bytes(), &hash).is_ok() && known
         };
         tokio::task::spawn_blocking(check).await.map_err(|_| Busy)
+    }
+
+    /// How many were checked, those of nobody among them.
+    pub(crate) fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::Params;
+    use argon2::password_hash::phc;
+    use types::Secret;
+
+    use super::{NOBODY, PasswordHash, Passwords};
+
+    /// What decides how long a check takes: parameters, and lengths of salt and output.
+    fn cost(text: &str) -> (Params, Option<usize>, Option<usize>) {
+        let hash = phc::PasswordHash::new(text).unwrap();
+        let length = |bytes: &[u8]| bytes.len();
+        let params = Params::try_from(&hash).unwrap();
+        (params, hash.salt.map(|salt| length(salt.as_ref())), hash.hash.map(|hash| length(hash.as_ref())))
+    }
+
+    #[tokio::test]
+    async fn the_hash_of_nobody_costs_what_a_real_one_does_and_matches_nothing() {
+        let password = || Secret::new("correct horse battery".to_owned());
+        let real = PasswordHash::of(&password()).unwrap();
+        assert_eq!(cost(NOBODY), cost(real.as_str()));
+        let passwords = Passwords::new();
+        assert_eq!(passwords.verify(password(), Some(real)).await, Ok(true));
+        assert_eq!(passwords.verify(password(), None).await, Ok(false));
+        assert_eq!(passwords.checked(), 2);
     }
 }

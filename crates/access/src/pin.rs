@@ -4,8 +4,6 @@
 //! whether or not it may sign in here or is anybody's; a guess is written down before it is answered, so that a code works
 //! once and guesses are counted on whatever node they come to; while the store does not answer nobody is signed in.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -13,8 +11,8 @@ use identity::application::Door;
 use identity::claims::{self, Established, SignInFacts};
 use identity::cookie::SIGN_IN as SIGN_IN_COOKIE;
 use identity::identity::ProviderClaims;
-use identity::opaque::{self, Digest};
-use identity::pin::{self, LIFE, PendingPin, RateLimited};
+use identity::opaque::{self, Digest, Seed};
+use identity::pin::{self, LIFE, PendingPin, Rate, RateLimited};
 use identity::provider::Provider;
 use maud::{Markup, html};
 use net::proxy::body::Body;
@@ -25,19 +23,17 @@ use crate::endpoints;
 use crate::exchange::Exchange;
 use crate::ledger::LedgerError;
 use crate::login::{self, COOKIE_LIFE};
-use crate::mail::{self, MailQueue, Part};
+use crate::mail::{self, Part};
 use crate::page::{self, Frame};
 use crate::record;
 use crate::snapshot::Published;
 use crate::stages::OWN;
-use crate::throttle::{self, Rates};
+use crate::throttle;
 use crate::ticket::{self, FORM, Form, Mailed};
 use crate::words::{Language, Message};
 
-/// How often a guess is written down anew when two meet.
+/// How often something is written down anew when two meet.
 const TRIES: usize = 8;
-/// Addresses and sources whose rates are remembered.
-const REMEMBERED: usize = 100_000;
 /// Longest time a source is told to wait, in seconds.
 const LONGEST_WAIT: i64 = 3_600;
 
@@ -67,18 +63,31 @@ pub trait PinLedger: Send + Sync {
 
     /// Writes a code over the revision it was read at; `false`: another write came first.
     fn settle<'a>(&'a self, login: Digest, kept: &'a KeptPin) -> BoxFuture<'a, Result<bool, LedgerError>>;
+
+    /// Finds what is used of a rate.
+    fn rate(&self, of: Digest) -> BoxFuture<'_, Result<KeptRate, LedgerError>>;
+
+    /// Writes what is used of a rate over the revision it was read at, until it is whole; `false`: another write came first.
+    fn spend(&self, of: Digest, kept: KeptRate, now: i64) -> BoxFuture<'_, Result<bool, LedgerError>>;
 }
 
-/// What sign-ins by mail share on this node.
-pub(crate) struct Pins {
-    addresses: Rates<Email>,
-    sources: Rates<IpAddr>,
-    pub(crate) mail: MailQueue,
+/// What is used of a rate that every node counts into.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeptRate {
+    /// Of the record as it was read; 0: there is none yet.
+    pub revision: u64,
+    pub rate: Rate,
 }
 
-impl Pins {
-    pub(crate) fn new() -> Self {
-        Self { addresses: Rates::new(REMEMBERED), sources: Rates::new(REMEMBERED), mail: MailQueue::new() }
+/// Why no code is made.
+enum NotBegun {
+    Limited(RateLimited),
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for NotBegun {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
     }
 }
 
@@ -118,26 +127,18 @@ async fn send(exchange: &Exchange, at: &At<'_>, fields: &Bytes) -> Response<Body
     let (Some(seed), Some(random)) = (ticket::random(), ticket::random()) else { return page::failed(exchange) };
     // A code that is asked for again takes the place of the one before.
     let login = at.form.mailed.as_ref().map_or_else(|| opaque::text(&random), |mailed| mailed.login.clone());
-    let could_enter = could_enter(exchange, at, &address);
-    let (plane, now) = (exchange.plane(), exchange.now.seconds());
-    let (pins, source) = (&plane.pins, throttle::source(exchange.source()));
-    let started = pins.addresses.with(address.clone(), now, |address_rate| {
-        pins.sources.with(source, now, |source_rate| {
-            pin::start(pin::Start {
-                address: address.clone(),
-                could_enter,
-                login: &login,
-                browser_secret: &at.form.key,
-                address_rate,
-                source_rate,
-                now,
-                seed: &seed,
-            })
-        })
-    });
-    let (pending, mail) = match started {
-        Ok(started) => started,
-        Err(RateLimited { retry_after }) => {
+    let asked = Asked {
+        address: &address,
+        could_enter: could_enter(exchange, at, &address),
+        login: &login,
+        browser_secret: &at.form.key,
+        seed: &seed,
+    };
+    let plane = exchange.plane();
+    let mail = match begin(exchange, asked).await {
+        Ok(mail) => mail,
+        Err(NotBegun::Ledger(error)) => return endpoints::unavailable(exchange, &error),
+        Err(NotBegun::Limited(RateLimited { retry_after })) => {
             let problem = (StatusCode::TOO_MANY_REQUESTS, Message::TooMany);
             let mut response = address_page(exchange, at, &typed, Some(problem));
             let wait = HeaderValue::from(retry_after.clamp(1, LONGEST_WAIT));
@@ -145,15 +146,52 @@ async fn send(exchange: &Exchange, at: &At<'_>, fields: &Bytes) -> Response<Body
             return response;
         }
     };
-    if let Err(error) = plane.pin_ledger.begin(Digest::of(&login), &pending, &format!("pin/{source}")).await {
-        return endpoints::unavailable(exchange, &error);
-    }
     let language = exchange.language(&at.app.sign_in.languages);
     let letter = letter(exchange, at, language, &mail);
-    if let Err(full) = pins.mail.put(letter, mail.deliver) {
+    if let Err(full) = plane.mail.put(letter, mail.deliver) {
         return endpoints::unavailable(exchange, &LedgerError::Unavailable(full.to_string()));
     }
     code_page(exchange, at, &Mailed { login, address }, None)
+}
+
+/// A code that somebody asks for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    address: &'a Email,
+    could_enter: bool,
+    login: &'a str,
+    browser_secret: &'a str,
+    seed: &'a Seed,
+}
+
+/// Counts into the rates of the address and of the source, which are the account's and not this node's, and writes the code
+/// down. The same is read and written whatever the address is.
+async fn begin(exchange: &Exchange, asked: Asked<'_>) -> Result<pin::PinMail, NotBegun> {
+    let (ledger, now) = (&exchange.plane().pin_ledger, exchange.now.seconds());
+    let source = throttle::source(exchange.source());
+    let [of_source, of_address] =
+        [format!("pin/source/{source}"), format!("pin/address/{}", asked.address)].map(|name| Digest::of(&name));
+    for _ in 0..TRIES {
+        let (mut by_source, mut by_address) = (ledger.rate(of_source).await?, ledger.rate(of_address).await?);
+        let started = pin::start(pin::Start {
+            address: asked.address.clone(),
+            could_enter: asked.could_enter,
+            login: asked.login,
+            browser_secret: asked.browser_secret,
+            address_rate: &mut by_address.rate,
+            source_rate: &mut by_source.rate,
+            now,
+            seed: asked.seed,
+        });
+        let (pending, mail) = started.map_err(NotBegun::Limited)?;
+        // The address first: a source that loses a race pays twice, an address never goes free.
+        if ledger.spend(of_address, by_address, now).await? && ledger.spend(of_source, by_source, now).await? {
+            ledger.begin(Digest::of(asked.login), &pending, &format!("pin/{source}")).await?;
+            return Ok(mail);
+        }
+    }
+    // So many at once are too many.
+    Err(NotBegun::Limited(RateLimited { retry_after: 1 }))
 }
 
 /// Tells whether a code could help the person of an address in: what it proves, with the steps before it, and with whatever

@@ -56,9 +56,6 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A rate of which nothing is left, nor ever will be.
-    pub const SPENT: Self = Self { whole_at: i64::MAX };
-
     /// Takes one, if there is one; else returns the seconds to wait.
     ///
     /// # Errors
@@ -73,10 +70,10 @@ impl Rate {
         Ok(())
     }
 
-    /// Whether the record can be dropped.
+    /// Returns the seconds until the record can be dropped; 0 if it can.
     #[must_use]
-    pub const fn is_whole(&self, now: i64) -> bool {
-        self.whole_at <= now
+    pub fn whole_in(&self, now: i64) -> i64 {
+        self.whole_at.saturating_sub(now).max(0)
     }
 }
 
@@ -326,6 +323,6 @@ mod tests {
         let mut rate = Rate::default();
         let rules = RateRules { burst: 1, interval: 10 };
         assert_eq!((rate.take(rules, 5), rate.take(rules, 14).is_err(), rate.take(rules, 15)), (Ok(()), true, Ok(())));
-        assert!(Rate::SPENT.clone().take(PER_ADDRESS, i64::MAX / 2).is_err());
+        assert_eq!((rate.whole_in(15), rate.whole_in(25), rate.whole_in(99)), (10, 0, 0));
     }
 }

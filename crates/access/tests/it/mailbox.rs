@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use access::{KeptPin, LedgerError, Letter, PinLedger, Postbox};
+use access::{KeptPin, KeptRate, LedgerError, Letter, PinLedger, Postbox};
 use futures_util::future::BoxFuture;
 use identity::opaque::Digest;
 use identity::pin::PendingPin;
@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 pub(crate) struct Mailbox {
     pub(crate) gone: AtomicBool,
     pub(crate) pins: Mutex<HashMap<Digest, KeptPin>>,
+    rates: Mutex<HashMap<Digest, KeptRate>>,
+    /// Writes so far, letters not among them: those are written after a page was answered.
+    pub(crate) writes: AtomicUsize,
     letters: Mutex<Vec<Letter>>,
     arrived: Notify,
 }
@@ -54,6 +57,7 @@ impl PinLedger for Mailbox {
     fn begin<'a>(&'a self, login: Digest, pin: &'a PendingPin, _: &'a str) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(async move {
             self.reach()?;
+            self.writes.fetch_add(1, Ordering::SeqCst);
             let mut pins = self.pins.lock().unwrap();
             let revision = pins.get(&login).map_or(1, |kept| kept.revision + 1);
             pins.insert(login, KeptPin { revision, pin: pin.clone() });
@@ -71,10 +75,31 @@ impl PinLedger for Mailbox {
     fn settle<'a>(&'a self, login: Digest, kept: &'a KeptPin) -> BoxFuture<'a, Result<bool, LedgerError>> {
         Box::pin(async move {
             self.reach()?;
+            self.writes.fetch_add(1, Ordering::SeqCst);
             let mut pins = self.pins.lock().unwrap();
             let right = pins.get(&login).is_some_and(|known| known.revision == kept.revision);
             if right {
                 pins.insert(login, KeptPin { revision: kept.revision + 1, pin: kept.pin.clone() });
+            }
+            Ok(right)
+        })
+    }
+
+    fn rate(&self, of: Digest) -> BoxFuture<'_, Result<KeptRate, LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            Ok(self.rates.lock().unwrap().get(&of).copied().unwrap_or_default())
+        })
+    }
+
+    fn spend(&self, of: Digest, kept: KeptRate, _: i64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            self.writes.fetch_add(1, Ordering::SeqCst);
+            let mut rates = self.rates.lock().unwrap();
+            let right = rates.get(&of).map_or(0, |known| known.revision) == kept.revision;
+            if right {
+                rates.insert(of, KeptRate { revision: kept.revision + 1, ..kept });
             }
             Ok(right)
         })

@@ -7,6 +7,7 @@ mod attacks;
 mod browser;
 mod certificates;
 mod client_certificates;
+mod enumeration;
 mod failures;
 mod launcher;
 mod mailbox;

@@ -1,16 +1,18 @@
 //! Codes by mail in the store: those that logins wait for, and the letters that carry them.
 //!
-//! Invariant: a code is written over the revision it was read at, so that it works once and guesses at it are counted on
-//! whatever node they come to; what a letter says is sealed.
+//! Invariant: codes and rates are written over the revision they were read at, so that a code works once, and guesses and
+//! requests are counted on whatever node they come to; what a letter says is sealed.
 
 use std::time::Duration;
 
-use access::{KeptPin, LedgerError, Letter, PinLedger, Postbox};
+use access::{KeptPin, KeptRate, LedgerError, Letter, PinLedger, Postbox};
 use futures_util::future::BoxFuture;
 use identity::opaque::Digest;
-use identity::pin::{LIFE, PendingPin};
+use identity::pin::{LIFE, PendingPin, Rate};
 use jiff::Timestamp;
-use store::{HashId, LoginState, NewMail, Operate, Principal, Store, Stored, WriteUsers};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use store::{HashId, LoginState, NewMail, Operate, Principal, Revision, Store, Stored, WriteUsers};
 use types::{AccountId, Secret};
 
 use super::AccessError;
@@ -30,8 +32,8 @@ const fn hash(login: Digest) -> HashId {
     HashId::from_bytes(login.0)
 }
 
-fn state(pin: &PendingPin) -> Result<Secret<String>, AccessError> {
-    Ok(Secret::new(serde_json::to_string(pin).map_err(AccessError::key)?))
+fn state(kept: &impl Serialize) -> Result<Secret<String>, AccessError> {
+    Ok(Secret::new(serde_json::to_string(kept).map_err(AccessError::key)?))
 }
 
 impl StorePins {
@@ -43,20 +45,30 @@ impl StorePins {
         Ok(())
     }
 
-    /// Finds a login of ours; another kind may have the id.
-    async fn find(&self, login: Digest) -> Result<Option<(Stored<LoginState>, PendingPin)>, AccessError> {
+    /// Finds a state of ours; another kind may have the id.
+    async fn find<T: DeserializeOwned>(&self, login: Digest) -> Result<Option<(Stored<LoginState>, T)>, AccessError> {
         let grant = self.principal.authorize::<WriteUsers>(self.account)?;
         let operate = self.principal.authorize::<Operate>(self.account)?;
         let states = self.store.login_states();
         let Some(mut found) = states.get(&grant, &hash(login)).await? else { return Ok(None) };
         let state = states.open_members(&operate, &mut found)?.remove("state");
-        let pin = state.and_then(|state| serde_json::from_str(state.expose()).ok());
-        Ok(pin.map(|pin| (found, pin)))
+        let known = state.and_then(|state| serde_json::from_str(state.expose()).ok());
+        Ok(known.map(|known| (found, known)))
+    }
+
+    async fn write_rate(&self, of: Digest, kept: KeptRate, now: i64) -> Result<bool, AccessError> {
+        let grant = self.principal.authorize::<WriteUsers>(self.account)?;
+        let life = Duration::from_secs(u64::try_from(kept.rate.whole_in(now)).unwrap_or_default().max(1));
+        let read = (kept.revision > 0).then(|| Revision(i64::try_from(kept.revision).unwrap_or(i64::MAX)));
+        // Each is a source of its own: none makes another give way.
+        let place = (hash(of), format!("rate/{}", hash(of)));
+        Ok(self.store.login_states().keep(&grant, place, &state(&kept.rate)?, life, read).await?)
     }
 
     async fn write(&self, login: Digest, kept: &KeptPin) -> Result<bool, AccessError> {
         let grant = self.principal.authorize::<WriteUsers>(self.account)?;
-        let Some((found, _)) = self.find(login).await?.filter(|(found, _)| revision(found) == kept.revision) else {
+        let found = self.find::<PendingPin>(login).await?;
+        let Some((found, _)) = found.filter(|(found, _)| revision(found) == kept.revision) else {
             return Ok(false);
         };
         Ok(self.store.login_states().settle(&grant, found, &state(&kept.pin)?).await?)
@@ -107,6 +119,17 @@ impl PinLedger for StorePins {
 
     fn settle<'a>(&'a self, login: Digest, kept: &'a KeptPin) -> BoxFuture<'a, Result<bool, LedgerError>> {
         Box::pin(async move { self.write(login, kept).await.map_err(unavailable) })
+    }
+
+    fn rate(&self, of: Digest) -> BoxFuture<'_, Result<KeptRate, LedgerError>> {
+        Box::pin(async move {
+            let found = self.find::<Rate>(of).await.map_err(unavailable)?;
+            Ok(found.map(|(stored, rate)| KeptRate { revision: revision(&stored), rate }).unwrap_or_default())
+        })
+    }
+
+    fn spend(&self, of: Digest, kept: KeptRate, now: i64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(async move { self.write_rate(of, kept, now).await.map_err(unavailable) })
     }
 }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::{AccessConfig, ApprovalLedger as _, KeptApproval, Ledger as _, Newcomer};
+use ::access::{AccessConfig, ApprovalLedger as _, KeptApproval, KeptRate, Ledger as _, Newcomer, PinLedger as _};
 use arc_swap::ArcSwap;
 use identity::approval::{self, Answer, ApprovalRequest, Approvers, Asked};
 use identity::evaluation::Frozen;
 use identity::identity::Identity;
+use identity::opaque::Digest;
+use identity::pin::PER_ADDRESS;
 use identity::provider::ProviderType;
 use identity::session::{Moment, Session, SessionSecret};
 use jiff::Timestamp;
@@ -18,6 +20,7 @@ use types::{AccessPolicyId, AccountId, ApplicationId, KvNamespaceId, ProviderId,
 use uuid::Uuid;
 
 use super::approvals::StoreApprovals;
+use super::pins::StorePins;
 use super::{Assembled, Ground, assemble};
 use crate::in_force::InForce;
 use crate::managed::Managed;
@@ -181,6 +184,35 @@ async fn an_approval_that_another_node_wrote_or_ended_is_taken_over() {
     world.store.approvals().delete(&world.grant(), &hash, None).await.unwrap();
     world.concerned().await;
     assert!(!here(&world), "what an administrator ended admits nobody");
+}
+
+#[tokio::test]
+async fn codes_by_mail_are_counted_for_the_account_and_not_for_each_node() {
+    let world = World::start().await;
+    let node =
+        || StorePins { store: world.store.clone(), account: world.account, principal: Principal::system("test") };
+    let (one, two, of, now) = (node(), node(), Digest::of("pin/address/ana@example.test"), 1_800_000_000);
+    let take = async |node: &StorePins, now: i64| {
+        let mut kept = node.rate(of).await.unwrap();
+        let taken = kept.rate.take(PER_ADDRESS, now).is_ok();
+        assert!(node.spend(of, kept, now).await.unwrap());
+        taken
+    };
+    assert!(take(&one, now).await && take(&two, now).await && take(&one, now).await);
+    assert!(!take(&two, now).await && !take(&one, now + 299).await, "three at once, whichever node is asked");
+    assert!(take(&two, now + 300).await);
+    // Two that read the same do not both write.
+    let (mut here, mut there) = (one.rate(of).await.unwrap(), two.rate(of).await.unwrap());
+    let later = now + 10_000;
+    assert!(here.rate.take(PER_ADDRESS, later).is_ok() && there.rate.take(PER_ADDRESS, later).is_ok());
+    assert!(one.spend(of, here, later).await.unwrap() && !two.spend(of, there, later).await.unwrap());
+    // A rate is no code, whoever asks for it under its name.
+    assert!(one.pending(of).await.unwrap().is_none());
+    // Nor does one rate make another give way, however many there are from one source.
+    for number in 0..40 {
+        assert!(one.spend(Digest::of(&format!("pin/address/{number}")), KeptRate::default(), later).await.unwrap());
+    }
+    assert!(two.rate(of).await.unwrap().revision > 0);
 }
 
 #[tokio::test]
