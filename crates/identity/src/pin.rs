@@ -188,9 +188,7 @@ fn bound(pin: &str, login: &str, browser_secret: &str) -> Digest {
 mod tests {
     use types::Email;
 
-    use super::{
-        ATTEMPTS, LIFE, PER_ADDRESS, PendingPin, PinMail, Rate, RateLimited, RateRules, Start, mailbox, start,
-    };
+    use super::{ATTEMPTS, LIFE, PendingPin, PinMail, Rate, RateLimited, RateRules, Start, mailbox, start};
 
     #[test]
     fn a_typed_address_is_one_mailbox_or_none() {

@@ -3,6 +3,7 @@
 //!
 //! Invariant: a credential is shown once, on the page that answers the form that made it.
 
+mod agreement;
 pub(super) mod appearance;
 pub(super) mod applications;
 pub(super) mod approvals;

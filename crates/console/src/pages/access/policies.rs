@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use store::Permission;
 use types::{AccessPolicyId, ApplicationId};
 
+use super::agreement;
 use super::selectors::{HINT, Names};
 use crate::failure::{Failure, Problem};
 use crate::operations::access::policies::remarks;
@@ -115,35 +116,13 @@ fn draft(names: &Names, fields: &Fields, stored: Option<&AccessView>) -> Draft {
     document.insert("portunus".to_owned(), json!({"expression": expression}));
     let session = fields.text("session_duration").map_or(Value::Null, Value::from);
     document.insert("session_duration".to_owned(), session);
-    set_approval(&mut document, fields);
+    agreement::write(&mut document, &agreement::typed(fields));
     Draft { document: Value::Object(document), problems }
-}
-
-/// Writes the first group of those who approve; further groups, and a list beside its addresses, stay as they are.
-fn set_approval(document: &mut Map<String, Value>, fields: &Fields) {
-    let people = fields.lines("approvers");
-    let mut groups = document.get("approval_groups").and_then(Value::as_array).cloned().unwrap_or_default();
-    let listed = groups.first().is_some_and(|group| group["email_list_uuid"].is_string());
-    if people.is_empty() && !listed {
-        groups = groups.into_iter().skip(1).collect();
-    } else {
-        if groups.is_empty() {
-            groups.push(json!({}));
-        }
-        groups[0]["email_addresses"] = json!(people);
-        groups[0]["approvals_needed"] = fields.number("approvals_needed").unwrap_or_else(|| json!(1));
-    }
-    document.insert("approval_required".to_owned(), (!groups.is_empty()).into());
-    document.insert("approval_groups".to_owned(), Value::Array(groups));
 }
 
 fn typed(names: &Names, policy: Option<&AccessView>) -> Vec<(&'static str, String)> {
     let Some(policy) = policy else { return vec![("decision", "allow".to_owned())] };
     let list = |name: &str| names.write(policy.0.get(name).unwrap_or(&Value::Null));
-    let required = policy.0.get("approval_required") == Some(&Value::Bool(true));
-    let first = policy.0.get("approval_groups").filter(|_| required).and_then(|groups| groups.get(0));
-    let approvers = first.and_then(|group| group["email_addresses"].as_array());
-    let approvers = approvers.map(|all| all.iter().filter_map(Value::as_str).collect::<Vec<_>>());
     vec![
         ("name", policy.text("name").to_owned()),
         ("decision", policy.text("decision").to_owned()),
@@ -152,16 +131,14 @@ fn typed(names: &Names, policy: Option<&AccessView>) -> Vec<(&'static str, Strin
         ("exclude", list("exclude")),
         ("expression", super::at(policy, "portunus/expression").to_owned()),
         ("session_duration", policy.text("session_duration").to_owned()),
-        ("approvers", approvers.map(|all| all.join("\n")).unwrap_or_default()),
-        ("approvals_needed", first.and_then(|group| group["approvals_needed"].as_u64()).unwrap_or(1).to_string()),
     ]
 }
 
 fn form(
     visitor: &Visitor,
-    action: &str,
-    back: &str,
+    (action, back): (&str, &str),
     values: &dyn Fn(&str) -> String,
+    groups: &[agreement::Group],
     problems: Problems<'_>,
 ) -> Markup {
     html! {
@@ -176,10 +153,7 @@ fn form(
             }
             (Control::new("expression", "And where").mono().hint("An expression of the access hook; empty asks nothing more.").live("expression").problems(problems.at("/portunus")).area(2, &values("expression")))
             (Control::new("session_duration", "A session lasts").mono().hint("Empty: as long as the application says.").problems(problems.at("/session_duration")).input("text", &values("session_duration")))
-            div.row {
-                (Control::new("approvers", "Others must agree").mono().hint("Addresses of people who may approve, one on each line; empty asks nobody. They get a mail, sign in and say for how long.").problems(problems.at("/approval_groups")).area(2, &values("approvers")))
-                (Control::new("approvals_needed", "How many of them").problems(problems.at("/approval_required")).input("number", &values("approvals_needed")))
-            }
+            (agreement::draw(groups, problems))
             div.check data-for="policy" aria-live="polite" {}
             div.actions { button.primary type="submit" { "Save" } a.button.quiet href=(back) { "Cancel" } }
         }
@@ -204,7 +178,7 @@ pub(in crate::pages) async fn new_page(visitor: Visitor, Path(app): Path<String>
     let path = format!("/access/apps/{}", app.text("id"));
     let known = typed(&names, None);
     let values = |name: &str| value(&known, name);
-    let form = form(&visitor, &format!("{path}/policies"), &path, &values, Problems::NONE);
+    let form = form(&visitor, (&format!("{path}/policies"), &path), &values, &[], Problems::NONE);
     let body = editor(&visitor, &app, "New policy", &form, Problems::NONE);
     Ok(frame::page(&visitor, Place::Access, "New policy", &body))
 }
@@ -227,7 +201,8 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path((app, policy)): Path<(
     let path = format!("/access/apps/{}", app.text("id"));
     let known = typed(&names, Some(&policy));
     let action = format!("{path}/policies/{}", policy.text("id"));
-    let form = form(&visitor, &action, &path, &|name| value(&known, name), Problems::NONE);
+    let groups = agreement::stored(&policy);
+    let form = form(&visitor, (&action, &path), &|name| value(&known, name), &groups, Problems::NONE);
     let body = editor(&visitor, &app, policy.text("name"), &form, Problems::NONE);
     Ok(frame::page(&visitor, Place::Access, policy.text("name"), &body))
 }
@@ -264,7 +239,7 @@ async fn save_policy(submission: Submission, app: &str, policy: Option<AccessPol
                 policy.map_or_else(|| format!("{path}/policies"), |policy| format!("{path}/policies/{policy}"));
             let values = |name: &str| fields.find(name).unwrap_or_default().to_owned();
             let problems = Problems::of(&failure);
-            let form = form(&visitor, &action, &path, &values, problems);
+            let form = form(&visitor, (&action, &path), &values, &agreement::typed(&fields), problems);
             let body = editor(&visitor, &app, "Policy", &form, problems);
             Ok(refused_form(&visitor, Place::Access, "Policy", &failure, &body))
         }
