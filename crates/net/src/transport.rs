@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Sets what every connection of ours wants of the kernel. `peer` is the other side.
+/// Sets what every connection of ours wants of the kernel, before it is made where that can be. `peer` is the other side.
 ///
 /// # Errors
 ///
@@ -23,12 +23,17 @@ pub fn tune(socket: &impl AsFd, peer: SocketAddr) -> io::Result<()> {
     // Small writes (a page, a handshake flight) must not wait for acknowledgements.
     rustix::net::sockopt::set_tcp_nodelay(socket, true)?;
     #[cfg(target_os = "linux")]
-    if peer.ip().to_canonical().is_loopback() {
+    if is_local(peer) {
         // Nothing can be congested between two processes of one machine. Where BBR is the default, its pacing sets a timer for
         // every piece that is sent, which costs more than the piece. Where a machine allows no other, it stays.
         let _ = rustix::net::sockopt::set_tcp_congestion(socket, "reno");
     }
     Ok(())
+}
+
+/// Tells whether an address is this machine's own loopback.
+pub const fn is_local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// Anything that carries bytes both ways.

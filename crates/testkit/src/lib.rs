@@ -11,6 +11,6 @@ mod provider;
 
 pub use authority::{AcmeAuthority, AcmeRules, free_ports};
 pub use github::GithubServer;
-pub use origin::{Origin, OriginTls, tune};
+pub use origin::{Origin, OriginTls, connect, listen};
 pub use platform::{Platform, Ready};
 pub use provider::{CLIENT_ID, CLIENT_SECRET, Identity, IdentityProvider, Mischief, rsa_key};

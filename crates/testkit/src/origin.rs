@@ -1,14 +1,16 @@
 //! Origins on loopback: an axum router behind TLS or plain TCP.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustix::net::sockopt;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -58,7 +60,7 @@ impl Origin {
     /// # Errors
     /// No free port.
     pub async fn start(router: Router, tls: Option<&OriginTls>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = listen().await?;
         let address = listener.local_addr()?;
         let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::clone(&tls.config)));
         let mut tasks = JoinSet::new();
@@ -67,23 +69,38 @@ impl Origin {
     }
 }
 
-/// Sets what every connection that a measurement makes wants of the kernel.
+/// Connects to `address` as every connection of a measurement is made.
+///
+/// # Errors
+/// The kernel refuses, or nobody listens.
+pub async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    tune(&socket)?;
+    socket.connect(address).await
+}
+
+/// Listens on a free port of loopback; the connections are as those of [`connect`].
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn tune(stream: &TcpStream) -> std::io::Result<()> {
+pub async fn listen() -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    tune(&listener)?;
+    Ok(listener)
+}
+
+/// Before there is a connection: one that began under BBR keeps its pacing.
+fn tune(socket: &impl AsFd) -> std::io::Result<()> {
     // The last segment of a body would wait 40 ms for a delayed acknowledgement, and be measured.
-    stream.set_nodelay(true)?;
+    sockopt::set_tcp_nodelay(socket, true)?;
     // Where BBR is the default, its timers between pieces of a body would be: nothing is congested on loopback.
-    Ok(rustix::net::sockopt::set_tcp_congestion(stream, "reno")?)
+    Ok(sockopt::set_tcp_congestion(socket, "reno")?)
 }
 
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        // What cannot be set is only slower.
-        let _ = tune(&stream);
         let (acceptor, router) = (acceptor.clone(), router.clone());
         connections.spawn(async move {
             match acceptor {

@@ -24,6 +24,9 @@ pub async fn listen(
     drain: Duration,
     admit: impl Fn(TcpStream, SocketAddr),
 ) {
+    // A connection takes over what its listener has. Set later it is too late for part of it: a connection that began under
+    // BBR is paced under every other algorithm too.
+    let inherited = listener.local_addr().is_ok_and(|own| transport::is_local(own) && transport::tune(&listener, own).is_ok());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -32,8 +35,10 @@ pub async fn listen(
         };
         match accepted {
             Ok((stream, source)) => {
-                // What cannot be set is only slower.
-                let _ = transport::tune(&stream, source);
+                if !inherited {
+                    // What cannot be set is only slower.
+                    let _ = transport::tune(&stream, source);
+                }
                 admit(stream, source);
             }
             // Out of file descriptors or a connection gone before it was taken: neither ends the listener.

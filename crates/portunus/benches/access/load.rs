@@ -71,8 +71,7 @@ impl Target {
     }
 
     async fn repeat(&self, request: &[u8], until: Instant) -> Result<Vec<Duration>> {
-        let stream = TcpStream::connect(self.address).await?;
-        testkit::tune(&stream)?;
+        let stream = testkit::connect(self.address).await?;
         let name = ServerName::try_from(self.name)?;
         let mut stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
         let mut buffer = vec![0; 16 << 10];

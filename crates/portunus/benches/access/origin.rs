@@ -31,7 +31,7 @@ pub(crate) struct Seen {
 
 impl Origin {
     pub(crate) async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = testkit::listen().await?;
         let address = listener.local_addr()?;
         let seen = Arc::<Seen>::default();
         let mut accepting = JoinSet::new();

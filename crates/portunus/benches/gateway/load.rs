@@ -175,8 +175,7 @@ async fn repeat(
 
 async fn connect(proxy: SocketAddr, tls: &Arc<ClientConfig>, site: Site) -> Result<TlsStream<TcpStream>> {
     let Site { name, port } = site;
-    let mut stream = TcpStream::connect(proxy).await?;
-    testkit::tune(&stream)?;
+    let mut stream = testkit::connect(proxy).await?;
     stream.write_all(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n").as_bytes()).await?;
     // Nothing can follow the answer: TLS starts with the client.
     let mut head = Vec::with_capacity(1024);

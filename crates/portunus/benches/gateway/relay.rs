@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use rustls::pki_types::ServerName;
 use testkit::OriginTls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -65,7 +65,7 @@ pub(crate) fn run(origin_root: &str, own_root: &str) -> Result<()> {
     let upstream = client_config(&std::fs::read_to_string(origin_root)?, true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = testkit::listen().await?;
         println!("{}", listener.local_addr()?);
         let (acceptor, connector) = (TlsAcceptor::from(tls.config), TlsConnector::from(upstream));
         let mut tasks = JoinSet::new();
@@ -78,7 +78,6 @@ pub(crate) fn run(origin_root: &str, own_root: &str) -> Result<()> {
 }
 
 async fn relay(mut client: TcpStream, acceptor: TlsAcceptor, connector: TlsConnector) -> Result<()> {
-    testkit::tune(&client)?;
     let mut head = Vec::with_capacity(512);
     while !head.ends_with(b"\r\n\r\n") {
         if client.read_buf(&mut head).await? == 0 {
@@ -88,8 +87,7 @@ async fn relay(mut client: TcpStream, acceptor: TlsAcceptor, connector: TlsConne
     let head = String::from_utf8(head)?;
     let port = head.split([':', ' ']).nth(2).context("no port")?.parse()?;
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-    let origin = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
-    testkit::tune(&origin)?;
+    let origin = testkit::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     let mut client = acceptor.accept(client).await?;
     let mut origin = connector.connect(ServerName::try_from(HOST)?, origin).await?;
     tokio::io::copy_bidirectional(&mut client, &mut origin).await?;
