@@ -72,7 +72,7 @@ impl Http1 {
     pub(super) async fn send(&mut self, request: Request<Body>, tasks: &Tasks) -> Result<Response<Incoming>, Failure> {
         let changes = request.headers().contains_key(http::header::UPGRADE);
         if changes || !request.body().is_end_stream() {
-            self.drive_elsewhere(tasks, changes);
+            self.drive_elsewhere(tasks);
         }
         let mut answer = pin!(self.sender.try_send_request(request));
         let driver = &mut self.driver;
@@ -118,12 +118,9 @@ impl Http1 {
     }
 
     /// Lets a task move the connection on from now on.
-    pub(super) fn drive_elsewhere(&mut self, tasks: &Tasks, changes: bool) {
-        let Driver::Here(connection) = std::mem::replace(&mut self.driver, Driver::Elsewhere) else { return };
-        if changes {
+    pub(super) fn drive_elsewhere(&mut self, tasks: &Tasks) {
+        if let Driver::Here(connection) = std::mem::replace(&mut self.driver, Driver::Elsewhere) {
             tasks.drive(connection.with_upgrades());
-        } else {
-            tasks.drive(connection);
         }
     }
 }

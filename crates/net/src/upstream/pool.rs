@@ -568,7 +568,7 @@ impl Inner {
     fn park(&self, route: Route, mut connection: Http1) {
         if !connection.is_ready() {
             // It still has to see its last exchange out.
-            connection.drive_elsewhere(&self.tasks, false);
+            connection.drive_elsewhere(&self.tasks);
         }
         if connection.is_closed() || self.shut_down.load(Ordering::Acquire) {
             return;
@@ -597,11 +597,19 @@ impl Slot {
         {
             return Some(Lease::Http2(StreamLease::take(shared)));
         }
-        self.idle.retain(|idle| !idle.connection.is_closed());
-        // One that is not ready is still finishing its last exchange, and stays for the next request, or is found to have
-        // been closed by the origin.
-        let position = self.idle.iter_mut().rposition(|idle| idle.connection.is_ready())?;
-        Some(Lease::Http1(self.idle.remove(position).connection))
+        // The freshest that will do; those it passes over are looked at, and the others left alone.
+        for position in (0..self.idle.len()).rev() {
+            let connection = &mut self.idle.get_mut(position)?.connection;
+            if connection.is_ready() {
+                return Some(Lease::Http1(self.idle.remove(position).connection));
+            }
+            // One that is not ready is still finishing its last exchange and stays for the next request, or the origin has
+            // closed it.
+            if connection.is_closed() {
+                self.idle.remove(position);
+            }
+        }
+        None
     }
 
     /// Lets go of what is closed or has been idle since before `oldest`; returns how many went.
@@ -738,7 +746,7 @@ impl Held {
         let (Some(Lease::Http1(mut connection)), Some(pool)) = (self.lease.take(), self.pool.upgrade()) else { return };
         match self.route.take().filter(|_| self.keep) {
             Some(route) => pool.park(route, connection),
-            None => connection.drive_elsewhere(&pool.tasks, false),
+            None => connection.drive_elsewhere(&pool.tasks),
         }
     }
 }
