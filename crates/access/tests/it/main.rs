@@ -14,6 +14,7 @@ mod markdown;
 mod mfa;
 mod oauth;
 mod oauth_memory;
+mod oauth_nodes;
 mod oauth_probes;
 mod pin;
 mod programs;
