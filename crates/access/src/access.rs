@@ -31,7 +31,7 @@ use crate::login::Logins;
 use crate::mail::{MailQueue, Postbox};
 use crate::markdown::Turning;
 use crate::mfa::FactorLedger;
-use crate::oauth::{Oauth, OauthLedger, TokenTable};
+use crate::oauth::{GrantTable, Oauth, OauthLedger};
 use crate::pin::PinLedger;
 use crate::session_table::SessionTable;
 use crate::snapshot::Snapshot;
@@ -54,8 +54,8 @@ pub struct Parts {
     /// What was asked and granted, kept in step with it.
     pub approved: Arc<ApprovalTable>,
     pub oauth: Arc<dyn OauthLedger>,
-    /// The live access tokens of managed OAuth.
-    pub agents: Arc<TokenTable>,
+    /// The grants of managed OAuth that this node knows.
+    pub agents: Arc<GrantTable>,
     /// The way to documents of OAuth clients: the public Internet alone.
     pub documents: net::upstream::Pool,
     pub directory: Arc<dyn Directory>,
@@ -87,7 +87,7 @@ pub(crate) struct Inner {
     pub(crate) approval_ledger: Arc<dyn ApprovalLedger>,
     pub(crate) approvals: Arc<ApprovalTable>,
     pub(crate) oauth_ledger: Arc<dyn OauthLedger>,
-    pub(crate) agents: Arc<TokenTable>,
+    pub(crate) agents: Arc<GrantTable>,
     pub(crate) oauth: Oauth,
     pub(crate) opinions: Opinions,
     pub(crate) turning: Turning,

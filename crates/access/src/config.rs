@@ -42,8 +42,8 @@ pub struct AccessConfig {
     pub sign_ins_per_minute: u32,
     /// Tokens of managed OAuth that nobody knows, from one source within a minute, before the answer is 429.
     pub unknown_tokens_per_minute: u32,
-    /// Access tokens of managed OAuth held at once; one beyond it is looked up in the store.
-    pub agent_tokens: usize,
+    /// Grants of managed OAuth held at once; the tokens of one beyond it are looked up in the store.
+    pub agent_grants: usize,
 }
 
 impl Default for AccessConfig {
@@ -66,7 +66,7 @@ impl Default for AccessConfig {
             failures_per_minute: 10,
             sign_ins_per_minute: 120,
             unknown_tokens_per_minute: 60,
-            agent_tokens: 200_000,
+            agent_grants: 100_000,
         }
     }
 }

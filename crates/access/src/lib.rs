@@ -58,7 +58,7 @@ pub use directory::{Directory, DirectoryError, Kept, Standing, Which};
 pub use ledger::{Ledger, LedgerError, Newcomer};
 pub use mail::{Letter, Postbox};
 pub use mfa::{FactorLedger, FactorPlace, KeptFactor, Shown};
-pub use oauth::{KeptGrant, OauthLedger, TokenTable};
+pub use oauth::{Ahead, GrantTable, KeptGrant, OauthLedger};
 pub use password::PasswordHash;
 pub use pin::{KeptPin, KeptRate, PinLedger};
 pub use probe::ProbeError;

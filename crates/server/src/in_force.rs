@@ -97,8 +97,7 @@ impl Part {
             | Kind::AcmeAccount
             | Kind::Approval
             | Kind::OauthClient
-            | Kind::OauthGrant
-            | Kind::OauthToken => &[],
+            | Kind::OauthGrant => &[],
         }
     }
 

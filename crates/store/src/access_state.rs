@@ -7,16 +7,18 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
 use types::{MailId, Secret, UserId};
 use uuid::Uuid;
 
 use crate::Store;
 use crate::backend::{Expect, Write};
 use crate::collection::{Collection, count_bound, put, stored};
-use crate::document::{Document, Kind, Revision, Stored};
+use crate::document::{self, Document, Kind, Revision, Stored};
 use crate::documents::access_state::{
     AccessSession, AppSession, Approval, Factor, HashId, LoginState, Mail, MailStatus, OauthClient, OauthGrant,
-    OauthToken, Revocation, Revoked,
+    Revocation, Revoked,
 };
 use crate::error::StoreError;
 use crate::grant::{Grant, Operate, WriteUsers};
@@ -33,8 +35,6 @@ pub const MAILS_KEPT: usize = 20;
 pub const GRANTS_KEPT: usize = 200;
 /// Clients registered with one application.
 pub const CLIENTS_KEPT: usize = 10_000;
-/// Codes and tokens of one grant.
-pub const TOKENS_KEPT: usize = 64;
 /// How often a revocation is tried again when two meet.
 const REVOCATION_ATTEMPTS: usize = 8;
 
@@ -72,10 +72,6 @@ impl Shared for LoginState {
 
 impl Shared for OauthClient {
     const KEPT: usize = CLIENTS_KEPT;
-}
-
-impl Shared for OauthToken {
-    const KEPT: usize = TOKENS_KEPT;
 }
 
 /// Stores something new and lets the owner's oldest give way. People and grants are counted themselves, so what hangs on
@@ -144,7 +140,7 @@ impl Collection<'_, AccessSession> {
         if let Some(session) = self.get(grant, &id).await? {
             let grants = self.store.oauth_grants().list_of(grant, session.document.user).await?;
             let given = grants.into_iter().filter(|given| given.document.session == Some(id));
-            writes.extend(given.flat_map(|given| without_grant(given.id)));
+            writes.extend(given.map(|given| without_grant(given.id)));
         }
         self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
     }
@@ -157,17 +153,10 @@ impl Collection<'_, AccessSession> {
     pub async fn end_all(&self, grant: &Grant<Operate>, user: UserId) -> Result<(), StoreError> {
         self.store.revocations().revoke(grant, Revoked::User(user)).await?;
         let sessions = self.list_of(grant, user).await?;
-        let grants = self.store.oauth_grants().list_of(grant, user).await?;
-        // The tokens of a grant open nothing without it; those of one that is given meanwhile end with it here too.
         let mut writes = vec![
             Write::DeleteChildren { kind: Kind::AccessSession, parent: user.to_string() },
             Write::DeleteChildren { kind: Kind::OauthGrant, parent: user.to_string() },
         ];
-        writes.extend(
-            grants
-                .into_iter()
-                .map(|given| Write::DeleteChildren { kind: Kind::OauthToken, parent: given.id.to_string() }),
-        );
         writes.extend(
             sessions
                 .into_iter()
@@ -355,10 +344,7 @@ impl Collection<'_, OauthGrant> {
         let mut kept = self.list_of(grant, user).await?;
         let excess = kept.len().saturating_sub(GRANTS_KEPT - 1);
         kept.sort_by_key(|grant| (grant.created_at, grant.id));
-        let oldest = kept.into_iter().take(excess);
-        let delete =
-            |id: HashId| Write::Delete { kind: Kind::OauthGrant, id: id.to_string(), expect: Expect::Anything };
-        Ok(oldest.map(|grant| delete(grant.id)).collect())
+        Ok(kept.into_iter().take(excess).map(|grant| without_grant(grant.id)).collect())
     }
 
     /// Stores a grant; beyond [`GRANTS_KEPT`] the person's oldest gives way.
@@ -366,10 +352,17 @@ impl Collection<'_, OauthGrant> {
     /// # Errors
     ///
     /// As [`Collection::create`].
-    pub async fn give(&self, grant: &Grant<WriteUsers>, id: HashId, given: OauthGrant) -> Result<(), StoreError> {
+    pub async fn give(
+        &self,
+        grant: &Grant<WriteUsers>,
+        id: HashId,
+        given: OauthGrant,
+    ) -> Result<Stored<OauthGrant>, StoreError> {
         let mut writes = vec![Write::Put(put(grant, &id, &given, Expect::Absent)?)];
         writes.extend(self.giving_way(grant, given.user).await?);
-        self.store.commit(grant, writes, vec![count_bound::<OauthGrant>()]).await.map(|_| ())
+        let (at, written) = self.store.commit(grant, writes, vec![count_bound::<OauthGrant>()]).await?;
+        let written = written.into_iter().next().ok_or(StoreError::NotFound(Kind::OauthGrant))?;
+        stored(id, given, at, written)
     }
 
     /// Stores a grant and takes out the login it answers, in one write: of many callers, one succeeds. Beyond
@@ -397,30 +390,29 @@ impl Collection<'_, OauthGrant> {
         }
     }
 
-    /// Replaces a grant, of which `expected` is the revision that was read, together with the access tokens it gained.
-    /// `false`: another write came first, and nothing was stored.
+    /// Replaces what is kept of a grant, of which `read` is the revision that was read; whose it is and when it ends stay as
+    /// they were. `None`: another write came first, and nothing was stored.
     ///
     /// # Errors
     ///
     /// As [`Collection::create`].
-    pub async fn settle(
+    pub async fn settle<S: Serialize>(
         &self,
         grant: &Grant<WriteUsers>,
         id: HashId,
-        given: OauthGrant,
-        expected: Revision,
-        tokens: Vec<(HashId, OauthToken)>,
-    ) -> Result<bool, StoreError> {
-        let mut writes = vec![Write::Put(put(grant, &id, &given, Expect::Revision(expected.0))?)];
-        for (token, document) in &tokens {
-            writes.push(Write::Put(put(grant, token, document, Expect::Anything)?));
-        }
-        if !tokens.is_empty() {
-            writes.push(Write::Prune { kind: Kind::OauthToken, parent: id.to_string(), keep: TOKENS_KEPT });
-        }
-        match self.store.commit(grant, writes, Vec::new()).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound(_) | StoreError::Stale(_)) => Ok(false),
+        given: &OauthGrant<S>,
+        read: Revision,
+    ) -> Result<Option<Revision>, StoreError> {
+        let write = Write::Rewrite {
+            kind: Kind::OauthGrant,
+            id: id.to_string(),
+            schema_version: OauthGrant::<Value>::SCHEMA_VERSION,
+            body: document::text_of::<OauthGrant>(given)?,
+            read: read.0,
+        };
+        match self.store.commit(grant, vec![write], Vec::new()).await {
+            Ok(_) => Ok(Some(Revision(read.0 + 1))),
+            Err(StoreError::NotFound(_) | StoreError::Stale(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -431,32 +423,13 @@ impl Collection<'_, OauthGrant> {
     ///
     /// As [`Collection::list`].
     pub async fn revoke(&self, grant: &Grant<WriteUsers>, id: HashId) -> Result<(), StoreError> {
-        self.store.commit(grant, without_grant(id).to_vec(), Vec::new()).await.map(|_| ())
+        self.store.commit(grant, vec![without_grant(id)], Vec::new()).await.map(|_| ())
     }
 }
 
-/// What deletes a grant and its tokens.
-fn without_grant(id: HashId) -> [Write; 2] {
-    [
-        Write::Delete { kind: Kind::OauthGrant, id: id.to_string(), expect: Expect::Anything },
-        Write::DeleteChildren { kind: Kind::OauthToken, parent: id.to_string() },
-    ]
-}
-
-impl Collection<'_, OauthToken> {
-    /// Stores a code or token; beyond [`TOKENS_KEPT`] the oldest of its grant gives way.
-    ///
-    /// # Errors
-    ///
-    /// As [`Collection::create`].
-    pub async fn issue(
-        &self,
-        grant: &Grant<WriteUsers>,
-        id: HashId,
-        token: OauthToken,
-    ) -> Result<Stored<OauthToken>, StoreError> {
-        add(self.store, grant, id, token, Expect::Absent, false).await
-    }
+/// What deletes a grant.
+fn without_grant(id: HashId) -> Write {
+    Write::Delete { kind: Kind::OauthGrant, id: id.to_string(), expect: Expect::Anything }
 }
 
 impl Collection<'_, Mail> {
@@ -638,7 +611,7 @@ impl Store {
     ///
     /// [`StoreError::Unavailable`] and its like.
     pub async fn sweep_access(&self, grant: &Grant<Operate>) -> Result<(), StoreError> {
-        const ENDING: [Kind; 9] = [
+        const ENDING: [Kind; 8] = [
             Kind::AccessSession,
             Kind::AppSession,
             Kind::Revocation,
@@ -647,7 +620,6 @@ impl Store {
             Kind::Approval,
             Kind::OauthClient,
             Kind::OauthGrant,
-            Kind::OauthToken,
         ];
         let through = self.now().as_millisecond();
         for kind in ENDING {

@@ -91,7 +91,6 @@ kinds! {
     Approval = "approval", "approval", true;
     OauthClient = "oauth_client", "OAuth client", false;
     OauthGrant = "oauth_grant", "OAuth grant", true;
-    OauthToken = "oauth_token", "OAuth token", false;
 }
 
 impl fmt::Display for Kind {
@@ -217,6 +216,11 @@ fn time(kind: Kind, id: &str, microseconds: i64) -> Result<Timestamp, StoreError
 
 /// Writes a document as text, within its bound.
 pub(crate) fn write<D: Document>(document: &D) -> Result<String, StoreError> {
+    text_of::<D>(document)
+}
+
+/// Writes what will be read as a document, within its bound.
+pub(crate) fn text_of<D: Document>(document: &impl Serialize) -> Result<String, StoreError> {
     let body = serde_json::to_string(document).map_err(|_| StoreError::Invalid("the document is not JSON"))?;
     if body.len() > D::MAX_BYTES {
         return Err(StoreError::LimitExceeded { what: "a document's size in bytes", limit: D::MAX_BYTES });

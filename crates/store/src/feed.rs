@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use types::AccountId;
 
 use crate::Store;
 use crate::backend::{ChangePage, ChangeRow, Told};
-use crate::document::Kind;
+use crate::document::{Kind, Revision};
 use crate::error::StoreError;
 
 /// How many changes one call returns at most.
 const PAGE: usize = 1_000;
+/// The shortest pause between two reads: under load many changes are read at once, and a lone one at once.
+const PACE: Duration = Duration::from_millis(20);
 /// The longest pause between attempts while the database is gone.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -61,6 +64,8 @@ pub struct ChangedDocument {
     pub id: String,
     /// When it changed.
     pub at: Timestamp,
+    /// The revision it has since; none where it was deleted.
+    pub revision: Option<Revision>,
 }
 
 /// A reader's place in the changes.
@@ -69,6 +74,8 @@ pub struct ChangeFeed {
     store: Store,
     position: i64,
     wake: watch::Receiver<u64>,
+    /// When it last looked, and whether more was there than it took.
+    looked: Option<(Instant, bool)>,
 }
 
 impl Store {
@@ -85,7 +92,7 @@ impl Store {
     /// Returns a feed that continues after a position another feed reached.
     #[must_use]
     pub fn changes_after(&self, position: i64) -> ChangeFeed {
-        ChangeFeed { store: self.clone(), position, wake: self.wake() }
+        ChangeFeed { store: self.clone(), position, wake: self.wake(), looked: None }
     }
 }
 
@@ -103,6 +110,7 @@ impl ChangeFeed {
     /// [`StoreError::Unavailable`] and its like; the position stays where it was.
     pub async fn ready(&mut self) -> Result<Vec<Change>, StoreError> {
         let page = self.store.bounded(self.store.backend().changes(self.position, PAGE)).await?;
+        self.looked = Some((Instant::now(), page.rows.len() == PAGE));
         Ok(follow(&mut self.position, page))
     }
 
@@ -112,6 +120,9 @@ impl ChangeFeed {
     pub async fn next(&mut self) -> Vec<Change> {
         let mut failures = 0_u32;
         loop {
+            if let Some((at, false)) = self.looked {
+                tokio::time::sleep_until(at + PACE).await;
+            }
             // Seen before reading: a write that lands between the read and the wait still wakes us.
             self.wake.borrow_and_update();
             let pause = match self.ready().await {
@@ -156,6 +167,7 @@ fn read(row: ChangeRow) -> Change {
             kind: Kind::parse(&row.kind)?,
             id: row.id.clone(),
             at: Timestamp::from_microsecond(row.at).ok()?,
+            revision: row.revision.map(Revision),
         })
     };
     let change = match row.op.as_str() {
@@ -188,7 +200,8 @@ mod tests {
 
     fn row(seq: i64, kind: &str, op: &str) -> ChangeRow {
         let account = "00000000000000000000000000000001".to_owned();
-        ChangeRow { seq, account, kind: kind.to_owned(), id: "x".to_owned(), op: op.to_owned(), at: 0 }
+        let (kind, op) = (kind.to_owned(), op.to_owned());
+        ChangeRow { seq, account, kind, id: "x".to_owned(), op, at: 0, revision: Some(1) }
     }
 
     #[test]

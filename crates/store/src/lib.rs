@@ -32,9 +32,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-pub use access_state::{
-    APP_SESSIONS_KEPT, CLIENTS_KEPT, GRANTS_KEPT, LOGINS_KEPT, MAILS_KEPT, NewMail, SESSIONS_KEPT, TOKENS_KEPT,
-};
+pub use access_state::{APP_SESSIONS_KEPT, CLIENTS_KEPT, GRANTS_KEPT, LOGINS_KEPT, MAILS_KEPT, NewMail, SESSIONS_KEPT};
 pub use collection::Collection;
 pub use document::{Document, Kind, Only, Revision, Stored};
 pub use documents::access::{
@@ -43,7 +41,7 @@ pub use documents::access::{
 };
 pub use documents::access_state::{
     AccessProfile, AccessSession, AppSession, Approval, Factor, FailedLogin, HashId, LoginState, Mail, MailStatus,
-    OauthClient, OauthGrant, OauthToken, Revocation, Revoked,
+    OauthClient, OauthGrant, Revocation, Revoked,
 };
 pub use documents::account::{Account, Administrator, Session, SetupLink};
 pub use documents::credential::{Group, ProxyToken, Token, User};
@@ -386,8 +384,6 @@ collections! {
     oauth_clients: OauthClient;
     /// Returns what people granted OAuth clients.
     oauth_grants: OauthGrant;
-    /// Returns the codes and tokens of grants.
-    oauth_tokens: OauthToken;
 }
 
 /// Where the database keeps what tells whether a key file belongs to it.

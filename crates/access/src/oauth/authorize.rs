@@ -88,7 +88,7 @@ async fn arrive(exchange: &Exchange, server: Server<'_>) -> Response<Body> {
     };
     let (secret, id) = (secret.text(), opaque::text(&random));
     let arrival = Arrival { request_id: &id, browser_secret: &secret, now: exchange.now.seconds() };
-    let pending = match read(exchange, server, &form, client.as_ref(), &issuer, arrival) {
+    let pending = match read(exchange, server, &form, client.as_deref(), &issuer, arrival) {
         Ok(pending) => pending,
         Err(Refusal::Show(why)) => {
             let reason =
@@ -151,7 +151,7 @@ struct Open {
     /// The text of the browser's secret.
     browser: String,
     pending: PendingRequest,
-    client: Client,
+    client: Arc<Client>,
     signed: Signed,
 }
 

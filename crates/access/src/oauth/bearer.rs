@@ -13,18 +13,18 @@ use identity::app_token::{Subject, TokenRequest};
 use identity::application::SelfHosted;
 use identity::evaluation::{Trace, Verdict};
 use identity::keys::KeyRing;
-use identity::oauth::grant::ACCESS_PREFIX;
+use identity::oauth::grant::{ACCESS_PREFIX, GrantId};
 use identity::oauth::metadata::Challenge;
 use identity::opaque::Digest;
+use identity::session::Session;
 use moka::sync::Cache;
 use net::proxy::body::Body;
 use serde_json::json;
 use types::ApplicationId;
 
 use super::discovery::{self, Server};
-use super::ledger::KeptGrant;
 use super::standing;
-use super::table::{Found, Holder};
+use super::table::Held;
 use crate::approval;
 use crate::caller;
 use crate::exchange::Exchange;
@@ -37,9 +37,6 @@ use crate::record::{self, Decision};
 use crate::snapshot::Published;
 use crate::throttle;
 use crate::workers::Asker;
-
-/// Bytes of an access token's text: the prefix and 32 bytes of base64url.
-const TOKEN_BYTES: usize = ACCESS_PREFIX.len() + 43;
 
 /// Application tokens minted for agents, by the hash of the access token.
 pub(crate) struct Assertions {
@@ -73,6 +70,24 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
+/// What an access token stands for: the grant that gave it.
+pub(crate) struct Found {
+    pub(crate) holder: Arc<Held>,
+    /// When the token ends, in seconds since the epoch.
+    expires_at: i64,
+}
+
+impl Found {
+    fn at(holder: Arc<Held>, token: &str, application: ApplicationId, now: i64) -> Option<Self> {
+        let expires_at = holder.access(token, application, now)?.expires_at;
+        Some(Self { holder, expires_at })
+    }
+
+    fn session(&self) -> &Session {
+        &self.holder.kept.session
+    }
+}
+
 /// Why a token is not resolved.
 pub(crate) enum Unresolved {
     /// It is unknown, over, revoked, or another application's.
@@ -84,36 +99,38 @@ pub(crate) enum Unresolved {
 
 /// Finds what a token stands for at an application; a token that is revoked stands for nothing.
 pub(crate) async fn resolve(exchange: &Exchange, token: &str, application: ApplicationId) -> Result<Found, Unresolved> {
+    let Some(id) = GrantId::of_access(token) else { return Err(Unresolved::Invalid) };
     let plane = exchange.plane();
     let now = exchange.now.seconds();
-    let found = match plane.agents.find(token, application, now) {
+    let known = plane.agents.find(id).and_then(|held| Found::at(held, token, application, now));
+    let found = match known {
         Some(found) => found,
-        None => look_up(exchange, token, application).await?,
+        None => look_up(exchange, id, token, application).await?,
     };
-    let holder = &found.holder;
-    if standing::is_revoked(exchange, application, holder.hash, &holder.session) {
-        plane.agents.forget(found.access.grant);
+    if standing::is_revoked(exchange, application, found.holder.hash, found.session()) {
+        plane.agents.forget(id);
         return Err(Unresolved::Invalid);
     }
     Ok(found)
 }
 
-async fn look_up(exchange: &Exchange, token: &str, application: ApplicationId) -> Result<Found, Unresolved> {
+async fn look_up(
+    exchange: &Exchange,
+    id: GrantId,
+    token: &str,
+    application: ApplicationId,
+) -> Result<Found, Unresolved> {
     let plane = exchange.plane();
     let hash = Digest::of(token);
-    if token.len() != TOKEN_BYTES || plane.oauth.assertions.missing.contains_key(&hash) {
+    if plane.oauth.assertions.missing.contains_key(&hash) {
         return Err(Unresolved::Invalid);
     }
     let source = throttle::source(exchange.source());
     if plane.oauth.unknown.is_spent(&source) {
         return Err(Unresolved::TooMany);
     }
-    let kept = plane.oauth_ledger.holder(hash).await.map_err(Unresolved::Ledger)?;
-    let now = exchange.now.seconds();
-    let found = kept.as_ref().and_then(|kept| {
-        plane.agents.apply(kept, now);
-        find_in(kept, hash, application, now)
-    });
+    let held = read(exchange, id).await.map_err(Unresolved::Ledger)?;
+    let found = held.and_then(|held| Found::at(held, token, application, exchange.now.seconds()));
     found.ok_or_else(|| {
         plane.oauth.assertions.missing.insert(hash, ());
         plane.oauth.unknown.admit(source);
@@ -121,9 +138,12 @@ async fn look_up(exchange: &Exchange, token: &str, application: ApplicationId) -
     })
 }
 
-fn find_in(kept: &KeptGrant, hash: Digest, application: ApplicationId, now: i64) -> Option<Found> {
-    let (_, access) = kept.grant.live_access(now).find(|(known, _)| *known == hash)?;
-    (access.application == application).then(|| Found { access: Arc::new(access), holder: Arc::new(Holder::of(kept)) })
+/// Reads a grant from the store, and holds it.
+pub(crate) async fn read(exchange: &Exchange, id: GrantId) -> Result<Option<Arc<Held>>, LedgerError> {
+    let plane = exchange.plane();
+    let ahead = plane.agents.ahead(id);
+    let kept = plane.oauth_ledger.grant(id).await?;
+    Ok(kept.map(|kept| ahead.hold(kept, exchange.now.seconds())))
 }
 
 /// Answers a request with an access token.
@@ -151,7 +171,7 @@ async fn decide(
     token: &str,
     found: &Found,
 ) -> Response<Body> {
-    let session = &found.holder.session;
+    let session = found.session();
     let verdict = gate::ask_about(exchange, published, Asker::Person(session), None).await;
     match verdict {
         Verdict::Bypass(_) | Verdict::NonIdentity(_) => forward::send(exchange, published, Assertion::None).await,
@@ -176,7 +196,7 @@ async fn decide(
 /// Whether the consent covers what a policy asks for besides who the person is. A factor had to be fresh at the consent: an
 /// agent cannot prove one.
 fn may_pass(exchange: &Exchange, published: &Published, app: &SelfHosted, found: &Found, index: usize) -> bool {
-    let session = &found.holder.session;
+    let session = found.session();
     published.policies.policy(index).is_some_and(|policy| {
         let rules = gate::mfa(exchange, policy, app);
         !approval::owed(exchange, published, policy, (found.holder.hash, session))
@@ -194,14 +214,14 @@ fn assertion(exchange: &Exchange, published: &Published, token: &str, found: &Fo
     {
         return Some(known.text);
     }
-    let session = &found.holder.session;
+    let session = found.session();
     let custom = issue::claim_names(exchange, session);
     let request = TokenRequest {
         issuer: &caller::issuer(exchange),
         audience: published.application.aud,
         subject: Subject::Person { identity: &session.identity, nonce: &found.holder.hash.text(), custom: &custom },
         now: exchange.now.seconds(),
-        expires: found.access.expires_at,
+        expires: found.expires_at,
     };
     let text: Arc<str> = request.sign(keys).ok()?.into();
     minted.insert(key, Minted { keys: Arc::clone(keys), text: Arc::clone(&text) });
@@ -221,8 +241,8 @@ fn refuse_token(exchange: &Exchange, published: &Published) -> Response<Body> {
 }
 
 fn refuse(exchange: &Exchange, published: &Published, found: &Found, mut decision: Decision) -> Response<Body> {
-    decision.identity = Some(Arc::clone(&found.holder.session.identity));
-    decision.reason = format!("{}; asked by the client {}", decision.reason, found.access.client);
+    decision.identity = Some(Arc::clone(&found.session().identity));
+    decision.reason = format!("{}; asked by the client {}", decision.reason, found.holder.kept.grant.client);
     record::refused(exchange, published, &decision, "oauth");
     let text = "no policy of this application lets the person behind the token do this";
     let body = json!({"error": "access_denied", "error_description": text, "ray_id": exchange.id});

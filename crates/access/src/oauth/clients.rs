@@ -84,7 +84,7 @@ impl Documents {
 }
 
 /// Finds a client of an application by its id.
-pub(crate) async fn find(exchange: &Exchange, server: Server<'_>, id: &str) -> Result<Option<Client>, NoClient> {
+pub(crate) async fn find(exchange: &Exchange, server: Server<'_>, id: &str) -> Result<Option<Arc<Client>>, NoClient> {
     let application = server.published.application.id;
     let plane = exchange.plane();
     let Some(address) = client_document::document_url(id) else {
@@ -97,7 +97,7 @@ pub(crate) async fn find(exchange: &Exchange, server: Server<'_>, id: &str) -> R
     let rules = &server.rules.dynamic_client_registration;
     let now = exchange.now.seconds();
     client_document::client(&address, fetched.content_type.as_deref(), &fetched.body, application, rules, now)
-        .map(Some)
+        .map(|client| Some(Arc::new(client)))
         .map_err(NoClient::Refused)
 }
 

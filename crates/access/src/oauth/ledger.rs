@@ -3,12 +3,14 @@
 //! It says what is kept and not how. Invariants: a request is decided once; of two writes over one revision of a grant only
 //! one happens; a grant that came after its person or session was revoked is not kept.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use identity::oauth::authorization::PendingRequest;
 use identity::oauth::client::Client;
 use identity::oauth::grant::{Grant, GrantId};
 use identity::opaque::Digest;
-use identity::session::{Moment, Session, SessionHash};
+use identity::session::Session;
 use types::{ApplicationId, UserId};
 
 use crate::ledger::LedgerError;
@@ -24,17 +26,18 @@ pub struct KeptGrant {
 }
 
 /// Keeps what managed OAuth needs. What it takes is in force on this node when it returns, and comes to the others as
-/// changes of [`crate::TokenTable`].
+/// changes of [`crate::GrantTable`].
 ///
 /// # Security
 /// Codes and tokens come to it as hashes or under seals that the record alone does not open.
 pub trait OauthLedger: Send + Sync {
-    /// Finds a registered client of an application.
+    /// Finds a registered client of an application, which may have been found before: nothing of a client changes but when it
+    /// was last used.
     fn client<'a>(
         &'a self,
         application: ApplicationId,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Client>, LedgerError>>;
+    ) -> BoxFuture<'a, Result<Option<Arc<Client>>, LedgerError>>;
 
     /// Counts the registered clients of an application.
     fn count_clients(&self, application: ApplicationId) -> BoxFuture<'_, Result<usize, LedgerError>>;
@@ -55,15 +58,12 @@ pub trait OauthLedger: Send + Sync {
     /// Takes out a request that was refused; `false`: it was decided before.
     fn abandon(&self, request: Digest) -> BoxFuture<'_, Result<bool, LedgerError>>;
 
-    /// Finds a grant.
+    /// Finds a grant as it stands.
     fn grant(&self, id: GrantId) -> BoxFuture<'_, Result<Option<KeptGrant>, LedgerError>>;
 
-    /// Finds the grant that gave an access token, by the token's hash.
-    fn holder(&self, token: Digest) -> BoxFuture<'_, Result<Option<KeptGrant>, LedgerError>>;
+    /// Writes a grant over the revision it was read at and returns the next one; `None`: another write came first.
+    fn replace<'a>(&'a self, grant: &'a KeptGrant) -> BoxFuture<'a, Result<Option<u64>, LedgerError>>;
 
-    /// Writes a grant over the revision it was read at; `false`: another write came first.
-    fn replace<'a>(&'a self, grant: &'a KeptGrant) -> BoxFuture<'a, Result<bool, LedgerError>>;
-
-    /// Tells whether a person is still active, and neither they nor the session were revoked since `issued`.
-    fn stands(&self, user: UserId, session: SessionHash, issued: Moment) -> BoxFuture<'_, Result<bool, LedgerError>>;
+    /// Tells whether a person is still active, as far as this node has heard.
+    fn is_active(&self, user: UserId) -> BoxFuture<'_, Result<bool, LedgerError>>;
 }

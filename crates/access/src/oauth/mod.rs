@@ -1,7 +1,7 @@
 //! Managed OAuth in front of an application (reference section 4): what `identity::oauth` decides, over HTTP.
 //!
-//! It owns the endpoints below `/cdn-cgi/access/oauth/`, the well-known documents, the consent page, the live access tokens
-//! of this node and what a request with one is answered. What a token means is the engine's; what outlives the process goes
+//! It owns the endpoints below `/cdn-cgi/access/oauth/`, the well-known documents, the consent page, the grants that this
+//! node knows and what a request with one is answered. What a token means is the engine's; what outlives the process goes
 //! through [`OauthLedger`]. Invariants: no OAuth path answers a program with a page, a bearer of ours never falls back to a
 //! cookie, and a revocation ends the tokens that hang on what was revoked with the next request.
 
@@ -22,7 +22,7 @@ use net::proxy::body::Body;
 use net::upstream::Pool;
 
 pub use ledger::{KeptGrant, OauthLedger};
-pub use table::TokenTable;
+pub use table::{Ahead, GrantTable};
 
 pub(crate) use authorize::consent_of;
 pub(crate) use bearer::{answer as answer_bearer, presented};

@@ -1,8 +1,11 @@
 //! The token, revocation and introspection endpoints (RFC 6749 section 3.2, RFC 7009, RFC 7662).
 //!
 //! What a request leads to is `identity::oauth`'s; here it is read, the person's standing found out, and the grant written
-//! before anything is answered. Invariant: an answer is given only after the grant it came from was written over the very
-//! revision it was made from, so that of processes that refresh at once one rotates and the others repeat its answer.
+//! before anything is answered. Invariants: an answer is given only after the grant it came from was written over the very
+//! revision it was made from, so that of processes that refresh at once one rotates and the others repeat its answer; and
+//! from a copy that this node held comes nothing else. What it would refuse, repeat or end is asked again of the store.
+
+use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
@@ -14,7 +17,6 @@ use identity::oauth::grant::{EndReason, RefreshStep};
 use identity::oauth::token::{
     Presented, RevocationRequest, TokenReply, TokenRequest, TokenText, introspection, unknown,
 };
-use identity::opaque::Digest;
 use net::proxy::body::{Body, collect, empty_body};
 
 use super::bearer::{self, Unresolved};
@@ -22,6 +24,7 @@ use super::clients::{self, NoClient};
 use super::discovery::Server;
 use super::ledger::KeptGrant;
 use super::standing;
+use super::table::Held;
 use crate::caller::{self, Who};
 use crate::exchange::Exchange;
 use crate::gate;
@@ -89,41 +92,56 @@ async fn give(exchange: &Exchange, server: Server<'_>) -> Result<Response<Body>,
     if oauth.unknown.is_spent(&source) {
         return Ok(bearer::wait(StatusCode::TOO_MANY_REQUESTS, "too many unknown tokens; wait a minute", "60"));
     }
-    let Some(first) = exchange.plane().oauth_ledger.grant(id).await? else {
-        oauth.unknown.admit(source);
-        authenticated(exchange, server, &request.credential, None).await?;
-        return Err(unknown().into());
-    };
-    let client = authenticated(exchange, server, &request.credential, Some(&first)).await?;
-    let mut kept = Some(first);
-    for _ in 0..ATTEMPTS {
-        let Some(found) = kept.take() else { return Err(unknown().into()) };
-        match step(exchange, server, &request, &client, found).await? {
-            Some(reply) => {
-                if matches!(request.presented, Presented::Code { .. }) {
-                    clients::used(exchange, &client).await;
-                }
-                let mut response = page::json(StatusCode::OK, reply.document().expose());
-                response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-                return Ok(response);
+    let held = exchange.plane().agents.find(id).map(|held| (held, Source::Memory));
+    let (mut found, mut from) = match held {
+        Some(held) => held,
+        None => match bearer::read(exchange, id).await? {
+            Some(read) => (read, Source::Store),
+            None => {
+                oauth.unknown.admit(source);
+                authenticated(exchange, server, &request.credential, None).await?;
+                return Err(unknown().into());
             }
-            None => kept = exchange.plane().oauth_ledger.grant(id).await?,
+        },
+    };
+    // Of what a client is and whose grant this is, a copy says the same as the store.
+    let client = authenticated(exchange, server, &request.credential, Some(&found.kept)).await?;
+    for _ in 0..ATTEMPTS {
+        if let Some(reply) = step(exchange, server, &request, &client, &found.kept, from).await? {
+            if matches!(request.presented, Presented::Code { .. }) {
+                clients::used(exchange, &client).await;
+            }
+            let mut response = page::json(StatusCode::OK, reply.document().expose());
+            response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+            return Ok(response);
         }
+        let Some(read) = bearer::read(exchange, id).await? else { return Err(unknown().into()) };
+        (found, from) = (read, Source::Store);
     }
     Err(LedgerError::Unavailable("a grant changed too often while it was used".to_owned()).into())
 }
 
-/// One try over one revision of the grant. `None`: another write came first.
+/// Where a grant that a request is decided on comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// What this node held: it may have been written, ended or deleted elsewhere since.
+    Memory,
+    Store,
+}
+
+/// One try over one revision of the grant. `None`: it must be read again, because another write came first, or because what
+/// this node held is not enough to go by.
 async fn step(
     exchange: &Exchange,
     server: Server<'_>,
     request: &TokenRequest,
     client: &Client,
-    mut kept: KeptGrant,
+    before: &KeptGrant,
+    from: Source,
 ) -> Result<Option<TokenReply>, Stop> {
     let authenticated = client.authenticate(&request.credential)?;
     let now = exchange.now.seconds();
-    let before = kept.grant.clone();
+    let mut kept = before.clone();
     let mut why = String::new();
     let outcome = match &request.presented {
         Presented::Code { .. } => {
@@ -143,18 +161,27 @@ async fn step(
             }
         },
     };
-    if kept.grant != before {
-        if !exchange.plane().oauth_ledger.replace(&kept).await? {
-            return Ok(None);
-        }
-        exchange.plane().agents.apply(&kept, now);
-        if before.ended.is_none()
-            && let Some((_, reason)) = kept.grant.ended
-        {
-            record_end(exchange, server, &kept, reason, &why);
+    let changed = kept.grant != before.grant;
+    if from == Source::Memory && (outcome.is_err() || !changed) {
+        return Ok(None);
+    }
+    if changed {
+        let ended = kept.grant.ended.filter(|_| before.grant.ended.is_none());
+        let Some(written) = replace(exchange, kept, now).await? else { return Ok(None) };
+        if let Some((_, reason)) = ended {
+            record_end(exchange, server, &written.kept, reason, &why);
         }
     }
     Ok(Some(outcome?))
+}
+
+/// Writes a grant over the revision it was read at. `None`: another write came first.
+async fn replace(exchange: &Exchange, mut kept: KeptGrant, now: i64) -> Result<Option<Arc<Held>>, LedgerError> {
+    let plane = exchange.plane();
+    let ahead = plane.agents.ahead(kept.grant.id);
+    let Some(revision) = plane.oauth_ledger.replace(&kept).await? else { return Ok(None) };
+    kept.revision = revision;
+    Ok(Some(ahead.hold(kept, now)))
 }
 
 fn record_end(exchange: &Exchange, server: Server<'_>, kept: &KeptGrant, reason: EndReason, why: &str) {
@@ -178,30 +205,34 @@ pub(crate) async fn revoke(exchange: &Exchange, server: Server<'_>) -> Response<
 async fn end(exchange: &Exchange, server: Server<'_>) -> Result<Response<Body>, Stop> {
     let form = read(exchange).await?;
     let request = RevocationRequest::read(&form, authorization(exchange)?)?;
-    let plane = exchange.plane();
-    let (text, first) = match &request.token {
-        TokenText::Access(token) => (Some(token), plane.oauth_ledger.holder(Digest::of(token.expose())).await?),
-        TokenText::Refresh(id, token) => (Some(token), plane.oauth_ledger.grant(*id).await?),
-        TokenText::Other => (None, None),
+    let (id, text) = match &request.token {
+        TokenText::Access(id, token) | TokenText::Refresh(id, token) => (Some(*id), token.expose().as_str()),
+        TokenText::Other => (None, ""),
     };
-    let client = authenticated(exchange, server, &request.credential, first.as_ref()).await?;
+    let mut found = match id {
+        Some(id) => bearer::read(exchange, id).await?,
+        None => None,
+    };
+    let kept = found.as_ref().map(|found| &found.kept);
+    let client = authenticated(exchange, server, &request.credential, kept).await?;
     let authenticated = client.authenticate(&request.credential)?;
-    let mut kept = first;
     for _ in 0..ATTEMPTS {
-        let (Some(mut found), Some(token)) = (kept.take(), text) else { return Ok(done()) };
+        let Some(before) = found.take() else { return Ok(done()) };
         let now = exchange.now.seconds();
-        let live = found.grant.ended.is_none();
-        if !found.grant.revoke(token.expose(), authenticated, now) {
+        let mut kept = before.kept.clone();
+        if !kept.grant.revoke(text, authenticated, now) {
             return Ok(done());
         }
-        if plane.oauth_ledger.replace(&found).await? {
-            plane.agents.apply(&found, now);
-            if live && let Some((_, reason)) = found.grant.ended {
-                record_end(exchange, server, &found, reason, "");
+        let id = kept.grant.id;
+        if let Some(written) = replace(exchange, kept, now).await? {
+            if before.kept.grant.ended.is_none()
+                && let Some((_, reason)) = written.kept.grant.ended
+            {
+                record_end(exchange, server, &written.kept, reason, "");
             }
             return Ok(done());
         }
-        kept = plane.oauth_ledger.grant(found.grant.id).await?;
+        found = bearer::read(exchange, id).await?;
     }
     Err(LedgerError::Unavailable("a grant changed too often while it was revoked".to_owned()).into())
 }
@@ -244,9 +275,10 @@ async fn tell(exchange: &Exchange, server: Server<'_>) -> Result<Response<Body>,
         Err(Unresolved::Ledger(error)) => return Err(error.into()),
     };
     let issuer = server.issuer(exchange).ok_or(Stop::Failed)?.url();
-    let username = found.as_ref().map(|found| found.holder.session.identity.email.as_str());
-    let access = found.as_ref().map(|found| &*found.access);
-    let document = introspection(access, application, &issuer, username, exchange.now.seconds());
+    let held = found.as_ref().map(|found| &*found.holder);
+    let username = held.map(|held| held.kept.session.identity.email.as_str());
+    let access = held.and_then(|held| held.access(token, application, exchange.now.seconds()));
+    let document = introspection(access, &issuer, username);
     Ok(page::json(StatusCode::OK, &document))
 }
 
@@ -257,7 +289,7 @@ async fn authenticated(
     server: Server<'_>,
     credential: &Credential,
     kept: Option<&KeptGrant>,
-) -> Result<Client, Stop> {
+) -> Result<Arc<Client>, Stop> {
     let failed = || OauthError { code: ErrorCode::InvalidClient, description: "client authentication failed".into() };
     let is_url = credential.client_id.starts_with("https:");
     if is_url && kept.is_none_or(|kept| kept.grant.client != credential.client_id) {

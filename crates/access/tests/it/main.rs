@@ -16,6 +16,7 @@ mod mfa;
 mod oauth;
 mod oauth_hosts;
 mod oauth_memory;
+mod oauth_nodes;
 mod oauth_probes;
 mod pin;
 mod programs;

@@ -1,7 +1,7 @@
 //! What managed OAuth keeps, in memory: as a store would, with its revisions.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use access::{KeptGrant, LedgerError, OauthLedger};
 use futures_util::future::BoxFuture;
@@ -9,19 +9,18 @@ use identity::oauth::authorization::PendingRequest;
 use identity::oauth::client::Client;
 use identity::oauth::grant::GrantId;
 use identity::opaque::Digest;
-use identity::session::{Moment, SessionHash};
 use types::{ApplicationId, UserId};
 
 #[derive(Default)]
 pub(crate) struct OauthMemory {
-    clients: Mutex<HashMap<(ApplicationId, String), Client>>,
+    clients: Mutex<HashMap<(ApplicationId, String), Arc<Client>>>,
     requests: Mutex<HashMap<Digest, PendingRequest>>,
     pub(crate) grants: Mutex<HashMap<GrantId, KeptGrant>>,
     /// People who may not go on.
     pub(crate) fallen: Mutex<Vec<UserId>>,
     pub(crate) gone: std::sync::atomic::AtomicBool,
-    /// How often a token was looked up.
-    pub(crate) looked_up: std::sync::atomic::AtomicUsize,
+    /// How often a grant was read.
+    pub(crate) read: std::sync::atomic::AtomicUsize,
 }
 
 impl OauthMemory {
@@ -38,7 +37,7 @@ impl OauthLedger for OauthMemory {
         &'a self,
         application: ApplicationId,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Client>, LedgerError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<Client>>, LedgerError>> {
         Box::pin(async move {
             self.reach()?;
             Ok(self.clients.lock().unwrap().get(&(application, id.to_owned())).cloned())
@@ -52,7 +51,7 @@ impl OauthLedger for OauthMemory {
     fn keep_client<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(async move {
             self.reach()?;
-            self.clients.lock().unwrap().insert((client.application, client.id.clone()), client.clone());
+            self.clients.lock().unwrap().insert((client.application, client.id.clone()), Arc::new(client.clone()));
             Ok(())
         })
     }
@@ -88,21 +87,12 @@ impl OauthLedger for OauthMemory {
     fn grant(&self, id: GrantId) -> BoxFuture<'_, Result<Option<KeptGrant>, LedgerError>> {
         Box::pin(async move {
             self.reach()?;
+            self.read.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Ok(self.grants.lock().unwrap().get(&id).cloned())
         })
     }
 
-    fn holder(&self, token: Digest) -> BoxFuture<'_, Result<Option<KeptGrant>, LedgerError>> {
-        Box::pin(async move {
-            self.reach()?;
-            self.looked_up.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let grants = self.grants.lock().unwrap();
-            let mut all = grants.values();
-            Ok(all.find(|kept| kept.grant.live_access(0).any(|(hash, _)| hash == token)).cloned())
-        })
-    }
-
-    fn replace<'a>(&'a self, grant: &'a KeptGrant) -> BoxFuture<'a, Result<bool, LedgerError>> {
+    fn replace<'a>(&'a self, grant: &'a KeptGrant) -> BoxFuture<'a, Result<Option<u64>, LedgerError>> {
         Box::pin(async move {
             self.reach()?;
             let mut grants = self.grants.lock().unwrap();
@@ -111,11 +101,11 @@ impl OauthLedger for OauthMemory {
                 let kept = KeptGrant { revision: grant.revision + 1, ..grant.clone() };
                 grants.insert(grant.grant.id, kept);
             }
-            Ok(right)
+            Ok(right.then_some(grant.revision + 1))
         })
     }
 
-    fn stands(&self, user: UserId, _: SessionHash, _: Moment) -> BoxFuture<'_, Result<bool, LedgerError>> {
+    fn is_active(&self, user: UserId) -> BoxFuture<'_, Result<bool, LedgerError>> {
         Box::pin(async move {
             self.reach()?;
             Ok(!self.fallen.lock().unwrap().contains(&user))

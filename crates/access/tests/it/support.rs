@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::{
-    Access, AccessConfig, Backends, CustomPage, Directory, DirectoryError, FactorLedger, FactorPlace, HostCertificates,
-    Kept, KeptFactor, Ledger, LedgerError, Newcomer, OauthLedger, OriginParts, Parts, PasswordHash, Person, Published,
-    SealKey, SessionTable, Snapshot, Standing, TokenTable, Which,
+    Access, AccessConfig, Backends, CustomPage, Directory, DirectoryError, FactorLedger, FactorPlace, GrantTable,
+    HostCertificates, Kept, KeptFactor, Ledger, LedgerError, Newcomer, OauthLedger, OriginParts, Parts, PasswordHash,
+    Person, Published, SealKey, SessionTable, Snapshot, Standing, Which,
 };
 use arc_swap::ArcSwap;
 use argon2::{Argon2, PasswordHasher};
@@ -276,7 +276,7 @@ pub(crate) struct Stand {
     pub(crate) oauth: Arc<OauthMemory>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) approvals: Arc<ApprovalMemory>,
-    pub(crate) agents: Arc<TokenTable>,
+    pub(crate) agents: Arc<GrantTable>,
     pub(crate) provider: IdentityProvider,
     pub(crate) logs: Logs,
     pub(crate) root: String,
@@ -349,7 +349,7 @@ impl Stand {
         let oauth = Arc::new(OauthMemory::default());
         let mailbox = Arc::new(Mailbox::default());
         let approvals = Arc::new(ApprovalMemory::new(Arc::clone(&mailbox)));
-        let agents = Arc::new(TokenTable::new(config.agent_tokens));
+        let agents = Arc::new(GrantTable::new(config.agent_grants));
         let (documents, documents_origin) = documents(&clock, setup.documents).await;
         let challenges = Arc::new(Challenges::default());
         let access = Access::new(Parts {

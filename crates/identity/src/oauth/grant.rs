@@ -1,10 +1,10 @@
 //! One consent and every token that came of it: the code, the chain of refresh tokens, the access tokens.
 //!
 //! The whole family is one record, so that a write over the revision that was read makes each step atomic. Tokens are
-//! stored as hashes. Code and refresh tokens carry the id of their grant, so that no index over them is needed.
+//! stored as hashes. Each code and token carries the id of its grant, so that no index over them is needed.
 //!
 //! **Rotation.** A refresh token is used once. What was answered is kept sealed under a key made from the presented token
-//! itself: whoever presents that token again within [`IDEMPOTENCY_WINDOW`] gets the newest answer of the chain, which
+//! itself, as the seed that it was made from: whoever presents that token again within [`IDEMPOTENCY_WINDOW`] gets the newest answer of the chain, which
 //! serves clients that refresh in several processes at once, while the record alone opens nothing. After the window, or
 //! if it is older than the chain that is kept, a token that carries this grant's own tag was genuine once: somebody has a
 //! copy, and the family ends. A text without a valid tag changes nothing, so that knowing an id ends nothing.
@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use types::{ApplicationId, Secret, UserId};
 use uuid::Uuid;
 
-use super::access::AccessGrant;
 use super::authorization::{Decision, Lifetimes, PendingRequest};
 use super::client::{Authenticated, GrantType};
 use super::error::{ErrorCode, OauthError};
@@ -58,6 +57,12 @@ impl GrantId {
     #[must_use]
     pub fn of_refresh(token: &str) -> Option<Self> {
         opaque::bytes::<64>(token).map(|bytes| Self::leading(&bytes))
+    }
+
+    /// Reads the id out of an access token: the prefix, 16 bytes of id, 32 of secret.
+    #[must_use]
+    pub fn of_access(token: &str) -> Option<Self> {
+        opaque::bytes::<48>(token.strip_prefix(ACCESS_PREFIX)?).map(|bytes| Self::leading(&bytes))
     }
 
     fn leading(bytes: &[u8]) -> Self {
@@ -108,12 +113,23 @@ struct Issued {
     expires_at: i64,
 }
 
-/// What is sealed: the tokens of an answer.
-#[derive(Serialize, Deserialize)]
+/// The tokens of an answer.
 struct Answer {
     access: String,
     expires_at: i64,
     refresh: String,
+}
+
+/// What is sealed: the seed that the tokens of an answer are made from, and when the access token ends.
+const SEALED_BYTES: usize = 32 + 8;
+
+/// What one live access token stands for.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'g> {
+    pub grant: &'g Grant,
+    /// Seconds since the epoch.
+    pub issued_at: i64,
+    pub expires_at: i64,
 }
 
 /// A consent with its tokens, as stored (document version 1).
@@ -317,9 +333,8 @@ impl Grant {
             Standing::Allowed => {}
         }
         let answer = self.issue(now, seed);
-        let sealed = serde_json::to_vec(&answer)
-            .ok()
-            .and_then(|plain| Sealed::new(rotation.presented.expose(), seed, &plain))
+        let plain = [seed.as_slice(), &answer.expires_at.to_be_bytes()].concat();
+        let sealed = Sealed::new(rotation.presented.expose(), seed, &plain)
             .ok_or_else(|| OauthError::new(ErrorCode::ServerError, "the tokens cannot be sealed"))?;
         self.superseded.retain(|old| within_window(old.at, now));
         if self.superseded.len() == MAX_SUPERSEDED {
@@ -356,25 +371,21 @@ impl Grant {
         self.access.clear();
     }
 
-    /// Returns the access tokens that work at `now`, for the index of a node.
-    pub fn live_access(&self, now: i64) -> impl Iterator<Item = (Digest, AccessGrant)> {
-        let live = self.is_live(now);
-        let (client, resource) = (self.client.as_str().into(), self.resource.as_str().into());
-        let scope = self.scopes.join(" ").into();
-        let template = AccessGrant {
-            grant: self.id,
-            user: self.user,
-            application: self.application,
-            client,
-            resource,
-            scope,
-            session: self.session,
-            issued_at: 0,
-            expires_at: 0,
-        };
-        self.access.iter().filter(move |issued| live && now < issued.expires_at).map(move |issued| {
-            (issued.hash, AccessGrant { issued_at: issued.at, expires_at: issued.expires_at, ..template.clone() })
-        })
+    /// Finds what a presented access token stands for at `application`. One of another application is not found.
+    #[must_use]
+    pub fn access(&self, token: &str, application: ApplicationId, now: i64) -> Option<Access<'_>> {
+        if self.application != application || !self.is_live(now) {
+            return None;
+        }
+        let hash = Digest::of(token);
+        let issued = self.access.iter().find(|issued| issued.hash == hash && now < issued.expires_at)?;
+        Some(Access { grant: self, issued_at: issued.at, expires_at: issued.expires_at })
+    }
+
+    /// Returns when the last of its access tokens ends or ended; `None` where it has none.
+    #[must_use]
+    pub fn last_access(&self) -> Option<i64> {
+        self.access.iter().map(|issued| issued.expires_at).max()
     }
 
     /// Whether this grant once gave this refresh token.
@@ -391,7 +402,7 @@ impl Grant {
         for _ in 0..MAX_SUPERSEDED {
             let hash = Digest::of(&token);
             let old = self.superseded.iter().find(|old| old.hash == hash && within_window(old.at, now))?;
-            let answer: Answer = serde_json::from_slice(&old.answer.open(&token)?).ok()?;
+            let answer = self.reopened(&old.answer.open(&token)?)?;
             if self.refresh == Some(Digest::of(&answer.refresh)) {
                 return Some(answer);
             }
@@ -401,17 +412,31 @@ impl Grant {
     }
 
     fn issue(&mut self, now: i64, seed: &Seed) -> Answer {
-        let access = format!("{ACCESS_PREFIX}{}", opaque::text(&opaque::derive(seed, b"access token")));
         let expires_at = after(now, self.lifetimes.access_token).min(self.expires_at);
+        let answer = self.answer(seed, expires_at);
         self.access.retain(|issued| now < issued.expires_at);
         if self.access.len() == MAX_ACCESS {
             self.access.remove(0);
         }
-        self.access.push(Issued { hash: Digest::of(&access), at: now, expires_at });
-        let body = [self.id.0.as_bytes().as_slice(), &opaque::derive(seed, b"refresh token")].concat();
-        let refresh = opaque::text(&[body.as_slice(), &self.family.tag(&body)].concat());
-        self.refresh = self.with_refresh.then(|| Digest::of(&refresh));
-        Answer { access, expires_at, refresh }
+        self.access.push(Issued { hash: Digest::of(&answer.access), at: now, expires_at });
+        self.refresh = self.with_refresh.then(|| Digest::of(&answer.refresh));
+        answer
+    }
+
+    /// Makes the tokens of a seed.
+    fn answer(&self, seed: &Seed, expires_at: i64) -> Answer {
+        let body = |purpose: &[u8]| [self.id.0.as_bytes().as_slice(), &opaque::derive(seed, purpose)].concat();
+        let access = format!("{ACCESS_PREFIX}{}", opaque::text(&body(b"access token")));
+        let refresh = body(b"refresh token");
+        let tag = self.family.tag(&refresh);
+        Answer { access, expires_at, refresh: opaque::text(&[refresh.as_slice(), &tag].concat()) }
+    }
+
+    /// Makes the tokens of an answer again from what was sealed.
+    fn reopened(&self, plain: &[u8]) -> Option<Answer> {
+        let plain: &[u8; SEALED_BYTES] = plain.try_into().ok()?;
+        let (seed, expires_at) = plain.split_first_chunk::<32>()?;
+        Some(self.answer(seed, i64::from_be_bytes(expires_at.try_into().ok()?)))
     }
 
     fn reply(&self, answer: Answer, now: i64) -> TokenReply {

@@ -5,7 +5,6 @@
 //! [`grant::Grant`] under their ids and writes each back only over the revision it read. Invariant: one code gives at most
 //! one family of tokens, and an ended family gives nothing.
 
-pub mod access;
 pub mod authorization;
 pub mod client;
 pub mod client_document;

@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use serde_json::json;
 
-use super::access::AccessIndex;
 use super::authorization::{Decision, DecisionError, REQUEST_LIFE, Refusal, consent_token};
 use super::client::{Client, GrantType};
 use super::client_document;
@@ -13,7 +12,7 @@ use super::fixture::{
     APPLICATION, NOW, REDIRECT, SESSION, approved, authorize, challenge, code_request, confidential, decision,
     exchange, public, redeemed, refresh_of, refresh_request, seed,
 };
-use super::grant::{EndReason, IDEMPOTENCY_WINDOW, Standing};
+use super::grant::{EndReason, GrantId, IDEMPOTENCY_WINDOW, Standing};
 use super::registration::{MAX_BYTES, RegistrationContext, register};
 use super::token::introspection;
 use crate::application::RegistrationDocument;
@@ -181,13 +180,11 @@ fn a_replayed_code_ends_the_tokens_it_gave() {
     let (mut grant, code) = approved(&public(), 10);
     let request = code_request(&code, &[], None).unwrap();
     let reply = exchange(&mut grant, &public(), &request, Standing::Allowed, NOW + 1, 11).unwrap();
-    let mut index = AccessIndex::new(10);
-    index.apply(&grant, NOW + 1).unwrap();
-    assert!(index.check(reply.access_token.expose(), APPLICATION, NOW + 1).is_some());
+    assert!(grant.access(reply.access_token.expose(), APPLICATION, NOW + 1).is_some());
     assert!(exchange(&mut grant, &public(), &request, Standing::Allowed, NOW + 2, 12).is_err());
     assert_eq!(grant.ended.unwrap().1, EndReason::CodeReplay);
-    index.apply(&grant, NOW + 2).unwrap();
-    assert!(index.check(reply.access_token.expose(), APPLICATION, NOW + 2).is_none() && index.is_empty());
+    assert!(grant.access(reply.access_token.expose(), APPLICATION, NOW + 2).is_none());
+    assert_eq!(grant.last_access(), None);
     let refresh = refresh_request(&refresh_of(&reply), &[], None).unwrap();
     assert!(exchange(&mut grant, &public(), &refresh, Standing::Allowed, NOW + 3, 13).is_err());
 }
@@ -286,7 +283,7 @@ fn eight_processes_that_refresh_at_once_get_one_answer_and_a_thief_ends_the_fami
     assert_eq!(grant.ended.unwrap().1, EndReason::RefreshReuse);
     let newest = refresh_request(&refresh_of(&third), &[], None).unwrap();
     assert!(exchange(&mut grant, &public(), &newest, Standing::Allowed, after_window, 53).is_err());
-    assert_eq!(grant.live_access(after_window).count(), 0);
+    assert!(grant.access(third.access_token.expose(), APPLICATION, after_window).is_none());
 }
 
 #[test]
@@ -304,19 +301,19 @@ fn policy_is_asked_at_each_refresh() {
 fn a_token_works_for_its_application_and_client_alone() {
     let (mut grant, reply) = redeemed(&public(), 70);
     let token = reply.access_token.expose().as_str();
-    let mut index = AccessIndex::new(1);
-    index.apply(&grant, NOW + 1).unwrap();
     let elsewhere = types::ApplicationId(uuid::Uuid::from_u128(9));
-    assert!(index.check(token, elsewhere, NOW + 1).is_none());
-    assert!(index.check(token, APPLICATION, NOW + 901).is_none());
-    assert!(index.check(&token[6..], APPLICATION, NOW + 1).is_none());
-    let active = |application| {
-        introspection(index.find(token, NOW + 1).map(|g| &**g), application, "https://team.example", None, NOW + 1)
-    };
+    assert!(grant.access(token, elsewhere, NOW + 1).is_none());
+    assert!(grant.access(token, APPLICATION, NOW + 901).is_none());
+    assert!(grant.access(&token[6..], APPLICATION, NOW + 1).is_none());
+    assert_eq!(GrantId::of_access(token), Some(grant.id));
+    for other in [&token[6..], &token[..token.len() - 1], &refresh_of(&reply)] {
+        assert_eq!(GrantId::of_access(other), None, "{other}");
+    }
+    let active = |application| introspection(grant.access(token, application, NOW + 1), "https://team.example", None);
     assert_eq!(active(APPLICATION)["active"], true);
     assert_eq!(active(elsewhere), json!({"active": false}));
     let (other_grant, _) = redeemed(&public(), 80);
-    assert!(index.apply(&other_grant, NOW + 1).is_err(), "the index is bounded");
+    assert!(other_grant.access(token, APPLICATION, NOW + 1).is_none(), "of another grant");
     let other = Client { id: "other".to_owned(), ..public() };
     let of = |id: &str| code_request("x", &[("client_id", Some(id))], None).unwrap().credential;
     assert!(!grant.revoke(token, other.authenticate(&of("other")).unwrap(), NOW + 1));
@@ -325,8 +322,6 @@ fn a_token_works_for_its_application_and_client_alone() {
     assert!(grant.revoke(token, agent, NOW + 1) && grant.ended.is_none());
     assert!(grant.revoke(&refresh_of(&reply), agent, NOW + 2));
     assert_eq!(grant.ended.unwrap().1, EndReason::Client);
-    index.forget_where(|found| found.user == super::fixture::PERSON);
-    assert!(index.is_empty());
 }
 
 #[test]

@@ -4,13 +4,12 @@
 //! exactly one thing is refused.
 
 use serde_json::{Value, json};
-use types::{ApplicationId, Secret};
+use types::Secret;
 
-use super::access::AccessGrant;
 use super::client::{Credential, GrantType};
 use super::error::{ErrorCode, OauthError};
 use super::form::Form;
-use super::grant::{ACCESS_PREFIX, GrantId};
+use super::grant::{Access, GrantId};
 
 /// A request for tokens.
 #[derive(Debug, Clone)]
@@ -117,7 +116,7 @@ pub struct RevocationRequest {
 /// A token as presented, told apart by its form; hints of clients are not needed.
 #[derive(Debug, Clone)]
 pub enum TokenText {
-    Access(Secret<String>),
+    Access(GrantId, Secret<String>),
     Refresh(GrantId, Secret<String>),
     /// Not of ours.
     Other,
@@ -127,10 +126,9 @@ impl TokenText {
     /// Tells which kind of token a text is.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        if text.starts_with(ACCESS_PREFIX) {
-            return Self::Access(Secret::new(text.to_owned()));
-        }
-        GrantId::of_refresh(text).map_or(Self::Other, |id| Self::Refresh(id, Secret::new(text.to_owned())))
+        let token = || Secret::new(text.to_owned());
+        let access = GrantId::of_access(text).map(|id| Self::Access(id, token()));
+        access.or_else(|| GrantId::of_refresh(text).map(|id| Self::Refresh(id, token()))).unwrap_or(Self::Other)
     }
 }
 
@@ -146,29 +144,21 @@ impl RevocationRequest {
     }
 }
 
-/// Answers an origin of `application` that asks about a token (RFC 7662): tokens of other applications are as unknown as
+/// Answers an origin that asks about a token (RFC 7662): tokens that were not found for its application are as unknown as
 /// tokens that do not exist. `username` is the person's address, if the caller knows it.
 #[must_use]
-pub fn introspection(
-    found: Option<&AccessGrant>,
-    application: ApplicationId,
-    issuer: &str,
-    username: Option<&str>,
-    now: i64,
-) -> Value {
-    let Some(grant) = found.filter(|grant| grant.application == application && now < grant.expires_at) else {
-        return json!({"active": false});
-    };
+pub fn introspection(found: Option<Access<'_>>, issuer: &str, username: Option<&str>) -> Value {
+    let Some(Access { grant, issued_at, expires_at }) = found else { return json!({"active": false}) };
     let mut document = json!({
         "active": true,
         "token_type": "bearer",
-        "client_id": &*grant.client,
+        "client_id": grant.client,
         "sub": grant.user.to_string(),
-        "aud": &*grant.resource,
+        "aud": grant.resource,
         "iss": issuer,
-        "scope": &*grant.scope,
-        "exp": grant.expires_at,
-        "iat": grant.issued_at,
+        "scope": grant.scopes.join(" "),
+        "exp": expires_at,
+        "iat": issued_at,
     });
     if let Some(username) = username {
         document["username"] = json!(username);

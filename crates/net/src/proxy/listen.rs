@@ -26,7 +26,8 @@ pub async fn listen(
 ) {
     // A connection takes over what its listener has. Set later it is too late for part of it: a connection that began under
     // BBR is paced under every other algorithm too.
-    let inherited = listener.local_addr().is_ok_and(|own| transport::is_local(own) && transport::tune(&listener, own).is_ok());
+    let inherited =
+        listener.local_addr().is_ok_and(|own| transport::is_local(own) && transport::tune(&listener, own).is_ok());
     loop {
         let accepted = tokio::select! {
             biased;

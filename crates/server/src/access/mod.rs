@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::{Access, AccessConfig, ApprovalTable, Backends, OriginParts, Parts, SessionTable, Snapshot, TokenTable};
+use ::access::{Access, AccessConfig, ApprovalTable, Backends, GrantTable, OriginParts, Parts, SessionTable, Snapshot};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use net::Minter;
@@ -151,13 +151,15 @@ pub(crate) async fn assemble(
     });
     ledger.fill(now).await?;
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
-    let agents = Arc::new(TokenTable::new(config.agent_tokens));
+    let agents = Arc::new(GrantTable::new(config.agent_grants));
     let oauth = Arc::new(StoreOauth {
         store: ground.store.clone(),
         account: ground.account,
         principal: principal.clone(),
-        tokens: Arc::clone(&agents),
+        grants: Arc::clone(&agents),
         clock: Arc::clone(&ground.clock),
+        clients: oauth::Clients::default(),
+        people: oauth::People::default(),
     });
     let pins = StorePins { store: ground.store.clone(), account: ground.account, principal: principal.clone() };
     let pins = Arc::new(pins);

@@ -1,13 +1,15 @@
 //! What managed OAuth keeps, in the store: clients, requests under way, grants with the identity they were given under.
 //!
 //! Invariants: codes and tokens are stored as the engine's hashes and seals alone; a grant is written over the revision it
-//! was read at together with the tokens it gained; one that came after its person or session was revoked does not stay.
+//! was read at; one that came after its person or session was revoked does not stay; and what is remembered of clients and
+//! people is what the store said since this node last heard of them.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{KeptGrant, LedgerError, OauthLedger, TokenTable};
+use access::{GrantTable, KeptGrant, LedgerError, OauthLedger};
 use futures_util::future::BoxFuture;
 use identity::oauth::authorization::{PendingRequest, REQUEST_LIFE};
 use identity::oauth::client::Client;
@@ -16,13 +18,15 @@ use identity::oauth::grant::{Grant, GrantId};
 use identity::opaque::Digest;
 use identity::session::{Moment, Session, SessionHash};
 use jiff::Timestamp;
+use moka::sync::Cache;
 use net::resolve::{Resolve, ResolveError, Resolved};
 use net::upstream::{Connector, ConnectorParams, DialTimeouts, Pool, PoolLimits, TrustStore};
 use net::{Clock, Guard};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use store::{
-    Change, HashId, Kind, OauthClient, OauthGrant, OauthToken, Operate, Principal, ReadUsers, Revision, Revoked, Store,
-    Stored, WriteUsers,
+    Change, HashId, Kind, OauthClient, OauthGrant, Operate, Principal, ReadUsers, Revision, Revoked, Store, Stored,
+    WriteUsers,
 };
 use types::{AccountId, ApplicationId, Secret, UserId};
 use uuid::Uuid;
@@ -34,20 +38,87 @@ use crate::upstream::Upstream;
 const UNUSED: Duration = Duration::from_secs(24 * 3_600);
 const FORGOTTEN: Duration = Duration::from_secs(90 * 24 * 3_600);
 
+/// Clients remembered, and for how long: one that gave way to newer ones is known for so long.
+const CLIENTS: u64 = 10_000;
+const CLIENT_LIFE: Duration = Duration::from_secs(10 * 60);
+/// People remembered.
+const PEOPLE: usize = 100_000;
+
 /// The store, as managed OAuth uses it.
 pub(super) struct StoreOauth {
     pub store: Store,
     pub account: AccountId,
     pub principal: Principal,
-    pub tokens: Arc<TokenTable>,
+    pub grants: Arc<GrantTable>,
     pub clock: Clock,
+    pub clients: Clients,
+    pub people: People,
+}
+
+/// Registered clients, each with when it ends. Of a client nothing changes but when it was last used.
+pub(super) struct Clients(Cache<HashId, (Arc<Client>, Timestamp)>);
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(CLIENTS).time_to_live(CLIENT_LIFE).build())
+    }
+}
+
+/// People who were found active and of whom the node has heard nothing since.
+#[derive(Default)]
+pub(super) struct People(Mutex<Heard>);
+
+#[derive(Default)]
+struct Heard {
+    active: HashSet<UserId>,
+    /// How often the node heard of anybody.
+    times: u64,
+}
+
+impl People {
+    pub(super) fn forget(&self, user: UserId) {
+        let mut heard = self.0.lock();
+        heard.times += 1;
+        heard.active.remove(&user);
+    }
+
+    fn forget_all(&self) {
+        let mut heard = self.0.lock();
+        heard.times += 1;
+        heard.active.clear();
+    }
+
+    /// Says whether somebody is remembered as active; otherwise when they are looked up.
+    pub(super) fn find(&self, user: UserId) -> Result<(), u64> {
+        let heard = self.0.lock();
+        if heard.active.contains(&user) { Ok(()) } else { Err(heard.times) }
+    }
+
+    /// Remembers somebody who was found active, unless the node heard of anybody since they were looked up.
+    pub(super) fn keep(&self, user: UserId, times: u64) {
+        let mut heard = self.0.lock();
+        if heard.times != times {
+            return;
+        }
+        if heard.active.len() >= PEOPLE {
+            heard.active.clear();
+        }
+        heard.active.insert(user);
+    }
 }
 
 /// `state` of a stored grant (document version 1).
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct State {
     grant: Grant,
     session: Session,
+}
+
+/// The same, as it is written.
+#[derive(Serialize)]
+struct StateRef<'a> {
+    grant: &'a Grant,
+    session: &'a Session,
 }
 
 fn unavailable(error: impl std::fmt::Display) -> LedgerError {
@@ -79,19 +150,22 @@ fn client_of(application: ApplicationId, id: &str) -> HashId {
 fn kept(stored: Stored<OauthGrant>) -> Result<KeptGrant, AccessError> {
     let State { grant, session } = serde_json::from_value(stored.document.state)
         .map_err(|error| AccessError::Document(format!("grant {}: {error}", stored.id)))?;
-    Ok(KeptGrant { revision: u64::try_from(stored.revision.0).unwrap_or_default(), grant, session })
+    Ok(KeptGrant { revision: number(stored.revision), grant, session })
 }
 
-fn document(kept: &KeptGrant) -> Result<OauthGrant, AccessError> {
+fn number(revision: Revision) -> u64 {
+    u64::try_from(revision.0).unwrap_or_default()
+}
+
+fn document(kept: &KeptGrant) -> Result<OauthGrant<StateRef<'_>>, AccessError> {
     let KeptGrant { grant, session, .. } = kept;
-    let state = State { grant: grant.clone(), session: session.clone() };
     Ok(OauthGrant {
         user: grant.user,
         client: client_of(grant.application, &grant.client),
         application: grant.application,
         session: Some(hash(grant.session)),
         expires_at: Timestamp::from_second(grant.expires_at).map_err(AccessError::key)?,
-        state: serde_json::to_value(state).map_err(AccessError::key)?,
+        state: StateRef { grant, session },
     })
 }
 
@@ -100,11 +174,19 @@ impl StoreOauth {
         Ok(self.principal.authorize::<WriteUsers>(self.account)?)
     }
 
-    async fn find_client(&self, application: ApplicationId, id: &str) -> Result<Option<Client>, AccessError> {
-        let found = self.store.oauth_clients().get(&self.write()?, &client_of(application, id)).await?;
-        let now = (self.clock)();
-        let live = found.filter(|found| found.document.expires_at > now);
-        live.map(|found| serde_json::from_value(found.document.state).map_err(AccessError::key)).transpose()
+    async fn find_client(&self, application: ApplicationId, id: &str) -> Result<Option<Arc<Client>>, AccessError> {
+        let (id, now) = (client_of(application, id), (self.clock)());
+        if let Some((client, _)) = self.clients.0.get(&id).filter(|(_, expires_at)| *expires_at > now) {
+            return Ok(Some(client));
+        }
+        let found = self.store.oauth_clients().get(&self.write()?, &id).await?;
+        let Some(OauthClient { state, expires_at, .. }) = found.map(|found| found.document) else { return Ok(None) };
+        if expires_at <= now {
+            return Ok(None);
+        }
+        let client: Arc<Client> = Arc::new(serde_json::from_value(state).map_err(AccessError::key)?);
+        self.clients.0.insert(id, (Arc::clone(&client), expires_at));
+        Ok(Some(client))
     }
 
     async fn save_client(&self, client: &Client) -> Result<(), AccessError> {
@@ -121,6 +203,7 @@ impl StoreOauth {
         } else {
             self.store.oauth_clients().register(&grant, id, document).await?;
         }
+        self.clients.0.invalidate(&id);
         Ok(())
     }
 
@@ -144,7 +227,10 @@ impl StoreOauth {
     async fn keep_grant(&self, request: Digest, given: &KeptGrant) -> Result<bool, AccessError> {
         let (grant, id) = (self.write()?, id_of(given.grant.id));
         let grants = self.store.oauth_grants();
-        if !grants.approve(&grant, hash(request), id, document(given)?).await? {
+        let OauthGrant { user, client, application, session, expires_at, state } = document(given)?;
+        let state = serde_json::to_value(state).map_err(AccessError::key)?;
+        let document = OauthGrant { user, client, application, session, expires_at, state };
+        if !grants.approve(&grant, hash(request), id, document).await? {
             return Ok(false);
         }
         // Whoever is revoked from here on takes the grant along; who was before is seen here.
@@ -160,26 +246,22 @@ impl StoreOauth {
         self.store.oauth_grants().get(&self.write()?, &id_of(id)).await?.map(kept).transpose()
     }
 
-    async fn find_holder(&self, token: Digest) -> Result<Option<KeptGrant>, AccessError> {
-        let grant = self.write()?;
-        let Some(found) = self.store.oauth_tokens().get(&grant, &hash(token)).await? else { return Ok(None) };
-        self.store.oauth_grants().get(&grant, &found.document.grant).await?.map(kept).transpose()
+    async fn save_grant(&self, given: &KeptGrant) -> Result<Option<u64>, AccessError> {
+        let id = id_of(given.grant.id);
+        let read = Revision(i64::try_from(given.revision).unwrap_or(i64::MAX));
+        let written = self.store.oauth_grants().settle(&self.write()?, id, &document(given)?, read).await?;
+        Ok(written.map(number))
     }
 
-    async fn save_grant(&self, given: &KeptGrant) -> Result<bool, AccessError> {
-        let id = id_of(given.grant.id);
-        let now = (self.clock)().as_second();
-        let tokens: Result<Vec<(HashId, OauthToken)>, AccessError> = given
-            .grant
-            .live_access(now)
-            .map(|(token, access)| {
-                let expires_at = Timestamp::from_second(access.expires_at).map_err(AccessError::key)?;
-                Ok((hash(token), OauthToken { grant: id, expires_at, state: serde_json::json!({"kind": "access"}) }))
-            })
-            .collect();
-        let revision = Revision(i64::try_from(given.revision).unwrap_or(i64::MAX));
-        let grants = self.store.oauth_grants();
-        Ok(grants.settle(&self.write()?, id, document(given)?, revision, tokens?).await?)
+    async fn find_active(&self, user: UserId) -> Result<bool, AccessError> {
+        let Err(times) = self.people.find(user) else { return Ok(true) };
+        let grant = self.principal.authorize::<ReadUsers>(self.account)?;
+        let person = self.store.users().get(&grant, &user).await?;
+        let is_active = person.is_some_and(|person| !person.document.disabled);
+        if is_active {
+            self.people.keep(user, times);
+        }
+        Ok(is_active)
     }
 
     async fn is_standing(&self, user: UserId, session: SessionHash, issued: Moment) -> Result<bool, AccessError> {
@@ -198,39 +280,50 @@ impl StoreOauth {
         Ok(true)
     }
 
-    /// Takes over what other nodes and the console did to grants.
+    /// Takes over what other nodes and the console did to grants and people. What this node wrote itself it has.
     ///
     /// # Errors
     /// The store does not answer; the changes must be taken over again.
     pub(super) async fn follow(&self, changes: &[Change]) -> Result<(), AccessError> {
-        let now = (self.clock)().as_second();
         for change in changes {
             match change {
-                Change::Resync { .. } => self.tokens.clear(),
+                Change::Resync { .. } => {
+                    self.grants.clear();
+                    self.people.forget_all();
+                }
                 Change::Put(document) if document.kind == Kind::OauthGrant => {
                     let Ok(id) = document.id.parse::<HashId>() else { continue };
-                    let grant = grant_of(&id);
-                    if !self.tokens.knows(grant) {
-                        continue;
-                    }
-                    match self.find_grant(grant).await {
-                        Ok(Some(found)) => self.tokens.apply(&found, now),
-                        Ok(None) | Err(AccessError::Document(_)) => self.tokens.forget(grant),
-                        Err(error) => return Err(error),
+                    if self.grants.is_behind(grant_of(&id), document.revision.map(number)) {
+                        self.read_again(grant_of(&id)).await?;
                     }
                 }
                 Change::Deleted(document) if document.kind == Kind::OauthGrant => {
                     if let Ok(id) = document.id.parse::<HashId>() {
-                        self.tokens.forget(grant_of(&id));
+                        self.grants.forget(grant_of(&id));
                     }
                 }
                 Change::ChildrenDeleted(document) if document.kind == Kind::OauthGrant => {
                     if let Ok(user) = document.id.parse() {
-                        self.tokens.forget_person(user);
+                        self.grants.forget_person(user);
+                    }
+                }
+                Change::Put(document) | Change::Deleted(document) if document.kind == Kind::User => {
+                    if let Ok(user) = document.id.parse() {
+                        self.people.forget(user);
                     }
                 }
                 Change::Put(_) | Change::Deleted(_) | Change::ChildrenDeleted(_) => {}
             }
+        }
+        Ok(())
+    }
+
+    async fn read_again(&self, id: GrantId) -> Result<(), AccessError> {
+        let ahead = self.grants.ahead(id);
+        match self.find_grant(id).await {
+            Ok(Some(found)) => ahead.enter(found, (self.clock)().as_second()),
+            Ok(None) | Err(AccessError::Document(_)) => self.grants.forget(id),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -241,7 +334,7 @@ impl OauthLedger for StoreOauth {
         &'a self,
         application: ApplicationId,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Client>, LedgerError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<Client>>, LedgerError>> {
         Box::pin(async move { self.find_client(application, id).await.map_err(unavailable) })
     }
 
@@ -281,16 +374,12 @@ impl OauthLedger for StoreOauth {
         Box::pin(async move { self.find_grant(id).await.map_err(unavailable) })
     }
 
-    fn holder(&self, token: Digest) -> BoxFuture<'_, Result<Option<KeptGrant>, LedgerError>> {
-        Box::pin(async move { self.find_holder(token).await.map_err(unavailable) })
-    }
-
-    fn replace<'a>(&'a self, grant: &'a KeptGrant) -> BoxFuture<'a, Result<bool, LedgerError>> {
+    fn replace<'a>(&'a self, grant: &'a KeptGrant) -> BoxFuture<'a, Result<Option<u64>, LedgerError>> {
         Box::pin(async move { self.save_grant(grant).await.map_err(unavailable) })
     }
 
-    fn stands(&self, user: UserId, session: SessionHash, issued: Moment) -> BoxFuture<'_, Result<bool, LedgerError>> {
-        Box::pin(async move { self.is_standing(user, session, issued).await.map_err(unavailable) })
+    fn is_active(&self, user: UserId) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(async move { self.find_active(user).await.map_err(unavailable) })
     }
 }
 

@@ -3,18 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::{AccessConfig, ApprovalLedger as _, KeptApproval, KeptRate, Ledger as _, Newcomer, PinLedger as _};
+use ::access::{
+    AccessConfig, ApprovalLedger as _, KeptApproval, KeptGrant, KeptRate, Ledger as _, Newcomer, OauthLedger as _,
+    PinLedger as _,
+};
 use arc_swap::ArcSwap;
 use identity::approval::{self, Answer, ApprovalRequest, Approvers, Asked};
 use identity::evaluation::Frozen;
 use identity::identity::Identity;
+use identity::oauth::grant::GrantId;
 use identity::opaque::Digest;
 use identity::pin::PER_ADDRESS;
 use identity::provider::ProviderType;
 use identity::session::{Moment, Session, SessionSecret};
 use jiff::Timestamp;
 use logs::{Logs, LogsConfig};
-use store::{AccessProfile, HashId, Principal, Store, StoreConfig, User, WriteUsers};
+use serde_json::json;
+use store::{AccessProfile, HashId, OauthGrant, Principal, Store, StoreConfig, User, WriteUsers};
 use tokio_util::sync::CancellationToken;
 use types::{AccessPolicyId, AccountId, ApplicationId, KvNamespaceId, ProviderId, UserId};
 use uuid::Uuid;
@@ -109,8 +114,7 @@ impl World {
         concerned
     }
 
-    /// Writes a session of `user` down, as a sign-in does.
-    async fn sign_in(&self, user: UserId, user_agent: &str) {
+    fn session(user: UserId) -> Session {
         let now = Moment(Timestamp::now().as_millisecond());
         let identity = Identity {
             user,
@@ -124,7 +128,12 @@ impl World {
             amr: Arc::new([]),
             steps: Box::new([]),
         };
-        let session = Session::start(Arc::new(identity), Arc::new(Frozen::default()), Duration::from_secs(3_600), now);
+        Session::start(Arc::new(identity), Arc::new(Frozen::default()), Duration::from_secs(3_600), now)
+    }
+
+    /// Writes a session of `user` down, as a sign-in does.
+    async fn sign_in(&self, user: UserId, user_agent: &str) {
+        let session = Self::session(user);
         let identity = Arc::clone(&session.identity);
         let newcomer = Newcomer {
             email: &identity.email,
@@ -134,6 +143,33 @@ impl World {
             user_agent,
         };
         self.assembled.follower.ledger.start(SECRET.hash(), &session, newcomer).await.unwrap();
+    }
+
+    /// Keeps a grant of `user`, as an approval does, and returns it as it is read.
+    async fn given(&self, user: UserId) -> KeptGrant {
+        let now = Timestamp::now().as_second();
+        let hash = "A".repeat(43);
+        let grant = json!({
+            "id": Uuid::from_u128(9), "user": user, "application": Uuid::from_u128(1), "client": "client",
+            "resource": "https://wiki.example.test", "scopes": [], "session": hash, "created_at": now,
+            "expires_at": now + 9_999, "ended": null, "with_refresh": true,
+            "lifetimes": { "access_token": 900, "grant": 9_999 },
+            "code": { "hash": hash, "redirect_uri": "", "challenge": "", "expires_at": now, "used": true },
+            "family": hash, "refresh": hash, "superseded": [],
+            "access": [{ "hash": hash, "at": now, "expires_at": now + 900 }],
+        });
+        let id = HashId::from_bytes([9_u128.to_be_bytes(), 9_u128.to_be_bytes()].concat().try_into().unwrap());
+        let document = OauthGrant {
+            user,
+            client: HashId::of(b"client"),
+            application: ApplicationId(Uuid::from_u128(1)),
+            session: None,
+            expires_at: Timestamp::from_second(now + 9_999).unwrap(),
+            state: json!({ "grant": grant, "session": Self::session(user) }),
+        };
+        self.store.oauth_grants().give(&self.grant(), id, document).await.unwrap();
+        let id = GrantId(Uuid::from_u128(9));
+        self.assembled.follower.oauth.grant(id).await.unwrap().unwrap()
     }
 
     async fn set_password(&self, user: UserId, hash: &str) {
@@ -256,6 +292,63 @@ async fn a_session_written_here_is_not_read_again_and_one_written_elsewhere_is()
 }
 
 #[tokio::test]
+async fn a_grant_written_here_is_not_read_again_and_one_written_elsewhere_is() {
+    let mut world = World::start().await;
+    let ana = world.person().await;
+    let mut kept = world.given(ana).await;
+    let (oauth, id, now) = (Arc::clone(&world.assembled.follower.oauth), kept.grant.id, Timestamp::now().as_second());
+    let held = || oauth.grants.revision(id);
+    world.concerned().await;
+    assert_eq!(held(), None, "nobody used it here");
+    // As the plane does it.
+    let ahead = oauth.grants.ahead(id);
+    kept.revision = oauth.replace(&kept).await.unwrap().unwrap();
+    // A revision that nobody wrote shows whether the copy is replaced.
+    ahead.enter(KeptGrant { revision: kept.revision + 7, ..kept.clone() }, now);
+    world.concerned().await;
+    assert_eq!(held(), Some(kept.revision + 7));
+    // Of two nodes that write over one revision one does, and the other takes it over.
+    oauth.grants.forget(id);
+    oauth.grants.ahead(id).enter(kept.clone(), now);
+    let elsewhere = oauth.replace(&kept).await.unwrap().unwrap();
+    assert_eq!(oauth.replace(&kept).await.unwrap(), None);
+    world.concerned().await;
+    assert_eq!(held(), Some(elsewhere));
+    world.store.access_sessions().end_all(&operate(&world), ana).await.unwrap();
+    world.concerned().await;
+    assert_eq!(held(), None, "a person who was revoked has no grants");
+    assert!(oauth.grant(id).await.unwrap().is_none() && oauth.replace(&kept).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn somebody_who_was_shut_out_is_active_no_more_with_the_next_change() {
+    let mut world = World::start().await;
+    let ana = world.person().await;
+    let oauth = Arc::clone(&world.assembled.follower.oauth);
+    world.concerned().await;
+    assert!(oauth.is_active(ana).await.unwrap());
+    assert!(!oauth.is_active(UserId(Uuid::from_u128(1))).await.unwrap(), "nobody");
+    let store = world.store.clone();
+    let users = store.users();
+    let user = users.get(&world.grant(), &ana).await.unwrap().unwrap().document;
+    users.replace(&world.grant(), ana, User { disabled: true, ..user.clone() }, None).await.unwrap();
+    world.concerned().await;
+    assert!(!oauth.is_active(ana).await.unwrap());
+    users.replace(&world.grant(), ana, user, None).await.unwrap();
+    assert!(oauth.is_active(ana).await.unwrap(), "nobody is remembered as shut out");
+    // Whoever is looked up while a change is told is not remembered.
+    let times = super::oauth::People::default();
+    let asked = times.find(ana).unwrap_err();
+    times.forget(ana);
+    times.keep(ana, asked);
+    assert!(times.find(ana).is_err());
+}
+
+fn operate(world: &World) -> store::Grant<store::Operate> {
+    Principal::system("test").authorize::<store::Operate>(world.account).unwrap()
+}
+
+#[tokio::test]
 async fn a_session_that_goes_on_keeps_its_public_name_and_its_browser() {
     let world = World::start().await;
     let ana = world.person().await;
@@ -287,7 +380,7 @@ async fn settling_waits_until_what_was_stored_is_in_force() {
             let application = store::Application {
                 name: format!("Wiki {number}"),
                 aud: format!("{number:064x}"),
-                body: serde_json::json!({
+                body: json!({
                     "type": "self_hosted", "name": "Wiki", "domain": format!("wiki{number}.example.test"),
                     "portunus": {"origin": {"url": "http://127.0.0.1:1"}},
                 }),

@@ -89,6 +89,14 @@ pub(crate) struct KvRow {
 #[derive(Debug, Clone)]
 pub(crate) enum Write {
     Put(Put),
+    /// Replaces the text of a document over the revision that was read; its name, owner and place stay as they are.
+    Rewrite {
+        kind: Kind,
+        id: String,
+        schema_version: u32,
+        body: String,
+        read: i64,
+    },
     /// Raises a document's revision and leaves its body, because something that belongs to it changed.
     Touch {
         kind: Kind,
@@ -185,7 +193,7 @@ impl Write {
     pub(crate) fn told(&self) -> Option<(Kind, &str, Told)> {
         let told = match self {
             Self::Put(put) => (put.kind, put.id.as_str(), Told::Put),
-            Self::Touch { kind, id, .. } => (*kind, id.as_str(), Told::Put),
+            Self::Rewrite { kind, id, .. } | Self::Touch { kind, id, .. } => (*kind, id.as_str(), Told::Put),
             Self::Delete { kind, id, .. } => (*kind, id.as_str(), Told::Delete),
             Self::DeleteChildren { kind, parent } => (*kind, parent.as_str(), Told::DeleteChildren),
             Self::Sweep { .. } | Self::Prune { .. } | Self::Items { .. } | Self::Values(_) => return None,
@@ -228,6 +236,8 @@ pub(crate) struct ChangeRow {
     pub id: String,
     pub op: String,
     pub at: i64,
+    /// Of the document after the change; none where it was deleted.
+    pub revision: Option<i64>,
 }
 
 /// What the change table holds after a position.
@@ -241,13 +251,15 @@ pub(crate) struct ChangePage {
 
 /// How many changes are kept for readers that fell behind; a slower reader is told to start over.
 pub(crate) const CHANGES_KEPT: i64 = 50_000;
+/// After how many changes those beyond [`CHANGES_KEPT`] are deleted.
+pub(crate) const FORGET_EVERY: i64 = 256;
 
 /// One database.
 pub(crate) trait Backend: Send + Sync {
     /// Returns the word for the console: `sqlite` or `postgres`.
     fn name(&self) -> &'static str;
     /// Applies a batch whole or not at all; one [`Written`] per [`Write::Put`] and
-    /// [`Write::Touch`].
+    /// [`Write::Touch`], and nothing for the others.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Written>, StoreError>>;
     fn get(&self, account: AccountId, kind: Kind, key: Key) -> BoxFuture<'_, Result<Option<Row>, StoreError>>;
     fn lookup(&self, kind: Kind, lookup: String) -> BoxFuture<'_, Result<Option<Row>, StoreError>>;

@@ -34,7 +34,10 @@ const LISTEN: &str = "LISTEN portunus_changes";
 /// The pause before a lost listener connects again. The feed polls meanwhile.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
-const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("sql/postgres/0001_documents.sql"))];
+const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("sql/postgres/0001_documents.sql")),
+    (2, include_str!("sql/postgres/0002_revision_of_changes.sql")),
+];
 
 pub(crate) struct Postgres {
     pool: Pool,

@@ -32,7 +32,8 @@ const GROUP: usize = 64;
 /// How long a connection waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("sql/sqlite/0001_documents.sql"))];
+const MIGRATIONS: &[(i64, &str)] =
+    &[(1, include_str!("sql/sqlite/0001_documents.sql")), (2, include_str!("sql/sqlite/0002_revision_of_changes.sql"))];
 
 pub(crate) struct Sqlite {
     writer: Threads,

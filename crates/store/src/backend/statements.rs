@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use types::AccountId;
 
 use super::{
-    Batch, Bound, CHANGES_KEPT, ChangePage, ChangeRow, Expect, ItemChange, ItemRow, Key, KeyScan, KvRow, Put, Row,
-    Scan, Told, ValueChange, Write, Written, check_children, next_revision,
+    Batch, Bound, CHANGES_KEPT, ChangePage, ChangeRow, Expect, FORGET_EVERY, ItemChange, ItemRow, Key, KeyScan, KvRow,
+    Put, Row, Scan, Told, ValueChange, Write, Written, check_children, next_revision,
 };
 use crate::document::Kind;
 use crate::error::StoreError;
@@ -290,6 +290,7 @@ pub(crate) async fn changes<S: Session>(session: &mut S, after: i64, limit: usiz
                 id: cells.text()?,
                 op: cells.text()?,
                 at: cells.integer()?,
+                revision: cells.optional_integer()?,
             })
         })
         .collect::<Result<_, StoreError>>()?;
@@ -329,19 +330,21 @@ pub(crate) async fn ping<S: Session>(session: &mut S) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Applies a batch. The caller wraps it in a transaction and rolls back when it fails.
+/// Applies a batch and tells of it. The caller wraps it in a transaction and rolls back when it fails.
 pub(crate) async fn commit<S: Session>(session: &mut S, batch: Batch) -> Result<Vec<Written>, StoreError> {
     let Batch { account, at, writes, bounds } = batch;
     let mut written = Vec::new();
-    let mut told = false;
+    let mut forget = false;
     for write in writes {
-        if let Some((kind, id, op)) = write.told() {
-            tell(session, account, kind, id, op, at).await?;
-            told = true;
+        let told = write.told().map(|(kind, id, op)| (kind, id.to_owned(), op));
+        let rewritten = if let Write::Rewrite { read, .. } = &write { Some(read + 1) } else { None };
+        let done = apply(session, account, at, write).await?;
+        if let Some((kind, id, op)) = told {
+            let revision = done.map(|done| done.revision).or(rewritten);
+            let seq = tell(session, account, (kind, id, op), at, revision).await?;
+            forget |= seq % FORGET_EVERY == 0;
         }
-        if let Some(done) = apply(session, account, at, write).await? {
-            written.push(done);
-        }
+        written.extend(done);
     }
     for Bound::Documents { kind, max } in bounds {
         let parameters = vec![text(account), text(kind.as_str())];
@@ -351,7 +354,7 @@ pub(crate) async fn commit<S: Session>(session: &mut S, batch: Batch) -> Result<
             return Err(StoreError::LimitExceeded { what: "the number of documents of one kind", limit: max });
         }
     }
-    if told {
+    if forget {
         session.execute(include_str!("sql/forget_changes.sql"), vec![Value::Integer(CHANGES_KEPT)]).await?;
     }
     Ok(written)
@@ -360,14 +363,20 @@ pub(crate) async fn commit<S: Session>(session: &mut S, batch: Batch) -> Result<
 async fn tell<S: Session>(
     session: &mut S,
     account: AccountId,
-    kind: Kind,
-    id: &str,
-    op: Told,
+    (kind, id, op): (Kind, String, Told),
     at: i64,
-) -> Result<(), StoreError> {
-    let parameters = vec![text(account), text(kind.as_str()), text(id), text(op.as_str()), Value::Integer(at)];
-    session.execute(include_str!("sql/tell.sql"), parameters).await?;
-    Ok(())
+    revision: Option<i64>,
+) -> Result<i64, StoreError> {
+    let parameters = vec![
+        text(account),
+        text(kind.as_str()),
+        Value::Text(id),
+        text(op.as_str()),
+        Value::Integer(at),
+        revision.map_or(Value::Null, Value::Integer),
+    ];
+    let rows = session.query(include_str!("sql/tell.sql"), parameters).await?;
+    Cells::new(rows.into_iter().next().unwrap_or_default()).integer()
 }
 
 async fn apply<S: Session>(
@@ -378,6 +387,21 @@ async fn apply<S: Session>(
 ) -> Result<Option<Written>, StoreError> {
     match write {
         Write::Put(put) => return put_document(session, account, at, put).await.map(Some),
+        Write::Rewrite { kind, id, schema_version, body, read } => {
+            let parameters = vec![
+                Value::Integer(i64::from(schema_version)),
+                Value::Integer(read + 1),
+                Value::Text(body),
+                Value::Integer(at),
+                text(account),
+                text(kind.as_str()),
+                Value::Text(id),
+                Value::Integer(read),
+            ];
+            if session.execute(include_str!("sql/rewrite.sql"), parameters).await? == 0 {
+                return Err(StoreError::Stale(kind));
+            }
+        }
         Write::Touch { kind, id, expect } => {
             let revision = expected_revision(session, account, kind, &id, expect).await?;
             let parameters =

@@ -388,9 +388,9 @@ ending!(OauthClient, id HashId, ReadUsers / WriteUsers, of source {
     const MAX_COUNT: usize = 20_000;
 });
 
-/// What a person granted a client.
+/// What a person granted a client. `S` is the engine's state: JSON as it is read, or what is written as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OauthGrant {
+pub struct OauthGrant<S = Value> {
     /// Who granted it.
     pub user: UserId,
     /// To whom.
@@ -402,26 +402,10 @@ pub struct OauthGrant {
     pub session: Option<HashId>,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// The engine's grant, and the identity it was given under.
-    pub state: Value,
+    /// The engine's grant with its tokens, and the identity it was given under.
+    pub state: S,
 }
 
 ending!(OauthGrant, id HashId, ReadUsers / WriteUsers, of user {
-    const MAX_COUNT: usize = 1_000_000;
-});
-
-/// A code, refresh token or access token of a grant, by the hash of its text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OauthToken {
-    /// The grant it belongs to.
-    pub grant: HashId,
-    /// When it ends.
-    pub expires_at: Timestamp,
-    /// The engine's token.
-    pub state: Value,
-}
-
-ending!(OauthToken, id HashId, ReadUsers / WriteUsers, of grant {
-    const MAX_BYTES: usize = 64 * 1024;
     const MAX_COUNT: usize = 1_000_000;
 });

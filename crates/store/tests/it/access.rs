@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 use store::{
     AccessPolicy, AccessSession, Administer, AppSession, Application, Approval, Change, Factor, GRANTS_KEPT, HashId,
-    Kind, MAILS_KEPT, MailStatus, NewMail, OauthGrant, OauthToken, Operate, Provider, ReadUsers, Revoked,
-    SESSIONS_KEPT, StoreError, Tag, WriteAccess, WriteIdentity, WriteUsers,
+    Kind, MAILS_KEPT, MailStatus, NewMail, OauthGrant, Operate, Provider, ReadUsers, Revoked, SESSIONS_KEPT,
+    StoreError, Tag, WriteAccess, WriteIdentity, WriteUsers,
 };
 use types::{AccessPolicyId, ApplicationId, Code, FactorId, ProviderId, Secret, UserId};
 use uuid::Uuid;
@@ -27,7 +27,7 @@ store_suite! {
     a_request_for_approval_is_kept_with_its_mail_and_answered_over_what_was_read,
     mail_waits_is_claimed_by_one_and_is_swept,
     what_has_ended_is_swept_and_the_rest_stays,
-    a_grant_ends_with_its_tokens_and_a_token_is_taken_once,
+    a_change_says_which_revision_it_made,
     a_request_is_answered_by_one_grant_and_a_grant_is_written_over_what_was_read,
     the_oldest_grants_of_a_person_give_way_and_every_node_hears_of_it,
     a_state_that_nodes_share_is_kept_over_what_was_read,
@@ -328,30 +328,6 @@ async fn what_has_ended_is_swept_and_the_rest_stays(f: &Fixture) {
     assert_eq!(f.store.applications().list(&crate::fixture::grant::<WriteAccess>()).await.unwrap().len(), 1);
 }
 
-async fn a_grant_ends_with_its_tokens_and_a_token_is_taken_once(f: &Fixture) {
-    let (grants, tokens, write) = (f.store.oauth_grants(), f.store.oauth_tokens(), grant::<WriteUsers>());
-    let expires_at = f.clock.now() + Duration::from_secs(100);
-    let given = OauthGrant {
-        session: None,
-        user: user(1),
-        client: hash("client"),
-        application: app_id(1),
-        expires_at,
-        state: json!({}),
-    };
-    grants.give(&write, hash("grant"), given).await.unwrap();
-    let token = |of: &str| OauthToken { grant: hash(of), expires_at, state: json!({"kind": "code"}) };
-    for (name, of) in [("code", "grant"), ("refresh", "grant"), ("other", "other grant")] {
-        tokens.issue(&write, hash(name), token(of)).await.unwrap();
-    }
-    assert!(tokens.take(&write, hash("code")).await.unwrap().is_some());
-    assert!(tokens.take(&write, hash("code")).await.unwrap().is_none());
-    grants.revoke(&write, hash("grant")).await.unwrap();
-    assert_eq!(grants.get(&write, &hash("grant")).await.unwrap(), None);
-    let left: Vec<_> = tokens.list(&write).await.unwrap().iter().map(|token| token.id).collect();
-    assert_eq!(left, [hash("other")]);
-}
-
 /// A grant of a person in a session, as the plane keeps it.
 fn given(f: &Fixture, owner: u128, session: &str) -> OauthGrant {
     OauthGrant {
@@ -365,7 +341,7 @@ fn given(f: &Fixture, owner: u128, session: &str) -> OauthGrant {
 }
 
 async fn a_request_is_answered_by_one_grant_and_a_grant_is_written_over_what_was_read(f: &Fixture) {
-    let (grants, tokens, write) = (f.store.oauth_grants(), f.store.oauth_tokens(), grant::<WriteUsers>());
+    let (grants, write) = (f.store.oauth_grants(), grant::<WriteUsers>());
     let life = Duration::from_secs(600);
     let logins = f.store.login_states();
     logins.begin(&write, hash("request"), "source".to_owned(), &Secret::new("{}".to_owned()), life).await.unwrap();
@@ -381,18 +357,47 @@ async fn a_request_is_answered_by_one_grant_and_a_grant_is_written_over_what_was
     assert_eq!(approved.iter().filter(|approved| **approved).count(), 1, "{approved:?}");
     let kept = grants.list(&write).await.unwrap();
     assert_eq!(kept.len(), 1);
-    // Of eight that write over one revision, one does, and its token with it.
+    // Of eight that write over one revision, one does.
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..8 {
         let (store, kept) = (f.store.clone(), kept[0].clone());
         writers.spawn(async move {
-            let token = OauthToken { grant: kept.id, expires_at: kept.document.expires_at, state: json!({}) };
-            let tokens = vec![(hash(&format!("token {number}")), token)];
-            store.oauth_grants().settle(&grant(), kept.id, kept.document, kept.revision, tokens).await.unwrap()
+            let document = OauthGrant { state: json!({"number": number}), ..kept.document };
+            let written = store.oauth_grants().settle(&grant(), kept.id, &document, kept.revision).await.unwrap();
+            written.map(|revision| (revision, document))
         });
     }
-    assert_eq!(writers.join_all().await.iter().filter(|wrote| **wrote).count(), 1);
-    assert_eq!(tokens.list(&write).await.unwrap().len(), 1);
+    let written: Vec<_> = writers.join_all().await.into_iter().flatten().collect();
+    let [(revision, document)] = &written[..] else { panic!("{written:?}") };
+    let found = grants.get(&write, &kept[0].id).await.unwrap().unwrap();
+    assert_eq!((found.revision, &found.document), (*revision, document));
+    assert_eq!(revision.0, kept[0].revision.0 + 1);
+    assert_eq!((found.created_at, grants.list_of(&write, user(1)).await.unwrap().len()), (kept[0].created_at, 1));
+    // What was deleted does not come back by it.
+    grants.revoke(&write, found.id).await.unwrap();
+    assert_eq!(grants.settle(&write, found.id, &found.document, found.revision).await.unwrap(), None);
+    assert_eq!(grants.list(&write).await.unwrap(), []);
+}
+
+async fn a_change_says_which_revision_it_made(f: &Fixture) {
+    let (grants, write) = (f.store.oauth_grants(), grant::<WriteUsers>());
+    let mut feed = f.store.changes().await.unwrap();
+    let document = given(f, 1, "session");
+    let made = grants.give(&write, hash("grant"), document.clone()).await.unwrap();
+    let settled = grants.settle(&write, made.id, &document, made.revision).await.unwrap().unwrap();
+    let replaced = grants.replace(&write, made.id, document, Some(settled)).await.unwrap();
+    grants.revoke(&write, made.id).await.unwrap();
+    let told: Vec<_> = feed.ready().await.unwrap();
+    let told: Vec<_> = told
+        .into_iter()
+        .map(|change| match change {
+            Change::Put(document) => ("put", document.revision),
+            Change::Deleted(document) => ("deleted", document.revision),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let puts = [made.revision, settled, replaced.revision].map(|revision| ("put", Some(revision)));
+    assert_eq!(told, [&puts[..], &[("deleted", None)]].concat());
 }
 
 async fn the_oldest_grants_of_a_person_give_way_and_every_node_hears_of_it(f: &Fixture) {
@@ -441,27 +446,24 @@ async fn a_state_that_nodes_share_is_kept_over_what_was_read(f: &Fixture) {
 }
 
 async fn grants_end_with_their_session_and_their_person(f: &Fixture) {
-    let (grants, tokens, write) = (f.store.oauth_grants(), f.store.oauth_tokens(), grant::<WriteUsers>());
+    let (grants, write) = (f.store.oauth_grants(), grant::<WriteUsers>());
     let sessions = f.store.access_sessions();
     for (name, owner) in [("one", 1), ("two", 1), ("three", 2)] {
         sessions.start(&write, hash(name), session(f, owner, 1_000)).await.unwrap();
         let document = given(f, owner, name);
-        grants.create(&write, hash(&format!("in {name}")), document.clone()).await.unwrap();
-        let token =
-            OauthToken { grant: hash(&format!("in {name}")), expires_at: document.expires_at, state: json!({}) };
-        tokens.issue(&write, hash(&format!("of {name}")), token).await.unwrap();
+        grants.create(&write, hash(&format!("in {name}")), document).await.unwrap();
     }
     let left = async || {
         let mut left: Vec<_> = grants.list(&write).await.unwrap().iter().map(|kept| kept.document.session).collect();
         left.sort();
-        (left, tokens.list(&write).await.unwrap().len())
+        left
     };
     sessions.end(&grant(), hash("one")).await.unwrap();
     let mut others = vec![Some(hash("two")), Some(hash("three"))];
     others.sort();
-    assert_eq!(left().await, (others, 2));
+    assert_eq!(left().await, others);
     sessions.end_all(&grant(), user(1)).await.unwrap();
-    assert_eq!(left().await, (vec![Some(hash("three"))], 1));
+    assert_eq!(left().await, [Some(hash("three"))]);
 }
 
 async fn a_persons_factors_are_reset_together(f: &Fixture) {

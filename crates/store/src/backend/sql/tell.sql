@@ -1,1 +1,1 @@
-INSERT INTO changes (account, kind, id, op, at) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO changes (account, kind, id, op, at, revision) VALUES ($1, $2, $3, $4, $5, $6) RETURNING seq

@@ -1,0 +1,2 @@
+-- None for what was deleted, and for changes that were told before.
+ALTER TABLE changes ADD COLUMN revision BIGINT;
