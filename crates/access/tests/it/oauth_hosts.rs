@@ -138,8 +138,9 @@ async fn each_application_of_a_host_has_its_own_way_from_the_challenge_to_a_call
         let stand = stand(root).await;
         let mut browser = stand.browser();
         let mut issuers = Vec::new();
-        for (path, name) in [(format!("{root}/"), "Wiki"), ("/alpha".into(), "Alpha"), ("/beta/mcp".into(), "Beta")] {
-            let mut agent = Agent::discover(&stand, &path).await;
+        let first = if root.is_empty() { "/" } else { root };
+        for (path, name) in [(first, "Wiki"), ("/alpha", "Alpha"), ("/beta/mcp", "Beta")] {
+            let mut agent = Agent::discover(&stand, path).await;
             assert_eq!(agent.register(REDIRECT).await.status, StatusCode::CREATED, "{path}");
             let resource = agent.metadata["resource"].as_str().unwrap().to_owned();
             // Clients that do not know RFC 8707 get a token for the application's first page.
@@ -231,7 +232,10 @@ async fn what_one_application_gave_is_unknown_to_the_others_of_its_host() {
     // The registration rules are the application's own, and not those of its host.
     let mut strict = Agent::discover(&stand, "/strict").await;
     let refused = strict.register(REDIRECT).await;
-    assert_eq!((refused.status, &value(&refused)["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_redirect_uri")));
+    assert_eq!(
+        (refused.status, &value(&refused)["error"]),
+        (StatusCode::BAD_REQUEST, &json!("invalid_client_metadata"))
+    );
     assert_eq!(strict.register("https://agent.example/cb").await.status, StatusCode::CREATED);
 }
 

@@ -219,8 +219,18 @@ async fn a_policy_test_ends_in_time_whatever_a_worker_does() {
         signed_in(&console, &format!("p{number}@example.com"), "Person").await;
     }
     script(&console, "asleep").await;
-    tokio::time::pause();
-    let begun = console.post("access/policy-tests", json!({"policies": [asks("asleep")]})).await.result();
+    let test = console.post("access/policy-tests", json!({"policies": [asks("asleep")]}));
+    // Time passes once the Worker was asked; the store is not waited for then.
+    let later = async {
+        while console.scripts.asked.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        tokio::time::advance(std::time::Duration::from_secs(11)).await;
+        tokio::time::resume();
+    };
+    let (begun, ()) = tokio::join!(test, later);
+    let begun = begun.result();
     let report = console.get(&format!("access/policy-tests/{}", id(&begun))).await.result();
     assert_eq!((&report["status"], &report["percent_users_processed"]), (&json!("exceeded time"), &json!(0)));
 }
