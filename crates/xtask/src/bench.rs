@@ -1,12 +1,13 @@
-//! Speed and size, as ratios within one run: prepares the peers, builds once in release, runs the crate's benchmark.
+//! Speed and size, as ratios within one run: prepares the peers, builds the release, runs the crate's benchmark.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 
+use crate::dist;
 use crate::machine;
-use crate::run::{check, command, root, target};
+use crate::run::{check, command, root};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Subject {
@@ -40,12 +41,12 @@ pub(crate) fn run(what: Subject, seconds: u64) -> Result<()> {
     }
 }
 
-/// Builds the platform in release; the command names it to a benchmark.
+/// Builds the platform as it is shipped; the command names it to a benchmark.
 fn platform(seconds: u64) -> Result<Command> {
-    check(command("cargo").args(["build", "--release", "--locked", "--package", "portunus"]))?;
+    let binary = dist::build()?;
     let mut cargo = command("cargo");
     cargo.env("BENCH_SECONDS", seconds.to_string());
-    cargo.env("PORTUNUS_BINARY", target().join("release/portunus"));
+    cargo.env("PORTUNUS_BINARY", binary);
     Ok(cargo)
 }
 

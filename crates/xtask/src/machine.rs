@@ -29,6 +29,10 @@ pub(crate) const FOR_CLIENTS: [Program; 5] = [
     Program { name: "sslscan", probe: "--version", package: "sslscan" },
 ];
 
+/// Reads what an instrumented program has seen.
+pub(crate) const FOR_DIST: [Program; 1] =
+    [Program { name: "llvm-profdata-19", probe: "--version", package: "llvm-19" }];
+
 pub(crate) const FOR_GATEWAY_BENCHMARK: [Program; 1] =
     [Program { name: "squid", probe: "-v", package: "squid-openssl" }];
 

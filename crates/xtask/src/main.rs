@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test | lint | layers | licences | bench`.
+//! Development tasks: `cargo xtask test | lint | layers | licences | clients | bench | dist`.
 //!
 //! It decides what "green" means. It deliberately ships nothing: no product crate depends on it.
 
@@ -6,6 +6,7 @@
 
 mod bench;
 mod clients;
+mod dist;
 mod layers;
 mod licences;
 mod machine;
@@ -38,7 +39,9 @@ enum Task {
     Licences,
     /// Real clients only, against a debug build.
     Clients,
-    /// Measures speed and size as ratios within one run.
+    /// Builds the release as it is shipped: optimised for what it does under load.
+    Dist,
+    /// Measures speed and size as ratios within one run, of the release as it is shipped.
     Bench {
         #[arg(value_enum)]
         what: bench::Subject,
@@ -55,6 +58,7 @@ fn main() -> Result<()> {
         Task::Layers => layers::check(),
         Task::Licences => licences::check(),
         Task::Clients => clients::all(),
+        Task::Dist => dist::build().map(drop),
         Task::Bench { what, seconds } => bench::run(what, seconds),
     }
 }

@@ -2,7 +2,8 @@
 //! and the application the other.
 //!
 //! Run by `cargo xtask bench access`, which installs the peers. The application counts who was named to it, so a request
-//! that was let through without its token fails the run.
+//! that was let through without its token fails the run. With `BENCH_ALONE` set nothing else is measured: the load that
+//! `cargo xtask dist` watches.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints, and is told things by xtask")]
 
@@ -53,8 +54,19 @@ async fn measure(length: Duration) -> Result<()> {
     let platform = start_portunus(&binary, &origin).await?;
     let person = Person::add(&binary, &platform, "ana@example.test")?;
     let cookie = signed_in(&platform, &person).await?;
+    if std::env::var_os("BENCH_ALONE").is_some() {
+        return alone(&platform, &origin, &person, cookie, length).await;
+    }
     proxied(&platform, &origin, cookie, work.path(), length / ROUNDS).await?;
     sign_ins(&platform, &person, work.path(), length).await
+}
+
+async fn alone(platform: &Platform, origin: &Origin, person: &Person, cookie: String, length: Duration) -> Result<()> {
+    let guarded = guarded(platform, cookie)?;
+    let [ours] = in_turn([&guarded], ASKING, length / ROUNDS, origin).await?;
+    println!("signed in, token injected: {ours}");
+    println!("refreshes: {}", logins::our_refreshes(platform, person, length).await?);
+    Ok(())
 }
 
 async fn sign_ins(platform: &Platform, person: &Person, work: &Path, length: Duration) -> Result<()> {
@@ -120,12 +132,16 @@ async fn signed_in(platform: &Platform, person: &Person) -> Result<String> {
     browser.token(GUARDED)
 }
 
+/// Requests of somebody who is signed in.
+fn guarded(platform: &Platform, cookie: String) -> Result<Target> {
+    let tls = client_config(&std::fs::read_to_string(&platform.ready.ca_certificate)?, true)?;
+    Ok(Target { address: listener(platform)?, process: platform.process_id(), tls, name: GUARDED, cookie })
+}
+
 /// Requests of somebody who is signed in, against the same reverse proxy without policies and against nginx.
 async fn proxied(platform: &Platform, origin: &Origin, cookie: String, work: &Path, length: Duration) -> Result<()> {
-    let tls = client_config(&std::fs::read_to_string(&platform.ready.ca_certificate)?, true)?;
     let process = platform.process_id();
-    let address = listener(platform)?;
-    let guarded = Target { address, process, tls, name: GUARDED, cookie };
+    let guarded = guarded(platform, cookie)?;
     // A cookie of the same length that says nothing to us: what the bytes alone cost.
     let ballast = format!("preferences={}", "x".repeat(guarded.cookie.len() - "preferences=".len()));
     let laden = Target { name: OPEN, cookie: ballast, ..guarded.clone() };
