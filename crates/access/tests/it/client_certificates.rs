@@ -313,7 +313,8 @@ async fn a_connection_of_http2_is_for_the_host_that_it_was_opened_for_too() {
     let io = hyper_util::rt::TokioIo::new(connection);
     let executor = hyper_util::rt::TokioExecutor::new();
     let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
-    tokio::spawn(connection);
+    let mut driving = tokio::task::JoinSet::new();
+    driving.spawn(connection);
     let port = stand.address.port();
     for (authority, host, status) in [
         (WIKI.to_owned(), None, StatusCode::OK),
