@@ -31,13 +31,15 @@ pub(crate) fn build() -> Result<PathBuf> {
 /// Builds the platform with `flags` in a directory of its own. Naming the target keeps them from build scripts.
 fn compile(directory: &str, host: &str, flags: &str) -> Result<PathBuf> {
     let directory = target().join("dist").join(directory);
-    let given = std::env::var("RUSTFLAGS").unwrap_or_default();
-    check(
-        command("cargo")
-            .env("CARGO_TARGET_DIR", &directory)
-            .env("RUSTFLAGS", format!("{given} {flags}").trim())
-            .args(["build", "--release", "--locked", "--target", host, "--package", "portunus"]),
-    )?;
+    check(command("cargo").env("CARGO_TARGET_DIR", &directory).env("RUSTFLAGS", flags).args([
+        "build",
+        "--release",
+        "--locked",
+        "--target",
+        host,
+        "--package",
+        "portunus",
+    ]))?;
     Ok(directory.join(host).join("release/portunus"))
 }
 
