@@ -25,7 +25,7 @@ pub enum Phase {
 }
 
 /// The client certificate of a connection, or why it does not count; `None`: there is none.
-pub type Certificate<'a> = Option<Result<&'a ClientCertificate, &'a str>>;
+type Certificate<'a> = Option<Result<&'a ClientCertificate, &'a str>>;
 
 /// A caller at an application.
 #[derive(Debug)]

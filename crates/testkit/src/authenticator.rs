@@ -50,6 +50,14 @@ pub struct SoftwareAuthenticator {
 #[derive(Clone)]
 pub struct HeldCredential(Option<Passkey>);
 
+impl HeldCredential {
+    /// Returns the id of the credential in base64url.
+    #[must_use]
+    pub fn id(&self) -> Option<String> {
+        self.0.as_ref().map(|held| URL_SAFE_NO_PAD.encode(held.credential_id.as_slice()))
+    }
+}
+
 impl SoftwareAuthenticator {
     /// Makes one of a model, on a USB key or on the device itself. A key counts its signatures.
     #[must_use]

@@ -179,13 +179,13 @@ async fn a_copied_key_is_refused_and_recorded() {
     let stand = stand(&["security_key"]).await;
     let mut device = usb();
     enrol(&stand, &mut stand.browser(), &mut device).await;
-    let copy = device.client.authenticator_mut().store().clone();
+    let copy = device.held();
     for _ in 0..2 {
         let (mut browser, asked) = prompted(&stand).await;
         let proved = asked.answered(&mut browser, &mut device).await;
         assert_eq!(browser.follow(proved).await.url.host_str(), Some(WIKI));
     }
-    *device.client.authenticator_mut().store_mut() = copy;
+    device.hold(copy);
     let (mut browser, asked) = prompted(&stand).await;
     let refused = asked.answered(&mut browser, &mut device).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
@@ -386,9 +386,7 @@ async fn a_passkey_is_no_second_factor_and_a_second_factor_is_no_passkey() {
     let asked = Asked::on(&page, "passkey", "Sign in with a passkey");
     // The factor's own credential is asked for by name, as a device that always makes discoverable ones would offer it.
     let mut options = asked.options.clone();
-    let held = laptop.client.authenticator_mut().store().as_ref().unwrap().credential_id.to_vec();
-    let mut id = serde_json::to_value(held).unwrap();
-    text(&mut id);
+    let id = laptop.held().id().unwrap();
     options["publicKey"]["allowCredentials"] = json!([{"type": "public-key", "id": id}]);
     let answer = laptop.answer(&origin(&asked.url), &options).await.unwrap();
     assert_eq!(asked.send(&mut fresh, &answer).await.status, StatusCode::UNAUTHORIZED);
