@@ -14,7 +14,6 @@ use http::header::{self, HeaderMap};
 use identity::evaluation::{Answer, Lookups, Need, Verdict, WorkerWord};
 use identity::selector::{ExternalEvaluation, WorkerQuestion};
 use identity::session::{Moment, Session};
-use identity::worker_question::{Phase, Question};
 use moka::sync::Cache;
 use serde_json::{Map, Value, json};
 use tokio::sync::{OnceCell, Semaphore};
@@ -24,6 +23,7 @@ use worker::{BoxFuture, CallError, Said, Script};
 use crate::caller::{Program, TOKEN_HEADER, Who};
 use crate::exchange::Exchange;
 use crate::forward;
+use crate::question::{Phase, Question};
 use crate::snapshot::Published;
 
 /// Answers that are kept at a node.

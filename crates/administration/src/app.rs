@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::evaluation::WorkerWord;
+use identity::identity::Identity;
 use identity::selector::WorkerQuestion;
-use identity::worker_question::Question;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,8 +82,18 @@ pub trait Preview: Send + Sync {
 
 /// Asks the owner's Workers about people on whom policies are tried.
 pub trait PolicyWorkers: Send + Sync {
-    /// Asks one as at a sign-in, within its own time. Dropping the future cancels the call.
-    fn ask<'a>(&'a self, question: &'a WorkerQuestion, facts: Question<'a>) -> BoxFuture<'a, WorkerWord>;
+    /// Asks one as at a sign-in, marked as a test, within its own time. Dropping the future cancels the call.
+    fn ask<'a>(&'a self, question: &'a WorkerQuestion, tried: Tried<'a>) -> BoxFuture<'a, WorkerWord>;
+}
+
+/// Somebody on whom policies are tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried<'a> {
+    pub account: AccountId,
+    /// As they last signed in.
+    pub identity: &'a Identity,
+    /// The application with its name and the address of its first page; `None`: policies of no application are tried.
+    pub application: Option<(ApplicationId, &'a str, &'a str)>,
 }
 
 /// A script and what to call it with.

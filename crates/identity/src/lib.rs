@@ -44,4 +44,3 @@ pub mod service_token;
 pub mod session;
 pub mod tag;
 pub mod token_response;
-pub mod worker_question;

@@ -7,17 +7,19 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use access::{Phase, Question};
 use arc_swap::ArcSwap;
+use console::Tried;
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use identity::evaluation::WorkerWord;
 use identity::selector::WorkerQuestion;
-use identity::worker_question::Question;
 use jiff::Timestamp;
 use net::upstream::Pool;
 use store::{Expiry, Principal, ReadKv, Store, StoreError, WriteKv};
 use tower::ServiceExt;
 use types::{KvNamespaceId, ScriptName};
+use uuid::Uuid;
 use worker::protocol::{KvKey, KvValue, LogLevel};
 use worker::{
     Answer, Body, BoxFuture, Call, CallContext, CallError, FetchTarget, Host, HostError, KvPage, KvWrite, RateLimiter,
@@ -180,8 +182,24 @@ impl access::Workers for PolicyWorkers {
 }
 
 impl console::PolicyWorkers for PolicyWorkers {
-    fn ask<'a>(&'a self, question: &'a WorkerQuestion, facts: Question<'a>) -> console::BoxFuture<'a, WorkerWord> {
-        Box::pin(async move { access::ask_once(self, question, &facts).await })
+    fn ask<'a>(&'a self, question: &'a WorkerQuestion, tried: Tried<'a>) -> console::BoxFuture<'a, WorkerWord> {
+        Box::pin(async move {
+            let get = |url: &str| serde_json::json!({"method": "GET", "url": url, "headers": {}});
+            let facts = Question {
+                phase: Phase::SignIn,
+                test: true,
+                id: Uuid::now_v7(),
+                account: tried.account,
+                application: tried.application.map(|(id, name, _)| (id, name)),
+                identity: Some(tried.identity),
+                service_token: None,
+                request: tried.application.map(|(_, _, url)| get(url)),
+                source: tried.identity.ip,
+                country: None,
+                certificate: None,
+            };
+            access::ask_once(self, question, &facts).await
+        })
     }
 }
 

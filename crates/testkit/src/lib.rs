@@ -3,12 +3,14 @@
 //! It decides nothing about the product and imports none of its crates: it sees what a user sees, the command line, the
 //! ready file, sockets. Invariant: a [`Platform`] that is dropped leaves no process behind.
 
+mod authenticator;
 mod authority;
 mod github;
 mod origin;
 mod platform;
 mod provider;
 
+pub use authenticator::{HeldCredential, SoftwareAuthenticator};
 pub use authority::{AcmeAuthority, AcmeRules, free_ports};
 pub use github::GithubServer;
 pub use origin::{Origin, OriginTls, connect, listen};

@@ -7,13 +7,8 @@ use std::time::Duration;
 use access::FactorPlace;
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
-use passkey::authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
-use passkey::client::{Client, DefaultClientData};
-use passkey::crypto::AvailableBackend;
-use passkey::types::ctap2::{Aaguid, Ctap2Error};
-use passkey::types::webauthn::AuthenticatorTransport;
-use passkey::types::{Passkey, webauthn};
 use serde_json::{Value, json};
+use testkit::SoftwareAuthenticator;
 use url::Url;
 
 use crate::browser::{Browser, Seen};
@@ -21,80 +16,14 @@ use crate::support::{EMAIL, MODELS, OTHER, PASSWORD, Setup, Stand, TEAM, WIKI, a
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-struct Finger;
-
-#[async_trait::async_trait]
-impl UserValidationMethod for Finger {
-    type PasskeyItem = Passkey;
-
-    async fn check_user<'a>(
-        &self,
-        _hint: UiHint<'a, Self::PasskeyItem>,
-        _presence: bool,
-        verification: bool,
-    ) -> Result<UserCheck, Ctap2Error> {
-        Ok(UserCheck { presence: true, verification })
-    }
-
-    fn is_presence_enabled(&self) -> bool {
-        true
-    }
-
-    fn is_verification_enabled(&self) -> Option<bool> {
-        Some(true)
-    }
+/// A key that is plugged in.
+fn usb() -> SoftwareAuthenticator {
+    SoftwareAuthenticator::new([7; 16], true)
 }
 
-/// An authenticator that holds one credential.
-struct Device {
-    client: Client<Option<Passkey>, Finger, AvailableBackend, public_suffix::PublicSuffixList, ()>,
-    roams: bool,
-}
-
-impl Device {
-    fn new(model: [u8; 16], roams: bool) -> Self {
-        let transport = if roams { AuthenticatorTransport::Usb } else { AuthenticatorTransport::Internal };
-        let mut device =
-            Authenticator::new(Aaguid::from(model), None, Finger, AvailableBackend).transports(vec![transport]);
-        device.set_make_credentials_with_signature_counter(roams);
-        Self { client: Client::new(device), roams }
-    }
-
-    fn key() -> Self {
-        Self::new([7; 16], true)
-    }
-
-    fn platform() -> Self {
-        Self::new([7; 16], false)
-    }
-
-    /// Answers what a page at `origin` asks, as `toJSON` of browsers writes it.
-    async fn answer(&mut self, origin: &Url, options: &Value) -> Value {
-        let options = options.clone();
-        let mut answer = if options["publicKey"]["user"].is_object() {
-            let options: webauthn::CredentialCreationOptions = serde_json::from_value(options).unwrap();
-            serde_json::to_value(self.client.register(origin, options, DefaultClientData).await.unwrap()).unwrap()
-        } else {
-            let options: webauthn::CredentialRequestOptions = serde_json::from_value(options).unwrap();
-            serde_json::to_value(self.client.authenticate(origin, options, DefaultClientData).await.unwrap()).unwrap()
-        };
-        text(&mut answer);
-        answer["authenticatorAttachment"] = if self.roams { "cross-platform" } else { "platform" }.into();
-        answer
-    }
-}
-
-/// Turns lists of bytes into base64url.
-fn text(value: &mut Value) {
-    use base64::Engine as _;
-    match value {
-        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_u64) => {
-            let bytes: Vec<u8> = items.iter().map(|item| u8::try_from(item.as_u64().unwrap()).unwrap()).collect();
-            *value = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes).into();
-        }
-        Value::Object(members) => members.values_mut().for_each(text),
-        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
+/// One that is a part of the device.
+fn built_in() -> SoftwareAuthenticator {
+    SoftwareAuthenticator::new([7; 16], false)
 }
 
 /// What a form of a page asks of an authenticator.
@@ -140,8 +69,8 @@ impl Asked {
         browser.send(browser.request(Method::POST, &self.url).form(&self.fields(answer))).await
     }
 
-    async fn answered(&self, browser: &mut Browser, device: &mut Device) -> Seen {
-        let answer = device.answer(&origin(&self.url), &self.options).await;
+    async fn answered(&self, browser: &mut Browser, device: &mut SoftwareAuthenticator) -> Seen {
+        let answer = device.answer(&origin(&self.url), &self.options).await.unwrap();
         self.send(browser, &answer).await
     }
 }
@@ -161,7 +90,7 @@ async fn onward(browser: &mut Browser, page: &Seen) -> Seen {
 }
 
 /// Signs in at the wiki for the first time and enrols a security key.
-async fn enrol(stand: &Stand, browser: &mut Browser, device: &mut Device) -> Seen {
+async fn enrol(stand: &Stand, browser: &mut Browser, device: &mut SoftwareAuthenticator) -> Seen {
     let page = stand.sign_in(browser, "/page").await;
     let shown = Asked::on(&page, "mfa-register", "security key").answered(browser, device).await;
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
@@ -183,7 +112,7 @@ async fn is_outside(stand: &Stand, browser: &mut Browser) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_security_key_is_enrolled_at_first_need_and_asked_for_when_its_freshness_is_over() {
     let stand = stand(&["security_key"]).await;
-    let (mut browser, mut device) = (stand.browser(), Device::key());
+    let (mut browser, mut device) = (stand.browser(), usb());
     let page = stand.sign_in(&mut browser, "/page").await;
     let policy = page.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.ends_with("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
@@ -215,14 +144,14 @@ async fn a_security_key_is_enrolled_at_first_need_and_asked_for_when_its_freshne
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_old_replayed_stolen_or_of_another_site_proves_nothing() {
     let stand = stand(&["security_key"]).await;
-    let mut device = Device::key();
+    let mut device = usb();
     enrol(&stand, &mut stand.browser(), &mut device).await;
     let (mut browser, asked) = prompted(&stand).await;
     // Of another origin, and for another site.
     let (here, evil) = (origin(&asked.url), format!("https://evil.{TEAM}").parse().unwrap());
-    let phished = device.answer(&evil, &asked.options).await;
+    let phished = device.answer(&evil, &asked.options).await.unwrap();
     assert_eq!(asked.send(&mut browser, &phished).await.status, StatusCode::UNAUTHORIZED);
-    let mut answer = device.answer(&here, &asked.options).await;
+    let mut answer = device.answer(&here, &asked.options).await.unwrap();
     let foreign = browser.request(Method::POST, &asked.url).header("origin", "https://evil.example");
     let foreign = browser.send(foreign.form(&asked.fields(&answer))).await;
     assert_eq!(foreign.status, StatusCode::BAD_REQUEST);
@@ -239,7 +168,7 @@ async fn an_answer_that_is_old_replayed_stolen_or_of_another_site_proves_nothing
     assert!(late.text.contains("That took too long"));
     // Once, and not twice.
     let asked = Asked::on(&late, "mfa-assert", "security key");
-    answer = device.answer(&here, &asked.options).await;
+    answer = device.answer(&here, &asked.options).await.unwrap();
     let proved = asked.send(&mut browser, &answer).await;
     assert_eq!(browser.follow(proved).await.url.host_str(), Some(WIKI));
     assert_eq!(asked.send(&mut browser, &answer).await.status, StatusCode::UNAUTHORIZED);
@@ -248,15 +177,15 @@ async fn an_answer_that_is_old_replayed_stolen_or_of_another_site_proves_nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copied_key_is_refused_and_recorded() {
     let stand = stand(&["security_key"]).await;
-    let mut device = Device::key();
+    let mut device = usb();
     enrol(&stand, &mut stand.browser(), &mut device).await;
-    let copy = device.client.authenticator_mut().store().clone();
+    let copy = device.held();
     for _ in 0..2 {
         let (mut browser, asked) = prompted(&stand).await;
         let proved = asked.answered(&mut browser, &mut device).await;
         assert_eq!(browser.follow(proved).await.url.host_str(), Some(WIKI));
     }
-    *device.client.authenticator_mut().store_mut() = copy;
+    device.hold(copy);
     let (mut browser, asked) = prompted(&stand).await;
     let refused = asked.answered(&mut browser, &mut device).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
@@ -281,13 +210,13 @@ async fn only_allowed_models_and_the_kind_that_was_asked_for_are_enrolled() {
         let page = stand.sign_in(&mut browser, "/page").await;
         let asked = Asked::on(&page, "mfa-register", "security key");
         assert_eq!(asked.options["publicKey"]["attestation"], "direct");
-        let seen = asked.answered(&mut browser, &mut Device::new(model, true)).await;
+        let seen = asked.answered(&mut browser, &mut SoftwareAuthenticator::new(model, true)).await;
         assert_eq!(seen.status, if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN }, "{}", seen.text);
         if !allowed {
             assert!(seen.text.contains("Keys of this model are not allowed here."), "{}", seen.text);
             // A key does not pass as a part of the device.
             let asked = Asked::on(&seen, "mfa-register", "this device");
-            let refused = asked.answered(&mut browser, &mut Device::key()).await;
+            let refused = asked.answered(&mut browser, &mut usb()).await;
             assert_eq!(refused.status, StatusCode::FORBIDDEN);
             assert!(refused.text.contains("another kind of authenticator"), "{}", refused.text);
             assert!(is_outside(&stand, &mut browser).await);
@@ -298,10 +227,10 @@ async fn only_allowed_models_and_the_kind_that_was_asked_for_are_enrolled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_one_answer_sent_eight_times_at_once_one_counts() {
     let stand = stand(&["security_key"]).await;
-    let mut device = Device::key();
+    let mut device = usb();
     enrol(&stand, &mut stand.browser(), &mut device).await;
     let (browser, asked) = prompted(&stand).await;
-    let answer = device.answer(&origin(&asked.url), &asked.options).await;
+    let answer = device.answer(&origin(&asked.url), &asked.options).await.unwrap();
     let requests = (0..8).map(|_| browser.request(Method::POST, &asked.url).form(&asked.fields(&answer)).send());
     let answers = join_all(requests).await;
     let passed = answers.iter().filter(|answer| answer.as_ref().unwrap().status() == StatusCode::FOUND).count();
@@ -311,10 +240,10 @@ async fn of_one_answer_sent_eight_times_at_once_one_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_at_a_key_are_bounded_whatever_browser_they_come_from() {
     let stand = stand(&["security_key"]).await;
-    let mut device = Device::key();
+    let mut device = usb();
     enrol(&stand, &mut stand.browser(), &mut device).await;
     let (mut browser, asked) = prompted(&stand).await;
-    let mut forged = device.answer(&origin(&asked.url), &asked.options).await;
+    let mut forged = device.answer(&origin(&asked.url), &asked.options).await.unwrap();
     forged["response"]["signature"] = "MAYCAQECAQE".into();
     for _ in 0..5 {
         assert_eq!(asked.send(&mut browser, &forged).await.status, StatusCode::UNAUTHORIZED);
@@ -336,7 +265,7 @@ async fn what_a_person_has_guards_what_they_add_and_each_key_can_be_removed() {
     let staff = allow(json!({"email_domain": {"domain": "example.test"}}));
     let wiki = json!({"mfa_config": {"allowed_authenticators": ["security_key"], "session_duration": "1h"}});
     let stand = Stand::start(Setup { wiki, more: vec![(other, vec![staff])], ..Setup::default() }).await;
-    let (mut key, mut laptop) = (Device::key(), Device::platform());
+    let (mut key, mut laptop) = (usb(), built_in());
     enrol(&stand, &mut stand.browser(), &mut key).await;
     stand.advance(MINUTE);
     // Another policy takes another kind: the key guards its enrolment.
@@ -348,7 +277,7 @@ async fn what_a_person_has_guards_what_they_add_and_each_key_can_be_removed() {
     let chooser = browser.follow(proved).await;
     let asked = Asked::on(&chooser, "mfa-register", "this device");
     assert_eq!(asked.options["publicKey"]["authenticatorSelection"]["userVerification"], "required");
-    let answer = laptop.answer(&origin(&asked.url), &asked.options).await;
+    let answer = laptop.answer(&origin(&asked.url), &asked.options).await.unwrap();
     let added = asked.send(&mut browser, &answer).await;
     assert_eq!(browser.follow(added).await.url, stand.url(OTHER, "/door"));
     // A registration counts once.
@@ -376,7 +305,7 @@ async fn with_password(stand: &Stand, browser: &mut Browser) -> Seen {
     browser.follow(seen).await
 }
 
-async fn add_passkey(stand: &Stand, browser: &mut Browser, device: &mut Device) {
+async fn add_passkey(stand: &Stand, browser: &mut Browser, device: &mut SoftwareAuthenticator) {
     let page = browser.open(&stand.url(TEAM, "/cdn-cgi/access/mfa")).await;
     let asked = Asked::on(&page, "mfa-register", "passkey");
     assert_eq!(asked.options["publicKey"]["authenticatorSelection"]["residentKey"], "required");
@@ -387,7 +316,7 @@ async fn add_passkey(stand: &Stand, browser: &mut Browser, device: &mut Device) 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passkey_signs_in_without_an_address_and_never_twice() {
     let stand = Stand::start(Setup::default()).await;
-    let (mut browser, mut device) = (stand.browser(), Device::platform());
+    let (mut browser, mut device) = (stand.browser(), built_in());
     assert_eq!(with_password(&stand, &mut browser).await.url.host_str(), Some(WIKI));
     add_passkey(&stand, &mut browser, &mut device).await;
     let mut fresh = stand.browser();
@@ -395,7 +324,7 @@ async fn a_passkey_signs_in_without_an_address_and_never_twice() {
     let asked = Asked::on(&page, "passkey", "Sign in with a passkey");
     assert_eq!(asked.options["publicKey"]["allowCredentials"].as_array().map_or(0, Vec::len), 0);
     assert_eq!(asked.options["publicKey"]["userVerification"], "required");
-    let answer = device.answer(&origin(&asked.url), &asked.options).await;
+    let answer = device.answer(&origin(&asked.url), &asked.options).await.unwrap();
     // Not in the browser of somebody else, who would be signed in as this person.
     let mut other = stand.browser();
     other.open(&stand.url(WIKI, "/page")).await;
@@ -411,25 +340,25 @@ async fn a_passkey_signs_in_without_an_address_and_never_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passkey_of_nobody_is_answered_like_one_that_is_wrong() {
     let stand = Stand::start(Setup::default()).await;
-    let (mut browser, mut device, mut forgotten) = (stand.browser(), Device::platform(), Device::platform());
+    let (mut browser, mut device, mut forgotten) = (stand.browser(), built_in(), built_in());
     with_password(&stand, &mut browser).await;
     add_passkey(&stand, &mut browser, &mut device).await;
     let page = browser.open(&stand.url(TEAM, "/cdn-cgi/access/mfa")).await;
-    forgotten.answer(&origin(&page.url), &Asked::on(&page, "mfa-register", "passkey").options).await;
+    forgotten.answer(&origin(&page.url), &Asked::on(&page, "mfa-register", "passkey").options).await.unwrap();
     let mut said = Vec::new();
     for case in ["not enrolled", "forged", "nobody", "not verified", "no passkey", "deactivated"] {
         let mut fresh = stand.browser();
         let page = fresh.open(&stand.url(WIKI, "/page")).await;
         let asked = Asked::on(&page, "passkey", "Sign in with a passkey");
         let asker = if case == "not enrolled" { &mut forgotten } else { &mut device };
-        let mut answer = asker.answer(&origin(&asked.url), &asked.options).await;
+        let mut answer = asker.answer(&origin(&asked.url), &asked.options).await.unwrap();
         match case {
             "forged" => answer["response"]["signature"] = "MAYCAQECAQE".into(),
             "nobody" => answer["response"]["userHandle"] = "AAAAAAAAAAAAAAAAAAAAAA".into(),
             "not verified" => {
                 let mut options = asked.options.clone();
                 options["publicKey"]["userVerification"] = "discouraged".into();
-                answer = device.answer(&origin(&asked.url), &options).await;
+                answer = device.answer(&origin(&asked.url), &options).await.unwrap();
             }
             "no passkey" => answer = json!({}),
             "deactivated" => stand.ledger.deactivated.store(true, Ordering::SeqCst),
@@ -447,7 +376,7 @@ async fn a_passkey_of_nobody_is_answered_like_one_that_is_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passkey_is_no_second_factor_and_a_second_factor_is_no_passkey() {
     let stand = stand(&["biometrics"]).await;
-    let (mut browser, mut laptop, mut phone) = (stand.browser(), Device::platform(), Device::platform());
+    let (mut browser, mut laptop, mut phone) = (stand.browser(), built_in(), built_in());
     let page = with_password(&stand, &mut browser).await;
     let shown = Asked::on(&page, "mfa-register", "this device").answered(&mut browser, &mut laptop).await;
     assert_eq!(onward(&mut browser, &shown).await.url.host_str(), Some(WIKI));
@@ -457,11 +386,9 @@ async fn a_passkey_is_no_second_factor_and_a_second_factor_is_no_passkey() {
     let asked = Asked::on(&page, "passkey", "Sign in with a passkey");
     // The factor's own credential is asked for by name, as a device that always makes discoverable ones would offer it.
     let mut options = asked.options.clone();
-    let held = laptop.client.authenticator_mut().store().as_ref().unwrap().credential_id.to_vec();
-    let mut id = serde_json::to_value(held).unwrap();
-    text(&mut id);
+    let id = laptop.held().id().unwrap();
     options["publicKey"]["allowCredentials"] = json!([{"type": "public-key", "id": id}]);
-    let answer = laptop.answer(&origin(&asked.url), &options).await;
+    let answer = laptop.answer(&origin(&asked.url), &options).await.unwrap();
     assert_eq!(asked.send(&mut fresh, &answer).await.status, StatusCode::UNAUTHORIZED);
     let asked = Asked::on(&fresh.open(&stand.url(WIKI, "/page")).await, "passkey", "Sign in with a passkey");
     let signed_in = asked.answered(&mut fresh, &mut phone).await;

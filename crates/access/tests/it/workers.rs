@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use access::{Workers, ask_once};
+use access::{Phase, Question, Workers, ask_once};
 use http::{Method, StatusCode};
 use identity::selector::WorkerQuestion;
-use identity::worker_question::{Phase, Question};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use types::{AccountId, ScriptName};

@@ -188,13 +188,15 @@ async fn a_policy_that_asks_a_worker_is_tried_with_its_answer_about_each_person(
     let most = console.scripts.most_at_once.load(std::sync::atomic::Ordering::SeqCst);
     assert!((2..=8).contains(&most), "{most} were asked at a time");
 
-    // The question is that of a sign-in, marked as a test, about the person and of no application.
+    // It is about the person, as they last signed in, and of no application.
     let asked = std::mem::take(&mut *console.scripts.asked.lock().unwrap());
     assert_eq!(asked.len(), 21, "everybody is asked about once");
-    let about = asked.iter().find(|question| question["identity"]["id"] == json!(ada)).unwrap();
-    assert_eq!((&about["phase"], &about["test"]), (&json!("sign_in"), &json!(true)));
-    assert_eq!((&about["application"], &about["request"]), (&Value::Null, &Value::Null));
-    assert_eq!((&about["identity"]["email"], &about["source"]["ip"]), (&json!("ada@example.com"), &json!("192.0.2.7")));
+    let about = asked.iter().find(|question| question["identity"]["user"] == json!(ada)).unwrap();
+    assert_eq!((&about["account"], &about["application"]), (&json!(console.account), &Value::Null));
+    assert_eq!(
+        (&about["identity"]["email"], &about["identity"]["ip"]),
+        (&json!("ada@example.com"), &json!("192.0.2.7"))
+    );
 
     // A Worker that says nothing is an error, and not a refusal; and nobody is asked where nothing hangs on it.
     script(&console, "silent").await;
@@ -256,9 +258,8 @@ async fn the_check_of_one_person_asks_the_worker_about_the_application_and_tells
         assert!(reasons.contains(&format!("Worker training {said} in 3 ms: looked up")), "{reasons}");
     }
     let asked = console.scripts.asked.lock().unwrap();
-    assert_eq!(asked[0]["application"], json!({"id": app["id"], "name": "Wiki"}));
-    let first = json!({"method": "GET", "url": "https://wiki.example.com:9443/docs", "headers": {}});
-    assert_eq!(asked[0]["request"], first);
+    let wiki = json!({"id": app["id"], "name": "Wiki", "url": "https://wiki.example.com:9443/docs"});
+    assert_eq!(asked[0]["application"], wiki);
 }
 
 async fn record(console: &Console, second: i64, action: &str, email: &str, allowed: bool, country: &str) -> Uuid {

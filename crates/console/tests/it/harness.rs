@@ -10,12 +10,11 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use console::{
     Addresses, BoxFuture, ConsoleDeps, Limits, PolicyWorkers, Preview, PreviewError, PreviewJob, PreviewReport,
-    SnapshotStatus, SnapshotView,
+    SnapshotStatus, SnapshotView, Tried,
 };
 use http_body_util::BodyExt as _;
 use identity::evaluation::WorkerWord;
 use identity::selector::WorkerQuestion;
-use identity::worker_question::Question;
 use jiff::Timestamp;
 use logs::{Logs, LogsConfig};
 use serde_json::{Value, json};
@@ -129,10 +128,10 @@ pub(crate) struct Scripts {
 }
 
 impl PolicyWorkers for Scripts {
-    fn ask<'a>(&'a self, question: &'a WorkerQuestion, facts: Question<'a>) -> BoxFuture<'a, WorkerWord> {
-        let facts = facts.write();
-        let email = facts["identity"]["email"].as_str().unwrap_or_default().to_owned();
-        self.asked.lock().unwrap().push(facts);
+    fn ask<'a>(&'a self, question: &'a WorkerQuestion, tried: Tried<'a>) -> BoxFuture<'a, WorkerWord> {
+        let application = tried.application.map(|(id, name, url)| json!({"id": id, "name": name, "url": url}));
+        let asked = json!({"account": tried.account, "identity": tried.identity, "application": application});
+        self.asked.lock().unwrap().push(asked);
         Box::pin(async move {
             let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_at_once.fetch_max(now, Ordering::SeqCst);
@@ -142,7 +141,7 @@ impl PolicyWorkers for Scripts {
             }
             self.at_once.fetch_sub(1, Ordering::SeqCst);
             let (allows, reason) = match question.script.to_string().as_str() {
-                "training" => (Some(email.ends_with("@example.com")), "looked up"),
+                "training" => (Some(tried.identity.email.as_str().ends_with("@example.com")), "looked up"),
                 _ => (None, "there is no Worker of that name that can run"),
             };
             WorkerWord { allows, reason: reason.to_owned(), took: std::time::Duration::from_millis(3) }

@@ -3,13 +3,8 @@
 use std::collections::BTreeSet;
 
 use futures_util::FutureExt as _;
-use passkey::authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
-use passkey::client::{Client, DefaultClientData};
-use passkey::crypto::AvailableBackend;
-use passkey::types::ctap2::{Aaguid, Ctap2Error};
-use passkey::types::webauthn::AuthenticatorTransport;
-use passkey::types::{Passkey, webauthn};
 use serde_json::Value;
+use testkit::SoftwareAuthenticator;
 use types::UserId;
 use url::Url;
 use uuid::Uuid;
@@ -24,41 +19,8 @@ const BOB: UserId = UserId(Uuid::from_u128(2));
 const ORIGIN: &str = "https://login.acme.example:9443";
 const MODEL: [u8; 16] = [7; 16];
 
-struct Finger;
-
-#[async_trait::async_trait]
-impl UserValidationMethod for Finger {
-    type PasskeyItem = Passkey;
-
-    async fn check_user<'a>(
-        &self,
-        _hint: UiHint<'a, Self::PasskeyItem>,
-        _presence: bool,
-        verification: bool,
-    ) -> Result<UserCheck, Ctap2Error> {
-        Ok(UserCheck { presence: true, verification })
-    }
-
-    fn is_presence_enabled(&self) -> bool {
-        true
-    }
-
-    fn is_verification_enabled(&self) -> Option<bool> {
-        Some(true)
-    }
-}
-
-type Device = Authenticator<Option<Passkey>, Finger, AvailableBackend>;
-
-fn device(kind: Kind) -> Device {
-    let transport = match kind {
-        Kind::SecurityKey => AuthenticatorTransport::Usb,
-        Kind::Biometrics | Kind::Passkey => AuthenticatorTransport::Internal,
-    };
-    let mut device =
-        Authenticator::new(Aaguid::from(MODEL), None, Finger, AvailableBackend).transports(vec![transport]);
-    device.set_make_credentials_with_signature_counter(true);
-    device
+fn device(kind: Kind) -> SoftwareAuthenticator {
+    SoftwareAuthenticator::new(MODEL, kind == Kind::SecurityKey).counting(true)
 }
 
 fn site() -> RelyingParty {
@@ -69,58 +31,16 @@ fn ada() -> Person<'static> {
     Person { id: ADA, name: "ada@acme.example", display_name: "Ada" }
 }
 
-/// The browser at `origin` asks the device to enrol.
-fn create(device: Device, origin: &str, options: Value) -> (Device, Vec<u8>) {
-    let options: webauthn::CredentialCreationOptions = serde_json::from_value(options).unwrap();
-    let mut browser = Client::new(device);
-    let origin = Url::parse(origin).unwrap();
-    let created = browser.register(&origin, options, DefaultClientData).now_or_never().unwrap().unwrap();
-    let device = taken(&mut browser);
-    (device, as_a_browser_writes(serde_json::to_value(&created).unwrap()))
+/// The browser at `origin` asks the device for a credential or a proof.
+fn answered(mut device: SoftwareAuthenticator, origin: &str, options: Value) -> (SoftwareAuthenticator, Vec<u8>) {
+    let answer = device.answer(&Url::parse(origin).unwrap(), &options).now_or_never().unwrap().unwrap();
+    (device, serde_json::to_vec(&answer).unwrap())
 }
 
-/// The browser at `origin` asks the device for a proof.
-fn prove(device: Device, origin: &str, options: Value) -> (Device, Vec<u8>) {
-    let options: webauthn::CredentialRequestOptions = serde_json::from_value(options).unwrap();
-    let mut browser = Client::new(device);
-    let origin = Url::parse(origin).unwrap();
-    let proved = browser.authenticate(&origin, options, DefaultClientData).now_or_never().unwrap().unwrap();
-    let device = taken(&mut browser);
-    (device, as_a_browser_writes(serde_json::to_value(&proved).unwrap()))
-}
-
-/// The software authenticator writes bytes as lists of numbers; `toJSON` of browsers writes base64url.
-fn as_a_browser_writes(answer: Value) -> Vec<u8> {
-    fn text(value: &mut Value) {
-        match value {
-            Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_u64) => {
-                let bytes: Vec<u8> = items.iter().map(|item| u8::try_from(item.as_u64().unwrap()).unwrap()).collect();
-                *value = crate::opaque::text(&bytes).into();
-            }
-            Value::Object(members) => members.values_mut().for_each(text),
-            Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-    let mut answer = answer;
-    text(&mut answer);
-    // It calls itself part of the device whatever its transports are.
-    let roams = answer["response"]["transports"].as_array().is_some_and(|all| all.contains(&"usb".into()));
-    answer["authenticatorAttachment"] = if roams { "cross-platform" } else { "platform" }.into();
-    serde_json::to_vec(&answer).unwrap()
-}
-
-fn taken(
-    browser: &mut Client<Option<Passkey>, Finger, AvailableBackend, public_suffix::PublicSuffixList, ()>,
-) -> Device {
-    let mut fresh = device(Kind::Passkey);
-    std::mem::swap(&mut fresh, browser.authenticator_mut());
-    fresh
-}
-
-fn enrolled(kind: Kind) -> (Device, WebauthnCredential) {
+fn enrolled(kind: Kind) -> (SoftwareAuthenticator, WebauthnCredential) {
     let rules = ModelRules::default();
     let (options, state) = site().begin_enrolment(ada(), kind, &[], &rules, NOW, &[1; 32]).unwrap();
-    let (device, answer) = create(device(kind), ORIGIN, options);
+    let (device, answer) = answered(device(kind), ORIGIN, options);
     (device, site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap())
 }
 
@@ -141,7 +61,7 @@ fn each_kind_is_enrolled_and_proved_through_stored_states() {
         let credential: WebauthnCredential = serde_json::from_str(&stored).unwrap();
         let (options, state) = site().begin_proof(ADA, kind, std::slice::from_ref(&credential), NOW, &[2; 32]).unwrap();
         let state: ProofState = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
-        let (_, answer) = prove(device, ORIGIN, options);
+        let (_, answer) = answered(device, ORIGIN, options);
         assert_eq!(Answer::read(&answer).unwrap().credential_id(), credential.id());
         let used = finish(&state, &answer, &credential).unwrap();
         assert_eq!(used.last_used_at, Some(NOW + 1));
@@ -153,14 +73,13 @@ fn each_kind_is_enrolled_and_proved_through_stored_states() {
 fn an_authenticator_that_counts_nothing_proves_each_challenge_once_and_only_so_many() {
     let rules = ModelRules::default();
     let (options, state) = site().begin_enrolment(ada(), Kind::Passkey, &[], &rules, NOW, &[1; 32]).unwrap();
-    let mut device = device(Kind::Passkey);
-    device.set_make_credentials_with_signature_counter(false);
-    let (mut device, answer) = create(device, ORIGIN, options);
+    let device = device(Kind::Passkey).counting(false);
+    let (mut device, answer) = answered(device, ORIGIN, options);
     let mut credential = site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap();
     let mut seen = Vec::new();
     for seed in 1..=32 {
         let (options, state) = site().begin_sign_in(NOW, &[seed; 32]).unwrap();
-        let (back, answer) = prove(device, ORIGIN, options);
+        let (back, answer) = answered(device, ORIGIN, options);
         device = back;
         credential = finish(&state, &answer, &credential).unwrap();
         seen.push((state, answer));
@@ -169,7 +88,7 @@ fn an_authenticator_that_counts_nothing_proves_each_challenge_once_and_only_so_m
         assert_eq!(finish(state, answer, &credential).unwrap_err(), WebauthnError::Used);
     }
     let (options, state) = site().begin_sign_in(NOW, &[33; 32]).unwrap();
-    let (_, answer) = prove(device, ORIGIN, options);
+    let (_, answer) = answered(device, ORIGIN, options);
     assert_eq!(finish(&state, &answer, &credential).unwrap_err(), WebauthnError::TooOften);
 }
 
@@ -177,7 +96,7 @@ fn an_authenticator_that_counts_nothing_proves_each_challenge_once_and_only_so_m
 fn an_authenticator_is_enrolled_once_and_a_passkey_beside_a_factor() {
     let rules = ModelRules::default();
     let (options, state) = site().begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
-    let (_, answer) = create(device(Kind::Biometrics), ORIGIN, options.clone());
+    let (_, answer) = answered(device(Kind::Biometrics), ORIGIN, options.clone());
     let first = site().finish_enrolment(state.clone(), &answer, &[], &rules, NOW).unwrap();
     let known = std::slice::from_ref(&first);
     assert_eq!(site().finish_enrolment(state, &answer, known, &rules, NOW).unwrap_err(), WebauthnError::Enrolled);
@@ -191,7 +110,7 @@ fn an_authenticator_is_enrolled_once_and_a_passkey_beside_a_factor() {
 fn a_passkey_signs_in_the_person_it_names() {
     let (device, credential) = enrolled(Kind::Passkey);
     let (options, state) = site().begin_sign_in(NOW, &[2; 32]).unwrap();
-    let (_, answer) = prove(device, ORIGIN, options);
+    let (_, answer) = answered(device, ORIGIN, options);
     assert_eq!(Answer::read(&answer).unwrap().user(), Some(ADA));
     finish(&state, &answer, &credential).unwrap();
     let others = WebauthnCredential { user: BOB, ..credential.clone() };
@@ -207,24 +126,24 @@ fn an_answer_from_another_origin_or_for_another_site_is_refused() {
     for (name, origin) in
         [("another port", "https://login.acme.example"), ("a host below", "https://evil.login.acme.example:9443")]
     {
-        let (_, answer) = create(device(Kind::Biometrics), origin, options.clone());
+        let (_, answer) = answered(device(Kind::Biometrics), origin, options.clone());
         let refused = site().finish_enrolment(state.clone(), &answer, &[], &rules, NOW).unwrap_err();
         assert_eq!(refused, WebauthnError::Origin, "{name}");
     }
     let (device, credential) = enrolled(Kind::Biometrics);
     let known = std::slice::from_ref(&credential);
     let (options, state) = site().begin_proof(ADA, Kind::Biometrics, known, NOW, &[2; 32]).unwrap();
-    let (device, answer) = prove(device, "https://evil.login.acme.example:9443", options.clone());
+    let (device, answer) = answered(device, "https://evil.login.acme.example:9443", options.clone());
     assert_eq!(finish(&state, &answer, &credential).unwrap_err(), WebauthnError::Origin);
     // A phishing site that relays the challenge under its own name gets a signature over that name.
     let mut relayed = options;
     relayed["publicKey"]["rpId"] = "evil.example".into();
-    let (_, answer) = prove(device, "https://evil.example", relayed);
+    let (_, answer) = answered(device, "https://evil.example", relayed);
     assert_eq!(finish(&state, &answer, &credential).unwrap_err(), WebauthnError::Origin);
     // A site whose origin is right and whose relying party id is not.
     let other = RelyingParty::new("Acme", "acme.example", &[ORIGIN]).unwrap();
     let (options, state) = other.begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
-    let (_, answer) = create(self::device(Kind::Biometrics), ORIGIN, options);
+    let (_, answer) = answered(self::device(Kind::Biometrics), ORIGIN, options);
     assert_eq!(site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap_err(), WebauthnError::Origin);
 }
 
@@ -234,14 +153,14 @@ fn an_old_or_replayed_answer_is_refused() {
     let known = std::slice::from_ref(&credential);
     let (options, first) = site().begin_proof(ADA, Kind::SecurityKey, known, NOW, &[2; 32]).unwrap();
     let (_, second) = site().begin_proof(ADA, Kind::SecurityKey, known, NOW, &[3; 32]).unwrap();
-    let (_, answer) = prove(device, ORIGIN, options);
+    let (_, answer) = answered(device, ORIGIN, options);
     assert_eq!(finish(&second, &answer, &credential).unwrap_err(), WebauthnError::Challenge);
     let answer = Answer::read(&answer).unwrap();
     let late = site().finish_proof(first, &answer, &credential, NOW + STATE_LIFE).unwrap_err();
     assert_eq!(late, WebauthnError::Expired);
     let rules = ModelRules::default();
     let (options, state) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[4; 32]).unwrap();
-    let (_, answer) = create(self::device(Kind::SecurityKey), ORIGIN, options);
+    let (_, answer) = answered(self::device(Kind::SecurityKey), ORIGIN, options);
     let late = site().finish_enrolment(state.clone(), &answer, &[], &rules, NOW + STATE_LIFE).unwrap_err();
     assert_eq!(late, WebauthnError::Expired);
     let (_, other) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[5; 32]).unwrap();
@@ -251,18 +170,18 @@ fn an_old_or_replayed_answer_is_refused() {
 #[test]
 fn a_counter_that_goes_back_shows_a_copy() {
     let (mut device, mut credential) = enrolled(Kind::SecurityKey);
-    let copy = device.store().clone();
+    let copy = device.held();
     for seed in [2, 3] {
         let known = std::slice::from_ref(&credential);
         let (options, state) = site().begin_proof(ADA, Kind::SecurityKey, known, NOW, &[seed; 32]).unwrap();
-        let (back, answer) = prove(device, ORIGIN, options);
+        let (back, answer) = answered(device, ORIGIN, options);
         device = back;
         credential = finish(&state, &answer, &credential).unwrap();
     }
-    *device.store_mut() = copy;
+    device.hold(copy);
     let known = std::slice::from_ref(&credential);
     let (options, state) = site().begin_proof(ADA, Kind::SecurityKey, known, NOW, &[4; 32]).unwrap();
-    let (_, answer) = prove(device, ORIGIN, options);
+    let (_, answer) = answered(device, ORIGIN, options);
     assert_eq!(finish(&state, &answer, &credential).unwrap_err(), WebauthnError::Cloned);
 }
 
@@ -273,7 +192,7 @@ fn only_allowed_models_are_enrolled() {
         let rules = ModelRules { models: Some(BTreeSet::from_iter(models)), roots: None };
         let (options, state) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[1; 32]).unwrap();
         assert_eq!(options["publicKey"]["attestation"], "direct");
-        let (_, answer) = create(device(Kind::SecurityKey), ORIGIN, options);
+        let (_, answer) = answered(device(Kind::SecurityKey), ORIGIN, options);
         let outcome = site().finish_enrolment(state, &answer, &[], &rules, NOW);
         assert_eq!(outcome.is_ok(), allowed);
         if let Err(error) = outcome {
@@ -301,10 +220,10 @@ fn the_options_ask_for_what_the_kind_is() {
         .unwrap();
     assert_eq!(options["publicKey"]["excludeCredentials"][0]["id"], credential.id());
     let (options, state) = site().begin_enrolment(ada(), Kind::Biometrics, &[], &rules, NOW, &[1; 32]).unwrap();
-    let (_, answer) = create(device(Kind::SecurityKey), ORIGIN, options);
+    let (_, answer) = answered(device(Kind::SecurityKey), ORIGIN, options);
     assert_eq!(site().finish_enrolment(state, &answer, &[], &rules, NOW).unwrap_err(), WebauthnError::WrongKind);
     let (options, state) = site().begin_enrolment(ada(), Kind::SecurityKey, &[], &rules, NOW, &[1; 32]).unwrap();
-    let (_, answer) = create(device(Kind::SecurityKey), ORIGIN, options);
+    let (_, answer) = answered(device(Kind::SecurityKey), ORIGIN, options);
     let mut answer: Value = serde_json::from_slice(&answer).unwrap();
     answer["authenticatorAttachment"] = "platform".into();
     let answer = serde_json::to_vec(&answer).unwrap();

@@ -13,7 +13,8 @@ const SOURCE: &str = r#"export default {
     async access(question: AccessQuestion, env: { API: string }): Promise<AccessAnswer> {
         const status = await fetch(`${env.API}/training?who=${encodeURIComponent(question.identity?.email ?? "")}`);
         const { passed } = await status.json();
-        return { allow: passed, reason: passed ? "trained" : "the training is overdue" };
+        const occasion = question.test ? ` (a test of ${question.phase} at ${question.request?.url ?? "no application"})` : "";
+        return { allow: passed, reason: (passed ? "trained" : "the training is overdue") + occasion };
     },
 };"#;
 
@@ -46,7 +47,7 @@ async fn a_policy_asks_a_worker_which_asks_a_service_and_nobody_gets_in_without_
         "portunus": { "origin": { "url": format!("http://{}", wiki.address) } },
         "policies": [{ "id": policy["id"], "precedence": 1 }],
     });
-    platform.api("POST", "/access/apps", Some(application)).await.unwrap();
+    let made = platform.api("POST", "/access/apps", Some(application)).await.unwrap();
     settled(platform).await;
 
     let enter = |name: &'static str| {
@@ -69,6 +70,26 @@ async fn a_policy_asks_a_worker_which_asks_a_service_and_nobody_gets_in_without_
     let reasons = record["Trace"][0]["reasons"].to_string();
     assert!(reasons.contains("Worker training did not allow it in "), "{reasons}");
     assert!(reasons.contains(" ms: the training is overdue"), "{reasons}");
+
+    // The policy tester asks the script too: about everybody, and about one person at the application.
+    let test = json!({ "policies": [policy["id"]] });
+    let test = platform.api("POST", "/access/policy-tests", Some(test)).await.unwrap();
+    let path = format!("/access/policy-tests/{}/users", test["id"].as_str().unwrap());
+    let people = platform.api("GET", &path, None).await.unwrap();
+    for (email, status, said) in [("ana@", "approved", "allowed it"), ("bob@", "blocked", "did not allow it")] {
+        let all = people.as_array().unwrap();
+        let person = all.iter().find(|person| person["email"].as_str().unwrap().starts_with(email));
+        let person = person.unwrap_or_else(|| panic!("no {email} in {people}"));
+        assert_eq!(person["status"], status, "{person}");
+        let told = person["portunus"]["workers"].to_string();
+        assert!(told.contains(&format!("Worker training {said} in ")), "{told}");
+        assert!(told.contains("(a test of sign_in at no application)"), "{told}");
+    }
+    let path = format!("/access/apps/{}/user_policy_checks?email=bob@example.test", made["id"].as_str().unwrap());
+    let check = platform.api("GET", &path, None).await.unwrap();
+    assert_eq!(check["app_state"]["status"], "blocked");
+    let reasons = check["app_state"]["policies"][0]["reasons"].to_string();
+    assert!(reasons.contains("a test of sign_in at https://docs.localhost:"), "{reasons}");
 
     // The script is the policy's; taken away by force it lets nobody in, session or not.
     let kept = platform.api("DELETE", "/workers/scripts/training", None).await.unwrap_err().to_string();

@@ -18,8 +18,9 @@ use types::{AccessPolicyId, Code};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::trials::{self, Case, Trial};
+use super::trials::{self, Trial};
 use super::{AccessView, policies};
+use crate::app::Tried;
 use crate::auth::OpContext;
 use crate::failure::Failure;
 
@@ -113,7 +114,7 @@ async fn go_through(
     let mut outcomes = Vec::with_capacity(people.len());
     let asked = people.into_iter().map(async |(profile, user)| {
         let Some(identity) = trials::last_identity(Some(&profile)) else { return Err(user) };
-        let heard = trial.hear(cx, Case { identity: &identity, application: None }).await;
+        let heard = trial.hear(cx, Tried { account: cx.account, identity: &identity, application: None }).await;
         Ok((heard, identity))
     });
     let mut asked = std::pin::pin!(stream::iter(asked).buffered(ASKING));

@@ -15,13 +15,12 @@ use identity::group::{Group, Groups};
 use identity::identity::Identity;
 use identity::policy_test::{Person, PersonStatus, PolicyTest};
 use identity::selector::{ExternalEvaluation, Network, RiskScore, Selector, WorkerQuestion};
-use identity::worker_question::{Phase, Question};
 use serde_json::{Map, Value, json};
 use store::{AccessPolicy, AccessProfile, Actor, Application, ReadAccess, ReadUsers, Stored, User};
 use types::{AccessPolicyId, ApplicationId, Email, ListId, UserId};
-use uuid::Uuid;
 
 use super::{AccessView, groups, policies, system};
+use crate::app::Tried;
 use crate::auth::OpContext;
 use crate::failure::Failure;
 use crate::operations::people::read_email;
@@ -60,14 +59,6 @@ impl Lookups for NamedLists {
         // What it says is of one person: see [`Heard`].
         None
     }
-}
-
-/// Who is tried where.
-#[derive(Clone, Copy)]
-pub struct Case<'a> {
-    pub identity: &'a Identity,
-    /// The application with its name and the address of its first page; `None`: policies of no application are tried.
-    pub application: Option<(ApplicationId, &'a str, &'a str)>,
 }
 
 /// What is known of one person: the lists, and what Workers said.
@@ -120,40 +111,20 @@ impl Trial {
     }
 
     /// Asks the Workers that the outcome for one person hangs on, until it hangs on none.
-    pub async fn hear(&self, cx: &OpContext, case: Case<'_>) -> Heard<'_> {
+    pub async fn hear(&self, cx: &OpContext, tried: Tried<'_>) -> Heard<'_> {
         let mut heard = Heard { lists: &self.lists, words: Vec::new() };
         loop {
-            let questions = PolicyTest::questions(&self.policies, &person(case.identity), &heard);
+            let questions = PolicyTest::questions(&self.policies, &person(tried.identity), &heard);
             if questions.is_empty() {
                 return heard;
             }
             for question in questions {
-                let word = case.ask(cx, &question).await;
+                // Trials never take the places of people who want in.
+                let _place = cx.app.policy_tests.asking.acquire().await.ok();
+                let word = cx.app.deps.workers.ask(&question, tried).await;
                 heard.words.push((question, Arc::new(word)));
             }
         }
-    }
-}
-
-impl Case<'_> {
-    async fn ask(&self, cx: &OpContext, question: &WorkerQuestion) -> WorkerWord {
-        let get = |url: &str| json!({"method": "GET", "url": url, "headers": {}});
-        let facts = Question {
-            phase: Phase::SignIn,
-            test: true,
-            id: Uuid::new_v4(),
-            account: cx.account,
-            application: self.application.map(|(id, name, _)| (id, name)),
-            identity: Some(self.identity),
-            service_token: None,
-            request: self.application.map(|(_, _, url)| get(url)),
-            source: self.identity.ip,
-            country: None,
-            certificate: None,
-        };
-        // Trials never take the places of people who want in.
-        let _place = cx.app.policy_tests.asking.acquire().await.ok();
-        cx.app.deps.workers.ask(question, facts).await
     }
 }
 
@@ -244,8 +215,9 @@ pub async fn check(
     let hostname = body.get("domain").and_then(Value::as_str).or_else(|| body["destinations"][0]["uri"].as_str());
     let hostname = hostname.unwrap_or_default();
     let page = page(cx, hostname);
-    let case = Case { identity: &identity, application: Some((id, &application.document.name, &page)) };
-    let heard = trial.hear(cx, case).await;
+    let at = (id, application.document.name.as_str(), page.as_str());
+    let tried = Tried { account: cx.account, identity: &identity, application: Some(at) };
+    let heard = trial.hear(cx, tried).await;
     let (outcome, trace) = PolicyTest::begin(trial.policies.clone(), 1).explain(&person(&identity), &heard);
     let mut status = outcome.status;
     if unreadable || user.document.disabled {

@@ -1,32 +1,31 @@
 //! What a Worker is told of a caller: `AccessQuestion` of `portunus.d.ts`.
 //!
-//! One text for every occasion, so that a script is tried with what it is asked in earnest. Pure. Invariant: groups and
+//! One text for every occasion, so that a script is tried with what it is asked in earnest. Invariant: groups and
 //! claims stand under the provider that made them, and of a client certificate that does not count nothing is told but why.
 
 use std::net::IpAddr;
 
+use identity::identity::{ClientCertificate, Identity};
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use types::{AccountId, ApplicationId, ServiceTokenId};
 use uuid::Uuid;
 
-use crate::document::words;
-use crate::identity::{ClientCertificate, Identity};
-
-words! {
-    /// What a caller is about to do.
-    Phase {
-        SignIn = "sign_in",
-        Request = "request",
-        /// A client of managed OAuth gets tokens.
-        Grant = "grant",
-        /// The launcher shows a tile.
-        Launcher = "launcher",
-    }
+/// What a caller is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    SignIn,
+    Request,
+    /// A client of managed OAuth gets tokens.
+    Grant,
+    /// The launcher shows a tile.
+    Launcher,
 }
 
 /// The client certificate of a connection, or why it does not count; `None`: there is none.
-pub type Certificate<'a> = Option<Result<&'a ClientCertificate, &'a str>>;
+type Certificate<'a> = Option<Result<&'a ClientCertificate, &'a str>>;
 
 /// A caller at an application.
 #[derive(Debug)]
@@ -123,12 +122,12 @@ fn certificate(certificate: Certificate<'_>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use identity::identity::ClientCertificate;
     use serde_json::json;
     use types::AccountId;
     use uuid::Uuid;
 
     use super::{Certificate, Phase, Question};
-    use crate::identity::ClientCertificate;
 
     fn told(certificate: Certificate<'_>) -> serde_json::Value {
         let question = Question {
