@@ -31,6 +31,8 @@ pub struct GrantTable {
 struct Inner {
     held: HashMap<GrantId, Arc<Held>>,
     underway: HashMap<GrantId, Underway>,
+    /// When room was last made, in seconds since the epoch.
+    swept: i64,
 }
 
 /// Reads and writes of one grant that are under way.
@@ -140,6 +142,7 @@ impl GrantTable {
 
 impl Inner {
     fn sweep(&mut self, now: i64) {
+        self.swept = now;
         self.held.retain(|_, held| is_in_use(&held.kept, now));
     }
 }
@@ -162,7 +165,8 @@ impl Ahead<'_> {
         let mut inner = self.table.inner.write();
         let inner = &mut *inner;
         let told = inner.underway.get(&self.grant).map_or(ANYTHING, |underway| underway.told);
-        if inner.held.len() >= self.table.limit && !inner.held.contains_key(&self.grant) {
+        // Looking through all of them is not for every request.
+        if inner.held.len() >= self.table.limit && !inner.held.contains_key(&self.grant) && inner.swept < now {
             inner.sweep(now);
         }
         let has_room = inner.held.len() < self.table.limit;

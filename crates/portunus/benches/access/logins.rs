@@ -30,6 +30,8 @@ const VERIFIER: &str = "a-verifier-of-the-benchmark-and-nothing-else-43";
 pub(crate) const CALLBACK: &str = "https://client.localhost/callback";
 /// Clients at once.
 const SIGNING_IN: usize = 8;
+/// Clients that refresh at once: enough that nobody's core rests while a disk is waited for.
+const REFRESHING: usize = 32;
 
 /// Returns an address of this machine that nobody came from yet: sign-ins are bounded for each.
 pub(crate) fn fresh_source() -> Ipv4Addr {
@@ -137,7 +139,7 @@ impl Peer {
     /// Refreshes with rotation.
     pub(crate) async fn refreshes(&self, length: Duration) -> Result<Measured> {
         let mut chains = Vec::new();
-        for _ in 0..SIGNING_IN {
+        for _ in 0..REFRESHING {
             chains.push(self.client().sign_in().await?);
         }
         refreshes(self.child.id(), chains, length).await
@@ -177,7 +179,7 @@ pub(crate) async fn our_refreshes(platform: &Platform, person: &Person, length: 
     let at = listener(platform)?;
     let site = format!("https://{GUARDED}:{}/cdn-cgi/access/oauth", at.port());
     let mut chains = Vec::new();
-    for _ in 0..SIGNING_IN {
+    for _ in 0..REFRESHING {
         let mut browser = Browser::new(&authority, at, OURS, fresh_source())?;
         let registration = json!({
             "client_name": "bench", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none",

@@ -55,6 +55,8 @@ impl Browser {
     ) -> Result<Self> {
         let mut builder = Client::builder()
             .no_proxy()
+            // What every server that is compared speaks.
+            .http1_only()
             .local_address(IpAddr::from(source))
             .redirect(reqwest::redirect::Policy::none())
             .tls_certs_only([reqwest::Certificate::from_pem(authority.as_bytes())?]);

@@ -186,6 +186,11 @@ impl Batch {
     pub(crate) fn is_in_feed(&self) -> bool {
         self.writes.iter().any(|write| write.told().is_some())
     }
+
+    /// Says whether the batch changes nothing if what it expects is not so.
+    pub(crate) fn is_at_once(&self) -> bool {
+        matches!(self.writes[..], [Write::Rewrite { .. }]) && self.bounds.is_empty()
+    }
 }
 
 impl Write {

@@ -1,7 +1,7 @@
 //! SQLite: one thread that writes, a few that read, each with its own connection and a bounded queue.
 //!
 //! Write-ahead log with `synchronous = FULL`: a commit that returned is on the disk. Writes that wait at the same time share
-//! one commit, each in a savepoint of its own. It runs the shared statements and adds transactions, threads and error
+//! one commit, each in a savepoint of its own unless it needs none. It runs the shared statements and adds transactions, threads and error
 //! mapping. Invariants: every write goes through the one writer, so sequence numbers become visible in order; a write is
 //! answered after its commit; one that fails takes nothing of the others back; a full queue is an error and never a wait
 //! without end.
@@ -87,16 +87,17 @@ impl Sqlite {
         F: FnOnce(&mut Connected<'_>) -> Option<Result<T, StoreError>> + Send + 'static,
     {
         let operation = move |connection: &Connection| ready(operation, &mut Connected(connection));
-        self.readers.as_ref().unwrap_or(&self.writer).run(false, operation)
+        self.readers.as_ref().unwrap_or(&self.writer).run(Use::Read, operation)
     }
 
     /// Runs `operation` in a transaction of the writing connection.
-    fn write<T, F>(&self, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
+    fn write<T, F>(&self, at_once: bool, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connected<'_>) -> Option<Result<T, StoreError>> + Send + 'static,
     {
-        self.writer.run(true, move |connection| ready(operation, &mut Connected(connection)))
+        let how = if at_once { Use::WriteAtOnce } else { Use::Write };
+        self.writer.run(how, move |connection| ready(operation, &mut Connected(connection)))
     }
 }
 
@@ -114,7 +115,7 @@ impl Backend for Sqlite {
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Written>, StoreError>> {
-        self.write(move |session| statements::commit(session, batch).now_or_never())
+        self.write(batch.is_at_once(), move |session| statements::commit(session, batch).now_or_never())
     }
 
     fn get(&self, account: AccountId, kind: Kind, key: Key) -> BoxFuture<'_, Result<Option<Row>, StoreError>> {
@@ -162,11 +163,11 @@ impl Backend for Sqlite {
     }
 
     fn meta(&self, key: &'static str, initial: Option<String>) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
-        self.write(move |session| statements::meta(session, key, initial).now_or_never())
+        self.write(false, move |session| statements::meta(session, key, initial).now_or_never())
     }
 
     fn set_meta(&self, key: &'static str, value: String) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.write(move |session| statements::set_meta(session, key, value).now_or_never())
+        self.write(false, move |session| statements::set_meta(session, key, value).now_or_never())
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -321,10 +322,19 @@ fn store_error(error: rusqlite::Error) -> StoreError {
     }
 }
 
+/// How an operation uses its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Read,
+    /// In a transaction.
+    Write,
+    /// In a transaction, and without a trace where it fails, as long as the database itself does not.
+    WriteAtOnce,
+}
+
 /// One operation on a connection, and who waits for it.
 trait Job: Send {
-    /// Reports whether it belongs into a transaction.
-    fn writes(&self) -> bool;
+    fn how(&self) -> Use;
 
     /// Does it, if anybody still waits; reports whether what it wrote is to stay.
     fn run(&mut self, connection: &Connection) -> bool;
@@ -334,7 +344,7 @@ trait Job: Send {
 }
 
 struct Waited<T, F> {
-    writes: bool,
+    how: Use,
     operation: Option<F>,
     outcome: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
@@ -345,8 +355,8 @@ where
     T: Send,
     F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
 {
-    fn writes(&self) -> bool {
-        self.writes
+    fn how(&self) -> Use {
+        self.how
     }
 
     fn run(&mut self, connection: &Connection) -> bool {
@@ -385,7 +395,7 @@ fn chain(error: &StoreError) -> String {
 fn work(connection: &mut Connection, jobs: VecDeque<Box<dyn Job>>) {
     let mut writes = VecDeque::new();
     for mut job in jobs {
-        if job.writes() {
+        if job.how() != Use::Read {
             writes.push_back(job);
             continue;
         }
@@ -406,26 +416,30 @@ fn commit_group(connection: &Connection, writes: &mut VecDeque<Box<dyn Job>>) {
     let mut done = Vec::with_capacity(writes.len());
     let outcome = (|| {
         // Immediate: what was read inside the transaction still holds when it is written.
-        connection.execute_batch("BEGIN IMMEDIATE").map_err(store_error)?;
+        execute(connection, "BEGIN IMMEDIATE").map_err(store_error)?;
         let alone = writes.len() == 1;
         while let Some(mut job) = writes.pop_front() {
-            let stays = in_savepoint(connection, alone, || job.run(connection));
+            let (at_once, before) = (job.how() == Use::WriteAtOnce, connection.total_changes());
+            let stays = in_savepoint(connection, alone || at_once, || job.run(connection));
             done.push(job);
             if connection.is_autocommit() {
                 return Err(StoreError::unavailable("an error of the database ended the transaction"));
             }
             match stays {
                 // Nothing to keep, and nobody else in it.
-                Ok(false) if alone => return connection.execute_batch("ROLLBACK").map_err(store_error),
+                Ok(false) if alone => return execute(connection, "ROLLBACK").map_err(store_error),
+                Ok(false) if at_once && connection.total_changes() != before => {
+                    return Err(StoreError::unavailable("an error of the database stopped a write half way"));
+                }
                 Ok(_) => {}
                 Err(error) => return Err(store_error(error)),
             }
         }
-        connection.execute_batch("COMMIT").map_err(store_error)
+        execute(connection, "COMMIT").map_err(store_error)
     })();
     if outcome.is_err() {
         if !connection.is_autocommit()
-            && let Err(error) = connection.execute_batch("ROLLBACK")
+            && let Err(error) = execute(connection, "ROLLBACK")
         {
             tracing::error!(%error, "a transaction could not be taken back");
         }
@@ -439,21 +453,24 @@ fn commit_group(connection: &Connection, writes: &mut VecDeque<Box<dyn Job>>) {
     }
 }
 
-/// Runs one write of several so that it can be taken back alone; returns whether it stays.
-fn in_savepoint(connection: &Connection, alone: bool, run: impl FnOnce() -> bool) -> rusqlite::Result<bool> {
-    if alone {
+/// Runs one write of several so that it can be taken back alone, unless it need not be; returns whether it stays.
+fn in_savepoint(connection: &Connection, bare: bool, run: impl FnOnce() -> bool) -> rusqlite::Result<bool> {
+    if bare {
         return Ok(run());
     }
-    let execute = |sql| connection.prepare_cached(sql)?.execute(());
-    execute("SAVEPOINT one")?;
+    execute(connection, "SAVEPOINT one")?;
     let stays = run();
     if !connection.is_autocommit() {
         if !stays {
-            execute("ROLLBACK TO one")?;
+            execute(connection, "ROLLBACK TO one")?;
         }
-        execute("RELEASE one")?;
+        execute(connection, "RELEASE one")?;
     }
     Ok(stays)
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute(()).map(|_| ())
 }
 
 /// Threads that share one bounded queue, each with its own connection.
@@ -489,14 +506,14 @@ impl Threads {
         Ok(threads)
     }
 
-    fn run<T, F>(&self, writes: bool, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
+    fn run<T, F>(&self, how: Use, operation: F) -> BoxFuture<'_, Result<T, StoreError>>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            self.queue.put(Box::new(Waited { writes, operation: Some(operation), outcome: None, answer }))?;
+            self.queue.put(Box::new(Waited { how, operation: Some(operation), outcome: None, answer }))?;
             answered.await.unwrap_or_else(|_| Err(StoreError::unavailable("the database thread ended")))
         })
     }
@@ -587,7 +604,7 @@ mod tests {
             std::future::ready(limited.map_err(super::store_error)).now_or_never()
         };
         let limit = move |connection: &_| super::ready(limit, &mut super::Connected(connection));
-        store.writer.run(false, limit).await.unwrap();
+        store.writer.run(super::Use::Read, limit).await.unwrap();
     }
 
     #[tokio::test]
@@ -606,6 +623,7 @@ mod tests {
 
     /// Puts jobs into one group, which cannot be had from outside at will, and returns their answers.
     fn in_one_group<const N: usize>(
+        how: super::Use,
         jobs: [(&'static str, Result<(), StoreError>); N],
     ) -> ([Result<(), StoreError>; N], Vec<String>) {
         let mut connection = rusqlite::Connection::open_in_memory().unwrap();
@@ -617,7 +635,7 @@ mod tests {
                 connection.execute_batch(sql).map_err(super::store_error)?;
                 outcome
             };
-            let job = super::Waited { writes: true, operation: Some(operation), outcome: None, answer };
+            let job = super::Waited { how, operation: Some(operation), outcome: None, answer };
             waiting.push_back(Box::new(job) as Box<dyn super::Job>);
             answered
         });
@@ -630,12 +648,15 @@ mod tests {
 
     #[test]
     fn a_write_that_fails_takes_only_itself_back() {
-        let (answers, names) = in_one_group([
-            ("INSERT INTO t VALUES ('a')", Ok(())),
-            ("INSERT INTO t VALUES ('b')", Err(StoreError::NotFound(Kind::Rule))),
-            ("INSERT INTO t VALUES ('c'); INSERT INTO t VALUES ('a')", Ok(())),
-            ("INSERT INTO t VALUES ('d')", Ok(())),
-        ]);
+        let (answers, names) = in_one_group(
+            super::Use::Write,
+            [
+                ("INSERT INTO t VALUES ('a')", Ok(())),
+                ("INSERT INTO t VALUES ('b')", Err(StoreError::NotFound(Kind::Rule))),
+                ("INSERT INTO t VALUES ('c'); INSERT INTO t VALUES ('a')", Ok(())),
+                ("INSERT INTO t VALUES ('d')", Ok(())),
+            ],
+        );
         assert!(matches!(
             answers,
             [Ok(()), Err(StoreError::NotFound(Kind::Rule)), Err(StoreError::Unavailable(_)), Ok(())]
@@ -644,13 +665,40 @@ mod tests {
     }
 
     #[test]
+    fn a_write_at_once_fails_alone_and_one_that_stops_half_way_takes_those_before_it_along() {
+        let (answers, names) = in_one_group(
+            super::Use::WriteAtOnce,
+            [
+                ("INSERT INTO t VALUES ('a')", Ok(())),
+                ("UPDATE t SET name = 'b' WHERE name = 'x'", Err(StoreError::Stale(Kind::OauthGrant))),
+                ("INSERT INTO t VALUES ('c')", Ok(())),
+            ],
+        );
+        assert!(matches!(answers, [Ok(()), Err(StoreError::Stale(_)), Ok(())]));
+        assert_eq!(names, ["a", "c"]);
+        let (answers, names) = in_one_group(
+            super::Use::WriteAtOnce,
+            [
+                ("INSERT INTO t VALUES ('a')", Ok(())),
+                ("INSERT INTO t VALUES ('b')", Err(StoreError::DiskFull)),
+                ("INSERT INTO t VALUES ('c')", Ok(())),
+            ],
+        );
+        assert!(matches!(answers, [Err(StoreError::Unavailable(_)), Err(StoreError::DiskFull), Ok(())]));
+        assert_eq!(names, ["c"]);
+    }
+
+    #[test]
     fn who_shared_a_transaction_that_ended_is_told_and_the_rest_are_done() {
-        let (answers, names) = in_one_group([
-            ("INSERT INTO t VALUES ('a')", Ok(())),
-            ("INSERT INTO t VALUES ('b'); ROLLBACK", Err(StoreError::DiskFull)),
-            ("INSERT INTO t VALUES ('c')", Ok(())),
-            ("INSERT INTO t VALUES ('d')", Ok(())),
-        ]);
+        let (answers, names) = in_one_group(
+            super::Use::Write,
+            [
+                ("INSERT INTO t VALUES ('a')", Ok(())),
+                ("INSERT INTO t VALUES ('b'); ROLLBACK", Err(StoreError::DiskFull)),
+                ("INSERT INTO t VALUES ('c')", Ok(())),
+                ("INSERT INTO t VALUES ('d')", Ok(())),
+            ],
+        );
         assert!(matches!(answers, [Err(StoreError::Unavailable(_)), Err(StoreError::DiskFull), Ok(()), Ok(())]));
         assert_eq!(names, ["c", "d"]);
     }

@@ -1,1 +1,1 @@
-SELECT COALESCE(MIN(seq), 1) - 1, COALESCE(MAX(seq), 0) FROM changes
+SELECT (SELECT COALESCE(MIN(seq), 1) FROM changes) - 1, (SELECT COALESCE(MAX(seq), 0) FROM changes)
