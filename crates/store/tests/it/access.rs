@@ -393,7 +393,7 @@ async fn a_change_says_which_revision_it_made(f: &Fixture) {
         .map(|change| match change {
             Change::Put(document) => ("put", document.revision),
             Change::Deleted(document) => ("deleted", document.revision),
-            other => panic!("{other:?}"),
+            other @ (Change::ChildrenDeleted(_) | Change::Resync { .. }) => panic!("{other:?}"),
         })
         .collect();
     let puts = [made.revision, settled, replaced.revision].map(|revision| ("put", Some(revision)));
