@@ -125,6 +125,7 @@ async fn measure(length: Duration) -> Result<()> {
 async fn ours(binary: &Path, origins: &Origins, handshakes: &Handshakes, length: Duration) -> Result<Figures> {
     let platform = start_portunus(binary, origins).await?;
     let proxy = Proxy::portunus(&platform)?;
+    come_into_force(&proxy, origins.kept()).await?;
     let figures = figures("portunus", &proxy, origins, length).await?;
     println!(
         "new intercepted connections: {:.2} of the ceiling for the same CPU, {:.2} by the clock (at least 0.60)",
@@ -140,6 +141,17 @@ async fn ours(binary: &Path, origins: &Origins, handshakes: &Handshakes, length:
     ensure!(tunnels > 0, "no tunnel is in the log");
     println!("log: {logged} requests recorded for {counted} measured, {tunnels} tunnels");
     Ok(figures)
+}
+
+/// Waits for the configuration: what was stored comes into force with the next changes that are read.
+async fn come_into_force(proxy: &Proxy, site: Site) -> Result<()> {
+    for _ in 0..100 {
+        if (Load { site, length: Duration::ZERO }).keep_alive(proxy, 1).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    anyhow::bail!("the gateway does not take up what it was told")
 }
 
 async fn figures(name: &str, proxy: &Proxy, origins: &Origins, length: Duration) -> Result<Figures> {
