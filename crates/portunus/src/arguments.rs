@@ -189,7 +189,7 @@ pub(crate) enum User {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Logs {
-    /// Print records as they are written, until interrupted.
+    /// Print the newest records, then others as they are written, until interrupted.
     #[command(after_help = "Example:\n  portunus logs tail --dataset gateway_http --json")]
     Tail {
         #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `portunus logs tail`: follows the log of the platform that runs over a data directory.
+//! `portunus logs tail`: the newest records of the platform that runs over a data directory, then those that follow.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 use store::{NewToken, Permission, WriteTokens};
 
@@ -14,6 +15,8 @@ use crate::arguments::Logs;
 
 /// How long the token that this command makes for itself works.
 const TOKEN: Duration = Duration::from_secs(24 * 3600);
+/// Records from before that are shown first.
+const RECENT: usize = 10;
 
 pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     let Logs::Tail { state, dataset, json } = logs;
@@ -30,9 +33,10 @@ pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     let grant = opened.grant::<WriteTokens>()?;
     let (token, text) = opened.store.tokens().issue(&grant, new).await?;
     let client = client(&api, &config.data)?;
-    let url = format!("{}/accounts/{}/portunus/logs/{dataset}/tail", api.api_url, opened.account);
+    let dataset = format!("{}/accounts/{}/portunus/logs/{dataset}", api.api_url, opened.account);
+    let get = |path: &str| client.get(format!("{dataset}{path}")).bearer_auth(text.expose());
     let followed = tokio::select! {
-        followed = follow(&client, &url, text.expose(), json) => followed,
+        followed = follow(get, json) => followed,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     opened.store.tokens().delete(&grant, &token.id, None).await?;
@@ -52,38 +56,64 @@ fn client(api: &server::ready::Running, data: &Path) -> Result<reqwest::Client> 
     Ok(builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem)?).build()?)
 }
 
-async fn follow(client: &reqwest::Client, url: &str, token: &str, json: bool) -> Result<()> {
-    let mut response = client.get(url).bearer_auth(token).send().await.context("cannot reach the platform")?;
-    if !response.status().is_success() {
-        bail!("{}: {}", response.status(), response.text().await?);
+async fn follow(get: impl Fn(&str) -> reqwest::RequestBuilder, json: bool) -> Result<()> {
+    // First, so that nothing is missed in between. What comes twice for that is shown once.
+    let mut response = answered(get("/tail")).await?;
+    let page = answered(get(&format!("?limit={RECENT}"))).await?.bytes().await?;
+    let page: Page = serde_json::from_slice(&page).context("the platform's answer cannot be read")?;
+    let recent = page.result;
+    for record in recent.iter().rev() {
+        show(record, json);
     }
     let mut buffer = Vec::new();
     while let Some(chunk) = response.chunk().await.context("the platform ended the stream")? {
         buffer.extend_from_slice(&chunk);
         while let Some(end) = buffer.windows(2).position(|window| window == b"\n\n") {
             let event: Vec<u8> = buffer.drain(..end + 2).collect();
-            print_event(&String::from_utf8_lossy(&event), json);
+            print_event(&String::from_utf8_lossy(&event), &recent, json);
         }
     }
     Ok(())
 }
 
-/// Prints one server-sent event (WHATWG HTML, section 9.2).
-fn print_event(event: &str, json: bool) {
+/// Records, newest first.
+#[derive(Deserialize)]
+struct Page {
+    result: Vec<Value>,
+}
+
+async fn answered(request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
+    let response = request.send().await.context("cannot reach the platform")?;
+    if !response.status().is_success() {
+        bail!("{}: {}", response.status(), response.text().await?);
+    }
+    Ok(response)
+}
+
+/// Prints one server-sent event (WHATWG HTML, section 9.2), unless it tells of a record that was shown.
+fn print_event(event: &str, shown: &[Value], json: bool) {
     let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_start);
     let Some(data) = field("data:") else { return };
     if field("event:") == Some("missed") {
         eprintln!("{data} records were written faster than they could be shown");
-    } else if json {
-        println!("{data}");
-    } else if let Ok(record) = serde_json::from_str::<Value>(data) {
-        println!("{}", line(&record));
+    } else if let Ok(record) = serde_json::from_str::<Value>(data)
+        && !shown.contains(&record)
+    {
+        show(&record, json);
+    }
+}
+
+fn show(record: &Value, json: bool) {
+    if json {
+        println!("{record}");
+    } else {
+        println!("{}", line(record));
     }
 }
 
 /// The few fields a person scans for, whatever the dataset.
 fn line(record: &Value) -> String {
-    const SHOWN: [&str; 15] = [
+    const SHOWN: [&str; 16] = [
         "Datetime",
         "When",
         "Action",
@@ -99,6 +129,7 @@ fn line(record: &Value) -> String {
         "ActorEmail",
         "PolicyName",
         "ScriptName",
+        "Explanation",
     ];
     let shown = |name: &&str| match &record[*name] {
         Value::Null => None,

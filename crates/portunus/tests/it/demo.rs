@@ -54,4 +54,10 @@ async fn the_printed_commands_show_what_they_promise() {
         })
         .await;
     }
+
+    // The last command tells of what came before it.
+    let why = platform.printed.iter().find(|line| line.contains(" logs tail ")).unwrap();
+    let blocked = "rule \"Unapproved AI sites are blocked\" blocks it";
+    let told = run(&format!("timeout 5 {} | grep --max-count 1 --fixed-strings '{blocked}'", why.trim()));
+    assert!(told.contains("chat.openmind.test"), "{told}");
 }
