@@ -243,50 +243,44 @@ impl Packing {
 
     /// Unpacks some bytes of the input and takes them away.
     fn unpack(&mut self, input: &mut Bytes) -> std::io::Result<Vec<u8>> {
-        match self {
-            Self::Brotli(decoder) => decoder.unpack(input),
-            Self::Plain | Self::Gzip(_) | Self::Deflate(_) | Self::Zlib(_) | Self::Raw(_) => {
-                let slice = input.split_to(input.len().min(SLICE));
-                self.unpack_slice(&slice)
-            }
+        if let Self::Brotli(decoder) = self {
+            return decoder.unpack(input);
         }
+        let mut slice = input.split_to(input.len().min(SLICE));
+        if let Self::Deflate(head) = self {
+            head.extend_from_slice(&slice);
+            let [first, second, ..] = *head.as_slice() else { return Ok(Vec::new()) };
+            // RFC 1950 section 2.2.
+            let zlib = first & 0x0f == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
+            slice = Bytes::from(std::mem::take(head));
+            *self = if zlib {
+                Self::Zlib(ZlibDecoder::new(Vec::new()))
+            } else {
+                Self::Raw(DeflateDecoder::new(Vec::new()))
+            };
+        }
+        let unpacked = match self {
+            Self::Gzip(decoder) => {
+                decoder.write_all(&slice)?;
+                decoder.get_mut()
+            }
+            Self::Zlib(decoder) => {
+                decoder.write_all(&slice)?;
+                decoder.get_mut()
+            }
+            Self::Raw(decoder) => {
+                decoder.write_all(&slice)?;
+                decoder.get_mut()
+            }
+            // The two that are packed otherwise went another way above.
+            Self::Plain | Self::Deflate(_) | Self::Brotli(_) => return Ok(slice.into()),
+        };
+        Ok(std::mem::take(unpacked))
     }
 
     /// Tells whether there is more to unpack of what was taken already.
     fn is_full(&self) -> bool {
         matches!(self, Self::Brotli(decoder) if decoder.full)
-    }
-
-    fn unpack_slice(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-        match self {
-            Self::Brotli(decoder) => decoder.unpack(&mut Bytes::copy_from_slice(bytes)),
-            Self::Plain => Ok(bytes.to_vec()),
-            Self::Gzip(decoder) => {
-                decoder.write_all(bytes)?;
-                Ok(std::mem::take(decoder.get_mut()))
-            }
-            Self::Deflate(head) => {
-                head.extend_from_slice(bytes);
-                let [first, second, ..] = *head.as_slice() else { return Ok(Vec::new()) };
-                // RFC 1950 section 2.2.
-                let zlib = first & 0x0f == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
-                let head = std::mem::take(head);
-                *self = if zlib {
-                    Self::Zlib(ZlibDecoder::new(Vec::new()))
-                } else {
-                    Self::Raw(DeflateDecoder::new(Vec::new()))
-                };
-                self.unpack_slice(&head)
-            }
-            Self::Zlib(decoder) => {
-                decoder.write_all(bytes)?;
-                Ok(std::mem::take(decoder.get_mut()))
-            }
-            Self::Raw(decoder) => {
-                decoder.write_all(bytes)?;
-                Ok(std::mem::take(decoder.get_mut()))
-            }
-        }
     }
 
     /// Ends it; a page that breaks off is not taken for one that ended.
