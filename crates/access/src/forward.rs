@@ -16,13 +16,13 @@ use net::Offer;
 use net::proxy::body::{Body, boxed, empty_body};
 use net::proxy::{hop, serve, tunnel};
 use net::upstream::{ConnectError, SendError};
-use types::Email;
 
 use crate::backend::Backend;
-use crate::caller::Signed;
+use crate::caller::{Program, Signed};
 use crate::exchange::Exchange;
+use crate::inside;
 use crate::markdown::{self, Wish};
-use crate::oauth;
+use crate::oauth::{self, Held};
 use crate::page;
 use crate::snapshot::Published;
 use crate::words::Message;
@@ -32,11 +32,15 @@ pub(crate) enum Assertion<'a> {
     /// Nothing: a bypass, or a request that an address let in.
     None,
     Person(&'a Signed),
-    Program(&'a str),
+    Program {
+        token: &'a str,
+        /// `None`: a machine that its certificate names.
+        program: Option<&'a Program>,
+    },
     /// A person's agent.
     Agent {
         token: &'a str,
-        email: &'a Email,
+        held: &'a Held,
     },
 }
 
@@ -84,6 +88,11 @@ pub(crate) fn speaks_of_identity(name: &str) -> bool {
 
 /// Sends the request to the application and returns what comes back.
 pub(crate) async fn send(exchange: &mut Exchange, published: &Published, assertion: Assertion<'_>) -> Response<Body> {
+    if let Some(inside) = &published.inside {
+        let request = handed_over(exchange, published);
+        let answer = inside::visit(exchange, published, inside, request, &assertion).await;
+        return answer.unwrap_or_else(|| page::bad_address(exchange, "its host is not one"));
+    }
     let Some(backend) = &published.backend else {
         return page::simple(exchange, StatusCode::BAD_GATEWAY, Message::NoOrigin);
     };
@@ -135,7 +144,7 @@ fn outgoing(
 ) -> Option<Request<Body>> {
     let mut headers = std::mem::take(&mut exchange.headers);
     clean(&mut headers, published.self_hosted().and_then(|app| app.service_tokens.header.as_deref()));
-    let keep_token = matches!(assertion, Assertion::Person(_) | Assertion::Program(_));
+    let keep_token = matches!(assertion, Assertion::Person(_) | Assertion::Program { .. });
     strip_cookies(&mut headers, keep_token);
     match assertion {
         Assertion::None => {}
@@ -144,11 +153,12 @@ fn outgoing(
             let email = &signed.live.session().identity.email;
             headers.insert(EMAIL, HeaderValue::from_str(email.as_str()).ok()?);
         }
-        Assertion::Program(token) => {
+        Assertion::Program { token, .. } => {
             headers.insert(ASSERTION, HeaderValue::from_str(token).ok()?);
         }
-        Assertion::Agent { token, email } => {
+        Assertion::Agent { token, held } => {
             headers.insert(ASSERTION, HeaderValue::from_str(token).ok()?);
+            let email = &held.kept.session.identity.email;
             headers.insert(EMAIL, HeaderValue::from_str(email.as_str()).ok()?);
         }
     }
@@ -170,12 +180,24 @@ fn outgoing(
     if let Some(protocol) = exchange.upgrade.clone() {
         hop::restore_upgrade(&mut headers, protocol);
     }
+    Some(request(exchange, headers))
+}
+
+/// The request as an application of this process sees it.
+fn handed_over(exchange: &mut Exchange, published: &Published) -> Request<Body> {
+    let mut headers = std::mem::take(&mut exchange.headers);
+    clean(&mut headers, published.self_hosted().and_then(|app| app.service_tokens.header.as_deref()));
+    strip_cookies(&mut headers, false);
+    request(exchange, headers)
+}
+
+fn request(exchange: &Exchange, headers: HeaderMap) -> Request<Body> {
     let body = if exchange.has_body { exchange.take_body() } else { empty_body() };
     let mut request = Request::new(body);
     request.method_mut().clone_from(&exchange.method);
     *request.uri_mut() = Uri::from(exchange.target.clone());
     *request.headers_mut() = headers;
-    Some(request)
+    request
 }
 
 /// Removes every header that speaks of identity or forwarding, and those of service tokens.

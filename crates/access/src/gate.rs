@@ -81,7 +81,7 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
             match caller::program_token(exchange, published, program, policy.id, lifetime) {
                 Some(token) => {
                     record::passed(exchange, published, policy, &who);
-                    let mut response = forward::send(exchange, published, Assertion::Program(&token)).await;
+                    let mut response = forward::send(exchange, published, Assertion::Program { token: &token, program: Some(program) }).await;
                     if !exchange.snapshot.organization.strict_service_tokens {
                         forward::remember(response.headers_mut(), app, &token, lifetime);
                     }
@@ -148,7 +148,7 @@ async fn machine(
         return page::failed(exchange);
     };
     let known = exchange.cookies(cookie::AUTHORIZATION).any(|text| *text == *token);
-    let mut response = forward::send(exchange, published, Assertion::Program(&token)).await;
+    let mut response = forward::send(exchange, published, Assertion::Program { token: &token, program: None }).await;
     // For the application to read; here it opens nothing without the certificate.
     if !known {
         forward::remember(response.headers_mut(), app, &token, lifetime);

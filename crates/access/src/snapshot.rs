@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::backend::Backend;
 use crate::client_certificate::HostCertificates;
 use crate::custom::CustomPage;
+use crate::inside::Inside;
 use crate::password::PasswordHash;
 use crate::seal::SealKey;
 
@@ -70,6 +71,8 @@ pub struct Published {
     pub policies: PolicySet,
     /// `None`: none was named, or it cannot be used; requests get an error page.
     pub backend: Option<Backend>,
+    /// It is part of this process; nothing is sent anywhere.
+    pub inside: Option<Arc<dyn Inside>>,
 }
 
 /// Somebody who signs in with a password.

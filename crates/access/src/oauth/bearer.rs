@@ -177,7 +177,7 @@ async fn decide(
         Verdict::Bypass(_) | Verdict::NonIdentity(_) => forward::send(exchange, published, Assertion::None).await,
         Verdict::Allow(index) if may_pass(exchange, published, app, found, index) => {
             let Some(text) = assertion(exchange, published, token, found) else { return page::failed(exchange) };
-            let assertion = Assertion::Agent { token: &text, email: &session.identity.email };
+            let assertion = Assertion::Agent { token: &text, held: &found.holder };
             forward::send(exchange, published, assertion).await
         }
         Verdict::Allow(_) | Verdict::Needs(_) | Verdict::SignIn => {

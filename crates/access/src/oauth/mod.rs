@@ -23,6 +23,7 @@ use net::upstream::Pool;
 
 pub use ledger::{KeptGrant, OauthLedger};
 pub use table::{Ahead, GrantTable};
+pub(crate) use table::Held;
 
 pub(crate) use authorize::consent_of;
 pub(crate) use bearer::{answer as answer_bearer, presented};

@@ -544,7 +544,7 @@ fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Valu
         ApplicationKind::SelfHosted(app) => app.origin.as_ref().map(|origin| backends.backend(origin).unwrap()),
         ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => None,
     };
-    Published { application, policies, backend }
+    Published { application, policies, backend, inside: None }
 }
 
 fn known_providers(issuer: &str, rival: Option<&str>, more: &[(ProviderId, Value)]) -> Vec<Arc<Provider>> {

@@ -176,7 +176,7 @@ impl Builder {
                     None
                 }
             };
-            published.push(Published { application, policies: PolicySet::compile(own, groups, lists), backend });
+            published.push(Published { application, policies: PolicySet::compile(own, groups, lists), backend, inside: None });
         }
         Ok(published)
     }

@@ -1,0 +1,25 @@
+//! Agents: MCP portals, one address for every server a person's agent may use.
+//!
+//! It owns the portal's endpoint and pages, the sessions of clients, the links to servers and what is recorded of a call.
+//! It deliberately does not own who gets in (Access lets a [`visit::Visit`] through and says which servers are open to it),
+//! what names, lists and messages mean (`mcp`), what a rule is (`mcp::document::rule`, `policy`) or configuration, which
+//! arrives in a [`snapshot::Snapshot`]. Invariant: a server is sent only what the view of its caller has and the rules let
+//! through, with a credential that is never the client's; and what a caller may not see cannot be told from what does not
+//! exist.
+
+mod call;
+mod endpoint;
+mod facts;
+mod page;
+mod plane;
+pub mod record;
+mod redact;
+pub mod rules;
+mod session;
+pub mod snapshot;
+pub mod sse;
+mod turn;
+pub mod upstream;
+pub mod visit;
+
+pub use plane::{Agents, Parts};

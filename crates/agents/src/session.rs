@@ -1,0 +1,460 @@
+//! The sessions at portals: what a client said of itself, its links to servers, what is on its way back to it.
+//!
+//! It holds; what a message means is [`crate::endpoint`]'s. A client of the stateless era has no session of its own: it is
+//! given one by who it is and what it says it can do, so that its links and choices outlive a request. Invariants: a
+//! session is of one holder at one portal, and found for nobody else; whatever clients do, sessions, links, questions on
+//! their way and events that wait are bounded; and whatever a session started ends with it.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use mcp::message::Id;
+use mcp::names::ServerId;
+use mcp::version::Version;
+use mcp::view::{Toggles, View};
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use types::ApplicationId;
+
+use crate::upstream::link::Link;
+use crate::visit::{Holder, Visitor};
+
+/// Sessions of everybody at a node.
+const MOST: usize = 20_000;
+/// Sessions of one holder: clients start anew more often than they say goodbye.
+const MOST_OF_ONE: usize = 64;
+/// How long a session lives without a request (reference section 5.2).
+pub const IDLE: Duration = Duration::from_secs(24 * 3_600);
+/// Questions of servers that a client has not answered.
+const MOST_PENDING: usize = 256;
+/// Messages that wait for a client to listen.
+const MOST_WAITING: usize = 256;
+
+/// What a client said of itself.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub name: String,
+    pub version: String,
+    pub capabilities: Box<RawValue>,
+}
+
+/// A client at a portal.
+pub struct Session {
+    /// Visible ASCII, unguessable.
+    pub id: String,
+    pub portal: String,
+    pub holder: Holder,
+    pub version: Version,
+    pub client: Client,
+    links: Mutex<HashMap<String, Arc<Link>>>,
+    /// Servers that the client switched, and whether they are on.
+    switched: Mutex<Toggles>,
+    /// Requests that servers are working on, by the client's id for them.
+    running: Mutex<HashMap<String, Running>>,
+    /// What a client asked to be told of servers' logs (`logging/setLevel`), as JSON.
+    level: Mutex<Option<String>>,
+    /// What the client may see, and what that hung on.
+    seen_view: Mutex<Option<(ViewKey, Arc<View>)>>,
+    pending: Mutex<HashMap<u64, Pending>>,
+    next: AtomicU64,
+    outbox: Mutex<Outbox>,
+    /// Seconds since the epoch.
+    seen: AtomicI64,
+    pub stop: CancellationToken,
+}
+
+/// A question of a server that its client has been sent.
+#[derive(Clone)]
+pub struct Pending {
+    pub link: Arc<Link>,
+    /// The question's id at the server.
+    pub id: Id,
+}
+
+/// A request that a server works on.
+#[derive(Clone)]
+pub struct Running {
+    pub link: Arc<Link>,
+    /// Its id at the server.
+    pub id: Id,
+}
+
+/// Forgets a request when it is answered.
+pub struct RunningGuard {
+    session: Arc<Session>,
+    key: String,
+}
+
+impl Drop for RunningGuard {
+    fn drop(&mut self) {
+        self.session.running.lock().remove(&self.key);
+    }
+}
+
+/// What a view hangs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewKey {
+    pub revision: u64,
+    pub visitor: Visitor,
+    pub source: std::net::IpAddr,
+    pub open: BTreeSet<ApplicationId>,
+    pub switched: Toggles,
+}
+
+/// Messages for a client that belong to no request of it.
+#[derive(Default)]
+struct Outbox {
+    listener: Option<mpsc::Sender<Bytes>>,
+    waiting: VecDeque<Bytes>,
+}
+
+impl Session {
+    /// Returns the link to a server, made by `make` when there is none.
+    pub fn link(&self, server: &str, make: impl FnOnce() -> Link) -> Arc<Link> {
+        let mut links = self.links.lock();
+        if let Some(link) = links.get(server) {
+            return Arc::clone(link);
+        }
+        let link = Arc::new(make());
+        links.insert(server.to_owned(), Arc::clone(&link));
+        link
+    }
+
+    /// Returns the links that were made.
+    pub fn links(&self) -> Vec<(String, Arc<Link>)> {
+        self.links.lock().iter().map(|(server, link)| (server.clone(), Arc::clone(link))).collect()
+    }
+
+    /// Forgets links to servers that are not kept, and returns them to be ended.
+    pub fn drop_links(&self, keep: impl Fn(&str) -> bool) -> Vec<Arc<Link>> {
+        let mut links = self.links.lock();
+        let gone: Vec<String> = links.keys().filter(|server| !keep(server)).cloned().collect();
+        gone.iter().filter_map(|server| links.remove(server)).collect()
+    }
+
+    pub fn switched(&self) -> Toggles {
+        self.switched.lock().clone()
+    }
+
+    /// Switches a server on or off.
+    pub fn switch(&self, server: ServerId, on: bool) {
+        self.switched.lock().insert(server, on);
+    }
+
+    pub fn level(&self) -> Option<String> {
+        self.level.lock().clone()
+    }
+
+    pub fn set_level(&self, level: String) {
+        *self.level.lock() = Some(level);
+    }
+
+    /// Notes that a server works on a request of the client, for as long as the guard lives. A client that has too many
+    /// cannot cancel the further ones.
+    pub fn runs(self: &Arc<Self>, client: &Id, running: Running) -> RunningGuard {
+        let key = client.as_json().get().to_owned();
+        let mut all = self.running.lock();
+        if all.len() < MOST_PENDING {
+            all.insert(key.clone(), running);
+        }
+        RunningGuard { session: Arc::clone(self), key }
+    }
+
+    /// Finds what a server works on.
+    pub fn running(&self, client: &str) -> Option<Running> {
+        self.running.lock().get(client).cloned()
+    }
+
+    /// Returns the view that hangs on `key`, made by `make` when another one was kept.
+    pub fn view(&self, key: ViewKey, make: impl FnOnce() -> View) -> Arc<View> {
+        let mut kept = self.seen_view.lock();
+        if let Some((known, view)) = &*kept
+            && *known == key
+        {
+            return Arc::clone(view);
+        }
+        let view = Arc::new(make());
+        *kept = Some((key, Arc::clone(&view)));
+        view
+    }
+
+    /// Notes a question of a server and returns the id under which the client is asked; `None` when too many are open.
+    pub fn ask(&self, pending: Pending) -> Option<Id> {
+        let mut open = self.pending.lock();
+        if open.len() >= MOST_PENDING {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        open.insert(number, pending);
+        Some(Id::number(number))
+    }
+
+    /// Takes the question that a client answers.
+    pub fn answered(&self, id: &Id) -> Option<Pending> {
+        self.pending.lock().remove(&id.as_number()?)
+    }
+
+    /// Takes every question of a link, as when its stream ended.
+    pub fn withdraw(&self, link: &Arc<Link>) {
+        self.pending.lock().retain(|_, pending| !Arc::ptr_eq(&pending.link, link));
+    }
+
+    /// Sends a message that belongs to no request: at once to a client that listens, else when it does. Of too many the
+    /// oldest is dropped.
+    pub fn push(&self, event: Bytes) {
+        let mut outbox = self.outbox.lock();
+        let event = match outbox.listener.as_ref().map(|listener| listener.try_send(event.clone())) {
+            Some(Ok(())) => return,
+            Some(Err(_)) => {
+                outbox.listener = outbox.listener.take().filter(|listener| !listener.is_closed());
+                event
+            }
+            None => event,
+        };
+        outbox.waiting.push_back(event);
+        if outbox.waiting.len() > MOST_WAITING {
+            outbox.waiting.pop_front();
+        }
+    }
+
+    /// Whether a client listens.
+    pub fn listens(&self) -> bool {
+        self.outbox.lock().listener.as_ref().is_some_and(|listener| !listener.is_closed())
+    }
+
+    /// Begins to listen. A client that listens twice is sent each message once: on the newer stream.
+    pub fn listen(&self) -> mpsc::Receiver<Bytes> {
+        let (sender, receiver) = mpsc::channel(MOST_WAITING);
+        let mut outbox = self.outbox.lock();
+        while let Some(event) = outbox.waiting.pop_front() {
+            // The channel takes as many as can wait.
+            let _ = sender.try_send(event);
+        }
+        outbox.listener = Some(sender);
+        receiver
+    }
+}
+
+/// The sessions of a node.
+#[derive(Default)]
+pub struct Sessions {
+    table: Mutex<HashMap<String, Arc<Session>>>,
+}
+
+impl Sessions {
+    /// Opens a session; the holder's oldest makes room. `None` when the node has no room.
+    pub fn open(&self, new: NewSession<'_>, now: i64) -> Option<Opened> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        self.insert(id, new, now)
+    }
+
+    /// Returns the session of a client without one: by who it is and what it says of itself.
+    pub fn implied(&self, new: NewSession<'_>, now: i64) -> Option<Opened> {
+        let told = format!(
+            "{:?}\0{}\0{}\0{}\0{}\0{}",
+            new.holder,
+            new.portal,
+            new.apart,
+            new.client.name,
+            new.client.version,
+            new.client.capabilities.get()
+        );
+        let id: String = digest(&SHA256, told.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        if let Some(session) = self.find(&id, new.portal, new.holder, now) {
+            return Some(Opened { session, displaced: Vec::new() });
+        }
+        self.insert(id, new, now)
+    }
+
+    fn insert(&self, id: String, new: NewSession<'_>, now: i64) -> Option<Opened> {
+        let mut table = self.table.lock();
+        let mut displaced = Vec::new();
+        let mut own: Vec<(i64, String)> = table
+            .values()
+            .filter(|session| session.holder == new.holder)
+            .map(|session| (session.seen.load(Ordering::Relaxed), session.id.clone()))
+            .collect();
+        // Strangers are not one person whose oldest session could go.
+        let bound = if new.holder == Holder::Nobody { MOST / 2 } else { MOST_OF_ONE };
+        if own.len() >= bound {
+            own.sort_unstable();
+            displaced.extend(own.first().and_then(|(_, oldest)| table.remove(oldest)));
+        }
+        if table.len() >= MOST {
+            return None;
+        }
+        let session = Arc::new(Session {
+            id: id.clone(),
+            portal: new.portal.to_owned(),
+            holder: new.holder,
+            version: new.version,
+            client: new.client,
+            links: Mutex::default(),
+            switched: Mutex::default(),
+            running: Mutex::default(),
+            level: Mutex::default(),
+            seen_view: Mutex::default(),
+            pending: Mutex::default(),
+            next: AtomicU64::new(1),
+            outbox: Mutex::default(),
+            seen: AtomicI64::new(now),
+            stop: CancellationToken::new(),
+        });
+        table.insert(id, Arc::clone(&session));
+        Some(Opened { session, displaced })
+    }
+
+    /// Finds a session of a holder at a portal.
+    pub fn find(&self, id: &str, portal: &str, holder: Holder, now: i64) -> Option<Arc<Session>> {
+        let table = self.table.lock();
+        let session = table.get(id).filter(|session| session.portal == portal && session.holder == holder)?;
+        session.seen.store(now, Ordering::Relaxed);
+        Some(Arc::clone(session))
+    }
+
+    /// Ends a session.
+    pub fn end(&self, id: &str, portal: &str, holder: Holder) -> Option<Arc<Session>> {
+        let mut table = self.table.lock();
+        table.get(id).filter(|session| session.portal == portal && session.holder == holder)?;
+        table.remove(id)
+    }
+
+    /// Takes out the sessions that were idle for too long.
+    pub fn sweep(&self, now: i64) -> Vec<Arc<Session>> {
+        let idle = i64::try_from(IDLE.as_secs()).unwrap_or(i64::MAX);
+        self.remove(|session| session.seen.load(Ordering::Relaxed).saturating_add(idle) < now)
+    }
+
+    /// Takes out every session that `gone` names.
+    pub fn remove(&self, gone: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
+        let mut table = self.table.lock();
+        let ids: Vec<String> =
+            table.iter().filter(|(_, session)| gone(session)).map(|(id, _)| id.clone()).collect();
+        ids.iter().filter_map(|id| table.remove(id)).collect()
+    }
+
+    /// Returns the sessions of a holder at a portal.
+    pub fn of(&self, portal: &str, holder: Holder) -> Vec<Arc<Session>> {
+        let table = self.table.lock();
+        table.values().filter(|session| session.portal == portal && session.holder == holder).cloned().collect()
+    }
+
+    /// Returns every session at a portal.
+    pub fn at(&self, portal: &str) -> Vec<Arc<Session>> {
+        self.table.lock().values().filter(|session| session.portal == portal).cloned().collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a session is made from.
+pub struct NewSession<'a> {
+    pub portal: &'a str,
+    pub holder: Holder,
+    pub version: Version,
+    pub client: Client,
+    /// Keeps implied sessions of one holder apart: the sign-in of a person's agent.
+    pub apart: &'a str,
+}
+
+/// A session, and the ones that made room for it: their links are to be ended.
+pub struct Opened {
+    pub session: Arc<Session>,
+    pub displaced: Vec<Arc<Session>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp::raw::raw;
+    use serde_json::json;
+    use types::UserId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn new(holder: Holder) -> NewSession<'static> {
+        NewSession {
+            portal: "work",
+            holder,
+            version: Version::V2025_11_25,
+            client: Client { name: "test".into(), version: "1".into(), capabilities: raw(&json!({})) },
+            apart: "",
+        }
+    }
+
+    const ANA: Holder = Holder::Person(UserId(Uuid::from_u128(1)));
+    const BOB: Holder = Holder::Person(UserId(Uuid::from_u128(2)));
+
+    #[test]
+    fn a_session_is_found_for_its_holder_at_its_portal_alone() {
+        let sessions = Sessions::default();
+        let session = sessions.open(new(ANA), 0).unwrap().session;
+        assert!(sessions.find(&session.id, "work", ANA, 1).is_some());
+        assert!(sessions.find(&session.id, "work", BOB, 1).is_none());
+        assert!(sessions.find(&session.id, "play", ANA, 1).is_none());
+        assert!(sessions.end(&session.id, "work", BOB).is_none());
+        assert!(sessions.end(&session.id, "work", ANA).is_some());
+        assert!(sessions.find(&session.id, "work", ANA, 1).is_none());
+    }
+
+    #[test]
+    fn the_oldest_session_of_a_holder_makes_room_and_nobody_elses() {
+        let sessions = Sessions::default();
+        let of_bob = sessions.open(new(BOB), 0).unwrap().session;
+        let first = sessions.open(new(ANA), 1).unwrap().session;
+        for at in 1..MOST_OF_ONE {
+            assert!(sessions.open(new(ANA), 1 + at as i64).unwrap().displaced.is_empty());
+        }
+        let displaced = sessions.open(new(ANA), 1_000).unwrap().displaced;
+        assert_eq!(displaced.iter().map(|session| &session.id).collect::<Vec<_>>(), [&first.id]);
+        assert!(sessions.find(&of_bob.id, "work", BOB, 2).is_some());
+    }
+
+    #[test]
+    fn sessions_end_after_a_day_without_a_request() {
+        let sessions = Sessions::default();
+        let session = sessions.open(new(ANA), 0).unwrap().session;
+        let day = 24 * 3_600;
+        assert!(sessions.sweep(day).is_empty());
+        sessions.find(&session.id, "work", ANA, day).unwrap();
+        assert!(sessions.sweep(2 * day).is_empty());
+        assert_eq!(sessions.sweep(2 * day + 1).len(), 1);
+    }
+
+    #[test]
+    fn a_client_without_sessions_is_known_again_by_what_it_says_of_itself() {
+        let sessions = Sessions::default();
+        let first = sessions.implied(new(ANA), 0).unwrap().session;
+        assert!(Arc::ptr_eq(&first, &sessions.implied(new(ANA), 1).unwrap().session));
+        assert!(!Arc::ptr_eq(&first, &sessions.implied(new(BOB), 1).unwrap().session));
+        let mut other = new(ANA);
+        other.client.capabilities = raw(&json!({"elicitation": {}}));
+        assert!(!Arc::ptr_eq(&first, &sessions.implied(other, 1).unwrap().session));
+    }
+
+    #[test]
+    fn messages_wait_for_a_listener_and_the_oldest_of_too_many_are_dropped() {
+        let sessions = Sessions::default();
+        let session = sessions.open(new(ANA), 0).unwrap().session;
+        for number in 0..MOST_WAITING + 2 {
+            session.push(Bytes::from(number.to_string()));
+        }
+        let mut listener = session.listen();
+        assert_eq!(listener.try_recv().unwrap(), "2");
+        let mut newer = session.listen();
+        session.push(Bytes::from_static(b"x"));
+        assert_eq!(newer.try_recv().unwrap(), "x");
+    }
+}

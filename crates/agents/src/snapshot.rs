@@ -1,0 +1,67 @@
+//! Everything a portal needs to answer: one immutable value, built off the hot path and swapped whole.
+//!
+//! Plain data; `server` builds it from the store. Invariant: a request sees one snapshot from its first step to its last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::header::HeaderMap;
+use mcp::document::portal::Portal as Settings;
+use mcp::document::server::Server;
+use mcp::names::ServerId;
+use mcp::version::Version;
+use mcp::view::ServerView;
+use types::ApplicationId;
+
+use crate::upstream::http::Endpoint;
+
+/// The portals of an account.
+#[derive(Default)]
+pub struct Snapshot {
+    pub revision: u64,
+    /// By id.
+    pub portals: BTreeMap<String, Arc<Portal>>,
+}
+
+/// A portal, ready to answer.
+pub struct Portal {
+    pub settings: Settings,
+    /// Of type `mcp_portal`; Access stands before it.
+    pub application: ApplicationId,
+    /// In the portal's order.
+    pub servers: Vec<Arc<Served>>,
+}
+
+/// A server behind a portal.
+pub struct Served {
+    pub id: ServerId,
+    pub server: Arc<Server>,
+    /// Of type `mcp`: whoever it does not let in does not see the server.
+    pub application: ApplicationId,
+    /// What it offers, as this portal shows it.
+    pub view: Arc<ServerView>,
+    pub way: Way,
+    /// Calls are made with the person's own sign-in at the server.
+    pub on_behalf: bool,
+}
+
+/// How a server is reached.
+pub enum Way {
+    Remote {
+        endpoint: Endpoint,
+        /// The administrator's credential.
+        credential: HeaderMap,
+        /// What it spoke when it was last looked at.
+        version: Option<Version>,
+    },
+    /// It cannot be; why.
+    Broken(String),
+}
+
+impl Portal {
+    /// Finds a server by its id.
+    #[must_use]
+    pub fn server(&self, id: &ServerId) -> Option<&Arc<Served>> {
+        self.servers.iter().find(|served| served.id == *id)
+    }
+}
