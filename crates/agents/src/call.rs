@@ -54,6 +54,17 @@ struct Passing {
     client_id: Id,
     redactions: Vec<Redaction>,
     recording: Option<Recording>,
+    /// What the server has asked the client meanwhile.
+    asked: Vec<Id>,
+}
+
+impl Drop for Passing {
+    /// Nobody waits for answers to what was asked on the way.
+    fn drop(&mut self) {
+        for id in &self.asked {
+            self.turn.session.answered(id);
+        }
+    }
 }
 
 /// Answers `tools/call`.
@@ -176,7 +187,8 @@ pub(crate) async fn complete(turn: Arc<Turn>, request: Request) -> Said {
 
 /// Answers `resources/subscribe` and `resources/unsubscribe`.
 pub(crate) async fn subscribe(turn: Arc<Turn>, request: Request) -> Said {
-    let method = if &*request.method == "resources/subscribe" { "resources/subscribe" } else { "resources/unsubscribe" };
+    let method =
+        if &*request.method == "resources/subscribe" { "resources/subscribe" } else { "resources/unsubscribe" };
     let uri = match turn::member(&request, "uri") {
         Ok(uri) => uri,
         Err(error) => return Said::Now(Message::error(request.id, error)),
@@ -213,7 +225,8 @@ pub(crate) fn listen(turn: &Arc<Turn>, request: Request) -> Said {
     let filter = wanted.and_then(|params| params.value("notifications").map(|filter| filter.get().to_owned()));
     let filter: Value = filter.and_then(|filter| serde_json::from_str(&filter).ok()).unwrap_or_else(|| json!({}));
     let wants = |name: &str| filter.get(name).and_then(Value::as_bool).unwrap_or(false);
-    let kinds = [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")];
+    let kinds =
+        [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")];
     let kinds: Vec<String> = kinds
         .iter()
         .filter(|(_, member)| wants(member))
@@ -309,7 +322,7 @@ async fn pass(
     let guard = turn.session.runs(&client_id, Running { link: Arc::clone(&link), id: id.clone() });
     let reply = link.request(id, method, Some(&params)).await;
     let mut passing =
-        Passing { turn, served, link, method, client_id, redactions, recording: Some(recording) };
+        Passing { turn, served, link, method, client_id, redactions, recording: Some(recording), asked: Vec::new() };
     match reply {
         Ok(Reply::Message(message)) => Said::Now(passing.finish(message)),
         Ok(Reply::Stream { stream, id }) => Said::Events(events(passing, stream, id, guard)),
@@ -437,10 +450,12 @@ fn hear(turn: &Arc<Turn>, served: &Arc<Served>, link: &Arc<Link>) {
                 let Ok(message) = link.read(&event.data) else { continue };
                 let message = match message {
                     Message::Notification(notification) => told(&served, notification),
-                    Message::Request(request) => match session.ask(Pending { link: Arc::clone(&link), id: request.id.clone() }) {
-                        Some(id) => Message::Request(Request { id, ..request }),
-                        None => continue,
-                    },
+                    Message::Request(request) => {
+                        match session.ask(Pending { link: Arc::clone(&link), id: request.id.clone() }) {
+                            Some(id) => Message::Request(Request { id, ..request }),
+                            None => continue,
+                        }
+                    }
                     Message::Response(_) | Message::Error(_) => continue,
                 };
                 session.push(sse::write(None, message.to_json().as_bytes()));
@@ -538,14 +553,17 @@ impl Passing {
     }
 
     /// Makes a message that comes before the answer the client's; `None` where it is not for the client.
-    async fn between(&self, message: Message) -> Option<Message> {
+    async fn between(&mut self, message: Message) -> Option<Message> {
         match message {
             Message::Notification(notification) => Some(told(&self.served, notification)),
             Message::Request(request) => {
                 let pending = Pending { link: Arc::clone(&self.link), id: request.id.clone() };
                 let asked = if self.turn.is_stateless() { None } else { self.turn.session.ask(pending) };
                 match asked {
-                    Some(id) => Some(Message::Request(Request { id, ..request })),
+                    Some(id) => {
+                        self.asked.push(id.clone());
+                        Some(Message::Request(Request { id, ..request }))
+                    }
                     None => {
                         let error = RpcError::new(ErrorCode::MethodNotFound, "the client cannot be asked");
                         let _ = self.link.tell(&Message::error(request.id, error)).await;

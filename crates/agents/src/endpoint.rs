@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use mcp::message::{self, ErrorCode, Id, Limits, Message, Payload, RpcError};
@@ -343,9 +343,4 @@ fn stream(events: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> 
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
-}
-
-/// A request without its body, which was read.
-pub(crate) fn head_of(request: &Request<Body>) -> (Method, String, HeaderMap) {
-    (request.method().clone(), request.uri().query().unwrap_or_default().to_owned(), request.headers().clone())
 }

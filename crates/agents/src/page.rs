@@ -146,7 +146,8 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn connect(id: &str, address: &str) -> Markup {
-    let json = format!("{{\n  \"mcpServers\": {{\n    \"{id}\": {{ \"type\": \"http\", \"url\": \"{address}\" }}\n  }}\n}}");
+    let json =
+        format!("{{\n  \"mcpServers\": {{\n    \"{id}\": {{ \"type\": \"http\", \"url\": \"{address}\" }}\n  }}\n}}");
     html! {
         section aria-labelledby="connect" {
             h2 id="connect" { "Connect a client" }

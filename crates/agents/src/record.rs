@@ -62,25 +62,25 @@ pub trait Recorder: Send + Sync + 'static {
 }
 
 /// A record in the making.
-pub struct Recording {
+pub(crate) struct Recording {
     record: Option<Record>,
     started: Instant,
     recorder: Arc<dyn Recorder>,
 }
 
 /// What a recording begins with.
-pub struct Begin<'a> {
-    pub id: Uuid,
-    pub parent: Option<Uuid>,
-    pub at: Timestamp,
-    pub source: std::net::IpAddr,
-    pub visitor: &'a Visitor,
-    pub session: &'a Session,
-    pub method: &'a str,
+pub(crate) struct Begin<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) parent: Option<Uuid>,
+    pub(crate) at: Timestamp,
+    pub(crate) source: std::net::IpAddr,
+    pub(crate) visitor: &'a Visitor,
+    pub(crate) session: &'a Session,
+    pub(crate) method: &'a str,
 }
 
 impl Recording {
-    pub fn begin(recorder: &Arc<dyn Recorder>, begin: Begin<'_>) -> Self {
+    pub(crate) fn begin(recorder: &Arc<dyn Recorder>, begin: Begin<'_>) -> Self {
         let Begin { id, parent, at, source, visitor, session, method } = begin;
         let record = Record {
             id,
@@ -109,20 +109,20 @@ impl Recording {
     }
 
     /// Changes what will be recorded.
-    pub fn note(&mut self, change: impl FnOnce(&mut Record)) {
+    pub(crate) fn note(&mut self, change: impl FnOnce(&mut Record)) {
         if let Some(record) = &mut self.record {
             change(record);
         }
     }
 
     /// Notes that the server's answer is complete.
-    pub fn server_done(&mut self) {
+    pub(crate) fn server_done(&mut self) {
         let elapsed = self.started.elapsed();
         self.note(|record| record.server_time = elapsed);
     }
 
     /// Ends it.
-    pub fn end(mut self, outcome: Outcome) {
+    pub(crate) fn end(mut self, outcome: Outcome) {
         self.note(|record| record.outcome = outcome);
     }
 }

@@ -12,7 +12,7 @@ use crate::rules::Redaction;
 const MASK: &str = "[redacted]";
 
 /// Takes out of a JSON value what redactions name; the value itself where there is nothing to do.
-pub fn apply(redactions: &[Redaction], json: &RawValue) -> Box<RawValue> {
+pub(crate) fn apply(redactions: &[Redaction], json: &RawValue) -> Box<RawValue> {
     if redactions.is_empty() {
         return json.to_owned();
     }
@@ -32,7 +32,7 @@ pub fn apply(redactions: &[Redaction], json: &RawValue) -> Box<RawValue> {
 
 /// Takes out of a result what redactions name: paths lead into its `structuredContent`, patterns are looked for everywhere,
 /// in texts that are JSON themselves as well.
-pub fn result(redactions: &[Redaction], json: &RawValue) -> Box<RawValue> {
+pub(crate) fn result(redactions: &[Redaction], json: &RawValue) -> Box<RawValue> {
     if redactions.is_empty() {
         return json.to_owned();
     }
@@ -141,7 +141,9 @@ mod tests {
         let inner = json!({"iban": "DE00", "name": "Ana"});
         let found = result(
             &redaction(&["/iban"], &[]),
-            &raw(&json!({"content": [{"type": "text", "text": inner.to_string()}, {"type": "text", "text": "hi"}], "structuredContent": inner})),
+            &raw(
+                &json!({"content": [{"type": "text", "text": inner.to_string()}, {"type": "text", "text": "hi"}], "structuredContent": inner}),
+            ),
         );
         let found = read(&found);
         assert_eq!(found["structuredContent"], json!({"iban": "[redacted]", "name": "Ana"}));

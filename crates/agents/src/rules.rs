@@ -15,19 +15,19 @@ use types::ScriptName;
 
 /// What is to become of a call.
 #[derive(Debug, Default)]
-pub struct Ruling {
+pub(crate) struct Ruling {
     /// The rules that decided, the portal's first.
-    pub by: Vec<String>,
-    pub verdict: Verdict,
+    pub(crate) by: Vec<String>,
+    pub(crate) verdict: Verdict,
     /// What is taken out on the way, both ways.
-    pub redactions: Vec<Redaction>,
+    pub(crate) redactions: Vec<Redaction>,
     /// Conditions that a person or a Worker has yet to meet, in order.
-    pub conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
 }
 
 /// Whether it may go on once its conditions are met.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     #[default]
     Allow,
     Block {
@@ -38,7 +38,7 @@ pub enum Verdict {
 
 /// What has to happen before a call goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// The person confirms on a page; once, or for as long as `lifetime` for calls of the same tool.
     Approval { rule: String, lifetime: Duration },
     /// The person proved a second factor no longer ago than `max_age`.
@@ -49,14 +49,14 @@ pub enum Condition {
 
 /// What a rule takes out of arguments and results.
 #[derive(Debug, Clone)]
-pub struct Redaction {
-    pub paths: Arc<[String]>,
-    pub patterns: Arc<[Regex]>,
+pub(crate) struct Redaction {
+    pub(crate) paths: Arc<[String]>,
+    pub(crate) patterns: Arc<[Regex]>,
 }
 
 /// Asks the rules about a call.
 #[must_use]
-pub fn decide(lists: [&[ToolRule]; 2], facts: &McpFacts<'_>) -> Ruling {
+pub(crate) fn decide(lists: [&[ToolRule]; 2], facts: &McpFacts<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     for rules in lists {
         apply(rules, facts, &mut ruling);
@@ -70,7 +70,7 @@ pub fn decide(lists: [&[ToolRule]; 2], facts: &McpFacts<'_>) -> Ruling {
 /// Asks the rules whether a definition is shown, before anything is known of the arguments of a call. Hidden is what is
 /// blocked whatever they turn out to be.
 #[must_use]
-pub fn visible(lists: [&[ToolRule]; 2], facts: &McpFacts<'_>) -> Verdict {
+pub(crate) fn visible(lists: [&[ToolRule]; 2], facts: &McpFacts<'_>) -> Verdict {
     for rules in lists {
         for rule in rules.iter().filter(|rule| rule.enabled) {
             let blocks = matches!(rule.effect, Effect::Block { .. });
@@ -183,9 +183,7 @@ mod tests {
             let found = ruling(reads.clone(), no_hr.clone(), "x", annotations.clone(), &arguments);
             assert_eq!(found.by, by);
             let verdict = match blocked {
-                Some((rule, message)) => {
-                    Verdict::Block { rule: rule.to_owned(), message: message.map(str::to_owned) }
-                }
+                Some((rule, message)) => Verdict::Block { rule: rule.to_owned(), message: message.map(str::to_owned) },
                 None => Verdict::Allow,
             };
             assert_eq!(found.verdict, verdict);
@@ -196,9 +194,11 @@ mod tests {
 
     #[test]
     fn hidden_is_what_is_blocked_whatever_the_arguments() {
-        let block_hr = json!({"name": "HR", "expression": "any(mcp.arguments[\"project\"][*] == \"HR\")", "action": "block"});
+        let block_hr =
+            json!({"name": "HR", "expression": "any(mcp.arguments[\"project\"][*] == \"HR\")", "action": "block"});
         let block_all = json!({"name": "all", "expression": "mcp.method == \"tools/call\"", "action": "block"});
-        let allow_eng = json!({"name": "ENG", "expression": "any(mcp.arguments[\"project\"][*] == \"ENG\")", "action": "allow"});
+        let allow_eng =
+            json!({"name": "ENG", "expression": "any(mcp.arguments[\"project\"][*] == \"ENG\")", "action": "allow"});
         let factor = json!({"name": "factor", "expression": "mcp.method == \"tools/call\"", "action": "require_mfa"});
         let posture = json!({"name": "posture", "expression": "any(device_posture.checks.passed[*] == \"x\")", "action": "allow"});
         for (list, shown) in [

@@ -30,7 +30,7 @@ const MOST: usize = 20_000;
 /// Sessions of one holder: clients start anew more often than they say goodbye.
 const MOST_OF_ONE: usize = 64;
 /// How long a session lives without a request (reference section 5.2).
-pub const IDLE: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const IDLE: Duration = Duration::from_secs(24 * 3_600);
 /// Questions of servers that a client has not answered.
 const MOST_PENDING: usize = 256;
 /// Messages that wait for a client to listen.
@@ -38,20 +38,20 @@ const MOST_WAITING: usize = 256;
 
 /// What a client said of itself.
 #[derive(Debug, Clone)]
-pub struct Client {
-    pub name: String,
-    pub version: String,
-    pub capabilities: Box<RawValue>,
+pub(crate) struct Client {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) capabilities: Box<RawValue>,
 }
 
 /// A client at a portal.
-pub struct Session {
+pub(crate) struct Session {
     /// Visible ASCII, unguessable.
-    pub id: String,
-    pub portal: String,
-    pub holder: Holder,
-    pub version: Version,
-    pub client: Client,
+    pub(crate) id: String,
+    pub(crate) portal: String,
+    pub(crate) holder: Holder,
+    pub(crate) version: Version,
+    pub(crate) client: Client,
     links: Mutex<HashMap<String, Arc<Link>>>,
     /// Servers that the client switched, and whether they are on.
     switched: Mutex<Toggles>,
@@ -66,27 +66,27 @@ pub struct Session {
     outbox: Mutex<Outbox>,
     /// Seconds since the epoch.
     seen: AtomicI64,
-    pub stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 /// A question of a server that its client has been sent.
 #[derive(Clone)]
-pub struct Pending {
-    pub link: Arc<Link>,
+pub(crate) struct Pending {
+    pub(crate) link: Arc<Link>,
     /// The question's id at the server.
-    pub id: Id,
+    pub(crate) id: Id,
 }
 
 /// A request that a server works on.
 #[derive(Clone)]
-pub struct Running {
-    pub link: Arc<Link>,
+pub(crate) struct Running {
+    pub(crate) link: Arc<Link>,
     /// Its id at the server.
-    pub id: Id,
+    pub(crate) id: Id,
 }
 
 /// Forgets a request when it is answered.
-pub struct RunningGuard {
+pub(crate) struct RunningGuard {
     session: Arc<Session>,
     key: String,
 }
@@ -99,12 +99,12 @@ impl Drop for RunningGuard {
 
 /// What a view hangs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ViewKey {
-    pub revision: u64,
-    pub visitor: Visitor,
-    pub source: std::net::IpAddr,
-    pub open: BTreeSet<ApplicationId>,
-    pub switched: Toggles,
+pub(crate) struct ViewKey {
+    pub(crate) revision: u64,
+    pub(crate) visitor: Visitor,
+    pub(crate) source: std::net::IpAddr,
+    pub(crate) open: BTreeSet<ApplicationId>,
+    pub(crate) switched: Toggles,
 }
 
 /// Messages for a client that belong to no request of it.
@@ -116,7 +116,7 @@ struct Outbox {
 
 impl Session {
     /// Returns the link to a server, made by `make` when there is none.
-    pub fn link(&self, server: &str, make: impl FnOnce() -> Link) -> Arc<Link> {
+    pub(crate) fn link(&self, server: &str, make: impl FnOnce() -> Link) -> Arc<Link> {
         let mut links = self.links.lock();
         if let Some(link) = links.get(server) {
             return Arc::clone(link);
@@ -127,37 +127,37 @@ impl Session {
     }
 
     /// Returns the links that were made.
-    pub fn links(&self) -> Vec<(String, Arc<Link>)> {
+    pub(crate) fn links(&self) -> Vec<(String, Arc<Link>)> {
         self.links.lock().iter().map(|(server, link)| (server.clone(), Arc::clone(link))).collect()
     }
 
     /// Forgets links to servers that are not kept, and returns them to be ended.
-    pub fn drop_links(&self, keep: impl Fn(&str) -> bool) -> Vec<Arc<Link>> {
+    pub(crate) fn drop_links(&self, keep: impl Fn(&str) -> bool) -> Vec<Arc<Link>> {
         let mut links = self.links.lock();
         let gone: Vec<String> = links.keys().filter(|server| !keep(server)).cloned().collect();
         gone.iter().filter_map(|server| links.remove(server)).collect()
     }
 
-    pub fn switched(&self) -> Toggles {
+    pub(crate) fn switched(&self) -> Toggles {
         self.switched.lock().clone()
     }
 
     /// Switches a server on or off.
-    pub fn switch(&self, server: ServerId, on: bool) {
+    pub(crate) fn switch(&self, server: ServerId, on: bool) {
         self.switched.lock().insert(server, on);
     }
 
-    pub fn level(&self) -> Option<String> {
+    pub(crate) fn level(&self) -> Option<String> {
         self.level.lock().clone()
     }
 
-    pub fn set_level(&self, level: String) {
+    pub(crate) fn set_level(&self, level: String) {
         *self.level.lock() = Some(level);
     }
 
     /// Notes that a server works on a request of the client, for as long as the guard lives. A client that has too many
     /// cannot cancel the further ones.
-    pub fn runs(self: &Arc<Self>, client: &Id, running: Running) -> RunningGuard {
+    pub(crate) fn runs(self: &Arc<Self>, client: &Id, running: Running) -> RunningGuard {
         let key = client.as_json().get().to_owned();
         let mut all = self.running.lock();
         if all.len() < MOST_PENDING {
@@ -167,12 +167,12 @@ impl Session {
     }
 
     /// Finds what a server works on.
-    pub fn running(&self, client: &str) -> Option<Running> {
+    pub(crate) fn running(&self, client: &str) -> Option<Running> {
         self.running.lock().get(client).cloned()
     }
 
     /// Returns the view that hangs on `key`, made by `make` when another one was kept.
-    pub fn view(&self, key: ViewKey, make: impl FnOnce() -> View) -> Arc<View> {
+    pub(crate) fn view(&self, key: ViewKey, make: impl FnOnce() -> View) -> Arc<View> {
         let mut kept = self.seen_view.lock();
         if let Some((known, view)) = &*kept
             && *known == key
@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// Notes a question of a server and returns the id under which the client is asked; `None` when too many are open.
-    pub fn ask(&self, pending: Pending) -> Option<Id> {
+    pub(crate) fn ask(&self, pending: Pending) -> Option<Id> {
         let mut open = self.pending.lock();
         if open.len() >= MOST_PENDING {
             return None;
@@ -196,18 +196,13 @@ impl Session {
     }
 
     /// Takes the question that a client answers.
-    pub fn answered(&self, id: &Id) -> Option<Pending> {
+    pub(crate) fn answered(&self, id: &Id) -> Option<Pending> {
         self.pending.lock().remove(&id.as_number()?)
-    }
-
-    /// Takes every question of a link, as when its stream ended.
-    pub fn withdraw(&self, link: &Arc<Link>) {
-        self.pending.lock().retain(|_, pending| !Arc::ptr_eq(&pending.link, link));
     }
 
     /// Sends a message that belongs to no request: at once to a client that listens, else when it does. Of too many the
     /// oldest is dropped.
-    pub fn push(&self, event: Bytes) {
+    pub(crate) fn push(&self, event: Bytes) {
         let mut outbox = self.outbox.lock();
         let event = match outbox.listener.as_ref().map(|listener| listener.try_send(event.clone())) {
             Some(Ok(())) => return,
@@ -224,12 +219,12 @@ impl Session {
     }
 
     /// Whether a client listens.
-    pub fn listens(&self) -> bool {
+    pub(crate) fn listens(&self) -> bool {
         self.outbox.lock().listener.as_ref().is_some_and(|listener| !listener.is_closed())
     }
 
     /// Begins to listen. A client that listens twice is sent each message once: on the newer stream.
-    pub fn listen(&self) -> mpsc::Receiver<Bytes> {
+    pub(crate) fn listen(&self) -> mpsc::Receiver<Bytes> {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
         let mut outbox = self.outbox.lock();
         while let Some(event) = outbox.waiting.pop_front() {
@@ -243,19 +238,19 @@ impl Session {
 
 /// The sessions of a node.
 #[derive(Default)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     table: Mutex<HashMap<String, Arc<Session>>>,
 }
 
 impl Sessions {
     /// Opens a session; the holder's oldest makes room. `None` when the node has no room.
-    pub fn open(&self, new: NewSession<'_>, now: i64) -> Option<Opened> {
+    pub(crate) fn open(&self, new: NewSession<'_>, now: i64) -> Option<Opened> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         self.insert(id, new, now)
     }
 
     /// Returns the session of a client without one: by who it is and what it says of itself.
-    pub fn implied(&self, new: NewSession<'_>, now: i64) -> Option<Opened> {
+    pub(crate) fn implied(&self, new: NewSession<'_>, now: i64) -> Option<Opened> {
         let told = format!(
             "{:?}\0{}\0{}\0{}\0{}\0{}",
             new.holder,
@@ -311,7 +306,7 @@ impl Sessions {
     }
 
     /// Finds a session of a holder at a portal.
-    pub fn find(&self, id: &str, portal: &str, holder: Holder, now: i64) -> Option<Arc<Session>> {
+    pub(crate) fn find(&self, id: &str, portal: &str, holder: Holder, now: i64) -> Option<Arc<Session>> {
         let table = self.table.lock();
         let session = table.get(id).filter(|session| session.portal == portal && session.holder == holder)?;
         session.seen.store(now, Ordering::Relaxed);
@@ -319,60 +314,49 @@ impl Sessions {
     }
 
     /// Ends a session.
-    pub fn end(&self, id: &str, portal: &str, holder: Holder) -> Option<Arc<Session>> {
+    pub(crate) fn end(&self, id: &str, portal: &str, holder: Holder) -> Option<Arc<Session>> {
         let mut table = self.table.lock();
         table.get(id).filter(|session| session.portal == portal && session.holder == holder)?;
         table.remove(id)
     }
 
     /// Takes out the sessions that were idle for too long.
-    pub fn sweep(&self, now: i64) -> Vec<Arc<Session>> {
+    pub(crate) fn sweep(&self, now: i64) -> Vec<Arc<Session>> {
         let idle = i64::try_from(IDLE.as_secs()).unwrap_or(i64::MAX);
         self.remove(|session| session.seen.load(Ordering::Relaxed).saturating_add(idle) < now)
     }
 
     /// Takes out every session that `gone` names.
-    pub fn remove(&self, gone: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
+    pub(crate) fn remove(&self, gone: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
         let mut table = self.table.lock();
-        let ids: Vec<String> =
-            table.iter().filter(|(_, session)| gone(session)).map(|(id, _)| id.clone()).collect();
+        let ids: Vec<String> = table.iter().filter(|(_, session)| gone(session)).map(|(id, _)| id.clone()).collect();
         ids.iter().filter_map(|id| table.remove(id)).collect()
     }
 
-    /// Returns the sessions of a holder at a portal.
-    pub fn of(&self, portal: &str, holder: Holder) -> Vec<Arc<Session>> {
-        let table = self.table.lock();
-        table.values().filter(|session| session.portal == portal && session.holder == holder).cloned().collect()
-    }
-
     /// Returns every session at a portal.
-    pub fn at(&self, portal: &str) -> Vec<Arc<Session>> {
+    pub(crate) fn at(&self, portal: &str) -> Vec<Arc<Session>> {
         self.table.lock().values().filter(|session| session.portal == portal).cloned().collect()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.table.lock().len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
 /// What a session is made from.
-pub struct NewSession<'a> {
-    pub portal: &'a str,
-    pub holder: Holder,
-    pub version: Version,
-    pub client: Client,
+pub(crate) struct NewSession<'a> {
+    pub(crate) portal: &'a str,
+    pub(crate) holder: Holder,
+    pub(crate) version: Version,
+    pub(crate) client: Client,
     /// Keeps implied sessions of one holder apart: the sign-in of a person's agent.
-    pub apart: &'a str,
+    pub(crate) apart: &'a str,
 }
 
 /// A session, and the ones that made room for it: their links are to be ended.
-pub struct Opened {
-    pub session: Arc<Session>,
-    pub displaced: Vec<Arc<Session>>,
+pub(crate) struct Opened {
+    pub(crate) session: Arc<Session>,
+    pub(crate) displaced: Vec<Arc<Session>>,
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use mcp::version::Version;
 use mcp::view::ServerView;
 use types::ApplicationId;
 
-use crate::upstream::http::Endpoint;
+use crate::upstream::Endpoint;
 
 /// The portals of an account.
 #[derive(Default)]

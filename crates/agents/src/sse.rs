@@ -8,17 +8,17 @@ use memchr::memchr2;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     /// `message` where the server names none.
-    pub name: String,
-    pub data: Bytes,
+    pub(crate) name: String,
+    pub(crate) data: Bytes,
     /// Where to go on after the connection was lost.
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
 }
 
 /// Why a stream is not read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum EventError {
+pub(crate) enum EventError {
     #[error("an event is larger than {0} bytes")]
     TooLarge(usize),
     #[error("a field of an event is not UTF-8")]
@@ -30,7 +30,7 @@ const MAX_ID: usize = 1_024;
 
 /// Finds events in what a server sends.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     limit: usize,
     pending: BytesMut,
     /// Bytes of `pending` known to hold no end of line.
@@ -42,14 +42,12 @@ pub struct Reader {
     data: BytesMut,
     has_data: bool,
     id: Option<String>,
-    /// How long to wait before the connection is made again, in milliseconds.
-    retry_ms: Option<u64>,
 }
 
 impl Reader {
     /// Reads events of at most `limit` bytes.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             pending: BytesMut::new(),
@@ -60,26 +58,19 @@ impl Reader {
             data: BytesMut::new(),
             has_data: false,
             id: None,
-            retry_ms: None,
         }
     }
 
     /// Takes what arrived.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
-    }
-
-    /// Returns what the server said of waiting before the connection is made again, in milliseconds.
-    #[must_use]
-    pub fn retry_ms(&self) -> Option<u64> {
-        self.retry_ms
     }
 
     /// Returns the next complete event; `None` until more has arrived.
     ///
     /// # Errors
     /// An event beyond the bound, or one that is no text. The reader is of no use after that.
-    pub fn next_event(&mut self) -> Result<Option<Event>, EventError> {
+    pub(crate) fn next_event(&mut self) -> Result<Option<Event>, EventError> {
         while let Some(line) = self.line()? {
             if line.is_empty() {
                 if let Some(event) = self.dispatch() {
@@ -139,12 +130,6 @@ impl Reader {
             }
             b"event" => self.name = Some(text(value)?),
             b"id" if value.len() <= MAX_ID && !value.contains(&0) => self.id = Some(text(value)?),
-            b"retry" => {
-                let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-                if digits {
-                    self.retry_ms = text(value)?.parse().ok().or(self.retry_ms);
-                }
-            }
             _ => {}
         }
         Ok(())
@@ -168,7 +153,7 @@ fn text(bytes: &[u8]) -> Result<String, EventError> {
 /// Writes an event that carries one message. A message holds no line ends: JSON text needs none between its tokens, and
 /// what is passed on from a server is split where it has some.
 #[must_use]
-pub fn write(id: Option<&str>, message: &[u8]) -> Bytes {
+pub(crate) fn write(id: Option<&str>, message: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(message.len() + 48);
     if let Some(id) = id {
         out.extend_from_slice(b"id: ");
@@ -224,7 +209,6 @@ mod tests {
                     ("message", b"last", Some("7")),
                 ];
                 assert_eq!(plain, expected, "{text:?} in pieces of {step}");
-                assert_eq!(reader.retry_ms(), Some(250));
             }
         }
     }

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use http::header::HeaderMap;
 use mcp::builtin::{self, BuiltIn};
 use mcp::catalog::{Definition, Kind};
-use mcp::message::{ErrorCode, Id, Message, Request, RpcError};
+use mcp::message::{ErrorCode, Message, Request, RpcError};
 use mcp::raw::{self, Object};
 use mcp::surface::{CodeMode, Surface};
 use mcp::version::stateless::{self, CacheHint, CacheScope};
@@ -29,7 +28,7 @@ use crate::plane::Inner;
 use crate::record::{Begin, Outcome, Recording};
 use crate::rules::{self, Verdict};
 use crate::session::{Session, ViewKey};
-use crate::snapshot::{Portal, Served};
+use crate::snapshot::Portal;
 use crate::visit::{Visit, Visitor};
 
 /// How long clients of the stateless era may keep lists: they ask again when they are told of a change.
@@ -46,8 +45,6 @@ pub(crate) struct Turn {
     pub(crate) site: url::Url,
     pub(crate) surface: Surface,
     pub(crate) view: Arc<View>,
-    /// The fields of its head, for parameters that servers want repeated there.
-    pub(crate) headers: HeaderMap,
 }
 
 /// An answer.
@@ -71,7 +68,6 @@ impl Turn {
             switched: session.switched(),
         };
         let view = session.view(key, || merge(&portal, &session, &visit));
-        let headers = visit.request.headers().clone();
         Self {
             plane,
             portal,
@@ -82,7 +78,6 @@ impl Turn {
             site: visit.site,
             surface,
             view,
-            headers,
         }
     }
 
@@ -92,11 +87,6 @@ impl Turn {
 
     pub(crate) fn is_stateless(&self) -> bool {
         self.version().era() == Era::Stateless
-    }
-
-    /// Finds a server of the view.
-    pub(crate) fn served(&self, server: &ServerView) -> Option<&Arc<Served>> {
-        self.portal.server(&server.id)
     }
 
     pub(crate) fn recording(&self, method: &str, parent: Option<Uuid>) -> Recording {
@@ -154,7 +144,9 @@ pub(crate) async fn answer(turn: Arc<Turn>, request: Request) -> Said {
                 Err(error) => Outcome::Failed(error.message.to_string()),
             });
             Said::Now(match answer {
-                Ok(result) => Message::Response(mcp::message::Response { id, result: completed(&turn, &request.method, result) }),
+                Ok(result) => {
+                    Message::Response(mcp::message::Response { id, result: completed(&turn, &request.method, result) })
+                }
                 Err(error) => Message::error(id, error),
             })
         }

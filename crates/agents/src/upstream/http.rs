@@ -17,15 +17,15 @@ use net::upstream::{Pool, Route, SendError};
 use crate::sse::{self, Event, EventError};
 
 /// The session at a server (2025-03-26 to 2025-11-25).
-pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The version both sides agreed on.
-pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// The method of the message (2026-07-28).
-pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 /// What the message names: a tool, a prompt, a resource (2026-07-28).
-pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
+pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// The last event that was seen of a stream.
-pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+pub(crate) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 const EITHER: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -57,7 +57,7 @@ pub struct Endpoint {
 }
 
 /// What came back.
-pub enum Answer {
+pub(crate) enum Answer {
     /// Taken; there is nothing to say (202).
     Accepted,
     Message(Bytes),
@@ -65,14 +65,14 @@ pub enum Answer {
 }
 
 /// The answer, and the session the server opened with it.
-pub struct Answered {
-    pub session: Option<HeaderValue>,
-    pub answer: Answer,
+pub(crate) struct Answered {
+    pub(crate) session: Option<HeaderValue>,
+    pub(crate) answer: Answer,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
+pub(crate) enum ExchangeError {
     #[error("the server cannot be reached")]
     Send(#[from] SendError),
     #[error("the server did not answer within {0:?}")]
@@ -101,7 +101,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The server cannot be reached, is late, or answers what is no answer.
-    pub async fn post(&self, headers: HeaderMap, message: Bytes) -> Result<Answered, ExchangeError> {
+    pub(crate) async fn post(&self, headers: HeaderMap, message: Bytes) -> Result<Answered, ExchangeError> {
         let mut request = self.request(Method::POST, headers, full_body(message));
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         request.headers_mut().insert(header::ACCEPT, EITHER);
@@ -112,7 +112,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// As [`Endpoint::post`]; a server without such a stream answers 405.
-    pub async fn listen(&self, headers: HeaderMap) -> Result<Stream, ExchangeError> {
+    pub(crate) async fn listen(&self, headers: HeaderMap) -> Result<Stream, ExchangeError> {
         let mut request = self.request(Method::GET, headers, empty_body());
         request.headers_mut().insert(header::ACCEPT, EVENTS);
         match self.exchange(request).await?.answer {
@@ -122,7 +122,7 @@ impl Endpoint {
     }
 
     /// Ends a session. A server may refuse: it ends by itself then.
-    pub async fn end(&self, headers: HeaderMap) {
+    pub(crate) async fn end(&self, headers: HeaderMap) {
         let request = self.request(Method::DELETE, headers, empty_body());
         let _ = tokio::time::timeout(self.bounds.head, self.pool.send_erased(self.route.clone(), request)).await;
     }
@@ -172,7 +172,7 @@ impl Endpoint {
 }
 
 /// Messages of a server, one after the other.
-pub struct Stream {
+pub(crate) struct Stream {
     body: Body,
     reader: sse::Reader,
     silence: Duration,
@@ -183,7 +183,7 @@ impl Stream {
     ///
     /// # Errors
     /// The connection is lost, nothing came for too long, or what came is no event.
-    pub async fn next(&mut self) -> Result<Option<Event>, ExchangeError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, ExchangeError> {
         loop {
             if let Some(event) = self.reader.next_event()? {
                 return Ok(Some(event));
@@ -199,11 +199,5 @@ impl Stream {
                 }
             }
         }
-    }
-
-    /// Returns how long the server asks to wait before the stream is opened again.
-    #[must_use]
-    pub fn retry(&self) -> Option<Duration> {
-        self.reader.retry_ms().map(Duration::from_millis)
     }
 }

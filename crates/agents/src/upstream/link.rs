@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use mcp::message::{self, Id, Limits, Message, Payload, Request, RpcError};
 use mcp::raw::{self, Object};
 use mcp::version::headers::headers_of;
 use mcp::version::{Era, Version};
-use serde_json::value::RawValue;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::http::{Answer, Answered, Endpoint, ExchangeError, LAST_EVENT, SESSION, Stream, VERSION};
 
@@ -29,7 +29,7 @@ const MOST_BETWEEN: usize = 10_000;
 
 /// Why a server has no answer to a request.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
     /// The server takes no credential of ours; `challenge` is its `WWW-Authenticate`.
@@ -46,18 +46,18 @@ pub enum LinkError {
 }
 
 /// What a link is made from.
-pub struct LinkParts {
-    pub endpoint: Endpoint,
+pub(crate) struct LinkParts {
+    pub(crate) endpoint: Endpoint,
     /// The fields that carry the credential at the server.
-    pub credential: HeaderMap,
+    pub(crate) credential: HeaderMap,
     /// What the server spoke when it was last looked at; `None` finds out.
-    pub version: Option<Version>,
+    pub(crate) version: Option<Version>,
     /// Of the client that the link is made for.
-    pub capabilities: Box<RawValue>,
+    pub(crate) capabilities: Box<RawValue>,
 }
 
 /// A link to one server.
-pub struct Link {
+pub(crate) struct Link {
     parts: LinkParts,
     open: ArcSwapOption<Opened>,
     opening: tokio::sync::Mutex<()>,
@@ -66,24 +66,24 @@ pub struct Link {
 
 /// What the server said when the link was opened.
 #[derive(Debug)]
-pub struct Opened {
-    pub version: Version,
+pub(crate) struct Opened {
+    pub(crate) version: Version,
     session: Option<HeaderValue>,
-    pub capabilities: Box<RawValue>,
-    pub info: Option<Box<RawValue>>,
-    pub instructions: Option<String>,
+    pub(crate) capabilities: Box<RawValue>,
+    pub(crate) info: Option<Box<RawValue>>,
+    pub(crate) instructions: Option<String>,
 }
 
 impl Opened {
     /// Tells whether the server has a capability.
     #[must_use]
-    pub fn offers(&self, capability: &str) -> bool {
+    pub(crate) fn offers(&self, capability: &str) -> bool {
         Object::parse(self.capabilities.get()).is_ok_and(|all| all.value(capability).is_some())
     }
 }
 
 /// The first part of an answer.
-pub enum Reply {
+pub(crate) enum Reply {
     /// A response or an error, under the server's id.
     Message(Message),
     /// Messages up to the answer to `id`.
@@ -92,12 +92,12 @@ pub enum Reply {
 
 impl Link {
     #[must_use]
-    pub fn new(parts: LinkParts) -> Self {
+    pub(crate) fn new(parts: LinkParts) -> Self {
         Self { parts, open: ArcSwapOption::empty(), opening: tokio::sync::Mutex::new(()), next: AtomicU64::new(1) }
     }
 
     /// Returns what is known of the server, if the link is open.
-    pub fn opened(&self) -> Option<Arc<Opened>> {
+    pub(crate) fn opened(&self) -> Option<Arc<Opened>> {
         self.open.load_full()
     }
 
@@ -105,7 +105,7 @@ impl Link {
     ///
     /// # Errors
     /// The server cannot be reached, refuses, or speaks no version known here.
-    pub async fn ready(&self) -> Result<Arc<Opened>, LinkError> {
+    pub(crate) async fn ready(&self) -> Result<Arc<Opened>, LinkError> {
         if let Some(opened) = self.open.load_full() {
             return Ok(opened);
         }
@@ -123,7 +123,7 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::ready`], or the server answers what is no answer.
-    pub async fn request(&self, id: Id, method: &str, params: Option<&RawValue>) -> Result<Reply, LinkError> {
+    pub(crate) async fn request(&self, id: Id, method: &str, params: Option<&RawValue>) -> Result<Reply, LinkError> {
         let opened = self.ready().await?;
         match self.send(&opened, id.clone(), method, params).await {
             Err(LinkError::Exchange(ExchangeError::Status { status: StatusCode::NOT_FOUND, .. }))
@@ -142,7 +142,11 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::request`].
-    pub async fn ask(&self, method: &str, params: Option<&RawValue>) -> Result<Result<Box<RawValue>, RpcError>, LinkError> {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Result<Box<RawValue>, RpcError>, LinkError> {
         match self.request(self.next_id(), method, params).await? {
             Reply::Message(message) => outcome(message).ok_or(LinkError::NoAnswer),
             Reply::Stream { mut stream, id } => self.last_of(&mut stream, &id).await,
@@ -177,14 +181,16 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::ready`].
-    pub async fn tell(&self, message: &Message) -> Result<(), LinkError> {
+    pub(crate) async fn tell(&self, message: &Message) -> Result<(), LinkError> {
         let opened = self.ready().await?;
         let method = match message {
             Message::Notification(notification) => Some(&*notification.method),
             Message::Request(_) | Message::Response(_) | Message::Error(_) => None,
         };
         let mut headers = self.headers(&opened);
-        if let (Some(method), Era::Stateless) = (method.and_then(|m| HeaderValue::from_str(m).ok()), opened.version.era()) {
+        if let (Some(method), Era::Stateless) =
+            (method.and_then(|m| HeaderValue::from_str(m).ok()), opened.version.era())
+        {
             headers.insert(super::http::METHOD, method);
         }
         self.exchange(headers, message.to_json().into()).await?;
@@ -195,7 +201,7 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::ready`].
-    pub async fn listen(&self, last_event: Option<&str>) -> Result<Option<Stream>, LinkError> {
+    pub(crate) async fn listen(&self, last_event: Option<&str>) -> Result<Option<Stream>, LinkError> {
         let opened = self.ready().await?;
         if opened.version.era() == Era::Stateless {
             return Ok(None);
@@ -212,7 +218,7 @@ impl Link {
     }
 
     /// Ends the session at the server.
-    pub async fn end(&self) {
+    pub(crate) async fn end(&self) {
         let Some(opened) = self.open.swap(None) else { return };
         if opened.session.is_some() {
             self.parts.endpoint.end(self.headers(&opened)).await;
@@ -223,7 +229,7 @@ impl Link {
     ///
     /// # Errors
     /// It is none.
-    pub fn read(&self, bytes: &[u8]) -> Result<Message, LinkError> {
+    pub(crate) fn read(&self, bytes: &[u8]) -> Result<Message, LinkError> {
         let limits = Limits { bytes: self.parts.endpoint.bounds.message, ..Limits::default() };
         match message::parse(bytes, limits) {
             Ok(Payload::One(message)) => Ok(message),
@@ -240,23 +246,19 @@ impl Link {
     }
 
     /// Returns the id of the next request.
-    pub fn next_id(&self) -> Id {
+    pub(crate) fn next_id(&self) -> Id {
         Id::number(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn send(
-        &self,
-        opened: &Opened,
-        id: Id,
-        method: &str,
-        params: Option<&RawValue>,
-    ) -> Result<Reply, LinkError> {
+    async fn send(&self, opened: &Opened, id: Id, method: &str, params: Option<&RawValue>) -> Result<Reply, LinkError> {
         let params = self.params(opened.version, params);
         let request = Request { id: id.clone(), method: method.into(), params };
         let mut headers = self.headers(opened);
         if opened.version.era() == Era::Stateless {
             for (name, value) in headers_of(opened.version, &request, &[]) {
-                let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { continue };
+                let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+                    continue;
+                };
                 headers.insert(name, value);
             }
         }
@@ -298,9 +300,8 @@ impl Link {
         let text = params.map_or("{}", RawValue::get);
         let object = Object::parse(text).ok()?;
         let meta = object.value("_meta").map_or("{}", RawValue::get);
-        let own = (version.era() == Era::Stateless).then(|| {
-            [raw::raw(version.as_str()), self.parts.capabilities.clone(), raw::raw(&client_info())]
-        });
+        let own = (version.era() == Era::Stateless)
+            .then(|| [raw::raw(version.as_str()), self.parts.capabilities.clone(), raw::raw(&client_info())]);
         let names = OF_THE_CLIENT.map(|name| format!("{META}{name}"));
         let present = Object::parse(meta).ok()?.members().any(|(name, _)| names.iter().any(|own| own == name));
         if own.is_none() && !present {
@@ -331,15 +332,18 @@ impl Link {
 
     async fn discover(&self) -> Result<Opened, LinkError> {
         let version = Version::V2026_07_28;
-        let blank = Opened { version, session: None, capabilities: raw::raw(&json!({})), info: None, instructions: None };
+        let blank =
+            Opened { version, session: None, capabilities: raw::raw(&json!({})), info: None, instructions: None };
         let answer = match self.send(&blank, self.next_id(), "server/discover", None).await? {
             Reply::Message(message) => outcome(message).ok_or(LinkError::NoAnswer)?,
-            Reply::Stream { mut stream, id } => self.last_of(&mut stream, &id).await?,
+            Reply::Stream { mut stream, id } => last_before_open(self, &mut stream, &id).await?,
         };
         let result = answer.map_err(LinkError::Refused)?;
         let object = Object::parse(result.get()).map_err(|_| LinkError::NoAnswer)?;
-        let spoken: Vec<String> =
-            object.value("supportedVersions").and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
+        let spoken: Vec<String> = object
+            .value("supportedVersions")
+            .and_then(|list| serde_json::from_str(list.get()).ok())
+            .unwrap_or_default();
         if !spoken.iter().any(|text| text == version.as_str()) {
             return Err(LinkError::Version);
         }
@@ -362,8 +366,7 @@ impl Link {
             "clientInfo": client_info(),
         });
         let request = Request { id: id.clone(), method: "initialize".into(), params: Some(raw::raw(&params)) };
-        let answered =
-            self.exchange(self.parts.credential.clone(), Message::Request(request).to_json().into()).await?;
+        let answered = self.exchange(self.parts.credential.clone(), Message::Request(request).to_json().into()).await?;
         let session = answered.session.clone();
         let answer = match self.reply(answered, id)? {
             Reply::Message(message) => outcome(message).ok_or(LinkError::NoAnswer)?,
@@ -386,7 +389,7 @@ impl Link {
     }
 }
 
-/// Reads up to the answer to `initialize`: until then a server may say things, but ask nothing.
+/// Reads up to the answer that opens the link: until then a server may say things, but ask nothing.
 async fn last_before_open(
     link: &Link,
     stream: &mut Stream,
@@ -406,7 +409,7 @@ async fn last_before_open(
 }
 
 /// Tells whether a message ends the request of that id.
-pub fn answers(message: &Message, id: &Id) -> bool {
+pub(crate) fn answers(message: &Message, id: &Id) -> bool {
     match message {
         Message::Response(response) => response.id == *id,
         Message::Error(error) => error.id.as_ref().is_none_or(|found| found == id),

@@ -2,5 +2,7 @@
 //!
 //! [`http`] carries one message, [`link`] a conversation. Neither decides what may be said.
 
-pub mod http;
-pub mod link;
+pub(crate) mod http;
+pub(crate) mod link;
+
+pub use http::{Bounds, Endpoint};

@@ -1,0 +1,148 @@
+//! Looks at a server: what it speaks and everything it offers.
+//!
+//! It reads; what is kept, pinned or shown is decided elsewhere. Invariant: whatever a server answers, the look ends, and
+//! what it brings back is bounded.
+
+use http::header::HeaderMap;
+use mcp::catalog::{Kind, ListPage, MAX_DEFINITIONS};
+use mcp::message::{ErrorCode, RpcError};
+use mcp::raw;
+use mcp::version::Version;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::upstream::Endpoint;
+use crate::upstream::http::ExchangeError;
+use crate::upstream::link::{Link, LinkError, LinkParts};
+
+/// Pages of one list.
+const MOST_PAGES: usize = 200;
+/// Bytes of everything a server lists.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What a server is.
+#[derive(Debug)]
+pub struct Seen {
+    pub version: Version,
+    /// `serverInfo`, as it gave it.
+    pub info: Option<Box<RawValue>>,
+    pub instructions: Option<String>,
+    /// Its definitions, by kind, as it listed them.
+    pub lists: [Vec<Box<RawValue>>; 4],
+}
+
+/// Why a look brought nothing, in the words of the API (reference section 5.1).
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct LookError {
+    pub message: String,
+    /// It answered, with an error; else it was not reached.
+    pub is_upstream: bool,
+    pub status: Option<u16>,
+    pub mcp_code: Option<i64>,
+    /// It wants somebody to sign in.
+    pub sign_in: bool,
+}
+
+/// Looks at a server with a credential.
+///
+/// # Errors
+/// It cannot be reached, refuses, or answers what is no answer.
+pub async fn look(endpoint: Endpoint, credential: HeaderMap) -> Result<Seen, LookError> {
+    let capabilities = raw::raw(&json!({}));
+    let link = Link::new(LinkParts { endpoint, credential, version: None, capabilities });
+    let seen = read(&link).await;
+    link.end().await;
+    seen
+}
+
+async fn read(link: &Link) -> Result<Seen, LookError> {
+    let opened = link.ready().await.map_err(|error| explain(&error))?;
+    let mut lists: [Vec<Box<RawValue>>; 4] = Default::default();
+    let mut left = MOST_BYTES;
+    for kind in Kind::ALL {
+        let capability = match kind {
+            Kind::Tool => "tools",
+            Kind::Prompt => "prompts",
+            Kind::Resource | Kind::ResourceTemplate => "resources",
+        };
+        if opened.offers(capability) {
+            lists[kind as usize] = list(link, kind, &mut left).await?;
+        }
+    }
+    let (info, instructions) = (opened.info.clone(), opened.instructions.clone());
+    Ok(Seen { version: opened.version, info, instructions, lists })
+}
+
+async fn list(link: &Link, kind: Kind, left: &mut usize) -> Result<Vec<Box<RawValue>>, LookError> {
+    let mut found = Vec::new();
+    let mut cursor: Option<String> = None;
+    for _ in 0..MOST_PAGES {
+        let params = cursor.as_ref().map(|cursor| raw::raw(&json!({"cursor": cursor})));
+        let answer = link.ask(kind.method(), params.as_deref()).await.map_err(|error| explain(&error))?;
+        let result = match answer {
+            Ok(result) => result,
+            // Servers say that they have resources and know no templates.
+            Err(error) if error.code == ErrorCode::MethodNotFound.number() => return Ok(found),
+            Err(error) => return Err(refused(&error)),
+        };
+        let page = ListPage::read(kind, &result).ok_or_else(|| LookError {
+            message: format!("the server's answer to {} holds no list", kind.method()),
+            is_upstream: true,
+            status: None,
+            mcp_code: None,
+            sign_in: false,
+        })?;
+        for item in page.items {
+            let Some(rest) = left.checked_sub(item.get().len()).filter(|_| found.len() < MAX_DEFINITIONS) else {
+                return Ok(found);
+            };
+            *left = rest;
+            found.push(item);
+        }
+        // A cursor that leads to itself would lead nowhere else.
+        if page.next_cursor.is_none() || page.next_cursor == cursor {
+            break;
+        }
+        cursor = page.next_cursor;
+    }
+    Ok(found)
+}
+
+fn refused(error: &RpcError) -> LookError {
+    LookError {
+        message: error.message.to_string(),
+        is_upstream: true,
+        status: None,
+        mcp_code: Some(error.code),
+        sign_in: false,
+    }
+}
+
+fn explain(error: &LinkError) -> LookError {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    let status = match error {
+        LinkError::Exchange(ExchangeError::Status { status, .. }) => Some(status.as_u16()),
+        LinkError::SignIn { .. } => Some(401),
+        LinkError::Exchange(_)
+        | LinkError::Message(_)
+        | LinkError::Refused(_)
+        | LinkError::Version
+        | LinkError::NoAnswer => None,
+    };
+    let mcp_code = match error {
+        LinkError::Refused(error) => Some(error.code),
+        LinkError::Exchange(_)
+        | LinkError::SignIn { .. }
+        | LinkError::Message(_)
+        | LinkError::Version
+        | LinkError::NoAnswer => None,
+    };
+    let is_upstream = !matches!(error, LinkError::Exchange(ExchangeError::Send(_) | ExchangeError::Late(_)));
+    LookError { message, is_upstream, status, mcp_code, sign_in: matches!(error, LinkError::SignIn { .. }) }
+}
