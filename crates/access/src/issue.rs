@@ -109,9 +109,11 @@ pub(crate) async fn enter(
     decision.reason = format!("the policy \"{}\" lets the person in{said}", policy.name);
     record::login(exchange, published, &start.host, &decision, true);
     match &published.application.kind {
-        ApplicationKind::SelfHosted(_) => transfer(exchange, start, hash, policy),
+        ApplicationKind::SelfHosted(_) | ApplicationKind::McpPortal(_) => transfer(exchange, start, hash, policy),
         // The launcher is on this host: the session is all it needs.
-        ApplicationKind::Launcher(_) | ApplicationKind::Bookmark(_) => back(exchange, start),
+        ApplicationKind::Launcher(_) | ApplicationKind::Bookmark(_) | ApplicationKind::McpServer(_) => {
+            back(exchange, start)
+        }
     }
 }
 

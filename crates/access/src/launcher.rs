@@ -43,7 +43,10 @@ const APPLICATIONS_AT_ONCE: usize = 8;
 pub(crate) fn find(snapshot: &Snapshot) -> Option<(&Published, &Launcher)> {
     snapshot.applications.iter().find_map(|published| match &published.application.kind {
         ApplicationKind::Launcher(launcher) => Some((published, launcher.as_ref())),
-        ApplicationKind::SelfHosted(_) | ApplicationKind::Bookmark(_) => None,
+        ApplicationKind::SelfHosted(_)
+        | ApplicationKind::Bookmark(_)
+        | ApplicationKind::McpPortal(_)
+        | ApplicationKind::McpServer(_) => None,
     })
 }
 

@@ -178,10 +178,14 @@ pub(crate) fn application<'s>(snapshot: &'s crate::Snapshot, start: &Start) -> O
     let found = snapshot.applications.iter().find(|published| published.application.id == start.application)?;
     let here = match &found.application.kind {
         // Whoever answers a request signs in at this door without going through it.
-        ApplicationKind::SelfHosted(_) if start.approves.is_some() => snapshot.is_sign_in_host(&start.host),
-        ApplicationKind::SelfHosted(app) => app.destinations.iter().any(|pattern| pattern.covers_host(&start.host)),
+        ApplicationKind::SelfHosted(_) | ApplicationKind::McpPortal(_) if start.approves.is_some() => {
+            snapshot.is_sign_in_host(&start.host)
+        }
+        ApplicationKind::SelfHosted(app) | ApplicationKind::McpPortal(app) => {
+            app.destinations.iter().any(|pattern| pattern.covers_host(&start.host))
+        }
         ApplicationKind::Launcher(_) => snapshot.is_sign_in_host(&start.host),
-        ApplicationKind::Bookmark(_) => false,
+        ApplicationKind::Bookmark(_) | ApplicationKind::McpServer(_) => false,
     };
     here.then(|| found.application.door()).flatten().map(|door| (found, door))
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use identity::application::{Application, SelfHosted};
+use identity::application::{Application, ApplicationKind, SelfHosted};
 use identity::destination::Pattern;
 use identity::evaluation::{Answer, Lookups, PolicySet, WorkerWord};
 use identity::keys::KeyRing;
@@ -83,13 +83,12 @@ pub struct Person {
 }
 
 impl Published {
-    /// Returns the part of a web application, if it is one.
+    /// Returns the part of a web application, if it is one; a portal is.
     #[must_use]
     pub fn self_hosted(&self) -> Option<&SelfHosted> {
         match &self.application.kind {
-            identity::application::ApplicationKind::SelfHosted(app) => Some(app),
-            identity::application::ApplicationKind::Bookmark(_)
-            | identity::application::ApplicationKind::Launcher(_) => None,
+            ApplicationKind::SelfHosted(app) | ApplicationKind::McpPortal(app) => Some(app),
+            ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) | ApplicationKind::McpServer(_) => None,
         }
     }
 }

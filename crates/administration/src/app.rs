@@ -14,7 +14,7 @@ use identity::selector::WorkerQuestion;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use types::{AccountId, ApplicationId, Email, ScriptName, TokenId};
+use types::{AccountId, ApplicationId, Email, McpServerId, ScriptName, TokenId};
 use utoipa::ToSchema;
 
 use crate::operations::access::policy_tests::PolicyTests;
@@ -85,6 +85,22 @@ pub trait PolicyWorkers: Send + Sync {
     /// Asks one as at a sign-in, marked as a test, within its own time. Dropping the future cancels the call.
     fn ask<'a>(&'a self, question: &'a WorkerQuestion, tried: Tried<'a>) -> BoxFuture<'a, WorkerWord>;
 }
+
+/// Speaks to MCP servers.
+pub trait McpServers: Send + Sync {
+    /// Asks a server what it offers, with the administrator's own sign-in, and keeps what came of it in its catalogue: a
+    /// server that does not answer is no error here.
+    fn sync<'a>(&'a self, server: &'a McpServerId) -> BoxFuture<'a, Result<(), McpUnavailable>>;
+
+    /// Whether programs may be run as MCP servers. They run with the rights of this service, so it is its operator who
+    /// allows them, and nobody through the API.
+    fn may_run_programs(&self) -> bool;
+}
+
+/// A server could not be asked at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the server cannot be asked: {0}")]
+pub struct McpUnavailable(pub String);
 
 /// Somebody on whom policies are tried.
 #[derive(Debug, Clone, Copy)]
@@ -238,6 +254,8 @@ pub struct ConsoleDeps {
     pub snapshot: Arc<dyn SnapshotView>,
     pub preview: Arc<dyn Preview>,
     pub workers: Arc<dyn PolicyWorkers>,
+    /// `None`: no MCP server is spoken to here.
+    pub mcp: Option<Arc<dyn McpServers>>,
     pub addresses: Addresses,
     /// `portunus.d.ts`, the types of the Worker contract.
     pub worker_types: &'static str,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use types::{AccessPolicyId, ApplicationId, CustomPageId, ProviderId};
+use types::{AccessPolicyId, ApplicationId, CustomPageId, McpServerId, ProviderId};
 use url::Url;
 
 use crate::access_policy::PolicyDocument;
@@ -44,12 +44,14 @@ words! {
         SelfHosted = "self_hosted",
         Bookmark = "bookmark",
         AppLauncher = "app_launcher",
+        /// One MCP server, in front of which stands a portal.
+        Mcp = "mcp",
+        McpPortal = "mcp_portal",
     }
 }
 
 /// Types of the vendor's product that are not offered here.
-const OTHER_TYPES: [&str; 10] =
-    ["saas", "ssh", "vnc", "rdp", "infrastructure", "warp", "biso", "dash_sso", "mcp", "mcp_portal"];
+const OTHER_TYPES: [&str; 8] = ["saas", "ssh", "vnc", "rdp", "infrastructure", "warp", "biso", "dash_sso"];
 
 words! {
     /// The `SameSite` attribute of the application's cookie.
@@ -198,6 +200,35 @@ const LAUNCHER: [&str; 16] = [
     "skip_app_launcher_login_page",
     "portunus",
 ];
+/// What applications of MCP servers have (reference section 1.4); those of portals have [`MCP_PORTAL_ONLY`] as well.
+const MCP: [&str; 17] = [
+    "type",
+    "name",
+    "aud",
+    "destinations",
+    "session_duration",
+    "policies",
+    "allowed_idps",
+    "auto_redirect_to_identity",
+    "allow_authenticate_via_warp",
+    "custom_deny_message",
+    "custom_deny_url",
+    "custom_non_identity_deny_url",
+    "custom_pages",
+    "tags",
+    "logo_url",
+    "oauth_configuration",
+    "portunus",
+];
+const MCP_PORTAL_ONLY: [&str; 7] = [
+    "domain",
+    "enable_binding_cookie",
+    "http_only_cookie_attribute",
+    "same_site_cookie_attribute",
+    "path_cookie_attribute",
+    "eager_redirect_cookie_setting",
+    "app_launcher_visible",
+];
 const LAUNCHER_ONLY: [&str; 6] = [
     "app_launcher_logo_url",
     "bg_color",
@@ -213,6 +244,8 @@ impl ApplicationType {
             Self::SelfHosted => !LAUNCHER_ONLY.contains(&member),
             Self::Bookmark => BOOKMARK.contains(&member),
             Self::AppLauncher => LAUNCHER.contains(&member),
+            Self::Mcp => MCP.contains(&member),
+            Self::McpPortal => MCP.contains(&member) || MCP_PORTAL_ONLY.contains(&member),
         }
     }
 }
@@ -253,7 +286,7 @@ fn kind_of(value: &Value) -> Result<ApplicationType, Problem> {
     let Some(word) = value.get("type") else { return Ok(ApplicationType::SelfHosted) };
     let word = word.as_str().unwrap_or_default();
     ApplicationType::named(word).ok_or_else(|| {
-        let offered = "self_hosted, bookmark and app_launcher are";
+        let offered = "self_hosted, bookmark, app_launcher, mcp and mcp_portal are";
         let message = if OTHER_TYPES.contains(&word) {
             format!("applications of type `{word}` are not offered; {offered}")
         } else {
@@ -400,6 +433,9 @@ pub enum ApplicationKind {
     /// A tile that is only a link.
     Bookmark(Url),
     Launcher(Box<Launcher>),
+    /// A portal: a web application whose origin is Portunus itself.
+    McpPortal(Box<SelfHosted>),
+    McpServer(Box<McpServer>),
 }
 
 /// A web application behind the reverse proxy.
@@ -421,6 +457,15 @@ pub struct SelfHosted {
     pub oauth: Option<OauthDocument>,
     pub markdown: bool,
     pub api_catalog: Vec<CatalogEntry>,
+}
+
+/// An MCP server: who may use it through a portal. It has no address of its own at which somebody could sign in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct McpServer {
+    pub server: McpServerId,
+    pub sign_in: SignIn,
+    pub policies: Vec<PolicyLink>,
+    pub denied: DeniedPages,
 }
 
 /// How people sign in for an application.
@@ -534,6 +579,14 @@ impl Application {
             ApplicationType::SelfHosted => {
                 Some(ApplicationKind::SelfHosted(Box::new(self_hosted(document, &mut problems))))
             }
+            ApplicationType::McpPortal => {
+                no_origin(document, &mut problems);
+                Some(ApplicationKind::McpPortal(Box::new(self_hosted(document, &mut problems))))
+            }
+            ApplicationType::Mcp => {
+                no_origin(document, &mut problems);
+                mcp_server(document, &mut problems).map(|server| ApplicationKind::McpServer(Box::new(server)))
+            }
         };
         let Some(kind) = kind else { return Err(problems.into_vec()) };
         let tags = document.tags.clone();
@@ -544,7 +597,8 @@ impl Application {
     #[must_use]
     pub fn policies(&self) -> &[PolicyLink] {
         match &self.kind {
-            ApplicationKind::SelfHosted(app) => &app.policies,
+            ApplicationKind::SelfHosted(app) | ApplicationKind::McpPortal(app) => &app.policies,
+            ApplicationKind::McpServer(server) => &server.policies,
             ApplicationKind::Launcher(launcher) => &launcher.policies,
             ApplicationKind::Bookmark(_) => &[],
         }
@@ -554,9 +608,9 @@ impl Application {
     #[must_use]
     pub fn door(&self) -> Option<Door<'_>> {
         match &self.kind {
-            ApplicationKind::SelfHosted(app) => Some(app.as_ref().into()),
+            ApplicationKind::SelfHosted(app) | ApplicationKind::McpPortal(app) => Some(app.as_ref().into()),
             ApplicationKind::Launcher(launcher) => Some(launcher.as_ref().into()),
-            ApplicationKind::Bookmark(_) => None,
+            ApplicationKind::Bookmark(_) | ApplicationKind::McpServer(_) => None,
         }
     }
 }
@@ -640,17 +694,7 @@ fn self_hosted(document: &ApplicationDocument, problems: &mut Problems) -> SelfH
         policies: policy_links(&document.policies, problems),
         origin,
         cors,
-        denied: DeniedPages {
-            message: document.custom_deny_message.clone().filter(|text| !text.is_empty()),
-            url: optional(problems, "/custom_deny_url", document.custom_deny_url.as_deref(), document::link),
-            non_identity_url: optional(
-                problems,
-                "/custom_non_identity_deny_url",
-                document.custom_non_identity_deny_url.as_deref(),
-                document::link,
-            ),
-            pages: document.custom_pages.clone(),
-        },
+        denied: denied(document, problems),
         cookie: CookieRules {
             binding: document.enable_binding_cookie,
             http_only: document.http_only_cookie_attribute,
@@ -669,6 +713,48 @@ fn self_hosted(document: &ApplicationDocument, problems: &mut Problems) -> SelfH
         markdown: extension.markdown,
         api_catalog: extension.api_catalog,
     }
+}
+
+fn denied(document: &ApplicationDocument, problems: &mut Problems) -> DeniedPages {
+    DeniedPages {
+        message: document.custom_deny_message.clone().filter(|text| !text.is_empty()),
+        url: optional(problems, "/custom_deny_url", document.custom_deny_url.as_deref(), document::link),
+        non_identity_url: optional(
+            problems,
+            "/custom_non_identity_deny_url",
+            document.custom_non_identity_deny_url.as_deref(),
+            document::link,
+        ),
+        pages: document.custom_pages.clone(),
+    }
+}
+
+/// What a portal shows comes from Portunus, what a server shows through a portal: neither has an origin.
+fn no_origin(document: &ApplicationDocument, problems: &mut Problems) {
+    let Some(extension) = &document.portunus else { return };
+    let written = [
+        ("origin", extension.origin.is_some()),
+        ("markdown", extension.markdown),
+        ("api_catalog", !extension.api_catalog.is_empty()),
+    ];
+    for (member, _) in written.into_iter().filter(|(_, written)| *written) {
+        let message = format!("`{member}` does not belong to applications of type `{}`", document.kind.as_str());
+        problems.add(format!("/portunus/{member}"), message);
+    }
+}
+
+fn mcp_server(document: &ApplicationDocument, problems: &mut Problems) -> Option<McpServer> {
+    oauth(document, problems);
+    let server = match document.destinations.as_slice() {
+        [destination] => problems.check("/destinations/0", destination.mcp_server()),
+        _ => {
+            let message = "names the one server: `[{\"type\": \"via_mcp_server_portal\", \"mcp_server_id\": \"…\"}]`";
+            problems.add("/destinations", message);
+            None
+        }
+    };
+    let (sign_in, policies) = (sign_in(document, problems), policy_links(&document.policies, problems));
+    Some(McpServer { server: server?, sign_in, policies, denied: denied(document, problems) })
 }
 
 fn destinations(document: &ApplicationDocument, problems: &mut Problems) -> Vec<Pattern> {

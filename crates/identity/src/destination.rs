@@ -12,15 +12,19 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use types::McpServerId;
 
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN: usize = 2_048;
+
+/// The type of the destination of an MCP server, which is reached through portals.
+pub const VIA_PORTAL: &str = "via_mcp_server_portal";
 
 /// One entry of `destinations` as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DestinationDocument {
-    /// Only `public` is offered.
+    /// `public`, or [`VIA_PORTAL`] for an MCP server.
     #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     pub kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +50,24 @@ impl DestinationDocument {
     #[must_use]
     pub fn public(uri: impl Into<String>) -> Self {
         Self { kind: "public".to_owned(), uri: Some(uri.into()), ..Self::default() }
+    }
+
+    /// Makes the entry for an MCP server.
+    #[must_use]
+    pub fn via_portal(server: &McpServerId) -> Self {
+        Self { kind: VIA_PORTAL.to_owned(), mcp_server_id: Some(server.to_string()), ..Self::default() }
+    }
+
+    /// Returns the server of a destination that is reached through portals.
+    ///
+    /// # Errors
+    /// If it is of another type, or names no server.
+    pub fn mcp_server(&self) -> Result<McpServerId, String> {
+        if self.kind != VIA_PORTAL {
+            return Err(format!("is of type `{VIA_PORTAL}`, as an MCP server is reached through portals"));
+        }
+        let id = self.mcp_server_id.as_deref().ok_or_else(|| "needs the server's `mcp_server_id`".to_owned())?;
+        id.parse().map_err(|error: types::IdError| error.to_string())
     }
 
     /// Returns the pattern of a public destination.

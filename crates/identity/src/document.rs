@@ -27,7 +27,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+    /// Makes a fault.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into() }
     }
 }
@@ -41,35 +43,45 @@ impl fmt::Display for Problem {
 
 /// The faults found so far, bounded so that a hostile document cannot grow the answer.
 #[derive(Debug, Default)]
-pub(crate) struct Problems(Vec<Problem>);
+pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(crate) fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+    /// Adds a fault.
+    pub fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
         if self.0.len() < MAX_PROBLEMS {
             self.0.push(Problem::new(pointer, message));
         }
     }
 
-    pub(crate) fn extend(&mut self, prefix: &str, others: Vec<Problem>) {
+    /// Adds the faults of a part that stands at `prefix`.
+    pub fn extend(&mut self, prefix: &str, others: Vec<Problem>) {
         for other in others {
             self.add(format!("{prefix}{}", other.pointer), other.message);
         }
     }
 
     /// Keeps the value, or the fault at `pointer`.
-    pub(crate) fn check<T, E: fmt::Display>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
+    pub fn check<T, E: fmt::Display>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.add(pointer, error.to_string())).ok()
     }
 
-    pub(crate) fn finish<T>(self, value: T) -> Result<T, Vec<Problem>> {
+    /// Returns the value if there is no fault.
+    ///
+    /// # Errors
+    /// With every fault.
+    pub fn finish<T>(self, value: T) -> Result<T, Vec<Problem>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Tells whether there is no fault.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn into_vec(self) -> Vec<Problem> {
+    /// Returns the faults.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Problem> {
         self.0
     }
 }
@@ -219,7 +231,10 @@ impl<'de> Deserialize<'de> for Lifetime {
 }
 
 /// Checks a name people see: 1 to `limit` characters, no control character.
-pub(crate) fn name(text: &str, limit: usize) -> Result<String, String> {
+///
+/// # Errors
+/// With what is wrong.
+pub fn name(text: &str, limit: usize) -> Result<String, String> {
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Err("must not be empty".to_owned());
@@ -234,7 +249,10 @@ pub(crate) fn name(text: &str, limit: usize) -> Result<String, String> {
 }
 
 /// Checks a link that pages show: absolute, http or https, no credentials.
-pub(crate) fn link(text: &str) -> Result<url::Url, String> {
+///
+/// # Errors
+/// With what is wrong.
+pub fn link(text: &str) -> Result<url::Url, String> {
     let url = url::Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must be an http or https URL".to_owned());
@@ -274,6 +292,7 @@ pub(crate) fn colour(text: &str) -> Result<Colour, String> {
 }
 
 /// Makes an enum of words on the wire, read and written as exactly those.
+#[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
@@ -298,7 +317,7 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
+pub use words;
 
 #[cfg(test)]
 mod tests {

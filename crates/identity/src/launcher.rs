@@ -130,8 +130,8 @@ fn target(application: &Application, port: u16) -> Option<(Url, bool)> {
     }
     match &application.kind {
         ApplicationKind::Bookmark(url) => Some((url.clone(), true)),
-        ApplicationKind::Launcher(_) => None,
-        ApplicationKind::SelfHosted(app) => {
+        ApplicationKind::Launcher(_) | ApplicationKind::McpServer(_) => None,
+        ApplicationKind::SelfHosted(app) | ApplicationKind::McpPortal(app) => {
             let start = app.destinations.iter().find_map(crate::destination::Pattern::start)?;
             let mut url = Url::parse(&start).ok()?;
             // The port of the scheme is left out by the URL itself.

@@ -34,8 +34,8 @@ use uuid::Uuid;
 pub use error::{AppendError, OpenError, QueryError};
 pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
 pub use records::{
-    AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, Record, RecordMut, UnknownDataset,
-    WorkerInvocation,
+    AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, McpCall, Record, RecordMut,
+    UnknownDataset, WorkerInvocation,
 };
 pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};

@@ -22,12 +22,14 @@ pub enum Dataset {
     Audit,
     /// Sign-ins at published applications, and requests that were refused there.
     AccessRequests,
+    /// What went through MCP portals.
+    McpPortalLogs,
 }
 
 impl Dataset {
     /// Every dataset.
-    pub const ALL: [Self; 5] =
-        [Self::GatewayHttp, Self::GatewayNetwork, Self::Worker, Self::Audit, Self::AccessRequests];
+    pub const ALL: [Self; 6] =
+        [Self::GatewayHttp, Self::GatewayNetwork, Self::Worker, Self::Audit, Self::AccessRequests, Self::McpPortalLogs];
 
     /// Returns its name, as in the API, on the command line and on disk.
     #[must_use]
@@ -38,6 +40,7 @@ impl Dataset {
             Self::Worker => "worker",
             Self::Audit => "audit",
             Self::AccessRequests => "access_requests",
+            Self::McpPortalLogs => "mcp_portal_logs",
         }
     }
 
@@ -50,6 +53,7 @@ impl Dataset {
             Self::Worker => WorkerInvocation::FIELDS,
             Self::Audit => Audit::FIELDS,
             Self::AccessRequests => AccessRequest::FIELDS,
+            Self::McpPortalLogs => McpCall::FIELDS,
         }
     }
 
@@ -66,7 +70,9 @@ impl std::fmt::Display for Dataset {
 
 /// A text that names no dataset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown dataset {0:?}; there are gateway_http, gateway_network, worker, audit and access_requests")]
+#[error(
+    "unknown dataset {0:?}; there are gateway_http, gateway_network, worker, audit, access_requests and mcp_portal_logs"
+)]
 pub struct UnknownDataset(String);
 
 impl std::str::FromStr for Dataset {
@@ -403,6 +409,46 @@ dataset! {
     }
 }
 
+dataset! {
+    /// One call through an MCP portal, by a client or by a script of Code Mode. The standard names are those of
+    /// `mcp_portal_logs`.
+    McpCall {
+        "CallID" ours id: Uuid, "The id of the call and of this record; ordered by time.";
+        "Datetime" logpush datetime: Timestamp, "When the call arrived.";
+        "AccountID" ours account_id: String, "The account.";
+        "ClientCountry" logpush client_country: String, "The country of the address, if one is known.";
+        "ClientIP" logpush client_ip: String, "Where the call came from.";
+        "ColoCode" logpush colo_code: String, "Empty: there are no sites to tell apart.";
+        "Error" logpush error: String, "Why it failed.";
+        "Method" logpush method: String, "The method of the protocol.";
+        "PortalAUD" logpush portal_aud: String, "The audience tag of the portal's application.";
+        "PortalID" logpush portal_id: String, "The portal.";
+        "PromptGetName" logpush prompt_get_name: String, "The prompt, by its server's name for it.";
+        "ResourceReadURI" logpush resource_read_uri: String, "The resource, by its server's URI for it.";
+        "ServerAUD" logpush server_aud: String, "The audience tag of the server's application.";
+        "ServerID" logpush server_id: String, "The server; empty for what the portal answers itself.";
+        "ServerResponseDurationMs" logpush server_response_duration_ms: u64, "How long the server took, in milliseconds.";
+        "ServerURL" logpush server_url: String, "The server's address.";
+        "SessionID" logpush session_id: String, "The session between client and portal.";
+        "Success" logpush success: bool, "Whether the call succeeded.";
+        "ToolCallName" logpush tool_call_name: String, "The tool, by its server's name for it.";
+        "UserEmail" logpush user_email: String, "The person.";
+        "UserID" logpush user_id: String, "The person's id.";
+        "ParentID" ours parent_id: String, "The call whose script made this one.";
+        "Action" ours action: String, "`allow`, `block`, `require_approval`, `require_mfa`, `redact` or `worker`.";
+        "RuleName" ours rule_name: String, "The rule that decided.";
+        "Arguments" ours arguments: Option<Value>, "The arguments, masked, where the portal records them.";
+        "Result" ours result: Option<Value>, "The result, masked, where the portal records it.";
+        "TokensIn" ours tokens_in: u64, "Tokens of what the client sent.";
+        "TokensOut" ours tokens_out: u64, "Tokens of what it was given.";
+        "ClientName" ours client_name: String, "The name the client gives itself.";
+        "ClientVersion" ours client_version: String, "The version it gives itself.";
+        "ProtocolVersion" ours protocol_version: String, "The version of the protocol the client speaks.";
+        "DurationMicros" ours duration_micros: u64, "How long the whole call took, in microseconds.";
+        "DecisionMicros" ours decision_micros: u64, "How long deciding took, in microseconds.";
+    }
+}
+
 /// One record of some dataset.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
@@ -416,6 +462,8 @@ pub enum Record {
     Audit(Box<Audit>),
     /// A sign-in at an application.
     AccessRequests(Box<AccessRequest>),
+    /// A call through an MCP portal.
+    McpPortalLogs(Box<McpCall>),
 }
 
 /// A record that is appended where it lies.
@@ -430,6 +478,8 @@ pub enum RecordMut<'a> {
     Audit(&'a mut Audit),
     /// A sign-in at an application.
     AccessRequests(&'a mut AccessRequest),
+    /// A call through an MCP portal.
+    McpPortalLogs(&'a mut McpCall),
 }
 
 /// What can be appended. It is not needed any more then, and may have been shortened.
@@ -513,7 +563,8 @@ record!(
     GatewayNetwork(GatewayNetwork),
     Worker(WorkerInvocation),
     Audit(Audit),
-    AccessRequests(AccessRequest)
+    AccessRequests(AccessRequest),
+    McpPortalLogs(McpCall)
 );
 
 impl Record {
@@ -529,6 +580,7 @@ impl Record {
             Dataset::Worker => Self::Worker(serde_json::from_str(json)?),
             Dataset::Audit => Self::Audit(serde_json::from_str(json)?),
             Dataset::AccessRequests => Self::AccessRequests(serde_json::from_str(json)?),
+            Dataset::McpPortalLogs => Self::McpPortalLogs(serde_json::from_str(json)?),
         })
     }
 }
@@ -565,6 +617,13 @@ impl RecordMut<'_> {
             Self::AccessRequests(record) => {
                 record.trace = Some(Value::from(NOTE));
                 for text in [&mut record.justification, &mut record.reason, &mut record.path] {
+                    cut(text);
+                }
+            }
+            Self::McpPortalLogs(record) => {
+                record.arguments = record.arguments.take().map(|_| Value::from(NOTE));
+                record.result = record.result.take().map(|_| Value::from(NOTE));
+                for text in [&mut record.resource_read_uri, &mut record.error, &mut record.tool_call_name] {
                     cut(text);
                 }
             }

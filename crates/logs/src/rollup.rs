@@ -175,6 +175,12 @@ impl Minute {
                 self.word(&access.action);
                 self.errors += u64::from(!access.allowed);
             }
+            RecordMut::McpPortalLogs(call) => {
+                self.word(&call.action);
+                self.decision.record(call.decision_micros);
+                self.duration.record(call.duration_micros);
+                self.errors += u64::from(!call.success);
+            }
         }
     }
 

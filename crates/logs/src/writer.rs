@@ -248,7 +248,7 @@ impl Writer {
     fn enforce_retention(&self) {
         let oldest_hour = (self.config.clock)().as_second().div_euclid(3600)
             - i64::try_from(self.config.max_age.as_secs() / 3600).unwrap_or(i64::MAX);
-        let traffic = [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::Worker];
+        let traffic = [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::Worker, Dataset::McpPortalLogs];
         // Traffic, however much, must not push the audit trail or the sign-ins out.
         self.shrink(&traffic, self.config.max_bytes, oldest_hour);
         self.shrink(&[Dataset::Audit], self.config.max_audit_bytes, oldest_hour);

@@ -194,7 +194,7 @@ pub(crate) enum Logs {
     Tail {
         #[command(flatten)]
         state: State,
-        /// gateway_http, gateway_network, worker, audit or access_requests.
+        /// gateway_http, gateway_network, worker, audit, access_requests or mcp_portal_logs.
         #[arg(long, default_value = "gateway_http")]
         dataset: logs::Dataset,
         /// One JSON record a line.

@@ -97,7 +97,11 @@ impl Part {
             | Kind::AcmeAccount
             | Kind::Approval
             | Kind::OauthClient
-            | Kind::OauthGrant => &[],
+            | Kind::OauthGrant
+            | Kind::McpPortal
+            | Kind::McpServer
+            | Kind::McpCatalog
+            | Kind::McpCredential => &[],
         }
     }
 

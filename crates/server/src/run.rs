@@ -345,6 +345,7 @@ impl Core {
                 clock: Arc::clone(&self.clock),
             }),
             workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
+            mcp: None,
             addresses: Addresses {
                 console_url: ready.console_url.clone(),
                 api_url: ready.api_url.clone(),

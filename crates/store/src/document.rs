@@ -91,6 +91,10 @@ kinds! {
     Approval = "approval", "approval", true;
     OauthClient = "oauth_client", "OAuth client", false;
     OauthGrant = "oauth_grant", "OAuth grant", true;
+    McpPortal = "mcp_portal", "MCP portal", true;
+    McpServer = "mcp_server", "MCP server", true;
+    McpCatalog = "mcp_catalog", "catalogue of an MCP server", true;
+    McpCredential = "mcp_credential", "sign-in at an MCP server", true;
 }
 
 impl fmt::Display for Kind {

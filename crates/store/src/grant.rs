@@ -61,7 +61,7 @@ permissions! {
     UsersRead = "users:read", "Access: Users Read";
     /// Change people and issue proxy tokens.
     UsersWrite = "users:write", "Access: Users Write";
-    /// Read applications, access policies, tags and custom pages.
+    /// Read applications, access policies, tags, custom pages, MCP portals and servers (never their secrets).
     AccessRead = "access:read", "Access: Apps and Policies Read";
     /// Change them, and end every session at an application.
     AccessWrite = "access:write", "Access: Apps and Policies Write";

@@ -17,6 +17,7 @@ mod feed;
 mod grant;
 mod key_file;
 mod lists;
+mod mcp;
 mod rotation;
 mod rules;
 mod scripts;
@@ -54,6 +55,7 @@ pub use documents::kv::{KvKey, KvNamespace, KvPage, KvValue};
 pub use documents::list::{List, ListItem, ListType, NewListItem};
 pub use documents::listener_certificate::{AcmeAccount, IssuedCertificate, ListenerCertificate};
 pub use documents::mail_server::{MailServer, MailTls};
+pub use documents::mcp::{McpCatalog, McpCredential, McpCredentialId, McpHolder, McpPortal, McpServer};
 pub use documents::network::{BypassHost, Network};
 pub use documents::rule::Rule;
 pub use documents::script::{
@@ -384,6 +386,14 @@ collections! {
     oauth_clients: OauthClient;
     /// Returns what people granted OAuth clients.
     oauth_grants: OauthGrant;
+    /// Returns the MCP portals.
+    mcp_portals: McpPortal;
+    /// Returns the MCP servers.
+    mcp_servers: McpServer;
+    /// Returns what MCP servers offer.
+    mcp_catalogs: McpCatalog;
+    /// Returns the sign-ins at MCP servers.
+    mcp_credentials: McpCredential;
 }
 
 /// Where the database keeps what tells whether a key file belongs to it.

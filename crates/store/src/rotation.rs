@@ -14,6 +14,7 @@ use crate::documents::access_state::{Factor, LoginState, Mail};
 use crate::documents::gateway::Certificate;
 use crate::documents::listener_certificate::{AcmeAccount, ListenerCertificate};
 use crate::documents::mail_server::MailServer;
+use crate::documents::mcp::{McpCredential, McpServer};
 use crate::documents::rule::Rule;
 use crate::documents::script::ScriptSecret;
 use crate::error::StoreError;
@@ -118,7 +119,8 @@ impl Store {
             + self.members_due::<MailServer>(grant).await?
             + self.members_due::<ListenerCertificate>(grant).await?
             + self.members_due::<AcmeAccount>(grant).await?;
-        Ok(documents + settings + state)
+        let mcp = self.members_due::<McpServer>(grant).await? + self.members_due::<McpCredential>(grant).await?;
+        Ok(documents + settings + state + mcp)
     }
 
     /// Seals every secret of the account with the first key of the key file, tells how far it is after each, and returns
@@ -150,6 +152,8 @@ impl Store {
         self.reseal_members::<MailServer>(grant, &mut count).await?;
         self.reseal_members::<ListenerCertificate>(grant, &mut count).await?;
         self.reseal_members::<AcmeAccount>(grant, &mut count).await?;
+        self.reseal_members::<McpServer>(grant, &mut count).await?;
+        self.reseal_members::<McpCredential>(grant, &mut count).await?;
         Ok(done)
     }
 

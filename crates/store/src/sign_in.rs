@@ -144,6 +144,7 @@ impl Collection<'_, User> {
             Write::Delete { kind: Kind::AccessProfile, id: id.to_string(), expect: Expect::Anything },
         ];
         writes.extend(OWNED.map(|kind| Write::DeleteChildren { kind, parent: id.to_string() }));
+        writes.extend(self.store.sign_ins_of(grant, id).await?);
         self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
     }
 }

@@ -198,6 +198,19 @@ text_id!(
     }
 );
 text_id!(
+    /// An MCP server's id, chosen by its author: 1 to 63 of `A-Z a-z 0-9 -`, beginning and ending with a letter or digit. It
+    /// holds no `_`, which ends it in the names of tools, and is not `portal`, which begins the names of the portal's own.
+    McpServerId,
+    "an MCP server id (1 to 63 letters, digits and -, not `portal`)",
+    |text| is_label(text, b"-") && !text.eq_ignore_ascii_case("portal")
+);
+text_id!(
+    /// An MCP portal's id, chosen by its author: 1 to 63 of `A-Z a-z 0-9 _ -`, beginning and ending with a letter or digit.
+    McpPortalId,
+    "an MCP portal id (1 to 63 letters, digits, _ and -)",
+    |text| is_label(text, b"_-")
+);
+text_id!(
     /// An e-mail address as an identity, lower case. Not a full RFC 5322 parser: one `@`, both sides present, no space or
     /// control character, at most 254 bytes.
     Email,
@@ -212,9 +225,18 @@ text_id!(
     }
 );
 
+/// Says whether a text is 1 to 63 letters, digits and `inner`, with a letter or digit at either end.
+fn is_label(text: &str, inner: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    bytes.len() <= 63
+        && ends.iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || inner.contains(byte))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{AccountId, Email, RuleId, ScriptName};
+    use super::{AccountId, Email, McpPortalId, McpServerId, RuleId, ScriptName};
 
     #[test]
     fn account_id_reads_and_prints_32_hexadecimal_digits() {
@@ -237,6 +259,20 @@ mod tests {
             [("training", true), ("a_b-1", true), ("", false), ("-x", false), ("Upper", false), ("a/b", false)]
         {
             assert_eq!(name.parse::<ScriptName>().is_ok(), valid, "{name}");
+        }
+        for (id, server, portal) in [
+            ("jira", true, true),
+            ("Google-2", true, true),
+            ("a_b", false, true),
+            ("portal", false, true),
+            ("", false, false),
+            ("-a", false, false),
+            ("a-", false, false),
+            ("a/b", false, false),
+            (&"a".repeat(64), false, false),
+        ] {
+            let found = (id.parse::<McpServerId>().is_ok(), id.parse::<McpPortalId>().is_ok());
+            assert_eq!(found, (server, portal), "{id}");
         }
         for (address, valid) in [("a@b.example", true), ("a", false), ("@b", false), ("a b@c", false), ("A@b", false)] {
             assert_eq!(address.parse::<Email>().is_ok(), valid, "{address}");

@@ -12,7 +12,7 @@ pub use code::Code;
 pub use envelope::{ApiMessage, Envelope, MessageSource, ResultInfo};
 pub use ids::{
     AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CertificateId, CustomPageId, DirectoryRecordId, Email,
-    FactorId, IdError, KvNamespaceId, ListId, MailId, PostureRuleId, ProviderId, ProxyEndpointId, RequestId, RuleId,
-    ScriptName, ServiceTokenId, TokenId, UserId, VersionId,
+    FactorId, IdError, KvNamespaceId, ListId, MailId, McpPortalId, McpServerId, PostureRuleId, ProviderId,
+    ProxyEndpointId, RequestId, RuleId, ScriptName, ServiceTokenId, TokenId, UserId, VersionId,
 };
 pub use secret::Secret;

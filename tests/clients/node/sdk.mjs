@@ -338,9 +338,50 @@ async function access() {
   await identityProviders.delete(provider.id, { account_id });
 }
 
+async function mcp() {
+  const { portals, servers } = client.zeroTrust.access.aiControls.mcp;
+  const id = `jira-${suffix}`;
+  const server = await servers.create({
+    account_id,
+    id,
+    name: "Jira",
+    hostname: "https://jira.example.com/mcp",
+    auth_type: "bearer",
+    auth_credentials: JSON.stringify({ headers: { "X-Key": "hush" } }),
+    updated_tools: [{ name: "delete_issue", enabled: false }],
+  });
+  assert.deepEqual([server.id, server.status, server.authentication_status], [id, "waiting", "connected"]);
+  assert.ok(!JSON.stringify(server).includes("hush"));
+  assert.ok((await all(servers.list({ account_id, search: id, per_page: 1 }))).some((listed) => listed.id === id));
+  assert.equal((await servers.update(id, { account_id, description: "Tickets" })).description, "Tickets");
+  assert.deepEqual((await servers.read(id, { account_id })).updated_tools, server.updated_tools);
+  await refused(servers.create({ account_id, id: "a_b", name: "x", hostname: "https://x.example/mcp", auth_type: "oauth" }), 400);
+
+  const portal = await portals.create({
+    account_id,
+    id: `staff-${suffix}`,
+    name: "Staff",
+    hostname: `mcp-${suffix}.example.com`,
+    servers: [{ server_id: id, on_behalf: false, updated_tools: [{ name: "get_issue", alias: "look_up" }] }],
+  });
+  assert.deepEqual([portal.code_mode, portal.allow_code_mode, portal.servers[0].server_id], ["opt_in", true, id]);
+  assert.equal(portal.servers[0].updated_tools[0].portal_alias, "look_up");
+  assert.ok((await all(portals.list({ account_id, search: portal.hostname }))).some((listed) => listed.id === portal.id));
+  assert.equal((await portals.update(portal.id, { account_id, code_mode: "enforced" })).servers.length, 1);
+  assert.equal((await portals.read(portal.id, { account_id })).code_mode, "enforced");
+  await refused(portals.update(portal.id, { account_id, code_mode: "off", allow_code_mode: true }), 400);
+  const types = (await all(client.zeroTrust.access.applications.list({ account_id }))).map((application) => application.type);
+  assert.ok(types.includes("mcp") && types.includes("mcp_portal"));
+  await refused(servers.delete(id, { account_id }), 409);
+  assert.equal((await portals.delete(portal.id, { account_id })).id, portal.id);
+  assert.equal((await servers.delete(id, { account_id })).id, id);
+  await refused(servers.read(id, { account_id }), 404);
+}
+
 await accountAndTokens();
 await rules(await lists());
 await settings();
 await kv(await workers());
 await access();
-console.log("node SDK: accounts, tokens, lists, rules, settings, certificates, proxy endpoints, Workers, KV, Access");
+await mcp();
+console.log("node SDK: accounts, tokens, lists, rules, settings, certificates, proxy endpoints, Workers, KV, Access, MCP");

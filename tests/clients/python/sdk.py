@@ -188,9 +188,41 @@ def access():
     providers.delete(provider.id, account_id=ACCOUNT)
 
 
+def mcp():
+    portals, servers = (getattr(client.zero_trust.access.ai_controls.mcp, name) for name in ("portals", "servers"))
+    named = f"wiki-py-{SUFFIX}"
+    server = servers.create(
+        id=named,
+        account_id=ACCOUNT,
+        name="Wiki",
+        hostname="https://wiki.example.com/mcp",
+        auth_type="bearer",
+        auth_credentials="hush",
+    )
+    assert (server.id, server.status, server.tools) == (named, "waiting", [])
+    assert any(found.id == named for found in servers.list(account_id=ACCOUNT, search=named))
+    assert servers.update(named, account_id=ACCOUNT, description="Pages").description == "Pages"
+    portal = portals.create(
+        id=f"staff-py-{SUFFIX}",
+        account_id=ACCOUNT,
+        name="Staff",
+        hostname=f"mcp-py-{SUFFIX}.example.com",
+        servers=[{"server_id": named}],
+    )
+    assert portal.servers[0].server_id == named
+    assert any(found.id == portal.id for found in portals.list(account_id=ACCOUNT, search=portal.hostname))
+    assert portals.update(portal.id, account_id=ACCOUNT, name="Everybody").name == "Everybody"
+    assert portals.read(portal.id, account_id=ACCOUNT).servers[0].hostname == "https://wiki.example.com/mcp"
+    refused(409, servers.delete, named, account_id=ACCOUNT)
+    portals.delete(portal.id, account_id=ACCOUNT)
+    servers.delete(named, account_id=ACCOUNT)
+    refused(404, servers.read, named, account_id=ACCOUNT)
+
+
 account()
 lists_and_rules()
 settings()
 workers_and_kv()
 access()
-print("python SDK: account, lists, rules, settings, certificates, proxy endpoints, Workers, KV, Access")
+mcp()
+print("python SDK: account, lists, rules, settings, certificates, proxy endpoints, Workers, KV, Access, MCP")

@@ -542,7 +542,10 @@ fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Valu
     assert!(policies.faults().is_empty());
     let backend = match &application.kind {
         ApplicationKind::SelfHosted(app) => app.origin.as_ref().map(|origin| backends.backend(origin).unwrap()),
-        ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => None,
+        ApplicationKind::Bookmark(_)
+        | ApplicationKind::Launcher(_)
+        | ApplicationKind::McpPortal(_)
+        | ApplicationKind::McpServer(_) => None,
     };
     Published { application, policies, backend, inside: None }
 }

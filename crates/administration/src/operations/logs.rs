@@ -68,7 +68,11 @@ fn admit(cx: &OpContext, dataset: &str) -> Result<Dataset, Failure> {
     let dataset = Dataset::from_str(dataset).map_err(|error| Failure::new(Code::NotFound, error.to_string()))?;
     match dataset {
         Dataset::Audit => cx.authorize::<ReadAudit>().map(|_| ())?,
-        Dataset::GatewayHttp | Dataset::GatewayNetwork | Dataset::Worker | Dataset::AccessRequests => {
+        Dataset::GatewayHttp
+        | Dataset::GatewayNetwork
+        | Dataset::Worker
+        | Dataset::AccessRequests
+        | Dataset::McpPortalLogs => {
             cx.authorize::<ReadLogs>().map(|_| ())?;
         }
     }

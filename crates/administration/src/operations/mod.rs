@@ -16,6 +16,7 @@ pub mod lists;
 pub mod logging;
 pub mod logs;
 pub mod managed;
+pub mod mcp;
 pub mod module_names;
 pub mod modules;
 pub mod network;

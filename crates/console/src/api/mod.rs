@@ -9,6 +9,7 @@ mod account;
 mod gate;
 mod gateway;
 mod kv;
+mod mcp;
 mod network;
 mod observe;
 pub mod openapi;
@@ -49,6 +50,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         people::endpoints(),
         access::endpoints(),
         access_identity::endpoints(),
+        mcp::endpoints(),
         observe::endpoints(),
     ]
     .into_iter()

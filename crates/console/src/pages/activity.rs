@@ -24,10 +24,11 @@ use crate::operations::logs;
 const ROWS: &str = "100";
 
 /// The datasets with the words people use for them.
-pub(super) const DATASETS: [(&str, &str); 5] = [
+pub(super) const DATASETS: [(&str, &str); 6] = [
     ("gateway_http", "Web requests"),
     ("gateway_network", "Connections"),
     ("access_requests", "Access"),
+    ("mcp_portal_logs", "MCP calls"),
     ("worker", "Worker calls"),
     ("audit", "Audit"),
 ];
@@ -38,6 +39,9 @@ const fn filtered(dataset: &str) -> [(&'static str, &'static str); 4] {
         b"gateway_network" => [("action", "Action"), ("host", "SNI"), ("person", "Email"), ("rule", "PolicyName")],
         b"access_requests" => {
             [("action", "Action"), ("host", "AppDomain"), ("person", "Email"), ("rule", "PolicyName")]
+        }
+        b"mcp_portal_logs" => {
+            [("action", "Action"), ("host", "ToolCallName"), ("person", "UserEmail"), ("rule", "RuleName")]
         }
         b"worker" => [("action", "Outcome"), ("host", "ScriptName"), ("person", "RequestID"), ("rule", "Decision")],
         b"audit" => {
@@ -52,6 +56,7 @@ const fn labels(dataset: &str) -> [&'static str; 4] {
     match dataset.as_bytes() {
         b"gateway_network" => ["Action", "Server name", "Person", "Rule"],
         b"access_requests" => ["Act", "Host", "Person", "Policy"],
+        b"mcp_portal_logs" => ["Action", "Tool", "Person", "Rule"],
         b"worker" => ["Outcome", "Worker", "Request", "Decision"],
         b"audit" => ["Act", "Resource id", "Who", "Kind of thing"],
         _ => ["Action", "Host", "Person", "Rule"],
@@ -63,6 +68,7 @@ pub(super) const fn id_field(dataset: &str) -> &'static str {
     match dataset.as_bytes() {
         b"gateway_network" => "SessionID",
         b"access_requests" => "RayID",
+        b"mcp_portal_logs" => "CallID",
         b"worker" => "RecordID",
         b"audit" => "ID",
         _ => "RequestID",
@@ -150,6 +156,7 @@ const fn words(dataset: &str) -> &'static [&'static str] {
     match dataset.as_bytes() {
         b"gateway_network" => &["allow", "block", "off"],
         b"access_requests" => &["login", "logout", "request", "mfa", "oauth", "approval"],
+        b"mcp_portal_logs" => &["allow", "block", "require_approval", "require_mfa", "redact", "worker"],
         b"worker" => &["ok", "exception", "exceededCpu", "exceededMemory", "canceled"],
         b"audit" => &["create", "update", "delete", "login", "logout"],
         _ => &["allow", "block", "redirect", "worker", "managed", "off", "isolate", "quarantine"],
@@ -199,6 +206,7 @@ const fn columns(dataset: &str) -> &'static [&'static str] {
     match dataset.as_bytes() {
         b"gateway_network" => &["Time", "Action", "Host", "Person", "Rule", "Inspected", "Bytes", "Took"],
         b"access_requests" => &["Time", "Result", "What", "Person", "Policy", "Why", "From"],
+        b"mcp_portal_logs" => &["Time", "Action", "Result", "Call", "Server", "Person", "Rule", "Client", "Took"],
         b"worker" => &["Time", "Outcome", "Worker", "Decision", "Event", "CPU", "Took", "Fetches"],
         b"audit" => &["Time", "Act", "What", "Which", "Who", "From", "Result"],
         _ => &["Time", "Action", "Request", "Person", "Rule", "Status", "Decided", "Took"],
@@ -212,6 +220,7 @@ pub(super) fn row(dataset: &str, record: &Map<String, Value>) -> Markup {
     let cells = match dataset {
         "gateway_network" => connection_cells(record),
         "access_requests" => decision_cells(record),
+        "mcp_portal_logs" => mcp_cells(record),
         "worker" => call_cells(record),
         "audit" => audit_cells(record),
         _ => request_cells(record),
@@ -265,6 +274,23 @@ fn call_cells(record: &Map<String, Value>) -> Vec<Markup> {
         html! { (format::micros(format::number(record, "CPUTimeMicros"))) },
         html! { (format::micros(format::number(record, "WallTimeMicros"))) },
         html! { (format::number(record, "Subrequests")) },
+    ]
+}
+
+fn mcp_cells(record: &Map<String, Value>) -> Vec<Markup> {
+    let text = |name: &str| format::text(record, name);
+    let names = ["ToolCallName", "PromptGetName", "ResourceReadURI"];
+    let subject = names.into_iter().map(text).find(|name| !name.is_empty()).unwrap_or_default();
+    let succeeded = record.get("Success").and_then(Value::as_bool).unwrap_or(false);
+    vec![
+        format::verdict(text("Action")),
+        html! { span title=(text("Error")) { @if succeeded { "succeeded" } @else { "failed" } } },
+        html! { span.request title=(subject) { b { (text("Method")) } " " (subject.chars().take(160).collect::<String>()) } },
+        html! { (text("ServerID")) },
+        html! { (text("UserEmail")) },
+        html! { (text("RuleName")) },
+        html! { (text("ClientName")) " " (text("ClientVersion")) },
+        html! { (format::micros(format::number(record, "DurationMicros"))) },
     ]
 }
 

@@ -30,6 +30,8 @@ pub(super) async fn page(visitor: Visitor, Path((dataset, record)): Path<(String
         p.muted { (format::time(at)) " UTC" }
         @match dataset.as_str() {
             "access_requests" => (log::explanation(&record)),
+            // What the record says of itself is all there is to say.
+            "mcp_portal_logs" => {}
             "worker" => (call(&record)),
             "audit" => (change(&record)),
             _ => (exchange(&dataset, &record, has_connection)),
@@ -44,6 +46,9 @@ fn headline(dataset: &str, record: &Map<String, Value>) -> Markup {
     match dataset {
         "worker" => html! { h1 { (format::verdict(text("Outcome"))) " " (text("ScriptName")) } },
         "access_requests" => html! { h1 { "A decision of Access" } },
+        "mcp_portal_logs" => {
+            html! { h1.long { (format::verdict(text("Action"))) " " (text("Method")) " " (text("ToolCallName")) } }
+        }
         "audit" => html! { h1 { (text("ActionType")) " " (text("ResourceType")) } },
         "gateway_network" => {
             let host = if text("SNI").is_empty() { text("DestinationHost") } else { text("SNI") };

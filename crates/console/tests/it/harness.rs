@@ -1,7 +1,7 @@
 //! A console with an account, a clock that tests move, and a client that speaks to its router.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -9,8 +9,8 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use console::{
-    Addresses, BoxFuture, ConsoleDeps, Limits, PolicyWorkers, Preview, PreviewError, PreviewJob, PreviewReport,
-    SnapshotStatus, SnapshotView, Tried,
+    Addresses, BoxFuture, ConsoleDeps, Limits, McpServers, McpUnavailable, PolicyWorkers, Preview, PreviewError,
+    PreviewJob, PreviewReport, SnapshotStatus, SnapshotView, Tried,
 };
 use http_body_util::BodyExt as _;
 use identity::evaluation::WorkerWord;
@@ -18,10 +18,12 @@ use identity::selector::WorkerQuestion;
 use jiff::Timestamp;
 use logs::{Logs, LogsConfig};
 use serde_json::{Value, json};
-use store::{Account, NewToken, Operate, Permission, Permissions, Principal, Store, StoreConfig, WriteTokens};
+use store::{
+    Account, McpCatalog, NewToken, Operate, Permission, Permissions, Principal, Store, StoreConfig, WriteTokens,
+};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
-use types::AccountId;
+use types::{AccountId, McpServerId};
 use uuid::Uuid;
 
 /// 2026-01-02T03:04:05Z
@@ -34,6 +36,7 @@ pub(crate) struct Console {
     pub(crate) account: AccountId,
     pub(crate) token: String,
     pub(crate) scripts: Arc<Scripts>,
+    pub(crate) upstreams: Arc<Upstreams>,
     clock: Arc<AtomicI64>,
     _directory: TempDir,
 }
@@ -149,6 +152,47 @@ impl PolicyWorkers for Scripts {
     }
 }
 
+/// Servers of which `silent` never answers, `away` cannot be asked, and any other offers one tool and one prompt.
+pub(crate) struct Upstreams {
+    store: Store,
+    account: AccountId,
+    pub(crate) runs_programs: AtomicBool,
+}
+
+impl McpServers for Upstreams {
+    fn sync<'a>(&'a self, server: &'a McpServerId) -> BoxFuture<'a, Result<(), McpUnavailable>> {
+        Box::pin(async move {
+            if server.as_str() == "away" {
+                return Err(McpUnavailable("too much waits to be asked".to_owned()));
+            }
+            let operate = Principal::system("test").authorize::<Operate>(self.account).unwrap();
+            let catalogs = self.store.mcp_catalogs();
+            let read = catalogs.get(&operate, server).await.unwrap();
+            let now = Some(self.store.now());
+            let catalog = match server.as_str() {
+                "silent" => McpCatalog {
+                    synced_at: now,
+                    error: Some(json!({"message": "the server did not answer", "retryable": true, "status_code": 504})),
+                    ..McpCatalog::default()
+                },
+                _ => McpCatalog {
+                    synced_at: now,
+                    succeeded_at: now,
+                    tools: vec![json!({"name": "get_issue", "inputSchema": {"type": "object"}})],
+                    prompts: vec![json!({"name": "triage"})],
+                    ..McpCatalog::default()
+                },
+            };
+            catalogs.keep(&operate, server.clone(), catalog, read.map(|read| read.revision)).await.unwrap();
+            Ok(())
+        })
+    }
+
+    fn may_run_programs(&self) -> bool {
+        self.runs_programs.load(Ordering::SeqCst)
+    }
+}
+
 impl Console {
     pub(crate) async fn new() -> Self {
         Self::with(Limits::default(), false).await
@@ -176,6 +220,7 @@ impl Console {
             insist_on_https: https,
         };
         let scripts = Arc::new(Scripts::default());
+        let upstreams = Arc::new(Upstreams { store: store.clone(), account, runs_programs: AtomicBool::new(false) });
         let router = console::router(ConsoleDeps {
             store: Arc::new(store.clone()),
             logs: logs.clone(),
@@ -183,13 +228,15 @@ impl Console {
             snapshot: Arc::new(Snapshot),
             preview: Arc::new(Echo),
             workers: Arc::clone(&scripts) as Arc<dyn PolicyWorkers>,
+            mcp: Some(Arc::clone(&upstreams) as Arc<dyn McpServers>),
             addresses,
             worker_types: "declare const types: unknown;",
             limits,
             clock: now,
         });
         let token = String::new();
-        let mut console = Self { router, store, logs, account, token, scripts, clock, _directory: directory };
+        let mut console =
+            Self { router, store, logs, account, token, scripts, upstreams, clock, _directory: directory };
         console.token = console.issue(&[Permission::Admin]).await;
         console
     }

@@ -156,6 +156,46 @@ fn a_launcher_is_read_with_its_looks_and_names_what_it_gets_wrong() {
 }
 
 #[test]
+fn portals_and_mcp_servers_are_applications() {
+    let portal = json!({
+        "type": "mcp_portal", "name": "Agents", "domain": "mcp.example.com",
+        "destinations": [{"type": "public", "uri": "mcp.example.com"}], "oauth_configuration": {"enabled": true},
+    });
+    let app = application(&portal).unwrap();
+    let ApplicationKind::McpPortal(inner) = &app.kind else { panic!("{app:?}") };
+    assert_eq!((inner.destinations.len(), inner.oauth.is_some(), app.door().is_some()), (1, true, true));
+    let server = json!({
+        "type": "mcp", "name": "Jira", "destinations": [{"type": "via_mcp_server_portal", "mcp_server_id": "jira"}],
+        "policies": [ID], "allowed_idps": [ID],
+    });
+    let app = application(&server).unwrap();
+    let ApplicationKind::McpServer(inner) = &app.kind else { panic!("{app:?}") };
+    assert_eq!((inner.server.as_str(), app.policies().len(), app.door().is_none()), ("jira", 1, true));
+    let shown = ApplicationDocument::read(&server).unwrap().show();
+    assert!(!shown.contains_key("domain") && shown["destinations"] == server["destinations"]);
+    for (document, member, value, expected) in [
+        (&portal, "portunus", json!({"markdown": true}), "/portunus/markdown: `markdown` does not belong"),
+        (&portal, "portunus", json!({"origin": {"url": "http://127.0.0.1:1"}}), "/portunus/origin: `origin` does not"),
+        (
+            &portal,
+            "destinations",
+            json!([{"type": "via_mcp_server_portal", "mcp_server_id": "a"}]),
+            "/destinations/0/type: ",
+        ),
+        (&portal, "cors_headers", json!({}), "/cors_headers: `cors_headers` does not belong"),
+        (&server, "destinations", json!([]), "/destinations: names the one server"),
+        (&server, "destinations", json!([{"type": "public", "uri": "a.example"}]), "/destinations/0: is of type"),
+        (&server, "destinations", json!([{"type": "via_mcp_server_portal"}]), "/destinations/0: needs the server's"),
+        (&server, "domain", json!("a.example"), "/domain: `domain` does not belong"),
+    ] {
+        let mut wrong = document.clone();
+        wrong[member] = value;
+        let found = faults(application(&wrong));
+        assert!(found.iter().any(|fault| fault.starts_with(expected)), "{member}: {found:?}");
+    }
+}
+
+#[test]
 fn what_an_application_gets_wrong_is_named() {
     for (value, expected) in [
         (json!({"type": "saas", "name": "x"}), "/type: applications of type `saas` are not offered; self_hosted"),

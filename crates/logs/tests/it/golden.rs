@@ -42,6 +42,16 @@ fn empty_and_unknown_fields_read_as_nothing() {
     }
 }
 
+/// The names the vendor prints for the dataset of portals.
+#[test]
+fn calls_through_portals_have_every_logpush_field() {
+    let names = "ClientCountry ClientIP ColoCode Datetime Error Method PortalAUD PortalID PromptGetName ResourceReadURI \
+        ServerAUD ServerID ServerResponseDurationMs ServerURL SessionID Success ToolCallName UserEmail UserID";
+    let fields = Dataset::McpPortalLogs.fields().iter();
+    let standard: BTreeSet<_> = fields.filter(|field| field.standard).map(|field| field.name).collect();
+    assert_eq!(standard, names.split_whitespace().collect());
+}
+
 /// The names reference section 8.1 prints for the two gateway datasets.
 #[test]
 fn gateway_datasets_have_every_logpush_field() {

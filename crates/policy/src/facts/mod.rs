@@ -6,6 +6,7 @@
 mod document;
 pub mod email;
 mod header;
+pub mod mcp;
 
 use std::net::IpAddr;
 

@@ -20,6 +20,11 @@ pub fn fields_page() -> String {
     section(&mut page, Hook::Http.fields(), "Web requests (`filters: [\"http\"]`)");
     section(&mut page, Hook::L4.fields(), "Connections (`filters: [\"l4\"]`)");
     section(&mut page, super::access::fields(), "Access policies (`portunus.expression`)");
+    section(
+        &mut page,
+        super::mcp::fields(),
+        "Calls through an MCP portal (`portunus.rules` of portals and MCP servers)",
+    );
     page
 }
 

@@ -7,6 +7,7 @@ pub mod access;
 mod documentation;
 pub mod http;
 pub mod l4;
+pub mod mcp;
 mod shared;
 
 use std::sync::OnceLock;

@@ -167,7 +167,10 @@ impl Builder {
             }
             let backend = match &application.kind {
                 ApplicationKind::SelfHosted(app) => app.origin.as_ref().map(|origin| self.backends.backend(origin)),
-                ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => None,
+                ApplicationKind::Bookmark(_)
+                | ApplicationKind::Launcher(_)
+                | ApplicationKind::McpPortal(_)
+                | ApplicationKind::McpServer(_) => None,
             };
             let backend = match backend.transpose() {
                 Ok(backend) => backend,

@@ -11,6 +11,7 @@ pub(crate) mod kv;
 pub(crate) mod list;
 pub(crate) mod listener_certificate;
 pub(crate) mod mail_server;
+pub(crate) mod mcp;
 pub(crate) mod network;
 pub(crate) mod rule;
 pub(crate) mod script;

@@ -10,9 +10,9 @@ use store::{
     AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, AcmeAccount, Administrator,
     AppSession, Application, Approval, Certificate, ClientAuthority, ClientCertificateSettings, Configuration,
     CustomPage, DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, ListenerCertificate, Logging,
-    LoginState, Mail, MailServer, Network, OauthClient, OauthGrant, Organization, Provider, ProxyEndpoint, ProxyToken,
-    Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken, ServiceTokenUse,
-    Session, SetupLink, Tag, Token, User,
+    LoginState, Mail, MailServer, McpCatalog, McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant,
+    Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret,
+    ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token, User,
 };
 
 fn folder() -> PathBuf {
@@ -83,6 +83,10 @@ fn every_kind_reads_its_golden_files() {
     check::<Approval>(&mut seen);
     check::<OauthClient>(&mut seen);
     check::<OauthGrant>(&mut seen);
+    check::<McpPortal>(&mut seen);
+    check::<McpServer>(&mut seen);
+    check::<McpCatalog>(&mut seen);
+    check::<McpCredential>(&mut seen);
     assert_eq!(seen, Kind::ALL.iter().copied().collect());
 }
 

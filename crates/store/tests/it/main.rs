@@ -9,6 +9,7 @@ mod crash;
 mod files;
 mod fixture;
 mod golden;
+mod mcp;
 mod postgres;
 mod server;
 mod suite;

@@ -16,7 +16,7 @@ use types::{AccessPolicyId, ApplicationId, Code};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{AccessView, Kept, members, policies, random, refused, system, view};
+use super::{AccessView, Kept, mcp_applications, members, policies, random, refused, system, view};
 use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
 use crate::failure::{Failure, Problem};
@@ -82,7 +82,11 @@ pub async fn get(cx: &OpContext, id: ApplicationId) -> Result<AccessView, Failur
 ///
 /// A [`Failure`] that points at every member at fault, `Conflict` for a destination that is taken.
 pub async fn create(cx: &OpContext, document: &Value) -> Result<AccessView, Failure> {
-    create_as(cx, ApplicationId(Uuid::new_v4()), document).await
+    cx.authorize::<WriteAccess>()?;
+    match mcp_applications::taken_over(cx, document).await? {
+        Some(standing) => replace(cx, standing, document).await,
+        None => create_as(cx, ApplicationId(Uuid::new_v4()), document).await,
+    }
 }
 
 /// Makes an application under an id that was chosen already.
@@ -355,6 +359,7 @@ async fn read(
         return Err(Failure::invalid("/type", "the type of an application cannot change; make another application"));
     }
     check_names(cx, &document).await?;
+    mcp_applications::check(cx, &sound).await?;
     check_others(cx, id, &sound).await?;
     let linked = sound.policies().iter().filter_map(|link| match link {
         identity::application::PolicyLink::Reusable { id, .. } => Some(*id),
@@ -480,20 +485,34 @@ async fn check_others(cx: &OpContext, id: ApplicationId, sound: &Sound) -> Resul
             ApplicationKind::Launcher(_) if document.kind == ApplicationType::AppLauncher => {
                 return Err(Failure::conflict("/type", "there is an app launcher already; change that one"));
             }
-            ApplicationKind::SelfHosted(app) if document.kind == ApplicationType::SelfHosted => {
+            ApplicationKind::SelfHosted(app) | ApplicationKind::McpPortal(app)
+                if matches!(document.kind, ApplicationType::SelfHosted | ApplicationType::McpPortal) =>
+            {
                 let taken = covered(&document).into_iter().find(|pattern| app.destinations.contains(pattern));
                 if let Some(pattern) = taken {
                     let message = format!("{pattern} is published by application \"{}\"", other.document.name);
                     return Err(Failure::conflict("/domain", message));
                 }
             }
-            ApplicationKind::SelfHosted(_) | ApplicationKind::Launcher(_) | ApplicationKind::Bookmark(_) => {}
+            ApplicationKind::McpServer(app)
+                if document.kind == ApplicationType::Mcp
+                    && mcp_applications::stands_for(&document).as_ref() == Some(&app.server) =>
+            {
+                let message = format!("application \"{}\" stands for the server", other.document.name);
+                return Err(Failure::conflict("/destinations/0/mcp_server_id", message));
+            }
+            ApplicationKind::SelfHosted(_)
+            | ApplicationKind::Launcher(_)
+            | ApplicationKind::Bookmark(_)
+            | ApplicationKind::McpPortal(_)
+            | ApplicationKind::McpServer(_) => {}
         }
     }
     Ok(())
 }
 
-fn covered(document: &ApplicationDocument) -> Vec<Pattern> {
+/// The patterns a document covers.
+pub(super) fn covered(document: &ApplicationDocument) -> Vec<Pattern> {
     let uris = document.destinations.iter().filter_map(|destination| destination.public_uri().ok());
     let older = document.self_hosted_domains.iter().map(String::as_str);
     uris.chain(older).chain(document.domain.as_deref()).filter_map(|text| text.parse().ok()).collect()

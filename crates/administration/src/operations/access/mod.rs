@@ -14,6 +14,7 @@ pub mod keys;
 pub mod listener_certificates;
 pub mod logins;
 pub mod mail_server;
+pub mod mcp_applications;
 pub mod organization;
 pub mod outbox;
 pub mod pages;

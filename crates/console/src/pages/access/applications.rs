@@ -61,6 +61,8 @@ fn kind(app: &AccessView) -> &'static str {
     match app.text("type") {
         "bookmark" => "link",
         "app_launcher" => "launcher",
+        "mcp" => "MCP server",
+        "mcp_portal" => "MCP portal",
         _ => "web",
     }
 }
@@ -222,6 +224,10 @@ fn settings(
 ) -> Markup {
     let of = |field: &str, stored: &str| typed.and_then(|fields| fields.find(field)).unwrap_or(stored).to_owned();
     let web = app.text("type") == "self_hosted";
+    let portal = app.text("type") == "mcp_portal";
+    let session_duration = html! {
+        (Control::new("session_duration", "A session lasts").mono().hint("Such as 24h or 30m.").problems(problems.at("/session_duration")).input("text", &of("session_duration", app.text("session_duration"))))
+    };
     let allowed = app.0.get("allowed_idps").and_then(Value::as_array);
     let chosen = |id: &str| match typed {
         Some(fields) => fields.all("provider").any(|chosen| chosen == id),
@@ -236,12 +242,19 @@ fn settings(
             (csrf(&visitor.csrf))
             div.row {
                 (Control::new("name", "Name").required().problems(problems.at("/name")).input("text", &of("name", app.text("name"))))
-                (Control::new("domain", "Address").mono().problems(problems.at("/domain")).input("text", &of("domain", domain(app).unwrap_or_default())))
+                @if !stands_for_mcp(app) {
+                    (Control::new("domain", "Address").mono().problems(problems.at("/domain")).input("text", &of("domain", domain(app).unwrap_or_default())))
+                }
+            }
+            @if portal {
+                (session_duration)
+                (sign_in_boxes(names, &chosen))
+                (agents(app, typed, problems))
             }
             @if web {
                 div.row {
                     (Control::new("origin", "Requests go to").mono().problems(problems.at("/portunus/origin")).input("text", &of("origin", at(app, "portunus/origin/url"))))
-                    (Control::new("session_duration", "A session lasts").mono().hint("Such as 24h or 30m.").problems(problems.at("/session_duration")).input("text", &of("session_duration", app.text("session_duration"))))
+                    (session_duration)
                 }
                 (sign_in_boxes(names, &chosen))
                 (agents(app, typed, problems))
@@ -253,6 +266,11 @@ fn settings(
             div.actions { button.primary type="submit" { "Save" } }
         }
     }
+}
+
+/// Says whether an application has its address from the MCP portal or server it stands for.
+fn stands_for_mcp(app: &AccessView) -> bool {
+    matches!(app.text("type"), "mcp" | "mcp_portal")
 }
 
 /// Whether agents may get tokens here, and where their clients may be sent to with a code.
@@ -310,17 +328,22 @@ fn changed(stored: &AccessView, fields: &Fields) -> Map<String, Value> {
     members.insert("name".to_owned(), fields.get("name").into());
     // A destination that was written in the longer form goes on being the first of its list.
     let longer = members.get("destinations").is_some_and(|all| all.pointer("/0/uri").is_some());
-    if longer && stored.text("domain").is_empty() {
+    // The address of a portal or server is changed where that is.
+    let elsewhere = stands_for_mcp(stored);
+    if !elsewhere && longer && stored.text("domain").is_empty() {
         members["destinations"][0]["uri"] = fields.get("domain").into();
-    } else {
+    } else if !elsewhere {
         members.insert("domain".to_owned(), fields.get("domain").into());
     }
     if members.contains_key("app_launcher_visible") {
         members.insert("app_launcher_visible".to_owned(), fields.ticked("app_launcher_visible").into());
     }
-    if stored.text("type") == "self_hosted" {
+    if matches!(stored.text("type"), "self_hosted" | "mcp_portal") {
         members.insert("session_duration".to_owned(), fields.get("session_duration").into());
         members.insert("allowed_idps".to_owned(), fields.all("provider").collect());
+        set_agents(&mut members, fields);
+    }
+    if stored.text("type") == "self_hosted" {
         let ours = members.entry("portunus").or_insert_with(|| json!({}));
         ours["markdown"] = fields.ticked("markdown").into();
         match fields.text("origin") {
@@ -328,7 +351,6 @@ fn changed(stored: &AccessView, fields: &Fields) -> Map<String, Value> {
             // Nobody has said yet where requests go, or they no longer go anywhere.
             None => ours["origin"] = Value::Null,
         }
-        set_agents(&mut members, fields);
     }
     members
 }
