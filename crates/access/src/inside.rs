@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use identity::application::{ApplicationKind, Door};
 use identity::audience::Audience;
 use identity::evaluation::Verdict;
 use identity::identity::Identity;
@@ -143,10 +144,14 @@ async fn opens(exchange: &Exchange, door: ApplicationId, assertion: &Assertion<'
             let (Some(policy), Some((hash, session, moment))) = (published.policies.policy(index), person) else {
                 return false;
             };
-            let Some(app) = published.self_hosted() else { return false };
-            let rules = gate::mfa(exchange, policy, app);
+            let door = match &published.application.kind {
+                ApplicationKind::McpServer(server) => Door::from(server.as_ref()),
+                ApplicationKind::SelfHosted(app) | ApplicationKind::McpPortal(app) => Door::from(app.as_ref()),
+                ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => return false,
+            };
+            let rules = gate::mfa(exchange, policy, door);
             !approval::owed(exchange, published, policy, (hash, session))
-                && gate::fits(session, app)
+                && gate::fits(session, door)
                 && !caller::owes_factor(rules.as_ref(), session, moment)
         }
         Verdict::Deny(_) | Verdict::Needs(_) | Verdict::SignIn => false,

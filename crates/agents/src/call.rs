@@ -288,7 +288,17 @@ async fn pass(
         recording.end(Outcome::Failed(error.message.to_string()));
         return Said::Now(Message::error(client_id, error));
     };
-    recording.note(|record| record.server = Some(served.id.to_string()));
+    recording.note(|record| {
+        record.server = Some(served.id.to_string());
+        record.server_audience = Some(served.audience.clone());
+        record.server_address = Some(served.address.clone());
+        let key = Some(found.definition.key.to_string());
+        match found.definition.kind {
+            Kind::Tool => record.tool = key,
+            Kind::Prompt => record.prompt = key,
+            Kind::Resource | Kind::ResourceTemplate => record.resource = key,
+        }
+    });
     // The rules, with everything that is known now.
     let admitted = admit(&turn, &served, &found.definition, method, arguments.as_deref(), &mut recording);
     let redactions = match admitted {

@@ -57,16 +57,16 @@ impl Agents {
 
     /// Returns the applications of a portal's servers: whoever answers for a visitor says which of them are open.
     #[must_use]
-    pub fn doors(&self, portal: &str) -> Vec<ApplicationId> {
+    pub fn doors(&self, host: &str) -> Vec<ApplicationId> {
         let snapshot = self.inner.snapshot.load();
-        let servers = snapshot.portals.get(portal).into_iter().flat_map(|portal| portal.servers.iter());
+        let servers = snapshot.portals.get(host).into_iter().flat_map(|portal| portal.servers.iter());
         servers.map(|served| served.application).collect()
     }
 
     /// Answers a request at a portal.
     #[must_use]
-    pub fn answer(&self, portal: &str, visit: Visit) -> BoxFuture<'static, Response<Body>> {
-        let found = self.inner.snapshot.load().portals.get(portal).cloned();
+    pub fn answer(&self, host: &str, visit: Visit) -> BoxFuture<'static, Response<Body>> {
+        let found = self.inner.snapshot.load().portals.get(host).cloned();
         let plane = Arc::clone(&self.inner);
         Box::pin(async move {
             match found {
@@ -80,10 +80,10 @@ impl Agents {
     /// that are gone, and tells clients to look again.
     pub fn follow(&self) {
         let snapshot = self.inner.snapshot.load();
-        let gone = self.inner.sessions.remove(|session| !snapshot.portals.contains_key(&session.portal));
-        self.inner.end_all(gone);
-        for (id, portal) in &snapshot.portals {
-            for session in self.inner.sessions.at(id) {
+        let there = |session: &Session| snapshot.portals.values().any(|portal| portal.settings.id.as_str() == session.portal);
+        self.inner.end_all(self.inner.sessions.remove(|session| !there(session)));
+        for portal in snapshot.portals.values() {
+            for session in self.inner.sessions.at(portal.settings.id.as_str()) {
                 self.inner.end_links(&session, portal);
                 self.inner.tell_changed(&session);
             }

@@ -26,8 +26,16 @@ pub struct Record {
     pub client_name: String,
     pub client_version: String,
     pub method: String,
+    /// Of the portal's application.
+    pub portal_audience: String,
+    /// The version of the protocol the client speaks.
+    pub version: &'static str,
     /// The server that answered; `None`: the portal itself.
     pub server: Option<String>,
+    /// Of the server's application.
+    pub server_audience: Option<String>,
+    pub server_address: Option<String>,
+    /// By their server's names for them.
     pub tool: Option<String>,
     pub prompt: Option<String>,
     pub resource: Option<String>,
@@ -76,12 +84,13 @@ pub(crate) struct Begin<'a> {
     pub(crate) source: std::net::IpAddr,
     pub(crate) visitor: &'a Visitor,
     pub(crate) session: &'a Session,
+    pub(crate) audience: &'a str,
     pub(crate) method: &'a str,
 }
 
 impl Recording {
     pub(crate) fn begin(recorder: &Arc<dyn Recorder>, begin: Begin<'_>) -> Self {
-        let Begin { id, parent, at, source, visitor, session, method } = begin;
+        let Begin { id, parent, at, source, visitor, session, audience, method } = begin;
         let record = Record {
             id,
             parent,
@@ -93,7 +102,11 @@ impl Recording {
             client_name: session.client.name.clone(),
             client_version: session.client.version.clone(),
             method: method.to_owned(),
+            portal_audience: audience.to_owned(),
+            version: session.version.as_str(),
             server: None,
+            server_audience: None,
+            server_address: None,
             tool: None,
             prompt: None,
             resource: None,

@@ -19,15 +19,15 @@ use crate::upstream::Endpoint;
 #[derive(Default)]
 pub struct Snapshot {
     pub revision: u64,
-    /// By id.
+    /// By host, in lower case.
     pub portals: BTreeMap<String, Arc<Portal>>,
 }
 
 /// A portal, ready to answer.
 pub struct Portal {
     pub settings: Settings,
-    /// Of type `mcp_portal`; Access stands before it.
-    pub application: ApplicationId,
+    /// The audience of its application, of type `mcp_portal`; Access stands before it.
+    pub audience: String,
     /// In the portal's order.
     pub servers: Vec<Arc<Served>>,
 }
@@ -38,6 +38,10 @@ pub struct Served {
     pub server: Arc<Server>,
     /// Of type `mcp`: whoever it does not let in does not see the server.
     pub application: ApplicationId,
+    /// The audience of that application.
+    pub audience: String,
+    /// As it is shown.
+    pub address: String,
     /// What it offers, as this portal shows it.
     pub view: Arc<ServerView>,
     pub way: Way,

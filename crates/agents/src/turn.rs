@@ -98,6 +98,7 @@ impl Turn {
             source: self.source,
             visitor: &self.visitor,
             session: &self.session,
+            audience: &self.portal.audience,
             method,
         };
         Recording::begin(&self.plane.recorder, begin)

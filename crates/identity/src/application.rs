@@ -553,6 +553,12 @@ impl<'a> From<&'a SelfHosted> for Door<'a> {
     }
 }
 
+impl<'a> From<&'a McpServer> for Door<'a> {
+    fn from(server: &'a McpServer) -> Self {
+        Self { sign_in: &server.sign_in, denied: &server.denied, mfa: None }
+    }
+}
+
 impl<'a> From<&'a Launcher> for Door<'a> {
     fn from(launcher: &'a Launcher) -> Self {
         Self { sign_in: &launcher.sign_in, denied: &launcher.denied, mfa: None }

@@ -5,6 +5,7 @@
 //! happens to the store.
 
 pub(crate) mod access;
+mod agents;
 pub mod account;
 mod background;
 pub mod config;

@@ -64,6 +64,8 @@ pub enum StartError {
     Workers(#[from] worker::StartError),
     #[error("cannot start Access")]
     Access(#[from] crate::access::AccessError),
+    #[error("cannot start MCP portals")]
+    Agents(#[from] crate::agents::AgentsError),
     #[error("cannot load the demo")]
     Demo(#[from] DemoError),
     #[error("cannot use the network settings")]
@@ -297,7 +299,22 @@ impl Core {
         acme: Option<AcmeConfig>,
         tasks: &Tasks,
     ) -> Result<(), StartError> {
+        let portals = crate::agents::assemble(crate::agents::Ground {
+            store: self.store.clone(),
+            account: self.account,
+            logs: self.logs.clone(),
+            clock: Arc::clone(&self.clock),
+            upstream: Arc::clone(upstream),
+        })
+        .await?;
+        tasks.loops.spawn(portals.follower.run(tasks.end_loops.clone()));
+        let feed = self.store.changes().await?;
+        tasks.loops.spawn(Arc::clone(&portals.syncing).run(feed, tasks.end_loops.clone()));
+        let (agents, stop) = (portals.agents.clone(), tasks.end_loops.clone());
+        tasks.loops.spawn(async move { agents.run(stop).await });
+        running.state.set_agents(crate::state::Portals { settle: portals.settle, syncing: portals.syncing });
         let ground = crate::access::Ground {
+            agents: portals.agents,
             store: self.store.clone(),
             account: self.account,
             logs: self.logs.clone(),
@@ -345,7 +362,7 @@ impl Core {
                 clock: Arc::clone(&self.clock),
             }),
             workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
-            mcp: None,
+            mcp: running.state.syncing().map(|syncing| syncing as Arc<dyn console::McpServers>),
             addresses: Addresses {
                 console_url: ready.console_url.clone(),
                 api_url: ready.api_url.clone(),

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::in_force::InForce;
+use crate::agents::Syncing;
 use crate::services::Services;
 use crate::snapshot::{BuildError, Builder};
 
@@ -32,6 +33,12 @@ pub(crate) struct Served {
     pub settle: Settle,
 }
 
+/// MCP portals as they are served here.
+pub(crate) struct Portals {
+    pub settle: Settle,
+    pub syncing: Arc<Syncing>,
+}
+
 /// The state of the running configuration, shared by everyone who shows it.
 pub(crate) struct State {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
@@ -41,6 +48,8 @@ pub(crate) struct State {
     settle: Settle,
     /// Access, where it is served.
     access: OnceLock<Served>,
+    /// MCP portals, which are served with it.
+    portals: OnceLock<Portals>,
     metrics: ArcSwapOption<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
@@ -85,6 +94,7 @@ impl State {
             reachable: AtomicBool::new(true),
             settle,
             access: OnceLock::new(),
+            portals: OnceLock::new(),
             metrics: ArcSwapOption::default(),
         });
         let watcher = Watcher { state: Arc::clone(&state), in_force, services, runtime, feed, requests, clock };
@@ -95,6 +105,17 @@ impl State {
     pub(crate) fn set_access(&self, served: Served) {
         // It is served once.
         let _ = self.access.set(served);
+    }
+
+    /// Says that MCP portals have a loop of their own.
+    pub(crate) fn set_agents(&self, portals: Portals) {
+        // They are served once.
+        let _ = self.portals.set(portals);
+    }
+
+    /// Returns what asks MCP servers, where portals are served.
+    pub(crate) fn syncing(&self) -> Option<Arc<Syncing>> {
+        self.portals.get().map(|portals| Arc::clone(&portals.syncing))
     }
 
     /// Says where metrics come from, once the parts that are measured exist.
@@ -137,7 +158,9 @@ impl SnapshotView for State {
     fn settle(&self) -> console::BoxFuture<'_, ()> {
         Box::pin(async {
             // In this order, for Access signs with the authority of the gateway's snapshot.
-            for settle in std::iter::once(&self.settle).chain(self.access.get().map(|served| &served.settle)) {
+            let portals = self.portals.get().map(|portals| &portals.settle);
+            let access = self.access.get().map(|served| &served.settle);
+            for settle in std::iter::once(&self.settle).chain(portals).chain(access) {
                 let (done, wait) = oneshot::channel();
                 // Both fail only while the process ends; there is nothing to settle then.
                 if settle.send(done).await.is_ok() {

@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ("engines", &["policy", "identity", "mcp", "markdown"]),
     ("ports", &["store", "logs", "net", "worker"]),
     ("administration", &["administration"]),
-    ("planes", &["gateway", "access", "console"]),
+    ("planes", &["gateway", "access", "agents", "console"]),
     ("assembly", &["portunus", "server", "testkit", "xtask"]),
 ];
 

@@ -28,6 +28,7 @@ use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId, ProviderId, 
 
 use super::client_certificates::Requests;
 use super::{AccessError, acme, client_certificates, keys};
+use crate::agents::Portal;
 use crate::lists::{Lists, list_type};
 
 /// What a snapshot is built from.
@@ -37,6 +38,8 @@ pub(super) struct Builder {
     pub principal: Principal,
     pub backends: Backends,
     pub upstream: Pool,
+    /// Answers for portals.
+    pub agents: agents::Agents,
     pub lists: Lists<Arc<ReadList>>,
     /// The passwords of the last build, by whose they are: what a sign-in writes beside them concerns nobody here.
     pub passwords: HashMap<UserId, String>,
@@ -179,9 +182,18 @@ impl Builder {
                     None
                 }
             };
-            published.push(Published { application, policies: PolicySet::compile(own, groups, lists), backend, inside: None });
+            let inside = self.portal(&application);
+            let policies = PolicySet::compile(own, groups, lists);
+            published.push(Published { application, policies, backend, inside });
         }
         Ok(published)
+    }
+
+    /// What answers for an application that is part of this process.
+    fn portal(&self, application: &Application) -> Option<Arc<dyn access::Inside>> {
+        let ApplicationKind::McpPortal(app) = &application.kind else { return None };
+        let host = app.destinations.first()?.host().to_owned();
+        Some(Arc::new(Portal { agents: self.agents.clone(), host }))
     }
 
     /// Providers, and the hashes of the secrets their directories show.

@@ -79,6 +79,8 @@ pub(crate) struct Ground {
     pub workers: Arc<dyn ::access::Workers>,
     /// The certificates of the snapshot in force, whoever builds it.
     pub gateway: Arc<ArcSwap<gateway::Snapshot>>,
+    /// Answers for MCP portals.
+    pub agents: ::agents::Agents,
 }
 
 impl Ground {
@@ -134,6 +136,7 @@ pub(crate) async fn assemble(
             clock: Arc::clone(&ground.clock),
         }),
         upstream: ground.upstream.pool.clone(),
+        agents: ground.agents.clone(),
         lists: Lists::default(),
         passwords: HashMap::new(),
         requests: client_certificates::Requests::default(),

@@ -1,0 +1,303 @@
+//! Stored portals, servers and catalogues to the snapshot that the plane answers from.
+//!
+//! Invariant: what cannot be read takes only itself out of force and is named in the log; a server without an application
+//! is shown to nobody.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::access::Backends;
+use ::agents::snapshot::{Portal, Served, Snapshot, Way};
+use ::agents::upstream::{Bounds, Endpoint};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use identity::application::{ApplicationDocument, ApplicationKind};
+use identity::document::{Problem, read_stored};
+use identity::origin::{Origin, OriginTarget, OriginTls};
+use mcp::catalog::{Catalog, Kind};
+use mcp::document::overrides::Override;
+use mcp::document::portal::{self, PortalDocument};
+use mcp::document::server::{HEADERS, Server, ServerDocument, Upstream};
+use mcp::names::{self, ServerId};
+use mcp::raw;
+use mcp::view::ServerView;
+use policy::lists::ListSet;
+use store::{McpCatalog, McpServer, Operate, Principal, ReadAccess, Store, Stored};
+use types::{AccountId, ApplicationId, McpServerId, Secret};
+use url::Url;
+
+use super::AgentsError;
+use crate::lists::{Lists, list_type};
+
+/// What a server may take of us.
+const BOUNDS: Bounds =
+    Bounds { head: Duration::from_secs(60), silence: Duration::from_secs(300), message: 8 << 20 };
+
+/// What a snapshot is built from.
+pub(super) struct Builder {
+    pub store: Store,
+    pub account: AccountId,
+    pub principal: Principal,
+    pub backends: Arc<Backends>,
+    pub lists: Lists<Option<Arc<expr::List>>>,
+}
+
+/// Applications of portals by host, and of servers by id, with their audiences.
+#[derive(Default)]
+struct Doors {
+    portals: HashMap<String, String>,
+    servers: HashMap<McpServerId, (ApplicationId, String)>,
+}
+
+/// A server that is in force.
+struct Known {
+    server: Arc<Server>,
+    address: String,
+    catalog: Arc<Catalog>,
+    version: Option<mcp::version::Version>,
+    endpoint: Result<Endpoint, String>,
+    credential: HeaderMap,
+}
+
+impl Builder {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(super) async fn build(&mut self, revision: u64) -> Result<Snapshot, AgentsError> {
+        let lists = self.lists().await?;
+        let doors = self.doors().await?;
+        let servers = self.servers(&lists).await?;
+        let grant = self.principal.authorize::<ReadAccess>(self.account)?;
+        let mut portals = BTreeMap::new();
+        for stored in self.store.mcp_portals().list(&grant).await? {
+            let read = read_stored::<PortalDocument>(&stored.document.body).map_err(|error| error.to_string());
+            let parsed = read.and_then(|document| portal::Portal::parse(stored.id.clone(), &document, &lists).map_err(words));
+            match parsed {
+                Ok(settings) => {
+                    let Some(audience) = doors.portals.get(&settings.hostname).cloned() else {
+                        report("portal", stored.id.as_str(), "no application stands before it");
+                        continue;
+                    };
+                    let host = settings.hostname.clone();
+                    let served = settings.servers.iter().filter_map(|link| serve(link, &servers, &doors)).collect();
+                    portals.insert(host, Arc::new(Portal { settings, audience, servers: served }));
+                }
+                Err(reason) => report("portal", stored.id.as_str(), &reason),
+            }
+        }
+        Ok(Snapshot { revision, portals })
+    }
+
+    async fn lists(&mut self) -> Result<ListSet, AgentsError> {
+        let Self { store, principal, account, lists, .. } = self;
+        let read = lists.read(store, principal, *account, |list, values| {
+            let compiled = policy::lists::compile(list_type(list.document.item_type), values).ok().map(Arc::new);
+            Ok::<_, AgentsError>(compiled)
+        });
+        let mut set = ListSet::default();
+        for (id, list) in read.await? {
+            if let Some(list) = list {
+                set.insert(id, list);
+            }
+        }
+        Ok(set)
+    }
+
+    async fn doors(&self) -> Result<Doors, AgentsError> {
+        let grant = self.principal.authorize::<ReadAccess>(self.account)?;
+        let mut doors = Doors::default();
+        for stored in self.store.applications().list(&grant).await? {
+            let Ok(document) = read_stored::<ApplicationDocument>(&stored.document.body) else { continue };
+            let Ok(audience) = stored.document.aud.parse() else { continue };
+            // What cannot be read is named by Access, whose document it is.
+            let Ok(application) = identity::application::Application::parse(stored.id, audience, &document) else {
+                continue;
+            };
+            match application.kind {
+                ApplicationKind::McpPortal(app) => {
+                    for pattern in &app.destinations {
+                        doors.portals.insert(pattern.host().to_owned(), stored.document.aud.clone());
+                    }
+                }
+                ApplicationKind::McpServer(server) => {
+                    doors.servers.insert(server.server, (stored.id, stored.document.aud.clone()));
+                }
+                ApplicationKind::SelfHosted(_) | ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => {}
+            }
+        }
+        Ok(doors)
+    }
+
+    async fn servers(&self, lists: &ListSet) -> Result<HashMap<McpServerId, Known>, AgentsError> {
+        let grant = self.principal.authorize::<ReadAccess>(self.account)?;
+        let operate = self.principal.authorize::<Operate>(self.account)?;
+        let catalogs = self.store.mcp_catalogs().list(&grant).await?;
+        let catalogs: HashMap<McpServerId, McpCatalog> =
+            catalogs.into_iter().map(|stored| (stored.id, stored.document)).collect();
+        let mut known = HashMap::new();
+        for mut stored in self.store.mcp_servers().list(&grant).await? {
+            let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
+            let catalog = catalogs.get(&stored.id);
+            match read(&self.backends, &stored, &secrets, lists) {
+                Ok((server, address, endpoint, credential)) => {
+                    let server = Known {
+                        server: Arc::new(server),
+                        address,
+                        catalog: Arc::new(catalog.map(catalogue).unwrap_or_default()),
+                        version: catalog.and_then(spoken),
+                        endpoint,
+                        credential,
+                    };
+                    known.insert(stored.id, server);
+                }
+                Err(reason) => report("server", stored.id.as_str(), &reason),
+            }
+        }
+        Ok(known)
+    }
+}
+
+type Read = (Server, String, Result<Endpoint, String>, HeaderMap);
+
+/// Makes a server of what is stored.
+pub(super) fn read(
+    backends: &Backends,
+    stored: &Stored<McpServer>,
+    secrets: &BTreeMap<String, Secret<String>>,
+    lists: &dyn expr::Lists,
+) -> Result<Read, String> {
+    let document = read_stored::<ServerDocument>(&stored.document.body).map_err(|error| error.to_string())?;
+    let held = |name: &str| secrets.contains_key(name);
+    let server = Server::parse(stored.id.clone(), &document, &held, lists).map_err(words)?;
+    let endpoint = match &server.upstream {
+        Upstream::Remote(url) => endpoint(backends, url),
+        Upstream::Stdio { .. } => Err("programs are not run here".to_owned()),
+        Upstream::Worker(_) => Err("Workers are not asked here".to_owned()),
+    };
+    let credential = secrets.get(HEADERS).map_or_else(|| Ok(HeaderMap::new()), |headers| credential(headers))?;
+    Ok((server, document.address(), endpoint, credential))
+}
+
+fn endpoint(backends: &Backends, url: &Url) -> Result<Endpoint, String> {
+    let host = url.host_str().ok_or("its address names no host")?.to_owned();
+    let port = url.port_or_known_default().ok_or("its address names no port")?;
+    let target = match url.scheme() {
+        "http" => OriginTarget::Http { host, port },
+        _ => OriginTarget::Https { host, port, tls: OriginTls::default() },
+    };
+    let backend = backends.backend(&Origin { target, host_header: None }).map_err(|error| error.to_string())?;
+    let path = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    let authority = url.authority().rsplit('@').next().unwrap_or_default().to_owned();
+    Ok(Endpoint {
+        pool: backend.pool,
+        route: backend.route,
+        target: PathAndQuery::try_from(path).map_err(|error| error.to_string())?,
+        authority: HeaderValue::try_from(authority).map_err(|error| error.to_string())?,
+        bounds: BOUNDS,
+    })
+}
+
+fn credential(headers: &Secret<String>) -> Result<HeaderMap, String> {
+    let unreadable = |_| "its stored credential cannot be read".to_owned();
+    let members: BTreeMap<String, String> =
+        serde_json::from_str(headers.expose()).map_err(|_| "its stored credential cannot be read".to_owned())?;
+    let mut found = HeaderMap::new();
+    for (name, value) in members {
+        let name = HeaderName::try_from(name).map_err(|_| unreadable(()))?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| unreadable(()))?;
+        value.set_sensitive(true);
+        found.insert(name, value);
+    }
+    Ok(found)
+}
+
+/// Makes a catalogue of what a server listed.
+fn catalogue(stored: &McpCatalog) -> Catalog {
+    let mut catalog = Catalog::default();
+    let lists = [
+        (Kind::Tool, &stored.tools),
+        (Kind::Prompt, &stored.prompts),
+        (Kind::Resource, &stored.resources),
+        (Kind::ResourceTemplate, &stored.resource_templates),
+    ];
+    for (kind, items) in lists {
+        let items: Vec<_> = items.iter().map(raw::raw).collect();
+        catalog.extend(kind, items.iter().map(|item| &**item));
+    }
+    catalog
+}
+
+fn spoken(catalog: &McpCatalog) -> Option<mcp::version::Version> {
+    catalog.server.as_ref()?.get("protocolVersion")?.as_str()?.parse().ok()
+}
+
+/// Puts a server behind a portal.
+fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doors) -> Option<Arc<Served>> {
+    let known = servers.get(&link.server)?;
+    let id = ServerId::parse(link.server.as_str())?;
+    let Some((application, audience)) = doors.servers.get(&link.server).cloned() else {
+        report("server", link.server.as_str(), "no application says who may use it");
+        return None;
+    };
+    let mut view = ServerView::new(id.clone(), known.server.name.clone(), Arc::clone(&known.catalog));
+    view.default_disabled = link.default_disabled;
+    for (kind, portal, server) in
+        [(Kind::Tool, &link.tools, &known.server.tools), (Kind::Prompt, &link.prompts, &known.server.prompts)]
+    {
+        view.overrides.extend(changes(kind, portal, server));
+    }
+    let way = match &known.endpoint {
+        Ok(endpoint) => Way::Remote {
+            endpoint: endpoint.clone(),
+            credential: known.credential.clone(),
+            version: known.version,
+        },
+        Err(why) => Way::Broken(why.clone()),
+    };
+    Some(Arc::new(Served {
+        id,
+        server: Arc::clone(&known.server),
+        application,
+        audience,
+        address: known.address.clone(),
+        view: Arc::new(view),
+        way,
+        on_behalf: link.on_behalf,
+    }))
+}
+
+/// What a portal and a server change of tools or prompts.
+fn changes(
+    kind: Kind,
+    portal: &[Override],
+    server: &[Override],
+) -> HashMap<(Kind, Box<str>), names::Override> {
+    let mut found: HashMap<(Kind, Box<str>), names::Override> = HashMap::new();
+    let alias = |change: &Override| change.alias.as_ref().map(|alias| alias.as_str().to_owned());
+    for change in server {
+        let entry = found.entry((kind, change.name.as_str().into())).or_default();
+        entry.server_alias = alias(change);
+        entry.server_description.clone_from(&change.description);
+        entry.enabled = change.enabled;
+    }
+    for change in portal {
+        let entry = found.entry((kind, change.name.as_str().into())).or_default();
+        entry.portal_alias = alias(change);
+        entry.portal_description.clone_from(&change.description);
+        entry.enabled = change.enabled.or(entry.enabled);
+    }
+    found
+}
+
+fn words(problems: Vec<Problem>) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn report(what: &str, id: &str, why: &str) {
+    tracing::warn!(what, id, why, "a part of the MCP portals is not in force");
+}

@@ -1,0 +1,171 @@
+//! MCP portals, put together: their snapshot from the store, their servers looked at, their calls recorded.
+//!
+//! The plane decides; this fills what it decides with, and hands it the requests that Access let through. Invariant: the
+//! feed is opened before anything is read, and a store that does not answer leaves the portals as they are.
+
+mod build;
+mod inside;
+mod record;
+mod sync;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::access::{Backends, OriginParts};
+use ::agents::{Agents, Parts};
+use arc_swap::ArcSwap;
+use store::{Change, ChangeFeed, Kind, Principal, Store};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use types::AccountId;
+
+use self::build::Builder;
+pub(crate) use self::inside::Portal;
+pub(crate) use self::sync::Syncing;
+use crate::lists::Lists;
+use crate::state::{SETTLING, Settle};
+use crate::upstream::Upstream;
+
+/// How often a build that failed is tried again.
+const TEND: Duration = Duration::from_secs(60);
+
+/// What the portals stand on.
+pub(crate) struct Ground {
+    pub store: Store,
+    pub account: AccountId,
+    pub logs: logs::Logs,
+    pub clock: net::Clock,
+    pub upstream: Arc<Upstream>,
+}
+
+/// The plane, and the loops that keep it in step.
+pub(crate) struct Assembled {
+    pub agents: Agents,
+    pub follower: Follower,
+    pub settle: Settle,
+    pub syncing: Arc<Syncing>,
+}
+
+/// Owned by the one task that runs it.
+pub(crate) struct Follower {
+    builder: Builder,
+    agents: Agents,
+    snapshot: Arc<ArcSwap<::agents::snapshot::Snapshot>>,
+    feed: ChangeFeed,
+    requests: mpsc::Receiver<oneshot::Sender<()>>,
+    revision: u64,
+}
+
+/// Why portals cannot start, or follow the store.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentsError {
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    #[error(transparent)]
+    Denied(#[from] store::Denied),
+    #[error("a list: {0}")]
+    List(String),
+}
+
+/// Reads the first snapshot.
+///
+/// # Errors
+/// The store does not answer.
+pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
+    let feed = ground.store.changes().await?;
+    let principal = Principal::system("agents");
+    let backends = Arc::new(Backends::new(OriginParts {
+        resolver: ground.upstream.resolver(),
+        guard: ground.upstream.guard(),
+        trust: ground.upstream.trust(),
+        clock: Arc::clone(&ground.clock),
+    }));
+    let mut builder = Builder {
+        store: ground.store.clone(),
+        account: ground.account,
+        principal: principal.clone(),
+        backends: Arc::clone(&backends),
+        lists: Lists::default(),
+    };
+    let first = builder.build(1).await?;
+    let snapshot = Arc::new(ArcSwap::from_pointee(first));
+    let agents = Agents::new(Parts {
+        snapshot: Arc::clone(&snapshot),
+        recorder: Arc::new(record::Recorder { logs: ground.logs, account: ground.account }),
+        clock: Arc::clone(&ground.clock),
+    });
+    let syncing = Arc::new(Syncing {
+        store: ground.store,
+        account: ground.account,
+        principal,
+        backends,
+        clock: ground.clock,
+    });
+    let (settle, requests) = mpsc::channel(SETTLING);
+    let follower = Follower { builder, agents: agents.clone(), snapshot, feed, requests, revision: 1 };
+    Ok(Assembled { agents, follower, settle, syncing })
+}
+
+impl Follower {
+    /// Follows the store until `stop`.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let (mut due, mut waiting) = (false, Vec::new());
+        let mut tend = tokio::time::interval(TEND);
+        loop {
+            let mut changes = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = tend.tick() => Vec::new(),
+                Some(request) = self.requests.recv() => {
+                    waiting.push(request);
+                    Vec::new()
+                }
+                changes = self.feed.next() => changes,
+            };
+            while let Ok(request) = self.requests.try_recv() {
+                waiting.push(request);
+            }
+            if !waiting.is_empty() {
+                while let Ok(more) = self.feed.ready().await {
+                    if more.is_empty() {
+                        break;
+                    }
+                    changes.extend(more);
+                }
+            }
+            due = due || changes.iter().any(concerns);
+            if due {
+                due = !self.rebuild().await;
+            }
+            for request in waiting.drain(..) {
+                // Whoever asked may have gone.
+                let _ = request.send(());
+            }
+        }
+    }
+
+    async fn rebuild(&mut self) -> bool {
+        self.revision += 1;
+        match self.builder.build(self.revision).await {
+            Ok(snapshot) => {
+                self.snapshot.store(Arc::new(snapshot));
+                self.agents.follow();
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration of MCP portals stays as it was");
+                false
+            }
+        }
+    }
+}
+
+fn concerns(change: &Change) -> bool {
+    match change {
+        Change::Put(document) | Change::Deleted(document) | Change::ChildrenDeleted(document) => matches!(
+            document.kind,
+            Kind::McpPortal | Kind::McpServer | Kind::McpCatalog | Kind::Application | Kind::List
+        ),
+        Change::Resync => true,
+    }
+}

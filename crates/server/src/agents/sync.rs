@@ -1,0 +1,163 @@
+//! Asks MCP servers what they offer: on demand, and every two hours (reference section 5.2).
+//!
+//! Invariant: a server that does not answer keeps the catalogue it had, with the reason beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::access::Backends;
+use ::agents::sync::{LookError, Seen, look};
+use administration::{BoxFuture, McpServers, McpUnavailable};
+use jiff::Timestamp;
+use mcp::catalog::Kind;
+use mcp::document::view::SyncError;
+use serde_json::{Value, json};
+use store::{Change, ChangeFeed, Kind as Stored, McpCatalog, Operate, Principal, ReadAccess, Store, WriteAccess};
+use tokio_util::sync::CancellationToken;
+use types::{AccountId, McpServerId};
+
+use super::AgentsError;
+use super::build;
+
+/// How often every server is asked.
+const EVERY: Duration = Duration::from_secs(2 * 3_600);
+
+/// Asks servers.
+pub(crate) struct Syncing {
+    pub store: Store,
+    pub account: AccountId,
+    pub principal: Principal,
+    pub backends: Arc<Backends>,
+    pub clock: net::Clock,
+}
+
+impl McpServers for Syncing {
+    fn sync<'a>(&'a self, server: &'a McpServerId) -> BoxFuture<'a, Result<(), McpUnavailable>> {
+        Box::pin(async move { self.one(server).await.map_err(|error| McpUnavailable(error.to_string())) })
+    }
+
+    fn may_run_programs(&self) -> bool {
+        false
+    }
+}
+
+impl Syncing {
+    /// Asks every server again and again until `stop`, and new ones when they are stored.
+    pub(crate) async fn run(self: Arc<Self>, mut feed: ChangeFeed, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(EVERY);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+                changes = feed.next() => {
+                    if !changes.iter().any(stores_a_server) {
+                        continue;
+                    }
+                }
+            }
+            if stop.run_until_cancelled(self.all_due()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn all_due(&self) {
+        match self.due().await {
+            Ok(servers) => {
+                for server in servers {
+                    if let Err(error) = self.one(&server).await {
+                        tracing::warn!(%error, %server, "an MCP server could not be asked what it offers");
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "MCP servers cannot be listed"),
+        }
+    }
+
+    /// The servers that nobody asked of late: several nodes share the work.
+    async fn due(&self) -> Result<Vec<McpServerId>, AgentsError> {
+        let grant = self.principal.authorize::<ReadAccess>(self.account)?;
+        let asked = self.store.mcp_catalogs().list(&grant).await?;
+        let recently = (self.clock)() - EVERY + Duration::from_secs(60);
+        let fresh = |id: &McpServerId| {
+            asked.iter().any(|catalog| catalog.id == *id && catalog.document.synced_at.is_some_and(|at| at > recently))
+        };
+        let servers = self.store.mcp_servers().list(&grant).await?;
+        Ok(servers.into_iter().map(|server| server.id).filter(|id| !fresh(id)).collect())
+    }
+
+    async fn one(&self, id: &McpServerId) -> Result<(), AgentsError> {
+        let grant = self.principal.authorize::<WriteAccess>(self.account)?;
+        let read = self.principal.authorize::<ReadAccess>(self.account)?;
+        let operate = self.principal.authorize::<Operate>(self.account)?;
+        let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
+        let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
+        let endpoint = match build::read(&self.backends, &stored, &secrets, &()) {
+            Ok((_, _, endpoint, credential)) => endpoint.map(|endpoint| (endpoint, credential)),
+            Err(reason) => Err(reason),
+        };
+        let outcome = match endpoint {
+            Ok((endpoint, credential)) => look(endpoint, credential).await.map_err(|error| explained(&error)),
+            Err(reason) => Err(SyncError { message: reason, ..SyncError::default() }),
+        };
+        let now = (self.clock)();
+        let catalogs = self.store.mcp_catalogs();
+        let standing = catalogs.get(&read, id).await?;
+        let revision = standing.as_ref().map(|standing| standing.revision);
+        let catalog = keep(standing.map(|standing| standing.document).unwrap_or_default(), outcome, now);
+        match revision {
+            Some(revision) => drop(catalogs.replace(&grant, id.clone(), catalog, Some(revision)).await?),
+            None => drop(catalogs.create(&grant, id.clone(), catalog).await?),
+        }
+        Ok(())
+    }
+}
+
+fn keep(standing: McpCatalog, outcome: Result<Seen, SyncError>, now: Timestamp) -> McpCatalog {
+    let seen = match outcome {
+        Ok(seen) => seen,
+        Err(error) => {
+            let error = serde_json::to_value(error).unwrap_or(Value::Null);
+            return McpCatalog { synced_at: Some(now), error: Some(error), ..standing };
+        }
+    };
+    let [tools, prompts, resources, templates] = &seen.lists;
+    let values = |list: &Vec<Box<serde_json::value::RawValue>>| {
+        list.iter().filter_map(|item| serde_json::from_str::<Value>(item.get()).ok()).collect::<Vec<_>>()
+    };
+    debug_assert_eq!(Kind::ALL.map(|kind| kind as usize), [0, 1, 2, 3]);
+    McpCatalog {
+        synced_at: Some(now),
+        succeeded_at: Some(now),
+        error: None,
+        server: Some(json!({
+            "protocolVersion": seen.version.as_str(),
+            "serverInfo": seen.info,
+            "instructions": seen.instructions,
+        })),
+        tools: values(tools),
+        prompts: values(prompts),
+        resources: values(resources),
+        resource_templates: values(templates),
+        pins: standing.pins,
+    }
+}
+
+fn explained(error: &LookError) -> SyncError {
+    SyncError {
+        message: error.message.clone(),
+        cause: error.sign_in.then(|| "the server wants somebody to sign in".to_owned()),
+        is_upstream: error.is_upstream,
+        mcp_code: error.mcp_code,
+        retryable: !error.is_upstream,
+        status_code: error.status,
+    }
+}
+
+fn stores_a_server(change: &Change) -> bool {
+    match change {
+        Change::Put(document) => document.kind == Stored::McpServer,
+        Change::Deleted(_) | Change::ChildrenDeleted(_) => false,
+        Change::Resync => true,
+    }
+}
