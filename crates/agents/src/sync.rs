@@ -49,7 +49,9 @@ pub struct LookError {
 /// # Errors
 /// It cannot be reached, refuses, or answers what is no answer.
 pub async fn look(endpoint: Endpoint, credential: HeaderMap) -> Result<Seen, LookError> {
-    let capabilities = raw::raw(&json!({}));
+    // Servers leave out what a client could not answer; which clients can is found out with each call.
+    let everything = json!({"roots": {"listChanged": true}, "sampling": {}, "elicitation": {"form": {}, "url": {}}});
+    let capabilities = raw::raw(&everything);
     let link = Link::new(LinkParts { endpoint, credential, version: None, capabilities });
     let seen = read(&link).await;
     link.end().await;

@@ -362,7 +362,7 @@ impl Core {
                 clock: Arc::clone(&self.clock),
             }),
             workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
-            mcp: running.state.syncing().map(|syncing| syncing as Arc<dyn console::McpServers>),
+            mcp: Some(Arc::clone(&running.state) as Arc<dyn console::McpServers>),
             addresses: Addresses {
                 console_url: ready.console_url.clone(),
                 api_url: ready.api_url.clone(),

@@ -8,15 +8,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use console::{OriginAnswer, SnapshotStatus, SnapshotView};
+use console::{McpServers, McpUnavailable, OriginAnswer, SnapshotStatus, SnapshotView};
 use gateway::Snapshot;
 use parking_lot::Mutex;
 use store::ChangeFeed;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use types::McpServerId;
 
-use crate::in_force::InForce;
 use crate::agents::Syncing;
+use crate::in_force::InForce;
 use crate::services::Services;
 use crate::snapshot::{BuildError, Builder};
 
@@ -113,11 +114,6 @@ impl State {
         let _ = self.portals.set(portals);
     }
 
-    /// Returns what asks MCP servers, where portals are served.
-    pub(crate) fn syncing(&self) -> Option<Arc<Syncing>> {
-        self.portals.get().map(|portals| Arc::clone(&portals.syncing))
-    }
-
     /// Says where metrics come from, once the parts that are measured exist.
     pub(crate) fn set_metrics(&self, metrics: impl Fn() -> String + Send + Sync + 'static) {
         self.metrics.store(Some(Arc::new(Box::new(metrics))));
@@ -168,6 +164,21 @@ impl SnapshotView for State {
                 }
             }
         })
+    }
+}
+
+impl McpServers for State {
+    fn sync<'a>(&'a self, server: &'a McpServerId) -> console::BoxFuture<'a, Result<(), McpUnavailable>> {
+        Box::pin(async move {
+            match self.portals.get() {
+                Some(portals) => portals.syncing.sync(server).await,
+                None => Err(McpUnavailable("this node does not serve Access, which MCP portals stand behind".to_owned())),
+            }
+        })
+    }
+
+    fn may_run_programs(&self) -> bool {
+        self.portals.get().is_some_and(|portals| portals.syncing.may_run_programs())
     }
 }
 

@@ -29,7 +29,7 @@ impl Inside for Portal {
             Visitor::Nobody => visit::Visitor::Nobody,
             Visitor::Program { id, client_id } => visit::Visitor::Program { id, name: client_id.to_string() },
             Visitor::Person { identity, session, proofs, agent } => visit::Visitor::Person(visit::Person {
-                sign_in: session.0,
+                sign_in: *session.bytes(),
                 factor_at: proofs.iter().map(|proof| proof.at).max(),
                 agent,
                 ..person(&identity)
@@ -57,10 +57,10 @@ fn person(identity: &Identity) -> visit::Person {
     };
     for step in &identity.steps {
         for group in &step.groups {
-            let take = |list: &mut Vec<String>, value: Option<&str>| list.extend(value.map(str::to_owned));
-            take(&mut person.group_ids, group.id.as_deref());
-            take(&mut person.group_names, group.name.as_deref());
-            take(&mut person.group_emails, group.email.as_deref());
+            let take = |list: &mut Vec<String>, value: &str| list.extend((!value.is_empty()).then(|| value.to_owned()));
+            take(&mut person.group_ids, &group.id);
+            take(&mut person.group_names, &group.name);
+            take(&mut person.group_emails, &group.email);
         }
         person.claims.extend(step.claims.iter().map(|claim| format!("{}={}", claim.0, claim.1)));
     }

@@ -166,6 +166,6 @@ fn concerns(change: &Change) -> bool {
             document.kind,
             Kind::McpPortal | Kind::McpServer | Kind::McpCatalog | Kind::Application | Kind::List
         ),
-        Change::Resync => true,
+        Change::Resync { .. } => true,
     }
 }

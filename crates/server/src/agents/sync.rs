@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::access::Backends;
 use ::agents::sync::{LookError, Seen, look};
-use administration::{BoxFuture, McpServers, McpUnavailable};
+use console::{BoxFuture, McpServers, McpUnavailable};
 use jiff::Timestamp;
 use mcp::catalog::Kind;
 use mcp::document::view::SyncError;
@@ -158,6 +158,6 @@ fn stores_a_server(change: &Change) -> bool {
     match change {
         Change::Put(document) => document.kind == Stored::McpServer,
         Change::Deleted(_) | Change::ChildrenDeleted(_) => false,
-        Change::Resync => true,
+        Change::Resync { .. } => true,
     }
 }
