@@ -1,0 +1,256 @@
+//! A portal in front of servers, and a client that speaks to it without sockets between.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agents::record::{Record, Recorder};
+use agents::snapshot::{Portal, Served, Snapshot, Way};
+use agents::upstream::{Bounds, Endpoint};
+use agents::visit::{Person, Visit, Visitor};
+use agents::{Agents, Parts};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use mcp::catalog::{Catalog, Kind};
+use mcp::document::portal::{self, PortalDocument};
+use mcp::document::server::ServerDocument;
+use mcp::names::ServerId;
+use mcp::view::ServerView;
+use net::guard::GuardParams;
+use net::proxy::body::{Body, empty_body, full_body};
+use net::resolve::SystemResolver;
+use net::upstream::{Connector, ConnectorParams, DialTimeouts, Pool, PoolLimits, Route, TrustParams, TrustStore};
+use net::{Guard, Host, Offer, Origin, Scheme};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use types::{ApplicationId, UserId};
+use uuid::Uuid;
+
+use crate::server::Server;
+
+pub(crate) const HOST: &str = "mcp.test";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+pub(crate) struct Records(pub(crate) Mutex<Vec<Record>>);
+
+impl Recorder for Records {
+    fn record(&self, record: Record) {
+        self.0.lock().push(record);
+    }
+}
+
+/// A portal.
+pub(crate) struct Plane {
+    pub(crate) agents: Agents,
+    pub(crate) records: Arc<Records>,
+}
+
+pub(crate) fn door(server: &str) -> ApplicationId {
+    // Distinct for distinct short names, and the same wherever it is asked for.
+    ApplicationId(Uuid::from_u128(server.bytes().fold(1, |sum, byte| (sum << 8) + u128::from(byte))))
+}
+
+fn pool() -> Pool {
+    let trust = TrustParams { bundled_roots: false, native_roots: false, ..TrustParams::default() };
+    let guard = GuardParams { allow: vec!["127.0.0.0/8".parse().unwrap()], ..GuardParams::default() };
+    let connector = Connector::new(ConnectorParams {
+        resolver: Arc::new(SystemResolver::new()),
+        guard: Guard::new(guard),
+        trust: TrustStore::new(&trust).unwrap(),
+        clock: Arc::new(jiff::Timestamp::now),
+        timeouts: DialTimeouts::default(),
+    });
+    Pool::new(Arc::new(connector.unwrap()), PoolLimits::default())
+}
+
+pub(crate) fn endpoint(server: &Server) -> Endpoint {
+    let host = Host::parse(&server.address.ip().to_string()).unwrap();
+    let origin = Origin::new(Scheme::Http, host, server.address.port());
+    Endpoint {
+        pool: pool(),
+        route: Route::new(origin, Offer::Http1),
+        target: PathAndQuery::from_static("/mcp"),
+        authority: HeaderValue::try_from(server.address.to_string()).unwrap(),
+        bounds: Bounds { head: PATIENCE, silence: PATIENCE, message: 1 << 20 },
+    }
+}
+
+/// Makes a portal of servers: looked at, and behind it.
+pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: Value) -> Plane {
+    let mut served = Vec::new();
+    for (id, server) in servers {
+        let mut credential = HeaderMap::new();
+        credential.insert("authorization", HeaderValue::from_static("Bearer administrators"));
+        let seen = agents::sync::look(endpoint(server), credential.clone()).await.unwrap();
+        let mut catalog = Catalog::default();
+        for kind in Kind::ALL {
+            catalog.extend(kind, seen.lists[kind as usize].iter().map(|item| &**item));
+        }
+        let document = json!({"id": id, "name": id, "hostname": format!("http://{}/mcp", server.address), "auth_type": "unauthenticated", "portunus": {"rules": rules}});
+        let document = ServerDocument::read(&document, None).unwrap();
+        let parsed = mcp::document::server::Server::parse(id.parse().unwrap(), &document, &|_| false, &()).unwrap();
+        let name = ServerId::parse(id).unwrap();
+        served.push(Arc::new(Served {
+            id: name.clone(),
+            server: Arc::new(parsed),
+            application: door(id),
+            audience: format!("aud-{id}"),
+            address: document.address(),
+            view: Arc::new(ServerView::new(name, *id, Arc::new(catalog))),
+            way: Way::Remote { endpoint: endpoint(server), credential, version: Some(seen.version) },
+            on_behalf: false,
+        }));
+    }
+    let mut document = json!({"id": "work", "name": "Work", "hostname": HOST, "servers": servers.iter().map(|(id, _)| json!({"server_id": id})).collect::<Vec<_>>()});
+    document.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    let document = PortalDocument::read(&document, None).unwrap();
+    let settings = portal::Portal::parse("work".parse().unwrap(), &document, &()).unwrap();
+    let portal = Portal { settings, audience: "aud-portal".to_owned(), servers: served };
+    let portals = [(HOST.to_owned(), Arc::new(portal))].into();
+    let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { revision: 1, portals }));
+    let records = Arc::new(Records::default());
+    let agents = Agents::new(Parts {
+        snapshot,
+        recorder: Arc::clone(&records) as Arc<dyn Recorder>,
+        clock: Arc::new(jiff::Timestamp::now),
+    });
+    Plane { agents, records }
+}
+
+pub(crate) fn person(number: u128) -> Person {
+    Person {
+        user: UserId(Uuid::from_u128(number)),
+        email: format!("p{number}@example.com").parse().unwrap(),
+        name: format!("Person {number}"),
+        group_ids: Vec::new(),
+        group_names: Vec::new(),
+        group_emails: Vec::new(),
+        claims: Vec::new(),
+        login_methods: Vec::new(),
+        amr: Vec::new(),
+        sign_in: [u8::try_from(number).unwrap(); 32],
+        factor_at: None,
+        agent: true,
+    }
+}
+
+/// One client of one person.
+#[derive(Clone)]
+pub(crate) struct Client<'a> {
+    pub(crate) plane: &'a Plane,
+    pub(crate) visitor: Visitor,
+    pub(crate) open: BTreeSet<ApplicationId>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) query: &'static str,
+}
+
+impl<'a> Client<'a> {
+    pub(crate) fn new(plane: &'a Plane, person: Person, open: &[&str]) -> Self {
+        Self {
+            plane,
+            visitor: Visitor::Person(person),
+            open: open.iter().map(|id| door(id)).collect(),
+            headers: Vec::new(),
+            query: "",
+        }
+    }
+
+    /// Begins a session of the newest version with sessions.
+    pub(crate) async fn begin(mut self, capabilities: Value) -> Self {
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "client", "version": "7"}});
+        let response = self.post(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await;
+        assert_eq!(response.status(), 200);
+        let session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        self.headers = vec![("mcp-session-id", session), ("mcp-protocol-version", "2025-11-25".to_owned())];
+        self
+    }
+
+    pub(crate) async fn send(&self, method: &str, body: Body, more: &[(&'static str, String)]) -> Response<Body> {
+        let mut request = Request::builder().method(method).uri(format!("/mcp{}", self.query));
+        for (name, value) in self.headers.iter().chain(more) {
+            request = request.header(*name, value);
+        }
+        let visit = Visit {
+            request: request.body(body).unwrap(),
+            id: Uuid::now_v7(),
+            site: format!("https://{HOST}/").parse().unwrap(),
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            visitor: self.visitor.clone(),
+            open: self.open.clone(),
+        };
+        self.plane.agents.answer(HOST, visit).await
+    }
+
+    pub(crate) async fn post(&self, message: &Value) -> Response<Body> {
+        self.send("POST", full_body(message.to_string()), &[]).await
+    }
+
+    /// Asks, and returns the answer with what came before it.
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> (Vec<Value>, Value) {
+        let message = json!({"jsonrpc": "2.0", "id": "c-1", "method": method, "params": params});
+        let mut messages = messages(self.post(&message).await).await;
+        let answer = messages.pop().unwrap();
+        assert_eq!(answer["id"], "c-1", "{answer}");
+        (messages, answer)
+    }
+
+    pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Value {
+        self.ask("tools/call", json!({"name": tool, "arguments": arguments})).await.1
+    }
+
+    /// Asks as a client of the stateless era does.
+    pub(crate) async fn ask_stateless(&self, method: &str, mut params: Value) -> Response<Body> {
+        let name = params.get("name").or_else(|| params.get("uri")).and_then(Value::as_str).map(str::to_owned);
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "stateless", "version": "1"},
+        });
+        let mut more = vec![("mcp-protocol-version", "2026-07-28".to_owned()), ("mcp-method", method.to_owned())];
+        more.extend(name.map(|name| ("mcp-name", name)));
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        self.send("POST", full_body(message.to_string()), &more).await
+    }
+
+    pub(crate) async fn listen(&self) -> Response<Body> {
+        self.send("GET", empty_body(), &[("accept", "text/event-stream".to_owned())]).await
+    }
+
+    pub(crate) async fn names(&self, method: &str) -> Vec<String> {
+        let (_, answer) = self.ask(method, json!({})).await;
+        let list = answer["result"].as_object().unwrap().values().find_map(Value::as_array).unwrap().clone();
+        list.iter()
+            .map(|item| {
+                let key = item.get("uriTemplate").or_else(|| item.get("uri")).unwrap_or(&item["name"]);
+                key.as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+}
+
+/// Every message of a response.
+pub(crate) async fn messages(response: Response<Body>) -> Vec<Value> {
+    let events = response.headers()["content-type"] == "text/event-stream";
+    let bytes = tokio::time::timeout(PATIENCE, response.into_body().collect()).await.unwrap().unwrap().to_bytes();
+    if events { read_events(&bytes) } else { vec![serde_json::from_slice(&bytes).unwrap()] }
+}
+
+pub(crate) fn read_events(bytes: &Bytes) -> Vec<Value> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    text.split("\n\n")
+        .filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+/// Reads one event of a stream that goes on.
+pub(crate) async fn next_event(body: &mut Body) -> Value {
+    let frame = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap();
+    read_events(frame.data_ref().unwrap()).remove(0)
+}
