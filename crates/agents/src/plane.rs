@@ -80,7 +80,8 @@ impl Agents {
     /// that are gone, and tells clients to look again.
     pub fn follow(&self) {
         let snapshot = self.inner.snapshot.load();
-        let there = |session: &Session| snapshot.portals.values().any(|portal| portal.settings.id.as_str() == session.portal);
+        let there =
+            |session: &Session| snapshot.portals.values().any(|portal| portal.settings.id.as_str() == session.portal);
         self.inner.end_all(self.inner.sessions.remove(|session| !there(session)));
         for portal in snapshot.portals.values() {
             for session in self.inner.sessions.at(portal.settings.id.as_str()) {

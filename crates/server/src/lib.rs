@@ -5,8 +5,8 @@
 //! happens to the store.
 
 pub(crate) mod access;
-mod agents;
 pub mod account;
+mod agents;
 mod background;
 pub mod config;
 pub mod demo;

@@ -172,7 +172,9 @@ impl McpServers for State {
         Box::pin(async move {
             match self.portals.get() {
                 Some(portals) => portals.syncing.sync(server).await,
-                None => Err(McpUnavailable("this node does not serve Access, which MCP portals stand behind".to_owned())),
+                None => {
+                    Err(McpUnavailable("this node does not serve Access, which MCP portals stand behind".to_owned()))
+                }
             }
         })
     }

@@ -25,7 +25,8 @@ async fn a_server_may_ask_the_client_and_hears_its_answer() {
     let one = Server::start("one", Era::Sessions).await;
     let plane = plane(&[("one", &one)], json!({}), json!([])).await;
     let client = Client::new(&plane, person(1), &["one"]).begin(json!({"elicitation": {"form": {}}})).await;
-    let call = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "one_ask", "arguments": {}}});
+    let call =
+        json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "one_ask", "arguments": {}}});
     let mut stream = client.post(&call).await.into_body();
     let question = next_event(&mut stream).await;
     assert_eq!(question["method"], "elicitation/create");
@@ -65,10 +66,12 @@ async fn a_call_that_is_cancelled_is_cancelled_at_the_server_under_its_own_id() 
     let one = Server::start("one", Era::Sessions).await;
     let plane = plane(&[("one", &one)], json!({}), json!([])).await;
     let client = Client::new(&plane, person(1), &["one"]).begin(json!({"elicitation": {}})).await;
-    let call = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "one_ask", "arguments": {}}});
+    let call =
+        json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "one_ask", "arguments": {}}});
     let mut stream = client.post(&call).await.into_body();
     next_event(&mut stream).await;
-    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9, "reason": "enough"}});
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9, "reason": "enough"}});
     assert_eq!(client.post(&cancel).await.status(), StatusCode::ACCEPTED);
     one.inner.cancelled.notified().await;
     let told = &one.seen("notifications/cancelled")[0]["params"];
@@ -97,7 +100,8 @@ async fn every_call_has_one_record_with_who_what_and_how_it_ended() {
     client.call("one_echo", json!({"a": 1})).await;
     client.call("one_none", json!({})).await;
     // A client that leaves in the middle.
-    let call = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "one_ask", "arguments": {}}});
+    let call =
+        json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "one_ask", "arguments": {}}});
     let mut stream = client.post(&call).await.into_body();
     next_event(&mut stream).await;
     drop(stream);

@@ -57,7 +57,8 @@ async fn a_stateless_request_whose_head_says_something_else_than_its_body_is_ref
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "one_echo", "_meta": meta}});
+    let message =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "one_echo", "_meta": meta}});
     for (name, code) in [("one_count", -32_020), ("one_echo", 0)] {
         let more = [
             ("mcp-protocol-version", "2026-07-28".to_owned()),
@@ -142,7 +143,8 @@ async fn batches_are_answered_in_the_one_version_that_has_them() {
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "one_count", "arguments": {}}},
     ]);
     for (version, answers) in [("2025-03-26", true), ("2025-06-18", false)] {
-        let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}});
+        let params =
+            json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}});
         client.headers.clear();
         let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
         let response = client.post(&hello).await;
@@ -166,7 +168,11 @@ async fn what_is_no_message_is_told_why() {
     for (body, status, code) in [
         ("{", StatusCode::BAD_REQUEST, -32_700),
         ("{\"jsonrpc\":\"1.0\"}", StatusCode::BAD_REQUEST, -32_600),
-        ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"method\":\"tools/list\"}", StatusCode::BAD_REQUEST, -32_600),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"method\":\"tools/list\"}",
+            StatusCode::BAD_REQUEST,
+            -32_600,
+        ),
     ] {
         let response = client.send("POST", full_body(body), &[]).await;
         assert_eq!(response.status(), status, "{body}");

@@ -23,7 +23,13 @@ async fn two_people_side_by_side_see_their_own_servers_and_what_is_hidden_does_n
     assert_eq!(two.seen("tools/call").len(), 1);
     let nobody = Client::new(&plane, person(3), &[]).begin(json!({})).await;
     let (_, servers) = nobody.ask("tools/list", json!({})).await;
-    assert!(servers["result"]["tools"].as_array().unwrap().iter().all(|tool| tool["name"].as_str().unwrap().starts_with("portal_")));
+    assert!(
+        servers["result"]["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|tool| tool["name"].as_str().unwrap().starts_with("portal_"))
+    );
 }
 
 #[tokio::test]

@@ -142,9 +142,7 @@ async fn take(State(server): State<Arc<Inner>>, headers: HeaderMap, body: Bytes)
 }
 
 fn request(server: &Arc<Inner>, message: &Value, method: &str) -> Response {
-    let tool = |name: &str, read_only: bool| {
-        json!({"name": name, "description": format!("does {name}"), "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": read_only}})
-    };
+    let tool = |name: &str, read_only: bool| json!({"name": name, "description": format!("does {name}"), "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": read_only}});
     match method {
         "server/discover" => answer(
             message,
@@ -153,7 +151,9 @@ fn request(server: &Arc<Inner>, message: &Value, method: &str) -> Response {
         "tools/list" if message["params"]["cursor"] == "2" => {
             answer(message, &json!({"tools": [tool("ask", false), tool("large", true), tool("stop", true)]}))
         }
-        "tools/list" => answer(message, &json!({"tools": [tool("echo", true), tool("count", true)], "nextCursor": "2"})),
+        "tools/list" => {
+            answer(message, &json!({"tools": [tool("echo", true), tool("count", true)], "nextCursor": "2"}))
+        }
         "prompts/list" => answer(message, &json!({"prompts": [{"name": "greet", "arguments": [{"name": "who"}]}]})),
         "resources/list" => answer(message, &json!({"resources": [{"uri": "demo://a", "name": "a"}]})),
         "resources/templates/list" => {
@@ -167,7 +167,9 @@ fn request(server: &Arc<Inner>, message: &Value, method: &str) -> Response {
             let uri = &message["params"]["uri"];
             answer(message, &json!({"contents": [{"uri": uri, "text": format!("contents of {uri}")}]}))
         }
-        "completion/complete" => answer(message, &json!({"completion": {"values": [message["params"]["ref"]["name"]]}})),
+        "completion/complete" => {
+            answer(message, &json!({"completion": {"values": [message["params"]["ref"]["name"]]}}))
+        }
         "tools/call" => call(server, message),
         "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => answer(message, &json!({})),
         _ => error(message, -32_601, "no such method", StatusCode::OK),
@@ -197,7 +199,8 @@ fn call(server: &Arc<Inner>, message: &Value) -> Response {
         }
         "ask" => {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let question = json!({"jsonrpc": "2.0", "id": "q-1", "method": "elicitation/create", "params": {"message": "sure?"}});
+            let question =
+                json!({"jsonrpc": "2.0", "id": "q-1", "method": "elicitation/create", "params": {"message": "sure?"}});
             sender.send(question).unwrap();
             let (told, mut answers) = mpsc::unbounded_channel();
             server.answered.lock().push((json!("q-1"), told));
@@ -209,7 +212,9 @@ fn call(server: &Arc<Inner>, message: &Value) -> Response {
             });
             events(receiver, None)
         }
-        other => answer(message, &json!({"isError": true, "content": [{"type": "text", "text": format!("no {other}")}]})),
+        other => {
+            answer(message, &json!({"isError": true, "content": [{"type": "text", "text": format!("no {other}")}]}))
+        }
     }
 }
 

@@ -31,8 +31,7 @@ use super::AgentsError;
 use crate::lists::{Lists, list_type};
 
 /// What a server may take of us.
-const BOUNDS: Bounds =
-    Bounds { head: Duration::from_secs(60), silence: Duration::from_secs(300), message: 8 << 20 };
+const BOUNDS: Bounds = Bounds { head: Duration::from_secs(60), silence: Duration::from_secs(300), message: 8 << 20 };
 
 /// What a snapshot is built from.
 pub(super) struct Builder {
@@ -73,7 +72,8 @@ impl Builder {
         let mut portals = BTreeMap::new();
         for stored in self.store.mcp_portals().list(&grant).await? {
             let read = read_stored::<PortalDocument>(&stored.document.body).map_err(|error| error.to_string());
-            let parsed = read.and_then(|document| portal::Portal::parse(stored.id.clone(), &document, &lists).map_err(words));
+            let parsed =
+                read.and_then(|document| portal::Portal::parse(stored.id.clone(), &document, &lists).map_err(words));
             match parsed {
                 Ok(settings) => {
                     let Some(audience) = doors.portals.get(&settings.hostname).cloned() else {
@@ -252,11 +252,9 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
         view.overrides.extend(changes(kind, portal, server));
     }
     let way = match &known.endpoint {
-        Ok(endpoint) => Way::Remote {
-            endpoint: endpoint.clone(),
-            credential: known.credential.clone(),
-            version: known.version,
-        },
+        Ok(endpoint) => {
+            Way::Remote { endpoint: endpoint.clone(), credential: known.credential.clone(), version: known.version }
+        }
         Err(why) => Way::Broken(why.clone()),
     };
     Some(Arc::new(Served {
@@ -272,11 +270,7 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
 }
 
 /// What a portal and a server change of tools or prompts.
-fn changes(
-    kind: Kind,
-    portal: &[Override],
-    server: &[Override],
-) -> HashMap<(Kind, Box<str>), names::Override> {
+fn changes(kind: Kind, portal: &[Override], server: &[Override]) -> HashMap<(Kind, Box<str>), names::Override> {
     let mut found: HashMap<(Kind, Box<str>), names::Override> = HashMap::new();
     let alias = |change: &Override| change.alias.as_ref().map(|alias| alias.as_str().to_owned());
     for change in server {

@@ -94,13 +94,8 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         recorder: Arc::new(record::Recorder { logs: ground.logs, account: ground.account }),
         clock: Arc::clone(&ground.clock),
     });
-    let syncing = Arc::new(Syncing {
-        store: ground.store,
-        account: ground.account,
-        principal,
-        backends,
-        clock: ground.clock,
-    });
+    let syncing =
+        Arc::new(Syncing { store: ground.store, account: ground.account, principal, backends, clock: ground.clock });
     let (settle, requests) = mpsc::channel(SETTLING);
     let follower = Follower { builder, agents: agents.clone(), snapshot, feed, requests, revision: 1 };
     Ok(Assembled { agents, follower, settle, syncing })
