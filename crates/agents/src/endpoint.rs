@@ -135,6 +135,7 @@ async fn request(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit, request: 
     let turn = Turn::new(plane, portal, session, visit);
     match turn::answer(Arc::new(turn), request).await {
         Said::Now(message) => json_body(StatusCode::OK, message.to_json()),
+        Said::Later(message) => json_body(StatusCode::OK, message.await.to_json()),
         Said::Events(events) => stream(events),
     }
 }
@@ -178,6 +179,7 @@ async fn stateless(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit, request
     plane.end_all(opened.displaced);
     let turn = Turn::new(plane, portal, opened.session, visit);
     match turn::answer(Arc::new(turn), request).await {
+        Said::Later(message) => json_body(StatusCode::OK, message.await.to_json()),
         Said::Now(message) => {
             let status = match &message {
                 Message::Error(error) => headers::status(&error.error),

@@ -8,6 +8,7 @@
 //! exist.
 
 mod call;
+mod codemode;
 mod endpoint;
 mod facts;
 mod page;
@@ -23,4 +24,5 @@ mod turn;
 pub mod upstream;
 pub mod visit;
 
+pub use codemode::Scripts;
 pub use plane::{Agents, Parts};

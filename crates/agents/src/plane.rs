@@ -14,8 +14,9 @@ use net::proxy::body::Body;
 use net::proxy::serve::Tasks;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use types::ApplicationId;
+use types::{AccountId, ApplicationId};
 
+use crate::codemode::Scripts;
 use crate::endpoint;
 use crate::record::Recorder;
 use crate::session::{Session, Sessions};
@@ -30,6 +31,9 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub struct Parts {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub recorder: Arc<dyn Recorder>,
+    /// Runs the programs of Code Mode.
+    pub scripts: Arc<dyn Scripts>,
+    pub account: AccountId,
     pub clock: net::Clock,
 }
 
@@ -43,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) sessions: Sessions,
     pub(crate) recorder: Arc<dyn Recorder>,
+    pub(crate) scripts: Arc<dyn Scripts>,
+    pub(crate) account: AccountId,
     pub(crate) clock: net::Clock,
     pub(crate) tasks: Tasks,
 }
@@ -50,8 +56,9 @@ pub(crate) struct Inner {
 impl Agents {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { snapshot, recorder, clock } = parts;
-        let inner = Inner { snapshot, sessions: Sessions::default(), recorder, clock, tasks: Tasks::default() };
+        let Parts { snapshot, recorder, scripts, account, clock } = parts;
+        let (sessions, tasks) = (Sessions::default(), Tasks::default());
+        let inner = Inner { snapshot, sessions, recorder, scripts, account, clock, tasks };
         Self { inner: Arc::new(inner) }
     }
 

@@ -6,14 +6,17 @@
 //! their way and events that wait are bounded; and whatever a session started ends with it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
+use mcp::codemode::Names;
 use mcp::message::Id;
 use mcp::names::ServerId;
+use mcp::search::Index;
 use mcp::version::Version;
 use mcp::view::{Toggles, View};
 use parking_lot::Mutex;
@@ -60,7 +63,7 @@ pub(crate) struct Session {
     /// What a client asked to be told of servers' logs (`logging/setLevel`), as JSON.
     level: Mutex<Option<String>>,
     /// What the client may see, and what that hung on.
-    seen_view: Mutex<Option<(ViewKey, Arc<View>)>>,
+    seen_view: Mutex<Option<(ViewKey, Arc<Seen>)>>,
     pending: Mutex<HashMap<u64, Pending>>,
     next: AtomicU64,
     outbox: Mutex<Outbox>,
@@ -94,6 +97,37 @@ pub(crate) struct RunningGuard {
 impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.session.running.lock().remove(&self.key);
+    }
+}
+
+/// What a caller sees, with what is made of it when it is first needed.
+pub(crate) struct Seen {
+    view: View,
+    names: OnceLock<Names>,
+    index: OnceLock<Index>,
+}
+
+impl Seen {
+    fn new(view: View) -> Self {
+        Self { view, names: OnceLock::new(), index: OnceLock::new() }
+    }
+
+    /// Returns the names of its tools in scripts.
+    pub(crate) fn names(&self) -> &Names {
+        self.names.get_or_init(|| Names::of(&self.view))
+    }
+
+    /// Returns the index that its tools are searched with.
+    pub(crate) fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::of(&self.view))
+    }
+}
+
+impl Deref for Seen {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
     }
 }
 
@@ -172,14 +206,14 @@ impl Session {
     }
 
     /// Returns the view that hangs on `key`, made by `make` when another one was kept.
-    pub(crate) fn view(&self, key: ViewKey, make: impl FnOnce() -> View) -> Arc<View> {
+    pub(crate) fn view(&self, key: ViewKey, make: impl FnOnce() -> View) -> Arc<Seen> {
         let mut kept = self.seen_view.lock();
         if let Some((known, view)) = &*kept
             && *known == key
         {
             return Arc::clone(view);
         }
-        let view = Arc::new(make());
+        let view = Arc::new(Seen::new(make()));
         *kept = Some((key, Arc::clone(&view)));
         view
     }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use mcp::builtin::{self, BuiltIn};
 use mcp::catalog::{Definition, Kind};
-use mcp::message::{ErrorCode, Message, Request, RpcError};
+use mcp::message::{ErrorCode, Id, Limits, Message, Request, RpcError};
 use mcp::raw::{self, Object};
 use mcp::surface::{CodeMode, Surface};
 use mcp::version::stateless::{self, CacheHint, CacheScope};
@@ -23,16 +24,20 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::call::{self, Asked};
+use crate::codemode::{self, Purpose};
 use crate::facts;
 use crate::plane::Inner;
 use crate::record::{Begin, Outcome, Recording};
 use crate::rules::{self, Verdict};
-use crate::session::{Session, ViewKey};
+use crate::session::{Seen, Session, ViewKey};
 use crate::snapshot::Portal;
 use crate::visit::{Visit, Visitor};
 
 /// How long clients of the stateless era may keep lists: they ask again when they are told of a change.
 const KEEP_LISTS: CacheHint = CacheHint { milliseconds: 30_000, scope: CacheScope::Private };
+
+/// What an answer of ours may be when it is read again.
+const LARGEST: Limits = Limits { bytes: 64 << 20, depth: 100, batch: 0 };
 
 /// One request, with everything it is answered from.
 pub(crate) struct Turn {
@@ -44,12 +49,14 @@ pub(crate) struct Turn {
     pub(crate) id: Uuid,
     pub(crate) site: url::Url,
     pub(crate) surface: Surface,
-    pub(crate) view: Arc<View>,
+    pub(crate) view: Arc<Seen>,
 }
 
 /// An answer.
 pub(crate) enum Said {
     Now(Message),
+    /// In one piece, when it is done.
+    Later(BoxFuture<'static, Message>),
     /// Server-sent events; the answer is the last.
     Events(BoxStream<'static, Bytes>),
 }
@@ -157,13 +164,18 @@ pub(crate) async fn answer(turn: Arc<Turn>, request: Request) -> Said {
 /// Answers a request in one piece.
 pub(crate) async fn whole(turn: Arc<Turn>, request: Request) -> Message {
     let id = request.id.clone();
-    match answer(turn, request).await {
+    collected(answer(turn, request).await, id).await
+}
+
+/// Waits for an answer alone. What came before it belongs to a stream.
+pub(crate) async fn collected(said: Said, id: Id) -> Message {
+    match said {
         Said::Now(message) => message,
+        Said::Later(message) => message.await,
         Said::Events(events) => {
-            // The last event is the answer; what came before it belongs to a stream.
             let last = events.fold(None, |_, event| async move { Some(event) }).await;
             let data = last.as_deref().and_then(|event| event.strip_prefix(b"data: ")).map(<[u8]>::trim_ascii);
-            match data.map(|data| mcp::message::parse(data, mcp::message::Limits::default())) {
+            match data.map(|data| mcp::message::parse(data, LARGEST)) {
                 Some(Ok(mcp::message::Payload::One(message))) => message,
                 _ => Message::error(id, RpcError::new(ErrorCode::Internal, "the server gave no answer")),
             }
@@ -313,10 +325,13 @@ pub(crate) async fn built_in(turn: &Arc<Turn>, name: &str, request: &Request) ->
             let state = if toggle.on { "on" } else { "off" };
             builtin::text_result(&format!("{} is switched {state}.", toggle.server))
         }),
-        BuiltIn::Execute => return None,
-        BuiltIn::CodemodeSearch | BuiltIn::CodemodeExecute => {
-            Err(RpcError::new(ErrorCode::Internal, "Code Mode is not running here"))
+        BuiltIn::CodemodeSearch => {
+            return Some(codemode::answer(Arc::clone(turn), Purpose::Search, request.clone(), recording));
         }
+        BuiltIn::CodemodeExecute => {
+            return Some(codemode::answer(Arc::clone(turn), Purpose::Execute, request.clone(), recording));
+        }
+        BuiltIn::Execute => return None,
     };
     recording.end(match &answer {
         Ok(_) => Outcome::Success,

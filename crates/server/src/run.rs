@@ -304,6 +304,7 @@ impl Core {
             account: self.account,
             logs: self.logs.clone(),
             clock: Arc::clone(&self.clock),
+            runtime: Arc::clone(&self.runtime),
             upstream: Arc::clone(upstream),
         })
         .await?;
@@ -314,7 +315,10 @@ impl Core {
         tasks.loops.spawn(async move { agents.run(stop).await });
         running.state.set_agents(crate::state::Portals { settle: portals.settle, syncing: portals.syncing });
         let ground = crate::access::Ground {
-            agents: portals.agents,
+            portals: Arc::new(move |host| {
+                let agents = portals.agents.clone();
+                Arc::new(crate::agents::Portal { agents, host }) as Arc<dyn access::Inside>
+            }),
             store: self.store.clone(),
             account: self.account,
             logs: self.logs.clone(),

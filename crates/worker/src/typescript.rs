@@ -10,7 +10,8 @@ use base64::Engine as _;
 use oxc::allocator::Allocator;
 use oxc::codegen::{Codegen, CodegenOptions};
 use oxc::diagnostics::OxcDiagnostic;
-use oxc::parser::Parser;
+use oxc::ast::ast::Statement;
+use oxc::parser::{ParseOptions, Parser};
 use oxc::semantic::SemanticBuilder;
 use oxc::span::SourceType;
 use oxc::transformer::{TransformOptions, Transformer};
@@ -84,6 +85,25 @@ pub fn to_javascript(name: &str, source: &str) -> Result<String, TypeScriptError
         code.push('\n');
     }
     Ok(code)
+}
+
+/// Finds where the last statement of a program begins, in bytes, if it is an expression: what a program comes to that is
+/// written as statements, as in a console.
+#[must_use]
+pub fn last_expression(source: &str) -> Option<usize> {
+    if source.len() > MAX_SOURCE {
+        return None;
+    }
+    let allocator = Allocator::default();
+    let options = ParseOptions { allow_return_outside_function: true, ..ParseOptions::default() };
+    let parsed = Parser::new(&allocator, source, SourceType::ts()).with_options(options).parse();
+    if parsed.diagnostics.iter().next().is_some() {
+        return None;
+    }
+    match parsed.program.body.last()? {
+        Statement::ExpressionStatement(statement) => Some(statement.span.start as usize),
+        _ => None,
+    }
 }
 
 fn data_module(name: &str, source: &str) -> Option<Result<String, TypeScriptError>> {

@@ -45,6 +45,20 @@ impl Recorder for Records {
     }
 }
 
+/// Scripts need processes of their own; where they run, the whole program is tested.
+struct NoScripts;
+
+impl agents::Scripts for NoScripts {
+    fn run<'a>(
+        &'a self,
+        _: &'a Arc<worker::Script>,
+        _: Request<Body>,
+        _: worker::Call,
+    ) -> worker::BoxFuture<'a, Result<worker::Reply, worker::CallError>> {
+        panic!("no test here runs a script")
+    }
+}
+
 /// A portal.
 pub(crate) struct Plane {
     pub(crate) agents: Agents,
@@ -118,6 +132,8 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
     let agents = Agents::new(Parts {
         snapshot,
         recorder: Arc::clone(&records) as Arc<dyn Recorder>,
+        scripts: Arc::new(NoScripts),
+        account: types::AccountId(Uuid::nil()),
         clock: Arc::new(jiff::Timestamp::now),
     });
     Plane { agents, records }

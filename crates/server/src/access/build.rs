@@ -28,7 +28,6 @@ use types::{AccessPolicyId, AccountId, CustomPageId, Email, ListId, ProviderId, 
 
 use super::client_certificates::Requests;
 use super::{AccessError, acme, client_certificates, keys};
-use crate::agents::Portal;
 use crate::lists::{Lists, list_type};
 
 /// What a snapshot is built from.
@@ -38,8 +37,7 @@ pub(super) struct Builder {
     pub principal: Principal,
     pub backends: Backends,
     pub upstream: Pool,
-    /// Answers for portals.
-    pub agents: agents::Agents,
+    pub portals: super::Portals,
     pub lists: Lists<Arc<ReadList>>,
     /// The passwords of the last build, by whose they are: what a sign-in writes beside them concerns nobody here.
     pub passwords: HashMap<UserId, String>,
@@ -193,7 +191,7 @@ impl Builder {
     fn portal(&self, application: &Application) -> Option<Arc<dyn access::Inside>> {
         let ApplicationKind::McpPortal(app) = &application.kind else { return None };
         let host = app.destinations.first()?.host().to_owned();
-        Some(Arc::new(Portal { agents: self.agents.clone(), host }))
+        Some((self.portals)(host))
     }
 
     /// Providers, and the hashes of the secrets their directories show.

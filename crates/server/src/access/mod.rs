@@ -79,9 +79,11 @@ pub(crate) struct Ground {
     pub workers: Arc<dyn ::access::Workers>,
     /// The certificates of the snapshot in force, whoever builds it.
     pub gateway: Arc<ArcSwap<gateway::Snapshot>>,
-    /// Answers for MCP portals.
-    pub agents: ::agents::Agents,
+    pub portals: Portals,
 }
+
+/// Makes what answers for the MCP portal at a host.
+pub(crate) type Portals = Arc<dyn Fn(String) -> Arc<dyn ::access::Inside> + Send + Sync>;
 
 impl Ground {
     fn minter(&self) -> Arc<Minter> {
@@ -136,7 +138,7 @@ pub(crate) async fn assemble(
             clock: Arc::clone(&ground.clock),
         }),
         upstream: ground.upstream.pool.clone(),
-        agents: ground.agents.clone(),
+        portals: Arc::clone(&ground.portals),
         lists: Lists::default(),
         passwords: HashMap::new(),
         requests: client_certificates::Requests::default(),

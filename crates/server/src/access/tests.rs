@@ -84,6 +84,7 @@ impl World {
             upstream,
             workers: Arc::new(NoWorkers),
             gateway: Arc::new(ArcSwap::from_pointee(gateway)),
+            portals: Arc::new(|host| panic!("no portal is made here, {host} neither")),
         };
         let assembled = assemble(ground, AccessConfig::default(), None).await.unwrap();
         Self { store, account, assembled, _directory: directory }

@@ -35,6 +35,8 @@ pub(crate) struct Ground {
     pub account: AccountId,
     pub logs: logs::Logs,
     pub clock: net::Clock,
+    /// Runs the programs of Code Mode.
+    pub runtime: Arc<worker::Runtime>,
     pub upstream: Arc<Upstream>,
 }
 
@@ -92,6 +94,8 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
     let agents = Agents::new(Parts {
         snapshot: Arc::clone(&snapshot),
         recorder: Arc::new(record::Recorder { logs: ground.logs, account: ground.account }),
+        scripts: ground.runtime,
+        account: ground.account,
         clock: Arc::clone(&ground.clock),
     });
     let syncing =
