@@ -4,12 +4,10 @@
 //! older Portunus still reads what a newer one wrote. Invariant: `null` means absent, everywhere.
 
 use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
 
-use policy::duration::GoDuration;
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+pub use policy::duration::Lifetime;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::colour::{Colour, ColourError};
@@ -167,69 +165,6 @@ fn without_null(value: &Value) -> Value {
     }
 }
 
-/// A length of time as the v4 API writes it, Go's text form: `24h`, `15m`. Keeps the author's spelling.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lifetime(GoDuration);
-
-impl Lifetime {
-    /// Returns the length.
-    #[must_use]
-    pub const fn value(&self) -> Duration {
-        self.0.value()
-    }
-
-    /// Returns the author's text.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        self.0.text()
-    }
-
-    /// Makes the canonical spelling of a length.
-    #[must_use]
-    pub fn of(value: Duration) -> Self {
-        let text = policy::duration::canonical(value);
-        // Go's limit of 290 years is far above every bound of ours; a longer value becomes zero, which ends at once.
-        Self(GoDuration::parse(&text).unwrap_or_else(|_| zero()))
-    }
-
-    /// Checks that the length lies between two bounds, both included.
-    ///
-    /// # Errors
-    /// With the bounds.
-    pub fn within(&self, least: Duration, most: Duration) -> Result<Duration, String> {
-        let value = self.value();
-        if (least..=most).contains(&value) {
-            return Ok(value);
-        }
-        let [least, most] = [least, most].map(policy::duration::canonical);
-        Err(format!("`{}` is not between {least} and {most}", self.text()))
-    }
-}
-
-fn zero() -> GoDuration {
-    GoDuration::parse("0s").unwrap_or_else(|error| unreachable!("{error}"))
-}
-
-impl FromStr for Lifetime {
-    type Err = policy::duration::DurationError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        GoDuration::parse(text).map(Self)
-    }
-}
-
-impl Serialize for Lifetime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.text())
-    }
-}
-
-impl<'de> Deserialize<'de> for Lifetime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
 /// Checks a name people see: 1 to `limit` characters, no control character.
 ///
 /// # Errors
@@ -324,7 +259,7 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    use super::{Lifetime, read, read_stored};
+    use super::{read, read_stored};
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
     #[serde(default)]
@@ -354,12 +289,5 @@ mod tests {
         let problems = read::<Outer>(&json!({"inner": [{"size": "big"}]}), &[]).unwrap_err();
         assert_eq!(problems[0].pointer, "/inner/0/size");
         assert!(problems[0].message.contains("expected u8"), "{}", problems[0].message);
-    }
-
-    #[test]
-    fn lifetimes_keep_their_spelling() {
-        let lifetime: Lifetime = "24h".parse().unwrap();
-        assert_eq!((lifetime.text(), lifetime.value().as_secs()), ("24h", 86_400));
-        assert_eq!(Lifetime::of(std::time::Duration::from_secs(900)).text(), "15m0s");
     }
 }

@@ -1,7 +1,11 @@
 //! Durations as the v4 API writes them: Go's text form, `300s`, `1h30m`, `24h0m0s`.
 //! Keeps the author's text beside the value. Invariant: the value is never negative and always fits `Duration`.
 
+use std::str::FromStr;
 use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A duration and the text it was written as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,11 +126,74 @@ fn nanoseconds(mut rest: &str) -> Option<u128> {
     Some(total)
 }
 
+/// A length of time as the v4 API writes it, Go's text form: `24h`, `15m`. Keeps the author's spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lifetime(GoDuration);
+
+impl Lifetime {
+    /// Returns the length.
+    #[must_use]
+    pub const fn value(&self) -> Duration {
+        self.0.value()
+    }
+
+    /// Returns the author's text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.text()
+    }
+
+    /// Makes the canonical spelling of a length.
+    #[must_use]
+    pub fn of(value: Duration) -> Self {
+        let text = canonical(value);
+        // Go's limit of 290 years is far above every bound of ours; a longer value becomes zero, which ends at once.
+        Self(GoDuration::parse(&text).unwrap_or_else(|_| zero()))
+    }
+
+    /// Checks that the length lies between two bounds, both included.
+    ///
+    /// # Errors
+    /// With the bounds.
+    pub fn within(&self, least: Duration, most: Duration) -> Result<Duration, String> {
+        let value = self.value();
+        if (least..=most).contains(&value) {
+            return Ok(value);
+        }
+        let [least, most] = [least, most].map(canonical);
+        Err(format!("`{}` is not between {least} and {most}", self.text()))
+    }
+}
+
+fn zero() -> GoDuration {
+    GoDuration::parse("0s").unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+impl FromStr for Lifetime {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        GoDuration::parse(text).map(Self)
+    }
+}
+
+impl Serialize for Lifetime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{GoDuration, canonical};
+    use super::{GoDuration, Lifetime, canonical};
 
     #[test]
     fn durations_read_as_go_reads_them() {
@@ -156,5 +223,12 @@ mod tests {
         for text in ["", "300", "s", "-5m", "5 m", "5x", "1h30", ".s", "99999999999999h", "5mm", "1e3s", "१s"] {
             assert!(GoDuration::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn lifetimes_keep_their_spelling() {
+        let lifetime: Lifetime = "24h".parse().unwrap();
+        assert_eq!((lifetime.text(), lifetime.value().as_secs()), ("24h", 86_400));
+        assert_eq!(Lifetime::of(std::time::Duration::from_secs(900)).text(), "15m0s");
     }
 }

@@ -449,6 +449,8 @@ async fn every_change_of_anything_about_access_stands_in_the_audit_log() {
         audited.call(delete.clone(), member, &[&key], Value::Null).await;
     }
 
+    mcp(&mut audited).await;
+
     let (bookmark, key) = ("access/bookmarks/{bookmark_id}", Uuid::new_v4().to_string());
     let document = json!({"name": "Docs", "domain": "https://docs.example.com"});
     for (method, body) in [(post.clone(), document.clone()), (put.clone(), document), (delete, Value::Null)] {
@@ -471,6 +473,24 @@ async fn every_change_of_anything_about_access_stands_in_the_audit_log() {
     for endpoint in wanted {
         let called = format!("{} {}", endpoint.method, endpoint.path);
         assert!(audited.seen.contains(&called) || READS.contains(&called.as_str()), "{called} is not tried here");
+    }
+}
+
+async fn mcp(audited: &mut Audited) {
+    let (post, put, delete) = (Method::POST, Method::PUT, Method::DELETE);
+    let server = json!({"id": "jira", "name": "Jira", "hostname": "https://jira.example.com/mcp", "auth_type": "unauthenticated"});
+    let portal = json!({"id": "staff", "name": "Staff", "hostname": "mcp.example.com"});
+    for (collection, member, key, document) in [
+        ("access/ai-controls/mcp/servers", "access/ai-controls/mcp/servers/{server_id}", "jira", server),
+        ("access/ai-controls/mcp/portals", "access/ai-controls/mcp/portals/{portal_id}", "staff", portal),
+    ] {
+        audited.call(post.clone(), collection, &[], document).await;
+        audited.call(put.clone(), member, &[key], json!({"description": "For work"})).await;
+        if key == "jira" {
+            let sync = "access/ai-controls/mcp/servers/{server_id}/sync";
+            audited.call(post.clone(), sync, &[key], Value::Null).await;
+        }
+        audited.call(delete.clone(), member, &[key], Value::Null).await;
     }
 }
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use logs::{
-    AccessRequest, AppendError, Audit, Dataset, GatewayNetwork, Logs, LogsConfig, MAX_RECORD_BYTES, OpenError, Query,
-    TailEvent, WorkerInvocation,
+    AccessRequest, AppendError, Audit, Dataset, GatewayNetwork, Logs, LogsConfig, MAX_RECORD_BYTES, McpCall, OpenError,
+    Query, TailEvent, WorkerInvocation,
 };
 use types::Code;
 use uuid::Uuid;
@@ -23,7 +23,8 @@ fn what_is_appended_is_found_after_a_restart() {
         logs.append(GatewayNetwork { account_id: own.clone(), ..GatewayNetwork::default() }).await.unwrap();
         logs.append(WorkerInvocation { account_id: own.clone(), ..WorkerInvocation::default() }).await.unwrap();
         logs.append(Audit { account_id: own.clone(), ..Audit::default() }).await.unwrap();
-        logs.append(AccessRequest { account_id: own, ..AccessRequest::default() }).await.unwrap();
+        logs.append(AccessRequest { account_id: own.clone(), ..AccessRequest::default() }).await.unwrap();
+        logs.append(McpCall { account_id: own, ..McpCall::default() }).await.unwrap();
         logs.shutdown().await;
         assert_eq!(logs.append(request(2, "allow")).await, Err(AppendError::Closed));
 

@@ -284,9 +284,10 @@ fn redact(document: &RedactDocument, problems: &mut Problems) -> Option<Effect> 
     }
     let patterns = document.patterns.iter().take(MAX_REDACTED).enumerate().filter_map(|(index, text)| {
         let compiled = RegexBuilder::new(text).size_limit(PATTERN_BYTES).build();
-        let compiled = compiled.map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "is too large".to_owned(),
-            other => format!("not a regular expression: {}", last_line(&other.to_string())),
+        let compiled = compiled.map_err(|error| {
+            let too_large = matches!(error, regex::Error::CompiledTooBig(_));
+            let told = || format!("not a regular expression: {}", last_line(&error.to_string()));
+            if too_large { "is too large".to_owned() } else { told() }
         });
         problems.check(&format!("/redact/patterns/{index}"), compiled)
     });

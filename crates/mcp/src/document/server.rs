@@ -191,7 +191,8 @@ impl ServerDocument {
             document.auth_config.clone_from(&standing.auth_config);
         }
         // What stands in for an address is shown, and may come back.
-        if document.runs_here() && document.hostname == document.address() {
+        let shown = |known: &Self| known.runs_here() && known.address() == document.hostname;
+        if shown(&document) || standing.is_some_and(shown) {
             document.hostname.clear();
         }
         Ok(document)

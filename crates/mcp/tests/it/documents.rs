@@ -123,9 +123,12 @@ fn what_a_server_gets_wrong_is_named() {
     }
 }
 
+/// What is wrong with settings that are sound otherwise.
+type Change = fn(&mut Value);
+
 #[test]
 fn a_client_that_an_administrator_registered_is_checked() {
-    let settings = |change: fn(&mut Value)| {
+    let settings = |change: Change| {
         let mut settings = json!({
             "auth_mode": "manual",
             "config": {"authorization_endpoint": "https://a.example/authorize", "token_endpoint": "http://127.0.0.1:9/token"},
@@ -139,7 +142,7 @@ fn a_client_that_an_administrator_registered_is_checked() {
         client.auth_method
     };
     assert_eq!((method(&[]), method(&[CLIENT_SECRET])), (TokenAuthMethod::None, TokenAuthMethod::Basic));
-    let changes: [(fn(&mut Value), &str); 5] = [
+    let changes: [(Change, &str); 5] = [
         (
             |s| s["config"]["token_endpoint"] = json!("http://a.example/token"),
             "/auth_credentials/config/token_endpoint: must be an https",

@@ -1,4 +1,4 @@
 //! What the documents of portals and servers promise.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod documents;

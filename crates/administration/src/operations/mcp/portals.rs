@@ -185,10 +185,13 @@ fn summary(stored: &Stored<McpPortal>) -> Value {
     stored.document.body.clone()
 }
 
-/// The servers of portals that are shown together, each read once.
+/// A server as it is shown, and its document.
+type Known = (Map<String, Value>, ServerDocument);
+
+/// The servers of portals that are shown together, each read once; one that is gone is not there.
 struct Servers {
     definitions: bool,
-    known: HashMap<String, Option<(Map<String, Value>, ServerDocument)>>,
+    known: HashMap<String, Option<Known>>,
 }
 
 impl Servers {
@@ -211,11 +214,7 @@ impl Servers {
         Ok(AccessView(view::portal(&stored.id, &document, stamps, find)))
     }
 
-    async fn load(
-        &self,
-        cx: &OpContext,
-        server: &str,
-    ) -> Result<Option<(Map<String, Value>, ServerDocument)>, Failure> {
+    async fn load(&self, cx: &OpContext, server: &str) -> Result<Option<Known>, Failure> {
         let grant = cx.authorize::<ReadAccess>()?;
         let Ok(id) = server.parse::<McpServerId>() else { return Ok(None) };
         let Some(stored) = cx.store().mcp_servers().get(&grant, &id).await? else { return Ok(None) };
