@@ -56,8 +56,9 @@ pub struct RequestHead<'a> {
     pub method: &'a str,
     pub path: &'a str,
     pub query: Option<&'a str>,
-    /// Lower-case name to an array of byte strings.
-    pub headers: &'a dyn expr::Map,
+    /// Lower-case name to an array of byte strings; `None`: not known, as at a sign-in, which knows only where the person
+    /// goes back to.
+    pub headers: Option<&'a dyn expr::Map>,
 }
 
 impl std::fmt::Debug for RequestHead<'_> {
@@ -184,6 +185,28 @@ pub enum Verdict {
     Deny(Denial),
     /// The verdict hangs on these facts; ask again with them.
     Needs(Vec<Need>),
+}
+
+impl AsRef<Self> for Verdict {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+/// What policies say of somebody whose request is not known, or not all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// What is decided for a request that none of `perhaps` covers, and no `deny` that hangs on the request.
+    pub verdict: Verdict,
+    /// The policies that would let in and whose outcome hangs on the request alone, in order. All are asked before the one
+    /// that `verdict` names.
+    pub perhaps: Vec<usize>,
+}
+
+impl AsRef<Verdict> for Outlook {
+    fn as_ref(&self) -> &Verdict {
+        &self.verdict
+    }
 }
 
 /// Why somebody is kept out.
@@ -403,7 +426,50 @@ impl PolicySet {
         caller: &Caller<'_>,
         context: &RequestContext<'_>,
         lookups: &dyn Lookups,
+        trace: Option<&mut Trace>,
+    ) -> Verdict {
+        self.walk((caller, context, lookups), trace, None)
+    }
+
+    /// Decides for a caller as far as that can be told before the request is known. A policy that hangs on the request alone
+    /// neither lets in nor keeps out: each request decides about it.
+    #[must_use]
+    pub fn foresee(
+        &self,
+        caller: &Caller<'_>,
+        context: &RequestContext<'_>,
+        lookups: &dyn Lookups,
+        trace: Option<&mut Trace>,
+    ) -> Outlook {
+        let mut perhaps = Vec::new();
+        let verdict = self.walk((caller, context, lookups), trace, Some(&mut perhaps));
+        Outlook { verdict, perhaps }
+    }
+
+    /// Returns the policies that may let in whoever signs in. The first stands for all of them: the one that surely covers
+    /// the person where no other does, else one that asks no question and no approval, where there is one.
+    #[must_use]
+    pub fn candidates(&self, outlook: &Outlook) -> Vec<usize> {
+        let allows = |index: &usize| self.policy(*index).is_some_and(|policy| policy.decision == Decision::Allow);
+        let sure = if let Verdict::Allow(index) = outlook.verdict { Some(index) } else { None };
+        let mut found: Vec<usize> = outlook.perhaps.iter().copied().filter(allows).chain(sure).collect();
+        let plain = |policy: &Policy| policy.justification.is_none() && policy.approval.is_empty();
+        let first = match sure {
+            Some(_) => found.len().checked_sub(1),
+            None => found.iter().position(|index| self.policy(*index).is_some_and(plain)),
+        };
+        if let Some(first) = first {
+            found[..=first].rotate_right(1);
+        }
+        found
+    }
+
+    /// Asks one policy after the other. With `perhaps`, those that hang on the request alone are noted there and passed over.
+    fn walk(
+        &self,
+        (caller, context, lookups): (&Caller<'_>, &RequestContext<'_>, &dyn Lookups),
         mut trace: Option<&mut Trace>,
+        mut perhaps: Option<&mut Vec<usize>>,
     ) -> Verdict {
         if self.policies.is_empty() {
             return Verdict::Deny(Denial::NoPolicy);
@@ -424,11 +490,17 @@ impl PolicySet {
             }
             match (decision, outcome) {
                 (_, Truth::No) | (Decision::Allow | Decision::NonIdentity | Decision::Bypass, Truth::Broken) => {}
-                (_, Truth::Unknown) => {
-                    asking.needs.sort();
-                    asking.needs.dedup();
-                    return Verdict::Needs(asking.needs);
-                }
+                (_, Truth::Unknown) => match perhaps.as_deref_mut() {
+                    Some(perhaps) if asking.needs.iter().all(|need| *need == Need::Request) => {
+                        asking.needs.clear();
+                        perhaps.extend((decision != Decision::Deny).then_some(index));
+                    }
+                    Some(_) | None => {
+                        asking.needs.sort();
+                        asking.needs.dedup();
+                        return Verdict::Needs(asking.needs);
+                    }
+                },
                 (Decision::Allow, Truth::Yes) => return Verdict::Allow(index),
                 (Decision::NonIdentity, Truth::Yes) => return Verdict::NonIdentity(index),
                 (Decision::Bypass, Truth::Yes) => return Verdict::Bypass(index),

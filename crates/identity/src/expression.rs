@@ -165,7 +165,9 @@ impl Reading<'_> {
             id::METHOD => text(request.method),
             id::PATH => text(request.path),
             id::QUERY => optional(request.query),
-            id::HEADERS => Fact::Known(ValueRef::Map(MapRef::Custom(request.headers))),
+            id::HEADERS => {
+                request.headers.map_or(Fact::Unknown, |headers| Fact::Known(ValueRef::Map(MapRef::Custom(headers))))
+            }
             _ => Fact::Unknown,
         }
     }

@@ -120,7 +120,7 @@ pub(crate) fn context<'a>(
             method: "GET",
             path: "/a",
             query: None,
-            headers: &NoHeaders,
+            headers: Some(&NoHeaders),
         }),
     }
 }
