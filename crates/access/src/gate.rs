@@ -11,9 +11,8 @@ use identity::application::{Door, SelfHosted};
 use identity::cookie;
 use identity::cors::{Preflight, PreflightAnswer};
 use identity::evaluation::{Caller, Denial, Lookups, Outlook, RequestContext, RequestHead, Trace, Verdict};
-use identity::identity::{ClientCertificate, Device};
+use identity::identity::ClientCertificate;
 use identity::mfa_requirement;
-use identity::selector::RiskScore;
 use identity::session::{Session, app_session_length};
 use net::proxy::body::{Body, empty_body};
 use policy::facts::HeaderFacts;
@@ -284,8 +283,8 @@ pub(crate) fn context(exchange: &Exchange) -> RequestContext<'_> {
         ip: exchange.source(),
         country: None,
         certificate: exchange.client_certificate().and_then(Result::ok),
-        device: Device::default(),
-        risk: RiskScore::Unscored,
+        device: None,
+        risk: None,
         request: None,
     }
 }

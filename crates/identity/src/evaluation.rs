@@ -6,7 +6,8 @@
 //!
 //! Evaluation is three-valued: where an outcome hangs on a fact that must be fetched (a list, another service, the
 //! request), the verdict names it. A selector that cannot be evaluated at all (a group that is missing or names itself, a
-//! list that does not exist, an expression in error) is broken: it does not help an `allow`, and it completes a `deny`.
+//! list that does not exist, an expression in error, a country that nobody knows) is broken: it does not help an `allow`,
+//! and it completes a `deny`.
 //!
 //! Pure: no clock, no lookup. Invariant: turning any answer into "broken" never lets somebody in who was kept out.
 
@@ -37,12 +38,14 @@ pub struct Caller<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct RequestContext<'a> {
     pub ip: IpAddr,
-    /// Two upper-case letters; `None`: no country is known, which is no country.
+    /// Two upper-case letters; `None`: it is not known, which is not the same as another country.
     pub country: Option<&'a str>,
     /// Only one that counts; see [`crate::client_certificate`].
     pub certificate: Option<&'a ClientCertificate>,
-    pub device: Device<'a>,
-    pub risk: RiskScore,
+    /// `None`: nothing is known of the device.
+    pub device: Option<Device<'a>>,
+    /// `None`: nobody scores risk, which is not the same as a person without a score.
+    pub risk: Option<RiskScore>,
     /// The application and the head of the request; `None` where there is no request, as in the policy tester.
     pub request: Option<RequestHead<'a>>,
 }
@@ -401,6 +404,23 @@ impl PolicySet {
         faults
     }
 
+    /// Returns what the author of each policy should know although it can be evaluated: facts it asks for that nothing knows.
+    #[must_use]
+    pub fn unknowable(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for compiled in &self.policies {
+            compiled.rule.visit(&mut |selector| {
+                found.extend(selector.unknowable().map(|why| format!("\"{selector}\" cannot be told: {why}")));
+            });
+            let expression = compiled.expression.as_ref().and_then(|expression| expression.as_ref().ok());
+            found.extend(expression.into_iter().flat_map(PolicyExpression::unknowable));
+        }
+        found.sort();
+        found.dedup();
+        let outcome = "; it admits nobody, lets nobody past an `exclude`, and completes a `deny`";
+        found.into_iter().map(|fact| fact + outcome).collect()
+    }
+
     /// Asks what must be known at login and kept: memberships of lists and the word of other services.
     #[must_use]
     pub fn login_questions(&self) -> Vec<Need> {
@@ -519,14 +539,8 @@ impl PolicySet {
     #[must_use]
     pub fn could_admit(&self, known: &Identity, lookups: &dyn Lookups, awaited: &[ProviderId]) -> bool {
         let caller = Caller { identity: Some(known), ..Caller::default() };
-        let context = RequestContext {
-            ip: known.ip,
-            country: None,
-            certificate: None,
-            device: Device::default(),
-            risk: RiskScore::Unscored,
-            request: None,
-        };
+        let context =
+            RequestContext { ip: known.ip, country: None, certificate: None, device: None, risk: None, request: None };
         let mut asking = Asking {
             caller: &caller,
             context: &context,
@@ -664,19 +678,21 @@ impl Asking<'_> {
             Selector::Everyone {} => Truth::Yes,
             Selector::Ip { ip: network } => Truth::of(network.contains(ip)),
             Selector::IpList { id } => self.ask(self.lookups.ip_list(*id, ip), || Need::IpList(*id)),
-            Selector::Country { country_code } => Truth::of(context.country == Some(country_code.as_str())),
+            Selector::Country { country_code } => {
+                known(context.country.map(|country| country == country_code.as_str()))
+            }
             Selector::Certificate {} => Truth::of(context.certificate.is_some()),
             Selector::CommonName { common_name } => {
                 let presented = context.certificate.and_then(|certificate| certificate.common_name.as_ref());
                 Truth::of(presented == Some(common_name))
             }
-            Selector::DevicePosture { integration_uid } => Truth::of(context.device.passed.contains(integration_uid)),
+            Selector::DevicePosture { integration_uid } => {
+                known(context.device.map(|device| device.passed.contains(integration_uid)))
+            }
             Selector::ServiceToken { token_id } => Truth::of(self.caller.service_token == Some(*token_id)),
             Selector::AnyServiceToken {} => Truth::of(self.caller.service_token.is_some()),
             Selector::LinkedAppToken { app_uid } => Truth::of(self.caller.linked_apps.contains(app_uid)),
-            Selector::Risk { user_risk_score } => {
-                Truth::of(self.caller.identity.is_some() && user_risk_score.contains(&context.risk))
-            }
+            Selector::Risk { user_risk_score } => known(context.risk.map(|risk| user_risk_score.contains(&risk))),
             // Groups are put in when policies are compiled; one that is left cannot be evaluated. Nor can membership of the
             // vendor's account, for there is none behind this product.
             Selector::Group { .. } | Selector::AccountMember { .. } => Truth::Broken,
@@ -720,6 +736,11 @@ impl Asking<'_> {
         }
         answer.into()
     }
+}
+
+/// What nobody knows cannot be evaluated: as a "no" it would let past an `exclude` whom it should keep out.
+fn known(truth: Option<bool>) -> Truth {
+    truth.map_or(Truth::Broken, Truth::of)
 }
 
 /// Tells whether the rest of a sign-in may still change what a selector says.

@@ -138,6 +138,6 @@ pub struct ClientCertificate {
 /// What is known about the device a request comes from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Device<'a> {
-    /// Rules the device passes; a rule that is not here is failed or unknown, which is the same.
+    /// Rules the device passes; a rule that is not here it fails.
     pub passed: &'a [PostureRuleId],
 }

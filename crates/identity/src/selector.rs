@@ -202,6 +202,40 @@ impl Selector {
         }
     }
 
+    /// Returns why nothing knows what the selector asks about, if that is so.
+    #[must_use]
+    pub const fn unknowable(&self) -> Option<&'static str> {
+        match self {
+            Self::Country { .. } => Some("there is no geolocation database"),
+            Self::DevicePosture { .. } => Some("there is no device client"),
+            Self::Risk { .. } => Some("nobody's risk is scored"),
+            Self::AccountMember { .. } => Some("there is no account of the vendor"),
+            Self::Email { .. }
+            | Self::EmailDomain { .. }
+            | Self::EmailList { .. }
+            | Self::Everyone {}
+            | Self::Group { .. }
+            | Self::Ip { .. }
+            | Self::IpList { .. }
+            | Self::Certificate {}
+            | Self::CommonName { .. }
+            | Self::ServiceToken { .. }
+            | Self::AnyServiceToken {}
+            | Self::LinkedAppToken { .. }
+            | Self::LoginMethod { .. }
+            | Self::AuthMethod { .. }
+            | Self::AuthContext { .. }
+            | Self::AzureGroup { .. }
+            | Self::GoogleGroup { .. }
+            | Self::OktaGroup { .. }
+            | Self::GithubOrganization { .. }
+            | Self::SamlAttribute { .. }
+            | Self::OidcClaim { .. }
+            | Self::ExternalEvaluation(_)
+            | Self::Worker(_) => None,
+        }
+    }
+
     /// Tells whether the selector asks who the person is, so that it says nothing about somebody who has not signed in.
     #[must_use]
     pub const fn needs_person(&self) -> bool {

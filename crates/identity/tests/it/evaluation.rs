@@ -111,8 +111,8 @@ pub(crate) fn context<'a>(
         ip: IpAddr::from([10, 1, 2, 3]),
         country: Some("DE"),
         certificate,
-        device: Device { passed },
-        risk: RiskScore::Low,
+        device: Some(Device { passed }),
+        risk: Some(RiskScore::Low),
         request: Some(RequestHead {
             application: ApplicationId(Uuid::from_u128(5)),
             application_name: "Wiki",

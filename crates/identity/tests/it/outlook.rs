@@ -117,6 +117,52 @@ fn a_sign_in_knows_all_of_its_request_but_the_fields() {
     }
 }
 
+#[test]
+fn what_nobody_knows_keeps_out_whom_it_might_except() {
+    let unknown = RequestContext { country: None, device: None, risk: None, ..context(None, &[]) };
+    let person = person();
+    let caller = Caller { identity: Some(&person), ..Caller::default() };
+    let everyone = json!({"everyone": {}});
+    for rule in [
+        json!({"geo": {"country_code": "RU"}}),
+        json!({"device_posture": {"integration_uid": id(8)}}),
+        json!({"user_risk_score": {"user_risk_score": ["high"]}}),
+        json!({"user_risk_score": {"user_risk_score": ["unscored"]}}),
+    ] {
+        for (policies, expected) in [
+            (vec![allow(rule.clone())], Denial::NothingMatched),
+            (vec![json!({"decision": "allow", "include": [everyone], "require": [rule]})], Denial::NothingMatched),
+            (vec![json!({"decision": "allow", "include": [everyone], "exclude": [rule]})], Denial::NothingMatched),
+            (vec![json!({"decision": "deny", "include": [rule]}), allow(everyone.clone())], Denial::Broken(0)),
+        ] {
+            let set = set(&policies);
+            assert_eq!(set.evaluate(&caller, &unknown, &LOOKUPS, None), Verdict::Deny(expected), "{policies:?}");
+            assert_eq!(set.unknowable().len(), 1, "{policies:?}");
+        }
+        // Beside a rule that covers the person it does no harm.
+        let either = set(&[json!({"decision": "allow", "include": [everyone, rule]})]);
+        assert_eq!(either.evaluate(&caller, &unknown, &LOOKUPS, None), Verdict::Allow(0));
+    }
+    for expression in [
+        "http.src_ip.geo.country != \"RU\"",
+        "not identity.risk == \"high\"",
+        "not any(device_posture.checks.passed[*] == \"x\")",
+        "http.request.uri.path == \"/a\" and http.src_ip.geo.country == \"DE\"",
+    ] {
+        let policies = set(&[by("allow", expression)]);
+        let verdict = policies.evaluate(&caller, &unknown, &LOOKUPS, None);
+        assert_eq!(verdict, Verdict::Deny(Denial::NothingMatched), "{expression}");
+        assert_eq!(policies.unknowable().len(), 1, "{expression}");
+        let denied = set(&[by("deny", expression), staff()]).evaluate(&caller, &unknown, &LOOKUPS, None);
+        assert_eq!(denied, Verdict::Deny(Denial::Broken(0)), "{expression}");
+        // Nor does a request that is not there yet make it known.
+        let nowhere = RequestContext { request: None, ..unknown };
+        let early = policies.foresee(&caller, &nowhere, &LOOKUPS, None);
+        assert_eq!(!early.perhaps.is_empty(), expression.contains("path"), "{expression}");
+    }
+    assert!(set(&[staff(), by("allow", &at("/a"))]).unknowable().is_empty());
+}
+
 fn admits(verdict: &Verdict) -> Option<usize> {
     match verdict {
         Verdict::Allow(index) | Verdict::NonIdentity(index) | Verdict::Bypass(index) => Some(*index),
