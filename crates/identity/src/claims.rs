@@ -40,6 +40,16 @@ pub enum ClaimsError {
     Unfinished,
 }
 
+/// Tells whether the claims of an ID token lack something that the user-info endpoint may tell. Many providers put there what
+/// a scope asks for as soon as there is an access token (Core section 5.4).
+#[must_use]
+pub fn lacks(settings: &OidcSettings, claims: &Map<String, Value>) -> bool {
+    let email = settings.email_claim.as_deref().unwrap_or("email");
+    let mut wanted = settings.claims.iter().map(String::as_str).chain([email, "name"]);
+    let groups = || claims.keys().any(|name| name.eq_ignore_ascii_case("groups"));
+    settings.user_info && (wanted.any(|name| !claims.contains_key(name)) || settings.groups && !groups())
+}
+
 /// Reads the claims of an ID token that was checked, with those of the user-info endpoint put in by the caller.
 ///
 /// # Errors

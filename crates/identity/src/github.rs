@@ -54,6 +54,7 @@ impl GithubSettings {
             // GitHub signs no ID token; nothing is ever fetched from here.
             keys: endpoint(&web)?,
             end_session: None,
+            user_info: None,
             names_itself: false,
         };
         let list = |path: &str| endpoint(&format!("{api}/user/{path}?per_page={PAGE}"));
@@ -68,6 +69,7 @@ impl GithubSettings {
                 prompt: None,
                 hosted_domain: None,
                 groups: true,
+                user_info: false,
             },
             metadata,
             user: endpoint(&format!("{api}/user"))?,

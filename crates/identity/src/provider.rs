@@ -203,6 +203,9 @@ pub struct OidcSettings {
     pub hosted_domain: Option<String>,
     /// Entra's ids of groups stand in `groups`.
     pub groups: bool,
+    /// What the ID token lacks is asked for at the user-info endpoint. Entra's tells nothing that its ID tokens cannot, and
+    /// answers for tokens of another audience only.
+    pub user_info: bool,
 }
 
 /// Where a provider's endpoints come from.
@@ -337,6 +340,7 @@ fn oidc(kind: ProviderType, config: &ProviderConfig, problems: &mut Problems) ->
         prompt: config.prompt.clone(),
         hosted_domain: hosted_domain.map(|domain| domain.to_ascii_lowercase()),
         groups: config.support_groups.unwrap_or(kind != ProviderType::AzureAd),
+        user_info: kind != ProviderType::AzureAd,
     })
 }
 

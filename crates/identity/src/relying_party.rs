@@ -33,6 +33,8 @@ pub struct Metadata {
     pub token: Url,
     pub keys: Url,
     pub end_session: Option<Url>,
+    /// Core section 5.3.
+    pub user_info: Option<Url>,
     /// The provider names itself in its answers (RFC 9207), so an answer that does not is refused.
     pub names_itself: bool,
 }
@@ -55,6 +57,7 @@ struct MetadataDocument {
     token_endpoint: Option<String>,
     jwks_uri: Option<String>,
     end_session_endpoint: Option<String>,
+    userinfo_endpoint: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
 }
@@ -88,6 +91,7 @@ impl Metadata {
             token: need("token_endpoint", document.token_endpoint)?,
             keys: need("jwks_uri", document.jwks_uri)?,
             end_session: document.end_session_endpoint.and_then(|text| endpoint(&text).ok()),
+            user_info: document.userinfo_endpoint.and_then(|text| endpoint(&text).ok()),
             names_itself: document.authorization_response_iss_parameter_supported,
         })
     }

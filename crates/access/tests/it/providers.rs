@@ -71,6 +71,43 @@ async fn github_signs_nobody_in_by_an_address_it_did_not_verify_or_with_half_a_l
     assert_eq!(stand.sessions.len(), 0);
 }
 
+fn says(name: &str, value: &str) -> Value {
+    json!({"oidc": {"claim_name": name, "claim_value": value, "identity_provider_id": OIDC}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_tells_the_person_at_its_user_info_endpoint_is_asked_there() {
+    let policy = json!({"name": "Staff", "decision": "allow", "include": [says("department", "r&d")],
+        "require": [{"okta": {"name": "builders", "identity_provider_id": OIDC}}]});
+    let stand = Stand::start(Setup { policies: vec![policy], ..Setup::default() }).await;
+    let told = json!({"sub": EMAIL, "email": EMAIL, "email_verified": true, "name": "Ada Example",
+        "department": "r&d", "groups": ["builders"]});
+    stand.provider.tell_by_user_info(told.clone());
+    let seen = stand.sign_in(&mut stand.browser(), "/").await;
+    assert_eq!(seen.status, StatusCode::OK, "{}", seen.text);
+    assert_eq!(stand.provider.user_info_requests(), 1);
+    // Nobody is asked about what the signed token says itself.
+    stand.provider.identify(testkit::Identity { email: EMAIL.to_owned(), claims: told });
+    assert_eq!(stand.sign_in(&mut stand.browser(), "/").await.status, StatusCode::OK);
+    assert_eq!(stand.provider.user_info_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn user_info_about_somebody_else_or_none_at_all_signs_nobody_in() {
+    for answer in [
+        json!({"sub": "eve@example.test", "email": EMAIL, "email_verified": true}),
+        json!({"email": EMAIL, "email_verified": true}),
+        json!([EMAIL]),
+        Value::Null,
+    ] {
+        let stand = Stand::start(Setup::default()).await;
+        stand.provider.tell_by_user_info(answer.clone());
+        let seen = stand.sign_in(&mut stand.browser(), "/").await;
+        assert_eq!(seen.status, StatusCode::BAD_GATEWAY, "{answer}: {}", seen.text);
+        assert!(stand.sessions.is_empty(), "{answer}");
+    }
+}
+
 /// How a service that is asked answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {

@@ -5,7 +5,7 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use std::net::IpAddr;
 
-use identity::claims::{ClaimsError, Established, SignInFacts, assemble, chain, establish, next_step};
+use identity::claims::{ClaimsError, Established, SignInFacts, assemble, chain, establish, lacks, next_step};
 use identity::jose::{Jwks, encode};
 use identity::keys::{KeyRing, SigningKey};
 use identity::provider::{OidcSettings, Protocol, Provider, ProviderDocument, ProviderType};
@@ -224,6 +224,21 @@ fn claims_make_a_person() {
     }
     let named = settings(&json!({"email_claim_name": "upn"}));
     assert!(establish(provider, &named, &claims(json!({"upn": "a@b.example", "email_verified": false}))).is_ok());
+}
+
+#[test]
+fn user_info_is_wanted_for_what_the_token_does_not_say() {
+    let full = json!({"email": "a@b.example", "name": "Ann", "department": "r&d", "groups": []});
+    assert!(!lacks(&settings(&json!({})), &claims(full.clone())));
+    for member in ["email", "name", "department", "groups"] {
+        let mut short = full.clone();
+        short.as_object_mut().unwrap().remove(member);
+        assert!(lacks(&settings(&json!({})), &claims(short)), "{member}");
+    }
+    assert!(lacks(&settings(&json!({"email_claim_name": "upn"})), &claims(full.clone())));
+    let mut ungrouped = full;
+    ungrouped.as_object_mut().unwrap().remove("groups");
+    assert!(!lacks(&settings(&json!({"support_groups": false})), &claims(ungrouped)));
 }
 
 #[test]
