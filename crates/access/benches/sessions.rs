@@ -14,7 +14,7 @@ use access::SessionTable;
 use identity::access_policy::{Policy, PolicyDocument};
 use identity::evaluation::{Answer, Caller, Lookups, PolicySet, RequestContext, Verdict, WorkerWord};
 use identity::group::Groups;
-use identity::identity::{GroupClaim, Identity, ProviderClaims};
+use identity::identity::{Gaps, GroupClaim, Identity, ProviderClaims};
 use identity::provider::ProviderType;
 use identity::selector::{ExternalEvaluation, WorkerQuestion};
 use identity::session::{Moment, Session, SessionHash, SessionSecret};
@@ -125,6 +125,7 @@ fn person(number: u32) -> Result<Identity, Box<dyn std::error::Error>> {
             provider: PROVIDER,
             groups: (0..5).map(group).collect(),
             claims: [Arc::new(("department".into(), format!("{}", number % GROUPS).into()))].into(),
+            gaps: Gaps::NONE,
         }]
         .into(),
     })

@@ -16,7 +16,7 @@ use identity::claims::{self, ClaimsError, Established, SignInFacts};
 use identity::cookie::{AUTHORIZATION, Cookie, SIGN_IN as SIGN_IN_COOKIE};
 use identity::evaluation::{Answer, Frozen, Lookups, Need};
 use identity::github::GithubError;
-use identity::identity::{Identity, ProviderClaims};
+use identity::identity::{Gaps, Identity, ProviderClaims};
 use identity::jose::encode;
 use identity::provider::{OidcSettings, Protocol, Provider};
 use identity::relying_party::{self, Callback, CallbackError, LoginRandom, begin};
@@ -586,7 +586,7 @@ async fn password(
     };
     logins.wrong_by_source.forget(&source);
     logins.wrong_by_address.forget(&address);
-    let claims = ProviderClaims { provider: provider.id, groups: [].into(), claims: [].into() };
+    let claims = ProviderClaims { provider: provider.id, groups: [].into(), claims: [].into(), gaps: Gaps::NONE };
     Ok(Established { email, name: person.name.clone(), amr: vec!["pwd".into()], claims })
 }
 

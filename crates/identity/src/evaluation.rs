@@ -725,7 +725,7 @@ impl Asking<'_> {
             | Selector::SamlAttribute { .. }
             | Selector::OidcClaim { .. }
             | Selector::ExternalEvaluation(_) => {
-                Truth::of(self.caller.identity.is_some_and(|identity| is_person(identity, selector)))
+                self.caller.identity.map_or(Truth::No, |identity| is_person(identity, selector))
             }
         }
     }
@@ -776,23 +776,26 @@ fn is_open(selector: &Selector, awaited: &[ProviderId]) -> bool {
     }
 }
 
-/// Tells whether a selector about the person covers them.
-fn is_person(identity: &Identity, selector: &Selector) -> bool {
+/// Tells whether a selector about the person covers them. What a provider left out may cover them or not.
+fn is_person(identity: &Identity, selector: &Selector) -> Truth {
+    let told = |found: bool, gap: bool| if found || !gap { Truth::of(found) } else { Truth::Broken };
     let groups = |provider, test: &dyn Fn(&GroupClaim) -> bool| {
-        identity.step(provider).is_some_and(|step| step.groups.iter().any(|group| test(group)))
+        let step = identity.step(provider);
+        step.map_or(Truth::No, |step| told(step.groups.iter().any(|group| test(group)), step.gaps.groups))
     };
     let claims = |provider, name: &str, value: &str| {
-        identity
-            .step(provider)
-            .is_some_and(|step| step.claims.iter().any(|claim| *claim.0 == *name && *claim.1 == *value))
+        let step = identity.step(provider);
+        step.map_or(Truth::No, |step| {
+            told(step.claims.iter().any(|claim| *claim.0 == *name && *claim.1 == *value), step.gaps.claims)
+        })
     };
     match selector {
-        Selector::Email { email } => identity.email.as_str() == email.as_str(),
+        Selector::Email { email } => Truth::of(identity.email.as_str() == email.as_str()),
         Selector::EmailDomain { domain } => {
-            identity.email.as_str().rsplit_once('@').is_some_and(|(_, own)| own == domain.as_str())
+            Truth::of(identity.email.as_str().rsplit_once('@').is_some_and(|(_, own)| own == domain.as_str()))
         }
-        Selector::LoginMethod { id } => identity.step(*id).is_some(),
-        Selector::AuthMethod { auth_method } => identity.amr.iter().any(|value| **value == **auth_method),
+        Selector::LoginMethod { id } => Truth::of(identity.step(*id).is_some()),
+        Selector::AuthMethod { auth_method } => Truth::of(identity.amr.iter().any(|value| **value == **auth_method)),
         Selector::AuthContext { ac_id, identity_provider_id, .. } => claims(*identity_provider_id, "acrs", ac_id),
         Selector::AzureGroup { id, identity_provider_id } => groups(*identity_provider_id, &|group| *group.id == **id),
         Selector::GoogleGroup { email, identity_provider_id } => {
@@ -826,7 +829,7 @@ fn is_person(identity: &Identity, selector: &Selector) -> bool {
         | Selector::Risk { .. }
         | Selector::ExternalEvaluation(_)
         | Selector::Worker(_)
-        | Selector::AccountMember { .. } => false,
+        | Selector::AccountMember { .. } => Truth::No,
     }
 }
 

@@ -172,6 +172,12 @@ impl Reading<'_> {
             id::IDENTITY_EMAIL => text(identity.email.as_str()),
             id::IDENTITY_NAME => text(&identity.name),
             id::IDENTITY_ID => text(&self.texts.user),
+            id::IDENTITY_GROUPS_ID | id::IDENTITY_GROUPS_NAME | id::IDENTITY_GROUPS_EMAIL
+                if identity.steps.iter().any(|step| step.gaps.groups) =>
+            {
+                Fact::Unknown
+            }
+            id::IDENTITY_OIDC if identity.steps.iter().any(|step| step.gaps.claims) => Fact::Unknown,
             id::IDENTITY_GROUPS_ID => borrowed(&self.texts.groups[0]),
             id::IDENTITY_GROUPS_NAME => borrowed(&self.texts.groups[1]),
             id::IDENTITY_GROUPS_EMAIL => borrowed(&self.texts.groups[2]),

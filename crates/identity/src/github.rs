@@ -12,7 +12,7 @@ use types::ProviderId;
 use url::Url;
 
 use crate::claims::{ClaimsError, Established, MAX_VALUES, address};
-use crate::identity::{Claim, GroupClaim, ProviderClaims};
+use crate::identity::{Claim, Gaps, GroupClaim, ProviderClaims};
 use crate::provider::{Client, Endpoints, OidcSettings, endpoint};
 use crate::relying_party::Metadata;
 use crate::token_response::{AnswerError, MAX_ANSWER};
@@ -166,6 +166,7 @@ impl Answers {
                 groups.push(GroupClaim { id, name: slug.into(), ..GroupClaim::default() });
             }
         }
+        let gaps = Gaps { groups: groups.len() > MAX_VALUES, claims: false };
         groups.truncate(MAX_VALUES);
         let name = user.name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| user.login.clone());
         let claims: [Claim; 2] = [("login".into(), user.login.into()), ("id".into(), user.id.to_string().into())];
@@ -177,6 +178,7 @@ impl Answers {
                 provider,
                 groups: groups.into_iter().map(Arc::new).collect(),
                 claims: claims.into_iter().map(Arc::new).collect(),
+                gaps,
             },
         })
     }

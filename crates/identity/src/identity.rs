@@ -40,6 +40,27 @@ pub struct ProviderClaims {
     pub groups: Box<[Arc<GroupClaim>]>,
     /// Name and value; a claim with several values stands here several times.
     pub claims: Box<[Arc<Claim>]>,
+    #[serde(default, skip_serializing_if = "Gaps::is_none")]
+    pub gaps: Gaps,
+}
+
+/// What a provider did not say in full. Whatever is missing may be so or not: it cannot be told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gaps {
+    /// The person may be in further groups.
+    pub groups: bool,
+    /// Claims that are kept may have further values.
+    pub claims: bool,
+}
+
+impl Gaps {
+    /// For a provider that said all there is.
+    pub const NONE: Self = Self { groups: false, claims: false };
+
+    fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
 }
 
 /// The name and one value of a claim.

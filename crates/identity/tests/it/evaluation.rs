@@ -10,7 +10,7 @@ use identity::evaluation::{
     Answer, Caller, Denial, Frozen, Lookups, Need, PolicySet, RequestContext, RequestHead, Trace, Verdict, WorkerWord,
 };
 use identity::group::{Group, GroupDocument, Groups};
-use identity::identity::{ClientCertificate, Device, GroupClaim, Identity, ProviderClaims};
+use identity::identity::{ClientCertificate, Device, Gaps, GroupClaim, Identity, ProviderClaims};
 use identity::provider::ProviderType;
 use identity::selector::{ExternalEvaluation, RiskScore, WorkerQuestion};
 use proptest::prelude::*;
@@ -43,6 +43,7 @@ pub(crate) fn person() -> Identity {
             provider: ProviderId(Uuid::from_u128(10)),
             groups: [group("g-1", "Engineering", "eng@example.com"), group("acme", "core", "")].into(),
             claims: [claim("department", "r&d"), claim("acrs", "c1")].into(),
+            gaps: Gaps::NONE,
         }]
         .into(),
     }

@@ -2,6 +2,7 @@
 //! what they conclude holds for every request.
 
 use identity::evaluation::{Caller, Denial, Outlook, PolicySet, RequestContext, RequestHead, Verdict};
+use identity::identity::{Gaps, Identity, ProviderClaims};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -161,6 +162,49 @@ fn what_nobody_knows_keeps_out_whom_it_might_except() {
         assert_eq!(!early.perhaps.is_empty(), expression.contains("path"), "{expression}");
     }
     assert!(set(&[staff(), by("allow", &at("/a"))]).unknowable().is_empty());
+}
+
+#[test]
+fn whom_a_provider_left_out_of_its_groups_cannot_be_told() {
+    let (everyone, ann) = (json!({"everyone": {}}), person());
+    let told = |gaps| {
+        let step = ProviderClaims { gaps, ..ann.steps[0].clone() };
+        Identity { steps: [step].into(), ..ann.clone() }
+    };
+    let (full, groups, claims) =
+        (told(Gaps::NONE), told(Gaps { groups: true, claims: false }), told(Gaps { groups: false, claims: true }));
+    let selector = |kind: &str, member: &str, value: &str| {
+        let mut inner = json!({"identity_provider_id": id(10)});
+        inner[member] = json!(value);
+        json!({kind: inner})
+    };
+    let oidc = |value: &str| json!({"oidc": {"claim_name": "department", "claim_value": value, "identity_provider_id": id(10)}});
+    let verdict = |policies: &[Value], identity: &Identity| {
+        let caller = Caller { identity: Some(identity), ..Caller::default() };
+        set(policies).evaluate(&caller, &context(None, &[]), &LOOKUPS, None)
+    };
+    for (own, other, lacking) in [
+        (selector("azureAD", "id", "g-1"), selector("azureAD", "id", "g-2"), &groups),
+        (selector("okta", "name", "Engineering"), selector("okta", "name", "Board"), &groups),
+        (selector("gsuite", "email", "eng@example.com"), selector("gsuite", "email", "all@example.com"), &groups),
+        (selector("github-organization", "name", "acme"), selector("github-organization", "name", "evil"), &groups),
+        (oidc("r&d"), oidc("ops"), &claims),
+    ] {
+        let except = |rule: &Value| vec![json!({"decision": "allow", "include": [everyone], "exclude": [rule]})];
+        let deny = vec![json!({"decision": "deny", "include": [other]}), allow(everyone.clone())];
+        assert_eq!(verdict(&[allow(own.clone())], lacking), Verdict::Allow(0), "{own}");
+        assert_eq!(verdict(&[allow(other.clone())], lacking), Verdict::Deny(Denial::NothingMatched), "{other}");
+        assert_eq!(verdict(&except(&other), lacking), Verdict::Deny(Denial::NothingMatched), "{other}");
+        assert_eq!(verdict(&deny, lacking), Verdict::Deny(Denial::Broken(0)), "{other}");
+        assert_eq!(verdict(&except(&other), &full), Verdict::Allow(0), "{other}");
+        assert_eq!(verdict(&deny, &full), Verdict::Allow(1), "{other}");
+    }
+    let expression = by("allow", "not any(identity.groups.name[*] == \"Board\")");
+    assert_eq!(verdict(std::slice::from_ref(&expression), &full), Verdict::Allow(0));
+    assert_eq!(verdict(&[expression], &groups), Verdict::Deny(Denial::NothingMatched));
+    let expression = by("allow", "not any(identity.oidc_claims[*] == \"department=ops\")");
+    assert_eq!(verdict(std::slice::from_ref(&expression), &full), Verdict::Allow(0));
+    assert_eq!(verdict(&[expression], &claims), Verdict::Deny(Denial::NothingMatched));
 }
 
 fn admits(verdict: &Verdict) -> Option<usize> {
