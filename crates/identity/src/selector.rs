@@ -210,6 +210,7 @@ impl Selector {
             Self::DevicePosture { .. } => Some("there is no device client"),
             Self::Risk { .. } => Some("nobody's risk is scored"),
             Self::AccountMember { .. } => Some("there is no account of the vendor"),
+            Self::GoogleGroup { .. } => Some("Google names no groups when somebody signs in"),
             Self::Email { .. }
             | Self::EmailDomain { .. }
             | Self::EmailList { .. }
@@ -226,7 +227,6 @@ impl Selector {
             | Self::AuthMethod { .. }
             | Self::AuthContext { .. }
             | Self::AzureGroup { .. }
-            | Self::GoogleGroup { .. }
             | Self::OktaGroup { .. }
             | Self::GithubOrganization { .. }
             | Self::SamlAttribute { .. }

@@ -355,6 +355,11 @@ async fn who_writes_a_policy_about_what_nobody_knows_is_told() {
         (json!([{"geo": {"country_code": "RU"}}]), "", "no geolocation database"),
         (json!([{"group": {"id": id(&group)}}]), "", "no geolocation database"),
         (json!([{"user_risk_score": {"user_risk_score": ["high"]}}]), "", "risk is scored"),
+        (
+            json!([{"gsuite": {"email": "all@example.com", "identity_provider_id": Uuid::nil()}}]),
+            "",
+            "Google names no groups",
+        ),
         (json!([]), "http.src_ip.geo.country != \"RU\"", "waits for a geolocation database"),
     ] {
         let mut policy = allow(json!([{"email_domain": {"domain": "example.com"}}]));

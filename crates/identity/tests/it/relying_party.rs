@@ -261,6 +261,25 @@ fn what_a_provider_leaves_out_of_groups_and_claims_is_a_gap() {
 }
 
 #[test]
+fn the_groups_of_a_provider_that_names_none_are_not_known() {
+    for (kind, more, known) in [
+        ("google", json!({}), false),
+        ("google-apps", json!({"apps_domain": "x.example"}), false),
+        ("azureAD", json!({"directory_id": "d-1"}), false),
+        ("azureAD", json!({"directory_id": "d-1", "support_groups": true}), true),
+        ("okta", json!({"okta_account": "x.okta.example"}), true),
+    ] {
+        let mut config = json!({"client_id": "portunus", "client_secret": "s"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let document = ProviderDocument::read(&json!({"name": "x", "type": kind, "config": config})).unwrap();
+        let id = ProviderId(Uuid::from_u128(1));
+        let Protocol::Oidc(settings) = Provider::parse(id, &document).unwrap().protocol else { panic!("{kind}") };
+        let found = establish(id, &settings, &claims(json!({"email": "a@b.example"}))).unwrap();
+        assert_eq!(found.claims.gaps.groups, !known, "{kind} {more}");
+    }
+}
+
+#[test]
 fn user_info_is_wanted_for_what_the_token_does_not_say() {
     let full = json!({"email": "a@b.example", "name": "Ann", "department": "r&d", "groups": []});
     assert!(!lacks(&settings(&json!({})), &claims(full.clone())));
