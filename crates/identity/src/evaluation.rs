@@ -30,8 +30,6 @@ pub struct Caller<'a> {
     pub identity: Option<&'a Identity>,
     /// A service token that was checked and is valid.
     pub service_token: Option<ServiceTokenId>,
-    /// Applications whose token the request carries.
-    pub linked_apps: &'a [ApplicationId],
 }
 
 /// What can change from one request to the next.
@@ -691,11 +689,10 @@ impl Asking<'_> {
             }
             Selector::ServiceToken { token_id } => Truth::of(self.caller.service_token == Some(*token_id)),
             Selector::AnyServiceToken {} => Truth::of(self.caller.service_token.is_some()),
-            Selector::LinkedAppToken { app_uid } => Truth::of(self.caller.linked_apps.contains(app_uid)),
             Selector::Risk { user_risk_score } => known(context.risk.map(|risk| user_risk_score.contains(&risk))),
             // Groups are put in when policies are compiled; one that is left cannot be evaluated. Nor can membership of the
-            // vendor's account, for there is none behind this product.
-            Selector::Group { .. } | Selector::AccountMember { .. } => Truth::Broken,
+            // vendor's account, for there is none behind this product, or a token of an application that gives none.
+            Selector::Group { .. } | Selector::AccountMember { .. } | Selector::LinkedAppToken { .. } => Truth::Broken,
             Selector::ExternalEvaluation(external) if self.caller.identity.is_some() => {
                 self.ask(self.lookups.external(external), || Need::External(external.clone()))
             }

@@ -372,6 +372,19 @@ async fn who_writes_a_policy_about_what_nobody_knows_is_told() {
     }
 }
 
+#[tokio::test]
+async fn a_rule_that_is_not_offered_is_refused_with_its_place_and_the_reason() {
+    let console = Console::new().await;
+    let linked = json!({"linked_app_token": {"app_uid": Uuid::nil()}});
+    let policy = json!({"name": "Linked", "decision": "non_identity",
+        "include": [{"any_valid_service_token": {}}, linked.clone()]});
+    let group = json!({"name": "Linked", "include": [linked]});
+    for (path, document, place) in [("access/policies", policy, "/include/1"), ("access/groups", group, "/include/0")] {
+        let (pointer, message) = console.post(path, document).await.error(400);
+        assert!(pointer == place && message.contains("not offered"), "{path}: {pointer} {message}");
+    }
+}
+
 /// Calls the mutating endpoints of Access one after the other and holds each against the audit log.
 struct Audited {
     console: Console,

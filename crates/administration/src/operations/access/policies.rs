@@ -194,8 +194,10 @@ async fn check_names(cx: &OpContext, policy: &Policy) -> Result<(), Failure> {
     let lists = [("include", &policy.include), ("require", &policy.require), ("exclude", &policy.exclude)];
     for (list, selectors) in lists {
         for (index, selector) in selectors.iter().enumerate() {
-            if let Some(thing) = missing(cx, selector).await? {
-                let pointer = Some(format!("/{list}/{index}"));
+            let pointer = Some(format!("/{list}/{index}"));
+            if let Some(why) = selector.not_offered() {
+                problems.push(Problem { message: why.to_owned(), pointer });
+            } else if let Some(thing) = missing(cx, selector).await? {
                 problems.push(Problem { message: format!("there is no such {thing}"), pointer });
             }
         }
