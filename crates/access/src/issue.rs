@@ -12,7 +12,7 @@ use identity::app_token::{Subject, TokenRequest};
 use identity::application::{ApplicationKind, SameSite, SelfHosted};
 use identity::cookie::{APP_SIGN_IN, BINDING, Cookie, ReturnUrl};
 use identity::evaluation::{Outlook, Trace, Verdict};
-use identity::provider::Protocol;
+use identity::provider::{Protocol, Provider};
 use identity::session::{Session, SessionHash, SessionSecret};
 use net::proxy::body::Body;
 use serde_json::json;
@@ -58,10 +58,8 @@ pub(crate) async fn enter(
         return back(exchange, start);
     }
     let mut trace = Trace::default();
-    // The consent page is no request to the application: what depends on one is decided with each that an agent sends.
     let consents = oauth::consent_of(&start.back).is_some();
-    let request = (!consents).then_some(start);
-    let outlook = gate::foresee(exchange, published, (session, Occasion::SignIn), request, &mut trace).await;
+    let outlook = foresee(exchange, start, published, session, &mut trace).await;
     let candidates = published.policies.candidates(&outlook);
     let mut decision = Decision { identity: Some(Arc::clone(&identity)), ..Decision::default() };
     let Some(index) = covering(published, start, &candidates).or(admitting(&outlook).filter(|_| consents)) else {
@@ -110,6 +108,39 @@ pub(crate) async fn enter(
         // The launcher is on this host: the session is all it needs.
         ApplicationKind::Launcher(_) | ApplicationKind::Bookmark(_) => back(exchange, start),
     }
+}
+
+/// Asks the policies about the request that a sign-in began with.
+async fn foresee(
+    exchange: &Exchange,
+    start: &Start,
+    published: &Published,
+    session: &Session,
+    trace: &mut Trace,
+) -> Outlook {
+    // The consent page is no request to the application: what depends on one is decided with each that an agent sends.
+    let request = oauth::consent_of(&start.back).is_none().then_some(start);
+    gate::foresee(exchange, published, (session, Occasion::SignIn), request, trace).await
+}
+
+/// Finds the provider at which somebody who would be kept out may prove an authentication context that a policy asks for, and
+/// that their sign-in did not.
+pub(crate) async fn context_owed(
+    exchange: &Exchange,
+    start: &Start,
+    published: &Published,
+    session: &Session,
+) -> Option<Arc<Provider>> {
+    let provider = session.identity.steps.iter().find_map(|step| {
+        let provider = exchange.snapshot.provider(step.provider)?;
+        let Protocol::Oidc(settings) = &provider.protocol else { return None };
+        let proved = |wanted: &&str| step.claims.iter().any(|claim| &*claim.0 == "acrs" && *claim.1 == **wanted);
+        let owed = settings.contexts && !published.policies.auth_contexts(provider.id).iter().all(proved);
+        owed.then(|| Arc::clone(provider))
+    })?;
+    let outlook = foresee(exchange, start, published, session, &mut Trace::default()).await;
+    let kept_out = matches!(outlook.verdict, Verdict::Deny(_)) && published.policies.candidates(&outlook).is_empty();
+    (kept_out && start.approves.is_none()).then_some(provider)
 }
 
 /// Returns the policy that a sign-in is held to: the one that the gate found to cover the request, if what is known here does

@@ -308,7 +308,7 @@ impl Rule {
         self.include.iter().chain(&self.require).chain(&self.exclude)
     }
 
-    fn visit(&self, visit: &mut impl FnMut(&Selector)) {
+    fn visit<'r>(&'r self, visit: &mut impl FnMut(&'r Selector)) {
         for item in self.items() {
             match item {
                 Item::Selector(selector) => visit(selector),
@@ -435,6 +435,24 @@ impl PolicySet {
         needs.sort();
         needs.dedup();
         needs
+    }
+
+    /// Returns the authentication contexts of a provider that some policy asks for.
+    #[must_use]
+    pub fn auth_contexts(&self, provider: ProviderId) -> Vec<&str> {
+        let mut found = Vec::new();
+        for compiled in &self.policies {
+            compiled.rule.visit(&mut |selector| {
+                if let Selector::AuthContext { ac_id, identity_provider_id, .. } = selector
+                    && *identity_provider_id == provider
+                {
+                    found.push(ac_id.as_str());
+                }
+            });
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// Decides for a caller. With a trace, every policy that was looked at leaves its reasons there.

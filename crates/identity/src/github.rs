@@ -69,6 +69,7 @@ impl GithubSettings {
                 prompt: None,
                 hosted_domain: None,
                 groups: true,
+                contexts: false,
                 user_info: false,
             },
             metadata,

@@ -203,6 +203,8 @@ pub struct OidcSettings {
     pub hosted_domain: Option<String>,
     /// The provider tells a person's groups; else nobody knows them. Entra's ids of groups stand in `groups`.
     pub groups: bool,
+    /// Entra is asked for the authentication contexts that policies want.
+    pub contexts: bool,
     /// What the ID token lacks is asked for at the user-info endpoint. Entra's tells nothing that its ID tokens cannot, and
     /// answers for tokens of another audience only.
     pub user_info: bool,
@@ -353,6 +355,7 @@ fn oidc(kind: ProviderType, config: &ProviderConfig, problems: &mut Problems) ->
             | ProviderType::Keycloak
             | ProviderType::Nametag => config.support_groups.unwrap_or(true),
         },
+        contexts: kind == ProviderType::AzureAd && config.conditional_access_enabled.unwrap_or(true),
         user_info: kind != ProviderType::AzureAd,
     })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use types::ProviderId;
 use url::Url;
 
@@ -162,6 +162,17 @@ pub fn begin(
         }
     }
     (url, pending)
+}
+
+/// Adds to the address of a login that the ID token must say one of these authentication contexts (`acrs`): a claims request
+/// (Core section 5.5), on which Entra has the person meet what its conditional access asks for them.
+pub fn demand_contexts(address: &mut Url, contexts: &[&str]) {
+    let wanted = match contexts {
+        [] => return,
+        [one] => json!({"essential": true, "value": one}),
+        several => json!({"essential": true, "values": several}),
+    };
+    address.query_pairs_mut().append_pair("claims", &json!({"id_token": {"acrs": wanted}}).to_string());
 }
 
 /// What the provider sent the browser back with.

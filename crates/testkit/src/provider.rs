@@ -66,6 +66,8 @@ struct Inner {
     user_info: Option<Value>,
     /// Requests to it so far.
     asked: usize,
+    /// The claims that the last person was sent with a request for.
+    wanted: Option<String>,
 }
 
 type Shared = Arc<Mutex<Inner>>;
@@ -94,6 +96,7 @@ impl IdentityProvider {
             issued: 0,
             user_info: None,
             asked: 0,
+            wanted: None,
         };
         let shared = Arc::new(Mutex::new(inner));
         let router = Router::new()
@@ -124,6 +127,13 @@ impl IdentityProvider {
     #[must_use]
     pub fn user_info_requests(&self) -> usize {
         lock(&self.shared).asked
+    }
+
+    /// Returns the claims request that the last person was sent with.
+    #[must_use]
+    pub fn claims_request(&self) -> Option<Value> {
+        let wanted = lock(&self.shared).wanted.clone();
+        wanted.and_then(|text| serde_json::from_str(&text).ok())
     }
 
     pub fn misbehave(&self, mischief: Mischief) {
@@ -176,6 +186,7 @@ async fn authorize(State(shared): State<Shared>, Query(query): Query<HashMap<Str
     let mut inner = lock(&shared);
     let text = |name: &str| query.get(name).cloned().unwrap_or_default();
     let (redirect, state) = (text("redirect_uri"), text("state"));
+    inner.wanted = query.get("claims").cloned();
     let issuer = if inner.mischief == Mischief::NamesAnother {
         "https://other.example".to_owned()
     } else {
