@@ -81,6 +81,7 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
             match caller::program_token(exchange, published, program, policy.id, lifetime) {
                 Some(token) => {
                     record::passed(exchange, published, policy, &who);
+                    exchange.plane().token_uses.note(program.id, exchange.now);
                     let mut response = forward::send(exchange, published, Assertion::Program(&token)).await;
                     if !exchange.snapshot.organization.strict_service_tokens {
                         forward::remember(response.headers_mut(), app, &token, lifetime);

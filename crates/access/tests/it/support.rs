@@ -77,6 +77,7 @@ pub(crate) struct Memory {
     people: Mutex<HashMap<String, UserId>>,
     pub(crate) started: Mutex<Vec<SessionHash>>,
     pub(crate) factors: Mutex<HashMap<(UserId, FactorPlace), KeptFactor>>,
+    pub(crate) used: Mutex<Vec<(ServiceTokenId, Moment)>>,
     ahead: Arc<AtomicI64>,
 }
 
@@ -127,6 +128,14 @@ impl Ledger for Memory {
         Box::pin(async move {
             self.reach()?;
             if self.started.lock().unwrap().contains(&hash) { Ok(()) } else { Err(LedgerError::Ended) }
+        })
+    }
+
+    fn used(&self, token: ServiceTokenId, at: Moment) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            self.used.lock().unwrap().push((token, at));
+            Ok(())
         })
     }
 
