@@ -45,6 +45,7 @@ mod stages;
 mod theme;
 mod throttle;
 mod ticket;
+mod token_use;
 mod webauthn;
 mod words;
 mod workers;
