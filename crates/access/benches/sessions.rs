@@ -14,9 +14,9 @@ use access::SessionTable;
 use identity::access_policy::{Policy, PolicyDocument};
 use identity::evaluation::{Answer, Caller, Lookups, PolicySet, RequestContext, Verdict, WorkerWord};
 use identity::group::Groups;
-use identity::identity::{Device, GroupClaim, Identity, ProviderClaims};
+use identity::identity::{Gaps, GroupClaim, Identity, ProviderClaims};
 use identity::provider::ProviderType;
-use identity::selector::{ExternalEvaluation, RiskScore, WorkerQuestion};
+use identity::selector::{ExternalEvaluation, WorkerQuestion};
 use identity::session::{Moment, Session, SessionHash, SessionSecret};
 use serde_json::{Value, json};
 use types::{AccessPolicyId, Email, ListId, ProviderId, UserId};
@@ -71,8 +71,8 @@ fn ask(sessions: &SessionTable, policies: &PolicySet, hash: SessionHash) -> Opti
         ip: session.identity.ip,
         country: None,
         certificate: None,
-        device: Device::default(),
-        risk: RiskScore::Unscored,
+        device: None,
+        risk: None,
         request: None,
     };
     let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
@@ -125,6 +125,7 @@ fn person(number: u32) -> Result<Identity, Box<dyn std::error::Error>> {
             provider: PROVIDER,
             groups: (0..5).map(group).collect(),
             claims: [Arc::new(("department".into(), format!("{}", number % GROUPS).into()))].into(),
+            gaps: Gaps::NONE,
         }]
         .into(),
     })

@@ -36,6 +36,7 @@ use crate::pin::PinLedger;
 use crate::session_table::SessionTable;
 use crate::snapshot::Snapshot;
 use crate::stages;
+use crate::token_use::TokenUses;
 use crate::workers::{Opinions, Workers};
 
 /// How often ended sessions are forgotten.
@@ -83,6 +84,7 @@ pub(crate) struct Inner {
     pub(crate) pin_ledger: Arc<dyn PinLedger>,
     /// Letters on their way to the outbox.
     pub(crate) mail: MailQueue,
+    pub(crate) token_uses: TokenUses,
     pub(crate) postbox: Arc<dyn Postbox>,
     pub(crate) approval_ledger: Arc<dyn ApprovalLedger>,
     pub(crate) approvals: Arc<ApprovalTable>,
@@ -167,6 +169,7 @@ impl Access {
             opinions: Opinions::new(workers),
             pin_ledger: pins,
             mail: MailQueue::new(),
+            token_uses: TokenUses::new(),
             postbox,
             approval_ledger: approvals,
             approvals: approved,
@@ -192,6 +195,7 @@ impl Access {
         let tasks = Tasks::default();
         tasks.spawn(self.sweep(stop.clone()));
         tasks.spawn(self.inner.mail.run(Arc::clone(&self.inner.postbox), stop.clone()));
+        tasks.spawn(self.inner.token_uses.run(Arc::clone(&self.inner.ledger), stop.clone()));
         let admit = |stream, source| self.admit(stream, source, &stop, &tasks);
         listen(listener, &stop, &tasks, self.inner.config.drain_timeout, admit).await;
     }

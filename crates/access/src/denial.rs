@@ -14,6 +14,7 @@ use maud::html;
 use net::proxy::body::Body;
 use serde_json::json;
 use std::time::Duration;
+use types::AccessPolicyId;
 
 use crate::custom;
 use crate::exchange::Exchange;
@@ -39,6 +40,25 @@ pub(crate) fn sign_in(
     app: &SelfHosted,
     ended: Option<Ended>,
 ) -> Response<Body> {
+    to_sign_in(exchange, published, app, (ended, None))
+}
+
+/// The same for somebody whose request a policy covers that asks for more than they gave.
+pub(crate) fn sign_in_for(
+    exchange: &Exchange,
+    published: &Published,
+    app: &SelfHosted,
+    policy: AccessPolicyId,
+) -> Response<Body> {
+    to_sign_in(exchange, published, app, (None, Some(policy)))
+}
+
+fn to_sign_in(
+    exchange: &Exchange,
+    published: &Published,
+    app: &SelfHosted,
+    (ended, policy): (Option<Ended>, Option<AccessPolicyId>),
+) -> Response<Body> {
     if published.policies.is_service_auth_only() && app.service_tokens.answer_401 {
         return unauthorized("a service token is needed");
     }
@@ -48,7 +68,7 @@ pub(crate) fn sign_in(
     {
         return demand;
     }
-    let Some((address, cookie)) = sign_in_address(exchange, published) else { return page::failed(exchange) };
+    let Some((address, cookie)) = sign_in_address(exchange, published, policy) else { return page::failed(exchange) };
     if !navigates(exchange) {
         let why = ended.map_or_else(|| "sign in first".to_owned(), |ended| ended.to_string());
         return page::json(
@@ -76,7 +96,11 @@ fn application_root(exchange: &Exchange) -> String {
 }
 
 /// Writes the address of the sign-in and the cookie that binds it to this browser.
-fn sign_in_address(exchange: &Exchange, published: &Published) -> Option<(String, Option<HeaderValue>)> {
+fn sign_in_address(
+    exchange: &Exchange,
+    published: &Published,
+    policy: Option<AccessPolicyId>,
+) -> Option<(String, Option<HeaderValue>)> {
     // A browser that has a secret keeps it, so that several tabs can sign in at once.
     let known = exchange.cookies(APP_SIGN_IN).find_map(SessionSecret::parse);
     let fresh = known.is_none();
@@ -98,6 +122,7 @@ fn sign_in_address(exchange: &Exchange, published: &Published) -> Option<(String
         back: back.clone(),
         browser: secret.hash().text(),
         certificate: exchange.certificate_for_sign_in(),
+        policy,
         approves: None,
         expires: exchange.now.after(SIGN_IN).seconds(),
     };

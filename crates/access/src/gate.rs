@@ -10,10 +10,9 @@ use identity::access_policy::{Decision as PolicyDecision, Policy};
 use identity::application::{Door, SelfHosted};
 use identity::cookie;
 use identity::cors::{Preflight, PreflightAnswer};
-use identity::evaluation::{Caller, Denial, Lookups, RequestContext, RequestHead, Trace, Verdict};
-use identity::identity::{ClientCertificate, Device};
+use identity::evaluation::{Caller, Denial, Lookups, Outlook, RequestContext, RequestHead, Trace, Verdict};
+use identity::identity::ClientCertificate;
 use identity::mfa_requirement;
-use identity::selector::RiskScore;
 use identity::session::{Session, app_session_length};
 use net::proxy::body::{Body, empty_body};
 use policy::facts::HeaderFacts;
@@ -27,6 +26,7 @@ use crate::oauth;
 use crate::page;
 use crate::record::{self, Decision};
 use crate::snapshot::Published;
+use crate::ticket::Start;
 use crate::workers::{self, Asker, Heard, Occasion};
 
 /// Answers a request to an application.
@@ -81,6 +81,7 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
             match caller::program_token(exchange, published, program, policy.id, lifetime) {
                 Some(token) => {
                     record::passed(exchange, published, policy, &who);
+                    exchange.plane().token_uses.note(program.id, exchange.now);
                     let mut response = forward::send(exchange, published, Assertion::Program { token: &token, program: Some(program) }).await;
                     if !exchange.snapshot.organization.strict_service_tokens {
                         forward::remember(response.headers_mut(), app, &token, lifetime);
@@ -111,7 +112,7 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
                 || caller::owes_factor(rules.as_ref(), signed.live.session(), exchange.now)
                 || !fits(signed.live.session(), app)
             {
-                return denial::sign_in(exchange, published, app, None);
+                return denial::sign_in_for(exchange, published, app, policy.id);
             }
             record::passed(exchange, published, policy, &who);
             forward::send(exchange, published, Assertion::Person(signed)).await
@@ -231,11 +232,43 @@ fn evaluate(
         method: exchange.method.as_str(),
         path: &exchange.path,
         query: exchange.query.as_deref(),
-        headers: &headers,
+        headers: Some(&headers),
     };
     let context = RequestContext { request: Some(head), ..context(exchange) };
     let lookups = Heard { exchange, application: published.application.id, rest: lookups };
     published.policies.evaluate(caller, &context, &lookups, fresh(trace))
+}
+
+/// Asks the policies of an application about somebody who signs in: for the request that the sign-in began with, of which
+/// everything is known but its fields, or for none in particular.
+pub(crate) async fn foresee(
+    exchange: &Exchange,
+    published: &Published,
+    (session, occasion): (&Session, Occasion<'_>),
+    start: Option<&Start>,
+    trace: &mut Trace,
+) -> Outlook {
+    let (path, query) = start.map_or(("/", None), |start| match start.back.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (start.back.as_str(), None),
+    });
+    let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
+    workers::settled(exchange, published, (Asker::Person(session), occasion), || {
+        let request = start.map(|start| RequestHead {
+            application: published.application.id,
+            application_name: &published.application.name,
+            host: &start.host,
+            method: Method::GET.as_str(),
+            path,
+            query,
+            headers: None,
+        });
+        let context = RequestContext { request, ..context(exchange) };
+        let rest = &session.frozen.with(&*exchange.snapshot);
+        let lookups = Heard { exchange, application: published.application.id, rest };
+        published.policies.foresee(&caller, &context, &lookups, fresh(Some(trace)))
+    })
+    .await
 }
 
 /// Empties a trace, for what is asked again is explained once.
@@ -251,8 +284,8 @@ pub(crate) fn context(exchange: &Exchange) -> RequestContext<'_> {
         ip: exchange.source(),
         country: None,
         certificate: exchange.client_certificate().and_then(Result::ok),
-        device: Device::default(),
-        risk: RiskScore::Unscored,
+        device: None,
+        risk: None,
         request: None,
     }
 }

@@ -11,8 +11,8 @@ use identity::access_policy::Policy;
 use identity::app_token::{Subject, TokenRequest};
 use identity::application::{ApplicationKind, SameSite, SelfHosted};
 use identity::cookie::{APP_SIGN_IN, BINDING, Cookie, ReturnUrl};
-use identity::evaluation::{Caller, Trace, Verdict};
-use identity::provider::Protocol;
+use identity::evaluation::{Outlook, Trace, Verdict};
+use identity::provider::{Protocol, Provider};
 use identity::session::{Session, SessionHash, SessionSecret};
 use net::proxy::body::Body;
 use serde_json::json;
@@ -32,7 +32,7 @@ use crate::snapshot::Published;
 use crate::stages::OWN;
 use crate::ticket::{self, Start, TRANSFER, Transfer};
 use crate::words::Message;
-use crate::workers::{self, Asker, Heard, Occasion};
+use crate::workers::{self, Occasion};
 
 /// How long a transfer may take: one redirect.
 const TRANSFER_LIFE: Duration = Duration::from_secs(60);
@@ -58,38 +58,33 @@ pub(crate) async fn enter(
         return back(exchange, start);
     }
     let mut trace = Trace::default();
-    let caller = Caller { identity: Some(&identity), ..Caller::default() };
-    let verdict = workers::settled(exchange, published, (Asker::Person(session), Occasion::SignIn), || {
-        let rest = &session.frozen.with(&*snapshot);
-        let lookups = Heard { exchange, application: published.application.id, rest };
-        published.policies.evaluate(&caller, &gate::context(exchange), &lookups, gate::fresh(Some(&mut trace)))
-    });
-    let verdict = verdict.await;
+    let consents = oauth::consent_of(&start.back).is_some();
+    let outlook = foresee(exchange, start, published, session, &mut trace).await;
+    let candidates = published.policies.candidates(&outlook);
     let mut decision = Decision { identity: Some(Arc::clone(&identity)), ..Decision::default() };
-    let index = match verdict {
-        Verdict::Allow(index) => index,
+    let Some(index) = covering(published, start, &candidates).or(admitting(&outlook).filter(|_| consents)) else {
         // Whoever is let in without a session needs none.
-        Verdict::Bypass(_) | Verdict::NonIdentity(_) => return back(exchange, start),
-        // An expression about the request is decided when the request comes.
-        Verdict::Needs(_) | Verdict::SignIn => match published.policies.policies().position(|policy| {
-            policy.decision == identity::access_policy::Decision::Allow
-                && policy.expression.is_some()
-                && policy.justification.is_none()
-                && policy.approval.is_empty()
-        }) {
-            Some(index) => index,
-            None => return denial::denied(exchange, published, app, Some(&identity)),
-        },
-        Verdict::Deny(denied) => {
-            let denied = Decision { identity: decision.identity, ..Decision::denied(published, denied, Some(&trace)) };
-            record::login(exchange, published, &start.host, &denied, false);
-            return denial::denied(exchange, published, app, Some(&identity));
+        if matches!(outlook.verdict, Verdict::Bypass(_) | Verdict::NonIdentity(_)) {
+            return back(exchange, start);
         }
+        let denied = match outlook.verdict {
+            Verdict::Deny(denied) => Decision::denied(published, denied, Some(&trace)),
+            Verdict::Allow(_) | Verdict::NonIdentity(_) | Verdict::Bypass(_) | Verdict::SignIn | Verdict::Needs(_) => {
+                Decision::unanswered(&trace)
+            }
+        };
+        let denied = Decision { identity: decision.identity, ..denied };
+        record::login(exchange, published, &start.host, &denied, false);
+        return denial::denied(exchange, published, app, Some(&identity));
     };
     let Some(policy) = published.policies.policy(index) else { return page::failed(exchange) };
     decision.policy = Some((policy.id, policy.name.clone()));
-    if caller::owes_factor(gate::mfa(exchange, policy, app).as_ref(), live.session(), exchange.now) {
-        return mfa::step_up(exchange, start, policy.id);
+    // A consent opens whatever the candidates cover; a sign-in the request it began with.
+    let asking = if consents { candidates.as_slice() } else { &[] };
+    for policy in asking.iter().filter_map(|index| published.policies.policy(*index)).chain([policy]) {
+        if caller::owes_factor(gate::mfa(exchange, policy, app).as_ref(), live.session(), exchange.now) {
+            return mfa::step_up(exchange, start, policy.id);
+        }
     }
     let mut justification = justification;
     if !policy.approval.is_empty() {
@@ -114,6 +109,55 @@ pub(crate) async fn enter(
         ApplicationKind::Launcher(_) | ApplicationKind::Bookmark(_) | ApplicationKind::McpServer(_) => {
             back(exchange, start)
         }
+    }
+}
+
+/// Asks the policies about the request that a sign-in began with.
+async fn foresee(
+    exchange: &Exchange,
+    start: &Start,
+    published: &Published,
+    session: &Session,
+    trace: &mut Trace,
+) -> Outlook {
+    // The consent page is no request to the application: what depends on one is decided with each that an agent sends.
+    let request = oauth::consent_of(&start.back).is_none().then_some(start);
+    gate::foresee(exchange, published, (session, Occasion::SignIn), request, trace).await
+}
+
+/// Finds the provider at which somebody who would be kept out may prove an authentication context that a policy asks for, and
+/// that their sign-in did not.
+pub(crate) async fn context_owed(
+    exchange: &Exchange,
+    start: &Start,
+    published: &Published,
+    session: &Session,
+) -> Option<Arc<Provider>> {
+    let provider = session.identity.steps.iter().find_map(|step| {
+        let provider = exchange.snapshot.provider(step.provider)?;
+        let Protocol::Oidc(settings) = &provider.protocol else { return None };
+        let proved = |wanted: &&str| step.claims.iter().any(|claim| &*claim.0 == "acrs" && *claim.1 == **wanted);
+        let owed = settings.contexts && !published.policies.auth_contexts(provider.id).iter().all(proved);
+        owed.then(|| Arc::clone(provider))
+    })?;
+    let outlook = foresee(exchange, start, published, session, &mut Trace::default()).await;
+    let kept_out = matches!(outlook.verdict, Verdict::Deny(_)) && published.policies.candidates(&outlook).is_empty();
+    (kept_out && start.approves.is_none()).then_some(provider)
+}
+
+/// Returns the policy that a sign-in is held to: the one that the gate found to cover the request, if what is known here does
+/// not speak against it, else the first of the candidates.
+fn covering(published: &Published, start: &Start, candidates: &[usize]) -> Option<usize> {
+    let found =
+        |index: &&usize| published.policies.policy(**index).is_some_and(|policy| Some(policy.id) == start.policy);
+    candidates.iter().find(found).or(candidates.first()).copied()
+}
+
+/// Returns a policy that lets in whoever it is, for some request at least.
+fn admitting(outlook: &Outlook) -> Option<usize> {
+    match outlook.verdict {
+        Verdict::Bypass(index) | Verdict::NonIdentity(index) => Some(index),
+        Verdict::Allow(_) | Verdict::SignIn | Verdict::Deny(_) | Verdict::Needs(_) => outlook.perhaps.first().copied(),
     }
 }
 

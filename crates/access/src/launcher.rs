@@ -60,6 +60,7 @@ pub(crate) fn start(exchange: &Exchange, host: &str) -> Option<Start> {
         // Nothing is handed over to another host, so no cookie of another host binds it.
         browser: String::new(),
         certificate: exchange.certificate_for_sign_in(),
+        policy: None,
         approves: None,
         expires: exchange.now.after(COOKIE_LIFE).seconds(),
     })

@@ -1,4 +1,4 @@
-//! What must outlive the process and reach every node: people, sessions, revocations.
+//! What must outlive the process and reach every node: people, sessions, revocations, the last use of service tokens.
 //!
 //! The store implements it; the plane asks it at sign-in and sign-out and never for an ordinary request. Invariant: a
 //! sign-in that could not be written down did not happen.
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use futures_util::future::BoxFuture;
 use identity::session::{Moment, Revoked, Session, SessionHash};
-use types::{Email, ProviderId, UserId};
+use types::{Email, ProviderId, ServiceTokenId, UserId};
 
 /// Somebody a provider vouches for.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +54,10 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// With [`LedgerError::Ended`] then.
     fn change<'a>(&'a self, hash: SessionHash, session: &'a Session) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// Keeps when a request was let in last with a service token; an earlier moment than the one that is kept changes
+    /// nothing, nor does a token that is gone.
+    fn used(&self, token: ServiceTokenId, at: Moment) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// Revokes what was made until now, and returns that moment.
     fn revoke(&self, what: Revoked) -> BoxFuture<'_, Result<Moment, LedgerError>>;

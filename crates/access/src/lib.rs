@@ -46,6 +46,7 @@ mod stages;
 mod theme;
 mod throttle;
 mod ticket;
+mod token_use;
 mod webauthn;
 mod words;
 mod workers;

@@ -16,10 +16,10 @@ use identity::claims::{self, ClaimsError, Established, SignInFacts};
 use identity::cookie::{AUTHORIZATION, Cookie, SIGN_IN as SIGN_IN_COOKIE};
 use identity::evaluation::{Answer, Frozen, Lookups, Need};
 use identity::github::GithubError;
-use identity::identity::{Identity, ProviderClaims};
+use identity::identity::{Gaps, Identity, ProviderClaims};
 use identity::jose::encode;
 use identity::provider::{OidcSettings, Protocol, Provider};
-use identity::relying_party::{self, Callback, CallbackError, LoginRandom, begin};
+use identity::relying_party::{self, Callback, CallbackError, LoginRandom, begin, demand_contexts};
 use identity::selector::ExternalEvaluation;
 use identity::session::{Revoked, Session, SessionHash, SessionSecret};
 use maud::{Markup, html};
@@ -157,10 +157,18 @@ async fn entry(exchange: &Exchange, host: &str) -> Response<Body> {
         && gate::fits(live.session(), app)
         && launcher::is_fresh(exchange, published, &live).await
     {
-        return match answered(exchange, published, hash, live).await {
-            Ok(live) => issue::enter(exchange, &start, hash, &live, None).await,
-            Err(response) => response,
+        let live = match answered(exchange, published, hash, live).await {
+            Ok(live) => live,
+            Err(response) => return response,
         };
+        // What a sign-in for another application did not ask the provider for may still be proved there.
+        if let Some(provider) = issue::context_owed(exchange, &start, published, live.session()).await
+            && app.sign_in.chain.is_empty()
+            && let Some(settings) = away(&provider)
+        {
+            return leave(exchange, &start, &provider, settings, None).await;
+        }
+        return issue::enter(exchange, &start, hash, &live, None).await;
     }
     let ways = ways(exchange, app, &[]);
     let auto = app.sign_in.auto_redirect || exchange.snapshot.organization.auto_redirect;
@@ -366,7 +374,12 @@ async fn leave(
         return page::failed(exchange);
     };
     let random = LoginRandom { state, nonce, verifier };
-    let (address, pending) = begin(provider.id, settings, &metadata, &redirect, &random, exchange.now.seconds());
+    let (mut address, pending) = begin(provider.id, settings, &metadata, &redirect, &random, exchange.now.seconds());
+    if settings.contexts
+        && let Some((published, _)) = application(&exchange.snapshot, start)
+    {
+        demand_contexts(&mut address, &published.policies.auth_contexts(provider.id));
+    }
     let key = sign_in(exchange).map_or_else(|| encode(&key), |kept| kept.key);
     let expires = exchange.now.after(COOKIE_LIFE).seconds();
     let kept = SignIn { key, start: Some(start.clone()), pending: Some(pending), passed, expires };
@@ -590,7 +603,7 @@ async fn password(
     };
     logins.wrong_by_source.forget(&source);
     logins.wrong_by_address.forget(&address);
-    let claims = ProviderClaims { provider: provider.id, groups: [].into(), claims: [].into() };
+    let claims = ProviderClaims { provider: provider.id, groups: [].into(), claims: [].into(), gaps: Gaps::NONE };
     Ok(Established { email, name: person.name.clone(), amr: vec!["pwd".into()], claims })
 }
 

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use identity::claims::Established;
-use identity::identity::ProviderClaims;
+use identity::identity::{Gaps, ProviderClaims};
 use identity::mfa::webauthn::Answer;
 use identity::provider::Provider;
 
@@ -59,7 +59,7 @@ pub(crate) async fn sign_in(
     }
     let known = plane.ledger.known(user).await.map_err(Refused::Ledger)?;
     let (email, name) = known.ok_or_else(refused)?;
-    let claims = ProviderClaims { provider: provider.id, groups: [].into(), claims: [].into() };
+    let claims = ProviderClaims { provider: provider.id, groups: [].into(), claims: [].into(), gaps: Gaps::NONE };
     // A key was possessed and its user verified (RFC 8176); neither word stands for a second factor.
     Ok(Established { email, name, amr: vec!["pop".into(), "user".into()], claims })
 }

@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use identity::application::Door;
 use identity::claims::{self, Established, SignInFacts};
 use identity::cookie::SIGN_IN as SIGN_IN_COOKIE;
-use identity::identity::ProviderClaims;
+use identity::identity::{Gaps, ProviderClaims};
 use identity::opaque::{self, Digest, Seed};
 use identity::pin::{self, LIFE, PendingPin, Rate, RateLimited};
 use identity::provider::Provider;
@@ -222,7 +222,7 @@ fn could_enter(exchange: &Exchange, at: &At<'_>, address: &Email) -> bool {
 /// What a code proves: that somebody reads this mailbox. RFC 8176 calls it `mca`, for it came by another channel; `otp` is
 /// a device's and would stand for a second factor.
 fn established(provider: ProviderId, email: Email) -> Established {
-    let claims = ProviderClaims { provider, groups: [].into(), claims: [].into() };
+    let claims = ProviderClaims { provider, groups: [].into(), claims: [].into(), gaps: Gaps::NONE };
     Established { email, name: String::new(), amr: vec!["mca".into()], claims }
 }
 

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use identity::claims::{ClaimsError, Established};
+use identity::claims::{self, ClaimsError, Established};
 use identity::external_evaluation::{self, ReplyError};
 use identity::github::{self, Answers, GithubError, GithubSettings};
 use identity::jose::Jwks;
@@ -20,7 +20,7 @@ use identity::relying_party::{
     Callback, CallbackError, IdTokenError, Metadata, MetadataError, PendingLogin, redeem, verify_id_token,
 };
 use identity::selector::ExternalEvaluation;
-use identity::token_response::{AnswerError, TokenResponse};
+use identity::token_response::{AnswerError, TokenResponse, join_user_info};
 use moka::future::Cache;
 use net::proxy::body::{Body, boxed, collect, empty_body, full_body};
 use net::upstream::{Pool, Route, SendError};
@@ -104,6 +104,7 @@ impl Providers {
                     token: token.clone(),
                     keys: keys.clone(),
                     end_session: None,
+                    user_info: None,
                     names_itself: false,
                 }));
             }
@@ -120,7 +121,8 @@ impl Providers {
         Ok(metadata)
     }
 
-    /// Exchanges the code of a callback and returns the claims of the ID token. `settings` are those of the provider the
+    /// Exchanges the code of a callback and returns the claims of the ID token, with those of the user-info endpoint where the
+    /// token lacks some. `settings` are those of the provider the
     /// login was begun with, and no other's (RFC 9700 section 4.4).
     pub(crate) async fn claims(
         &self,
@@ -137,12 +139,20 @@ impl Providers {
         let id_token = tokens.id_token()?.expose();
         let access = Some(tokens.access_token.expose().as_str());
         let keys = self.keys(pool, &metadata.keys, false).await?;
-        match verify_id_token(id_token, access, pending, settings, &metadata, &keys, now) {
+        let claims = match verify_id_token(id_token, access, pending, settings, &metadata, &keys, now) {
             Err(IdTokenError::FreshKeys) if self.refetches.admit(metadata.keys.to_string()) => {
                 let keys = self.keys(pool, &metadata.keys, true).await?;
-                Ok(verify_id_token(id_token, access, pending, settings, &metadata, &keys, now)?)
+                verify_id_token(id_token, access, pending, settings, &metadata, &keys, now)?
             }
-            outcome => Ok(outcome?),
+            outcome => outcome?,
+        };
+        // What is not answered is a fault: a person is never taken to be in no group because a provider was down.
+        match &metadata.user_info {
+            Some(address) if claims::lacks(settings, &claims) => {
+                let (status, body) = self.ask_as(pool, address, Some(&tokens.access_token)).await?;
+                Ok(join_user_info(claims, status.as_u16(), &body)?)
+            }
+            Some(_) | None => Ok(claims),
         }
     }
 
@@ -259,6 +269,16 @@ impl Providers {
     }
 
     async fn get_as(&self, pool: &Pool, address: &Url, token: Option<&Secret<String>>) -> Result<Bytes, ProviderError> {
+        let (status, body) = self.ask_as(pool, address, token).await?;
+        if status == StatusCode::OK { Ok(body) } else { Err(ProviderError::Status(status)) }
+    }
+
+    async fn ask_as(
+        &self,
+        pool: &Pool,
+        address: &Url,
+        token: Option<&Secret<String>>,
+    ) -> Result<(StatusCode, Bytes), ProviderError> {
         let mut request = request(Method::GET, address, empty_body())?;
         if let Some(token) = token {
             let mut value = http::HeaderValue::try_from(format!("Bearer {}", token.expose()))
@@ -266,8 +286,7 @@ impl Providers {
             value.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
-        let (status, body) = self.send(pool, address, request).await?;
-        if status == StatusCode::OK { Ok(body) } else { Err(ProviderError::Status(status)) }
+        self.send(pool, address, request).await
     }
 
     async fn send(

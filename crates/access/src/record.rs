@@ -77,6 +77,12 @@ impl Decision {
             ..Self::because(reason)
         }
     }
+
+    /// Explains a refusal for want of a fact.
+    pub(crate) fn unanswered(trace: &Trace) -> Self {
+        let reason = "what a policy of the application asks could not be answered".to_owned();
+        Self { trace: Some(words(trace)), ..Self::because(reason) }
+    }
 }
 
 fn words(trace: &Trace) -> Value {

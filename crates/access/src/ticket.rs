@@ -22,6 +22,9 @@ pub(crate) struct Start {
     pub(crate) browser: String,
     /// What the client showed there, or why it does not count.
     pub(crate) certificate: Option<Result<ClientCertificate, String>>,
+    /// The policy that covers the request and asks for more, where that is why the person was sent to sign in.
+    #[serde(default)]
+    pub(crate) policy: Option<AccessPolicyId>,
     /// The request for approval that somebody signs in to answer; the application is its door and is not opened.
     #[serde(default)]
     pub(crate) approves: Option<Digest>,

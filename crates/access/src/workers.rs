@@ -200,17 +200,17 @@ fn nothing(why: &str, took: Duration) -> WorkerWord {
 }
 
 /// Asks the policies of an application, and the Workers that their outcome hangs on, until it hangs on none of them.
-pub(crate) async fn settled(
+pub(crate) async fn settled<V: AsRef<Verdict>>(
     exchange: &Exchange,
     published: &Published,
     (asker, occasion): (Asker<'_>, Occasion<'_>),
-    mut evaluate: impl FnMut() -> Verdict,
-) -> Verdict {
+    mut evaluate: impl FnMut() -> V,
+) -> V {
     loop {
-        let verdict = evaluate();
-        let Verdict::Needs(needs) = &verdict else { return verdict };
+        let found = evaluate();
+        let Verdict::Needs(needs) = found.as_ref() else { return found };
         if !ask(exchange, published, (asker, occasion), needs).await {
-            return verdict;
+            return found;
         }
     }
 }

@@ -410,8 +410,8 @@ async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcEr
     if served.view.standing == Standing::SignInAgain {
         return Err(sign_in(turn, served));
     }
-    let (endpoint, credential, version) = match &served.way {
-        Way::Remote { endpoint, credential, version } => (endpoint, credential, version),
+    let remote = match &served.way {
+        Way::Remote(remote) => remote,
         Way::Broken(why) => {
             let text = format!("the server {} cannot be used: {why}", served.id);
             return Err(RpcError::new(ErrorCode::Internal, text));
@@ -420,9 +420,9 @@ async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcEr
     let session = &turn.session;
     let link = session.link(served.id.as_str(), || {
         Link::new(LinkParts {
-            endpoint: endpoint.clone(),
-            credential: credential.clone(),
-            version: *version,
+            endpoint: remote.endpoint.clone(),
+            credential: remote.credential.clone(),
+            version: remote.version,
             capabilities: offered(&session.client.capabilities, turn.is_stateless()),
         })
     });

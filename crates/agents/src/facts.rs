@@ -61,7 +61,7 @@ pub(crate) fn facts<'a>(
         }),
         login_methods: person.map(|person| person.login_methods.as_slice()).unwrap_or_default(),
         amr: person.map(|person| person.amr.as_slice()).unwrap_or_default(),
-        risk: "unscored",
+        risk: None,
         posture_passed: None,
         service_token: match caller.visitor {
             Visitor::Program { name, .. } => Some(name),

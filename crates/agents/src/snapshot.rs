@@ -51,15 +51,18 @@ pub struct Served {
 
 /// How a server is reached.
 pub enum Way {
-    Remote {
-        endpoint: Endpoint,
-        /// The administrator's credential.
-        credential: HeaderMap,
-        /// What it spoke when it was last looked at.
-        version: Option<Version>,
-    },
+    Remote(Box<Remote>),
     /// It cannot be; why.
     Broken(String),
+}
+
+/// A server at an address.
+pub struct Remote {
+    pub endpoint: Endpoint,
+    /// The administrator's credential.
+    pub credential: HeaderMap,
+    /// What it spoke when it was last looked at.
+    pub version: Option<Version>,
 }
 
 impl Portal {

@@ -29,7 +29,7 @@ pub struct Visit {
 pub enum Visitor {
     /// The policies of the portal ask for nobody.
     Nobody,
-    Person(Person),
+    Person(Box<Person>),
     Program {
         id: ServiceTokenId,
         name: String,

@@ -218,8 +218,9 @@ pub fn identity_document(account: AccountId, identity: &Identity, context: &Requ
     let names: std::collections::BTreeSet<&str> =
         steps().flat_map(|step| step.claims.iter()).map(|claim| &*claim.0).collect();
     let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let passed = context.device.map(|device| device.passed).unwrap_or_default();
     let posture: Map<String, Value> =
-        context.device.passed.iter().map(|rule| (rule.to_string(), json!({"id": rule, "success": true}))).collect();
+        passed.iter().map(|rule| (rule.to_string(), json!({"id": rule, "success": true}))).collect();
     let certificate = context.certificate;
     json!({
         "id": identity.user,

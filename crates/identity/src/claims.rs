@@ -1,8 +1,8 @@
 //! What a provider's claims make of a person (reference section 3.1).
 //!
-//! Decides the address, name, groups, `amr` and kept claims of one step of a sign-in, and whether a later step is about
-//! the same person. Invariant: an address a provider says is not verified names nobody, and a step about another address
-//! never adds to an identity.
+//! Decides the address, name, groups, `amr` and kept claims of one step of a sign-in, what of them is not known in full, and
+//! whether a later step is about the same person. Invariants: an address a provider says is not verified names nobody, a
+//! step about another address never adds to an identity, and nothing is left out in silence.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use types::{Email, ProviderId, UserId};
 
-use crate::identity::{GroupClaim, Identity, ProviderClaims};
+use crate::identity::{Gaps, GroupClaim, Identity, ProviderClaims};
 use crate::provider::{OidcSettings, ProviderType};
 
-/// Most groups and most values of kept claims of one step; a directory that sends more is cut short.
+/// Most groups and most values of kept claims of one step; what a directory sends beyond is a gap.
 pub const MAX_VALUES: usize = 512;
 const MAX_TEXT: usize = 1_024;
 
@@ -40,6 +40,16 @@ pub enum ClaimsError {
     Unfinished,
 }
 
+/// Tells whether the claims of an ID token lack something that the user-info endpoint may tell. Many providers put there what
+/// a scope asks for as soon as there is an access token (Core section 5.4).
+#[must_use]
+pub fn lacks(settings: &OidcSettings, claims: &Map<String, Value>) -> bool {
+    let email = settings.email_claim.as_deref().unwrap_or("email");
+    let mut wanted = settings.claims.iter().map(String::as_str).chain([email, "name"]);
+    let groups = || claims.keys().any(|name| name.eq_ignore_ascii_case("groups"));
+    settings.user_info && (wanted.any(|name| !claims.contains_key(name)) || settings.groups && !groups())
+}
+
 /// Reads the claims of an ID token that was checked, with those of the user-info endpoint put in by the caller.
 ///
 /// # Errors
@@ -59,21 +69,40 @@ pub fn establish(
     if name_of_email == "email" && claims.get("email_verified").is_some_and(unverified) {
         return Err(ClaimsError::Unverified);
     }
+    let mut gaps = Gaps { groups: !settings.groups, claims: false };
     let mut kept = Vec::new();
     for name in settings.claims.iter().map(String::as_str).chain(["acrs"]) {
-        for value in claims.get(name).into_iter().flat_map(texts) {
-            kept.push(Arc::new((Box::from(name), value.into())));
-        }
+        let Values { texts, cut } = claims.get(name).map(texts).unwrap_or_default();
+        gaps.claims |= cut || stands_elsewhere(claims, name);
+        kept.extend(texts.into_iter().map(|value| Arc::new((Box::from(name), value.into()))));
     }
+    gaps.claims |= kept.len() > MAX_VALUES;
     kept.truncate(MAX_VALUES);
-    let groups = claims.iter().filter(|(name, _)| settings.groups && name.eq_ignore_ascii_case("groups"));
-    let groups = groups.flat_map(|(_, value)| groups_of(value)).take(MAX_VALUES).map(Arc::new);
+    let mut groups = Vec::new();
+    for (_, value) in claims.iter().filter(|(name, _)| settings.groups && name.eq_ignore_ascii_case("groups")) {
+        gaps.groups |= groups_of(value, &mut groups);
+    }
+    gaps.groups |= groups.len() > MAX_VALUES || stands_elsewhere(claims, "groups");
+    groups.truncate(MAX_VALUES);
     Ok(Established {
         name: text("name").unwrap_or_default().chars().take(255).collect(),
         email,
-        amr: claims.get("amr").into_iter().flat_map(texts).take(32).map(Arc::from).collect(),
-        claims: ProviderClaims { provider, groups: groups.collect(), claims: kept.into() },
+        amr: claims.get("amr").map(texts).unwrap_or_default().texts.into_iter().take(32).map(Arc::from).collect(),
+        claims: ProviderClaims {
+            provider,
+            groups: groups.into_iter().map(Arc::new).collect(),
+            claims: kept.into(),
+            gaps,
+        },
     })
+}
+
+/// Tells whether a claim is only pointed at (Core section 5.6.2). Entra does so with more than 200 groups, and says `hasgroups`
+/// where there is no room even for that.
+fn stands_elsewhere(claims: &Map<String, Value>, name: &str) -> bool {
+    let pointed = claims.get("_claim_names").and_then(Value::as_object);
+    pointed.is_some_and(|names| names.keys().any(|pointed| pointed.eq_ignore_ascii_case(name)))
+        || name == "groups" && claims.get("hasgroups").is_some_and(|value| texts(value).texts == ["true"])
 }
 
 /// Reads an address as an identity, in lower case.
@@ -89,37 +118,50 @@ pub(crate) fn address(text: &str) -> Option<Email> {
     trimmed.to_lowercase().parse().ok()
 }
 
-/// Writes the values of a claim as texts; an object has none.
-fn texts(value: &Value) -> Vec<String> {
-    let one = |value: &Value| match value {
-        Value::String(text) if text.len() <= MAX_TEXT => Some(text.clone()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::String(_) | Value::Null | Value::Array(_) | Value::Object(_) => None,
-    };
-    match value {
-        Value::Array(items) => items.iter().take(MAX_VALUES).filter_map(one).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-            one(value).into_iter().collect()
-        }
-    }
+/// The values of a claim.
+#[derive(Default)]
+struct Values {
+    texts: Vec<String>,
+    /// Some are too many or too long.
+    cut: bool,
 }
 
-/// Reads groups: texts, which are ids and names at once (and addresses if they look so), or objects.
-fn groups_of(value: &Value) -> Vec<GroupClaim> {
+/// Writes the values of a claim as texts; an object has none.
+fn texts(value: &Value) -> Values {
+    let one = std::slice::from_ref(value);
+    let items = value.as_array().map_or(one, Vec::as_slice);
+    let mut found = Values { texts: Vec::new(), cut: items.len() > MAX_VALUES };
+    for item in items.iter().take(MAX_VALUES) {
+        match item {
+            Value::String(text) if text.len() <= MAX_TEXT => found.texts.push(text.clone()),
+            Value::String(_) => found.cut = true,
+            Value::Bool(truth) => found.texts.push(truth.to_string()),
+            Value::Number(number) => found.texts.push(number.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => {}
+        }
+    }
+    found
+}
+
+/// Reads groups: texts, which are ids and names at once (and addresses if they look so), or objects. True if some are too many
+/// or too long to be read.
+fn groups_of(value: &Value, found: &mut Vec<GroupClaim>) -> bool {
     let of_text = |text: String| GroupClaim {
         email: if text.contains('@') { text.as_str().into() } else { "".into() },
         name: text.as_str().into(),
         id: text.into(),
     };
-    let of_object = |members: &Map<String, Value>| {
-        let part = |name: &str| {
-            members.get(name).and_then(Value::as_str).filter(|text| text.len() <= MAX_TEXT).unwrap_or_default()
+    let Values { texts, mut cut } = texts(value);
+    found.extend(texts.into_iter().map(of_text));
+    for members in value.as_array().into_iter().flatten().take(MAX_VALUES).filter_map(Value::as_object) {
+        let mut part = |name: &str| {
+            let text = members.get(name).and_then(Value::as_str).unwrap_or_default();
+            cut |= text.len() > MAX_TEXT;
+            if text.len() > MAX_TEXT { "" } else { text }
         };
-        GroupClaim { id: part("id").into(), name: part("name").into(), email: part("email").into() }
-    };
-    let objects = value.as_array().into_iter().flatten().filter_map(Value::as_object).map(of_object);
-    texts(value).into_iter().map(of_text).chain(objects).take(MAX_VALUES).collect()
+        found.push(GroupClaim { id: part("id").into(), name: part("name").into(), email: part("email").into() });
+    }
+    cut
 }
 
 /// Adds a later step of a login chain to those before it. The address must be the same: a second step proves that the

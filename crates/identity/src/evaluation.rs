@@ -6,7 +6,8 @@
 //!
 //! Evaluation is three-valued: where an outcome hangs on a fact that must be fetched (a list, another service, the
 //! request), the verdict names it. A selector that cannot be evaluated at all (a group that is missing or names itself, a
-//! list that does not exist, an expression in error) is broken: it does not help an `allow`, and it completes a `deny`.
+//! list that does not exist, an expression in error, a country that nobody knows) is broken: it does not help an `allow`,
+//! and it completes a `deny`.
 //!
 //! Pure: no clock, no lookup. Invariant: turning any answer into "broken" never lets somebody in who was kept out.
 
@@ -29,20 +30,20 @@ pub struct Caller<'a> {
     pub identity: Option<&'a Identity>,
     /// A service token that was checked and is valid.
     pub service_token: Option<ServiceTokenId>,
-    /// Applications whose token the request carries.
-    pub linked_apps: &'a [ApplicationId],
 }
 
 /// What can change from one request to the next.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestContext<'a> {
     pub ip: IpAddr,
-    /// Two upper-case letters; `None`: no country is known, which is no country.
+    /// Two upper-case letters; `None`: it is not known, which is not the same as another country.
     pub country: Option<&'a str>,
     /// Only one that counts; see [`crate::client_certificate`].
     pub certificate: Option<&'a ClientCertificate>,
-    pub device: Device<'a>,
-    pub risk: RiskScore,
+    /// `None`: nothing is known of the device.
+    pub device: Option<Device<'a>>,
+    /// `None`: nobody scores risk, which is not the same as a person without a score.
+    pub risk: Option<RiskScore>,
     /// The application and the head of the request; `None` where there is no request, as in the policy tester.
     pub request: Option<RequestHead<'a>>,
 }
@@ -56,8 +57,9 @@ pub struct RequestHead<'a> {
     pub method: &'a str,
     pub path: &'a str,
     pub query: Option<&'a str>,
-    /// Lower-case name to an array of byte strings.
-    pub headers: &'a dyn expr::Map,
+    /// Lower-case name to an array of byte strings; `None`: not known, as at a sign-in, which knows only where the person
+    /// goes back to.
+    pub headers: Option<&'a dyn expr::Map>,
 }
 
 impl std::fmt::Debug for RequestHead<'_> {
@@ -186,6 +188,28 @@ pub enum Verdict {
     Needs(Vec<Need>),
 }
 
+impl AsRef<Self> for Verdict {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+/// What policies say of somebody whose request is not known, or not all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// What is decided for a request that none of `perhaps` covers, and no `deny` that hangs on the request.
+    pub verdict: Verdict,
+    /// The policies that would let in and whose outcome hangs on the request alone, in order. All are asked before the one
+    /// that `verdict` names.
+    pub perhaps: Vec<usize>,
+}
+
+impl AsRef<Verdict> for Outlook {
+    fn as_ref(&self) -> &Verdict {
+        &self.verdict
+    }
+}
+
 /// Why somebody is kept out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
@@ -284,7 +308,7 @@ impl Rule {
         self.include.iter().chain(&self.require).chain(&self.exclude)
     }
 
-    fn visit(&self, visit: &mut impl FnMut(&Selector)) {
+    fn visit<'r>(&'r self, visit: &mut impl FnMut(&'r Selector)) {
         for item in self.items() {
             match item {
                 Item::Selector(selector) => visit(selector),
@@ -378,6 +402,23 @@ impl PolicySet {
         faults
     }
 
+    /// Returns what the author of each policy should know although it can be evaluated: facts it asks for that nothing knows.
+    #[must_use]
+    pub fn unknowable(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for compiled in &self.policies {
+            compiled.rule.visit(&mut |selector| {
+                found.extend(selector.unknowable().map(|why| format!("\"{selector}\" cannot be told: {why}")));
+            });
+            let expression = compiled.expression.as_ref().and_then(|expression| expression.as_ref().ok());
+            found.extend(expression.into_iter().flat_map(PolicyExpression::unknowable));
+        }
+        found.sort();
+        found.dedup();
+        let outcome = "; it admits nobody, lets nobody past an `exclude`, and completes a `deny`";
+        found.into_iter().map(|fact| fact + outcome).collect()
+    }
+
     /// Asks what must be known at login and kept: memberships of lists and the word of other services.
     #[must_use]
     pub fn login_questions(&self) -> Vec<Need> {
@@ -396,6 +437,24 @@ impl PolicySet {
         needs
     }
 
+    /// Returns the authentication contexts of a provider that some policy asks for.
+    #[must_use]
+    pub fn auth_contexts(&self, provider: ProviderId) -> Vec<&str> {
+        let mut found = Vec::new();
+        for compiled in &self.policies {
+            compiled.rule.visit(&mut |selector| {
+                if let Selector::AuthContext { ac_id, identity_provider_id, .. } = selector
+                    && *identity_provider_id == provider
+                {
+                    found.push(ac_id.as_str());
+                }
+            });
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// Decides for a caller. With a trace, every policy that was looked at leaves its reasons there.
     #[must_use]
     pub fn evaluate(
@@ -403,7 +462,50 @@ impl PolicySet {
         caller: &Caller<'_>,
         context: &RequestContext<'_>,
         lookups: &dyn Lookups,
+        trace: Option<&mut Trace>,
+    ) -> Verdict {
+        self.walk((caller, context, lookups), trace, None)
+    }
+
+    /// Decides for a caller as far as that can be told before the request is known. A policy that hangs on the request alone
+    /// neither lets in nor keeps out: each request decides about it.
+    #[must_use]
+    pub fn foresee(
+        &self,
+        caller: &Caller<'_>,
+        context: &RequestContext<'_>,
+        lookups: &dyn Lookups,
+        trace: Option<&mut Trace>,
+    ) -> Outlook {
+        let mut perhaps = Vec::new();
+        let verdict = self.walk((caller, context, lookups), trace, Some(&mut perhaps));
+        Outlook { verdict, perhaps }
+    }
+
+    /// Returns the policies that may let in whoever signs in. The first stands for all of them: the one that surely covers
+    /// the person where no other does, else one that asks no question and no approval, where there is one.
+    #[must_use]
+    pub fn candidates(&self, outlook: &Outlook) -> Vec<usize> {
+        let allows = |index: &usize| self.policy(*index).is_some_and(|policy| policy.decision == Decision::Allow);
+        let sure = if let Verdict::Allow(index) = outlook.verdict { Some(index) } else { None };
+        let mut found: Vec<usize> = outlook.perhaps.iter().copied().filter(allows).chain(sure).collect();
+        let plain = |policy: &Policy| policy.justification.is_none() && policy.approval.is_empty();
+        let first = match sure {
+            Some(_) => found.len().checked_sub(1),
+            None => found.iter().position(|index| self.policy(*index).is_some_and(plain)),
+        };
+        if let Some(first) = first {
+            found[..=first].rotate_right(1);
+        }
+        found
+    }
+
+    /// Asks one policy after the other. With `perhaps`, those that hang on the request alone are noted there and passed over.
+    fn walk(
+        &self,
+        (caller, context, lookups): (&Caller<'_>, &RequestContext<'_>, &dyn Lookups),
         mut trace: Option<&mut Trace>,
+        mut perhaps: Option<&mut Vec<usize>>,
     ) -> Verdict {
         if self.policies.is_empty() {
             return Verdict::Deny(Denial::NoPolicy);
@@ -424,11 +526,17 @@ impl PolicySet {
             }
             match (decision, outcome) {
                 (_, Truth::No) | (Decision::Allow | Decision::NonIdentity | Decision::Bypass, Truth::Broken) => {}
-                (_, Truth::Unknown) => {
-                    asking.needs.sort();
-                    asking.needs.dedup();
-                    return Verdict::Needs(asking.needs);
-                }
+                (_, Truth::Unknown) => match perhaps.as_deref_mut() {
+                    Some(perhaps) if asking.needs.iter().all(|need| *need == Need::Request) => {
+                        asking.needs.clear();
+                        perhaps.extend((decision != Decision::Deny).then_some(index));
+                    }
+                    Some(_) | None => {
+                        asking.needs.sort();
+                        asking.needs.dedup();
+                        return Verdict::Needs(asking.needs);
+                    }
+                },
                 (Decision::Allow, Truth::Yes) => return Verdict::Allow(index),
                 (Decision::NonIdentity, Truth::Yes) => return Verdict::NonIdentity(index),
                 (Decision::Bypass, Truth::Yes) => return Verdict::Bypass(index),
@@ -447,14 +555,8 @@ impl PolicySet {
     #[must_use]
     pub fn could_admit(&self, known: &Identity, lookups: &dyn Lookups, awaited: &[ProviderId]) -> bool {
         let caller = Caller { identity: Some(known), ..Caller::default() };
-        let context = RequestContext {
-            ip: known.ip,
-            country: None,
-            certificate: None,
-            device: Device::default(),
-            risk: RiskScore::Unscored,
-            request: None,
-        };
+        let context =
+            RequestContext { ip: known.ip, country: None, certificate: None, device: None, risk: None, request: None };
         let mut asking = Asking {
             caller: &caller,
             context: &context,
@@ -592,22 +694,23 @@ impl Asking<'_> {
             Selector::Everyone {} => Truth::Yes,
             Selector::Ip { ip: network } => Truth::of(network.contains(ip)),
             Selector::IpList { id } => self.ask(self.lookups.ip_list(*id, ip), || Need::IpList(*id)),
-            Selector::Country { country_code } => Truth::of(context.country == Some(country_code.as_str())),
+            Selector::Country { country_code } => {
+                known(context.country.map(|country| country == country_code.as_str()))
+            }
             Selector::Certificate {} => Truth::of(context.certificate.is_some()),
             Selector::CommonName { common_name } => {
                 let presented = context.certificate.and_then(|certificate| certificate.common_name.as_ref());
                 Truth::of(presented == Some(common_name))
             }
-            Selector::DevicePosture { integration_uid } => Truth::of(context.device.passed.contains(integration_uid)),
+            Selector::DevicePosture { integration_uid } => {
+                known(context.device.map(|device| device.passed.contains(integration_uid)))
+            }
             Selector::ServiceToken { token_id } => Truth::of(self.caller.service_token == Some(*token_id)),
             Selector::AnyServiceToken {} => Truth::of(self.caller.service_token.is_some()),
-            Selector::LinkedAppToken { app_uid } => Truth::of(self.caller.linked_apps.contains(app_uid)),
-            Selector::Risk { user_risk_score } => {
-                Truth::of(self.caller.identity.is_some() && user_risk_score.contains(&context.risk))
-            }
+            Selector::Risk { user_risk_score } => known(context.risk.map(|risk| user_risk_score.contains(&risk))),
             // Groups are put in when policies are compiled; one that is left cannot be evaluated. Nor can membership of the
-            // vendor's account, for there is none behind this product.
-            Selector::Group { .. } | Selector::AccountMember { .. } => Truth::Broken,
+            // vendor's account, for there is none behind this product, or a token of an application that gives none.
+            Selector::Group { .. } | Selector::AccountMember { .. } | Selector::LinkedAppToken { .. } => Truth::Broken,
             Selector::ExternalEvaluation(external) if self.caller.identity.is_some() => {
                 self.ask(self.lookups.external(external), || Need::External(external.clone()))
             }
@@ -637,7 +740,7 @@ impl Asking<'_> {
             | Selector::SamlAttribute { .. }
             | Selector::OidcClaim { .. }
             | Selector::ExternalEvaluation(_) => {
-                Truth::of(self.caller.identity.is_some_and(|identity| is_person(identity, selector)))
+                self.caller.identity.map_or(Truth::No, |identity| is_person(identity, selector))
             }
         }
     }
@@ -648,6 +751,11 @@ impl Asking<'_> {
         }
         answer.into()
     }
+}
+
+/// What nobody knows cannot be evaluated: as a "no" it would let past an `exclude` whom it should keep out.
+fn known(truth: Option<bool>) -> Truth {
+    truth.map_or(Truth::Broken, Truth::of)
 }
 
 /// Tells whether the rest of a sign-in may still change what a selector says.
@@ -683,23 +791,26 @@ fn is_open(selector: &Selector, awaited: &[ProviderId]) -> bool {
     }
 }
 
-/// Tells whether a selector about the person covers them.
-fn is_person(identity: &Identity, selector: &Selector) -> bool {
+/// Tells whether a selector about the person covers them. What a provider left out may cover them or not.
+fn is_person(identity: &Identity, selector: &Selector) -> Truth {
+    let told = |found: bool, gap: bool| if found || !gap { Truth::of(found) } else { Truth::Broken };
     let groups = |provider, test: &dyn Fn(&GroupClaim) -> bool| {
-        identity.step(provider).is_some_and(|step| step.groups.iter().any(|group| test(group)))
+        let step = identity.step(provider);
+        step.map_or(Truth::No, |step| told(step.groups.iter().any(|group| test(group)), step.gaps.groups))
     };
     let claims = |provider, name: &str, value: &str| {
-        identity
-            .step(provider)
-            .is_some_and(|step| step.claims.iter().any(|claim| *claim.0 == *name && *claim.1 == *value))
+        let step = identity.step(provider);
+        step.map_or(Truth::No, |step| {
+            told(step.claims.iter().any(|claim| *claim.0 == *name && *claim.1 == *value), step.gaps.claims)
+        })
     };
     match selector {
-        Selector::Email { email } => identity.email.as_str() == email.as_str(),
+        Selector::Email { email } => Truth::of(identity.email.as_str() == email.as_str()),
         Selector::EmailDomain { domain } => {
-            identity.email.as_str().rsplit_once('@').is_some_and(|(_, own)| own == domain.as_str())
+            Truth::of(identity.email.as_str().rsplit_once('@').is_some_and(|(_, own)| own == domain.as_str()))
         }
-        Selector::LoginMethod { id } => identity.step(*id).is_some(),
-        Selector::AuthMethod { auth_method } => identity.amr.iter().any(|value| **value == **auth_method),
+        Selector::LoginMethod { id } => Truth::of(identity.step(*id).is_some()),
+        Selector::AuthMethod { auth_method } => Truth::of(identity.amr.iter().any(|value| **value == **auth_method)),
         Selector::AuthContext { ac_id, identity_provider_id, .. } => claims(*identity_provider_id, "acrs", ac_id),
         Selector::AzureGroup { id, identity_provider_id } => groups(*identity_provider_id, &|group| *group.id == **id),
         Selector::GoogleGroup { email, identity_provider_id } => {
@@ -733,7 +844,7 @@ fn is_person(identity: &Identity, selector: &Selector) -> bool {
         | Selector::Risk { .. }
         | Selector::ExternalEvaluation(_)
         | Selector::Worker(_)
-        | Selector::AccountMember { .. } => false,
+        | Selector::AccountMember { .. } => Truth::No,
     }
 }
 

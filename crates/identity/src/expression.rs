@@ -1,10 +1,11 @@
 //! The expression of an access policy: the access hook's fields, read from a caller and a request.
 //!
-//! Decides nothing of its own; the language is `expr`, the fields are `policy::hook::access`. Invariant: a field about
-//! the person has no value for somebody who has not signed in.
+//! Decides nothing of its own; the language is `expr`, the fields are `policy::hook::access`. Invariants: a field about
+//! the person has no value for somebody who has not signed in; and an outcome that hangs on what nobody knows is broken.
 
 use expr::{ArrayRef, Expression, Fact, Facts, FieldId, FieldSet, Limits, MapRef, Outcome, ValueRef};
-use policy::hook::access::{id, scheme};
+use policy::hook::Source;
+use policy::hook::access::{fields, id, scheme};
 
 use crate::evaluation::{Caller, RequestContext, RequestHead, Truth};
 use crate::identity::Identity;
@@ -23,10 +24,20 @@ impl PolicyExpression {
     }
 
     pub(crate) fn reads_certificate(&self) -> bool {
-        let fields = self.0.fields();
+        let asked = self.0.fields();
         [id::COMMON_NAME, id::CERTIFICATE_SERIAL, id::CERTIFICATE_ISSUER, id::CERTIFICATE_FINGERPRINT]
             .into_iter()
-            .any(|field| fields.contains(field))
+            .any(|field| asked.contains(field))
+    }
+
+    /// Names the fields that nothing supplies.
+    pub(crate) fn unknowable(&self) -> Vec<String> {
+        let rows = self.0.fields().iter().map(|field| fields().info(field));
+        let later = rows.filter_map(|row| match row.source {
+            Source::Later(what) => Some(format!("`{}` cannot be told: it waits for {what}", row.name)),
+            Source::Available => None,
+        });
+        later.collect()
     }
 
     pub(crate) fn evaluate(&self, facts: &ExpressionFacts<'_>) -> Truth {
@@ -34,7 +45,9 @@ impl PolicyExpression {
         match self.0.evaluate(&Reading { facts, texts: &texts }) {
             Outcome::True => Truth::Yes,
             Outcome::False => Truth::No,
-            Outcome::Needs(_) => Truth::Unknown,
+            // What no request will tell is not waited for.
+            Outcome::Needs(fields) if fields.iter().any(|field| facts.comes_with_request(field)) => Truth::Unknown,
+            Outcome::Needs(_) => Truth::Broken,
             Outcome::Error(_) => Truth::Broken,
         }
     }
@@ -44,6 +57,17 @@ impl PolicyExpression {
 pub(crate) struct ExpressionFacts<'a> {
     pub(crate) caller: &'a Caller<'a>,
     pub(crate) context: &'a RequestContext<'a>,
+}
+
+impl ExpressionFacts<'_> {
+    /// Tells whether a fact is not known here and will be when a request is at hand.
+    fn comes_with_request(&self, field: FieldId) -> bool {
+        let of_request = [id::APP_ID, id::APP_NAME, id::HOST, id::METHOD, id::PATH, id::QUERY, id::HEADERS];
+        match self.context.request {
+            None => of_request.contains(&field),
+            Some(request) => field == id::HEADERS && request.headers.is_none(),
+        }
+    }
 }
 
 /// Texts in the shapes the language reads, made only for the fields an expression uses.
@@ -66,7 +90,8 @@ impl<'a> Texts<'a> {
             texts.person(identity, fields);
         }
         if fields.contains(id::POSTURE_PASSED) {
-            texts.passed = facts.context.device.passed.iter().map(ToString::to_string).collect();
+            let passed = facts.context.device.map(|device| device.passed).unwrap_or_default();
+            texts.passed = passed.iter().map(ToString::to_string).collect();
         }
         if let (true, Some(token)) = (fields.contains(id::SERVICE_TOKEN), facts.caller.service_token) {
             texts.service_token = token.to_string();
@@ -126,7 +151,7 @@ impl Facts for Reading<'_> {
             | id::IDENTITY_LOGIN_METHODS
             | id::IDENTITY_AMR
             | id::RISK => caller.identity.map_or(Fact::Absent, |identity| self.person(identity, field)),
-            id::POSTURE_PASSED => strings(&self.texts.passed),
+            id::POSTURE_PASSED => context.device.map_or(Fact::Unknown, |_| strings(&self.texts.passed)),
             id::SERVICE_TOKEN => optional(caller.service_token.map(|_| self.texts.service_token.as_str())),
             id::COMMON_NAME => optional(context.certificate.and_then(|certificate| certificate.common_name.as_deref())),
             id::CERTIFICATE_SERIAL => optional(context.certificate.map(|certificate| certificate.serial.as_str())),
@@ -135,7 +160,7 @@ impl Facts for Reading<'_> {
                 optional(context.certificate.map(|certificate| certificate.fingerprint.as_str()))
             }
             id::SRC_IP => Fact::Known(ValueRef::Ip(context.ip.to_canonical())),
-            id::SRC_COUNTRY => optional(context.country),
+            id::SRC_COUNTRY => context.country.map_or(Fact::Unknown, text),
             _ => context.request.as_ref().map_or(Fact::Unknown, |request| self.request(request, field)),
         }
     }
@@ -147,13 +172,19 @@ impl Reading<'_> {
             id::IDENTITY_EMAIL => text(identity.email.as_str()),
             id::IDENTITY_NAME => text(&identity.name),
             id::IDENTITY_ID => text(&self.texts.user),
+            id::IDENTITY_GROUPS_ID | id::IDENTITY_GROUPS_NAME | id::IDENTITY_GROUPS_EMAIL
+                if identity.steps.iter().any(|step| step.gaps.groups) =>
+            {
+                Fact::Unknown
+            }
+            id::IDENTITY_OIDC if identity.steps.iter().any(|step| step.gaps.claims) => Fact::Unknown,
             id::IDENTITY_GROUPS_ID => borrowed(&self.texts.groups[0]),
             id::IDENTITY_GROUPS_NAME => borrowed(&self.texts.groups[1]),
             id::IDENTITY_GROUPS_EMAIL => borrowed(&self.texts.groups[2]),
             id::IDENTITY_OIDC => strings(&self.texts.claims),
             id::IDENTITY_LOGIN_METHODS => strings(&self.texts.steps),
             id::IDENTITY_AMR => borrowed(&self.texts.amr),
-            _ => text(self.facts.context.risk.as_str()),
+            _ => self.facts.context.risk.map_or(Fact::Unknown, |risk| text(risk.as_str())),
         }
     }
 
@@ -165,7 +196,9 @@ impl Reading<'_> {
             id::METHOD => text(request.method),
             id::PATH => text(request.path),
             id::QUERY => optional(request.query),
-            id::HEADERS => Fact::Known(ValueRef::Map(MapRef::Custom(request.headers))),
+            id::HEADERS => {
+                request.headers.map_or(Fact::Unknown, |headers| Fact::Known(ValueRef::Map(MapRef::Custom(headers))))
+            }
             _ => Fact::Unknown,
         }
     }

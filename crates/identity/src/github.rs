@@ -12,7 +12,7 @@ use types::ProviderId;
 use url::Url;
 
 use crate::claims::{ClaimsError, Established, MAX_VALUES, address};
-use crate::identity::{Claim, GroupClaim, ProviderClaims};
+use crate::identity::{Claim, Gaps, GroupClaim, ProviderClaims};
 use crate::provider::{Client, Endpoints, OidcSettings, endpoint};
 use crate::relying_party::Metadata;
 use crate::token_response::{AnswerError, MAX_ANSWER};
@@ -54,6 +54,7 @@ impl GithubSettings {
             // GitHub signs no ID token; nothing is ever fetched from here.
             keys: endpoint(&web)?,
             end_session: None,
+            user_info: None,
             names_itself: false,
         };
         let list = |path: &str| endpoint(&format!("{api}/user/{path}?per_page={PAGE}"));
@@ -68,6 +69,8 @@ impl GithubSettings {
                 prompt: None,
                 hosted_domain: None,
                 groups: true,
+                contexts: false,
+                user_info: false,
             },
             metadata,
             user: endpoint(&format!("{api}/user"))?,
@@ -164,6 +167,7 @@ impl Answers {
                 groups.push(GroupClaim { id, name: slug.into(), ..GroupClaim::default() });
             }
         }
+        let gaps = Gaps { groups: groups.len() > MAX_VALUES, claims: false };
         groups.truncate(MAX_VALUES);
         let name = user.name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| user.login.clone());
         let claims: [Claim; 2] = [("login".into(), user.login.into()), ("id".into(), user.id.to_string().into())];
@@ -175,6 +179,7 @@ impl Answers {
                 provider,
                 groups: groups.into_iter().map(Arc::new).collect(),
                 claims: claims.into_iter().map(Arc::new).collect(),
+                gaps,
             },
         })
     }

@@ -40,6 +40,27 @@ pub struct ProviderClaims {
     pub groups: Box<[Arc<GroupClaim>]>,
     /// Name and value; a claim with several values stands here several times.
     pub claims: Box<[Arc<Claim>]>,
+    #[serde(default, skip_serializing_if = "Gaps::is_none")]
+    pub gaps: Gaps,
+}
+
+/// What a provider did not say in full. Whatever is missing may be so or not: it cannot be told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gaps {
+    /// The person may be in further groups.
+    pub groups: bool,
+    /// Claims that are kept may have further values.
+    pub claims: bool,
+}
+
+impl Gaps {
+    /// For a provider that said all there is.
+    pub const NONE: Self = Self { groups: false, claims: false };
+
+    fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
 }
 
 /// The name and one value of a claim.
@@ -138,6 +159,6 @@ pub struct ClientCertificate {
 /// What is known about the device a request comes from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Device<'a> {
-    /// Rules the device passes; a rule that is not here is failed or unknown, which is the same.
+    /// Rules the device passes; a rule that is not here it fails.
     pub passed: &'a [PostureRuleId],
 }

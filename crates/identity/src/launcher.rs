@@ -98,7 +98,7 @@ pub fn tiles<'a>(
                 method: "GET",
                 path: url.path(),
                 query: None,
-                headers: &NoHeaders,
+                headers: Some(&NoHeaders),
             };
             let context = RequestContext { request: Some(request), ..*context };
             match policies.evaluate(caller, &context, lookups, None) {

@@ -55,9 +55,10 @@ impl PersonStatus {
 pub struct Person<'a> {
     /// As of their last sign-in.
     pub identity: &'a Identity,
-    /// Posture checks their most recent device passes.
-    pub passed: &'a [PostureRuleId],
-    pub risk: RiskScore,
+    /// Posture checks their most recent device passes; `None`: no device of theirs is known.
+    pub passed: Option<&'a [PostureRuleId]>,
+    /// `None`: nobody scores it.
+    pub risk: Option<RiskScore>,
 }
 
 /// One entry of the list of people.
@@ -179,7 +180,7 @@ fn ask(policies: &PolicySet, person: &Person<'_>, lookups: &dyn Lookups, trace: 
         ip: identity.ip,
         country: identity.country(),
         certificate: None,
-        device: Device { passed: person.passed },
+        device: person.passed.map(|passed| Device { passed }),
         risk: person.risk,
         request: None,
     };

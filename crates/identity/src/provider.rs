@@ -201,8 +201,13 @@ pub struct OidcSettings {
     pub prompt: Option<String>,
     /// The Google Workspace domain a person must belong to (`hd`).
     pub hosted_domain: Option<String>,
-    /// Entra's ids of groups stand in `groups`.
+    /// The provider tells a person's groups; else nobody knows them. Entra's ids of groups stand in `groups`.
     pub groups: bool,
+    /// Entra is asked for the authentication contexts that policies want.
+    pub contexts: bool,
+    /// What the ID token lacks is asked for at the user-info endpoint. Entra's tells nothing that its ID tokens cannot, and
+    /// answers for tokens of another audience only.
+    pub user_info: bool,
 }
 
 /// Where a provider's endpoints come from.
@@ -336,7 +341,22 @@ fn oidc(kind: ProviderType, config: &ProviderConfig, problems: &mut Problems) ->
         pkce,
         prompt: config.prompt.clone(),
         hosted_domain: hosted_domain.map(|domain| domain.to_ascii_lowercase()),
-        groups: config.support_groups.unwrap_or(kind != ProviderType::AzureAd),
+        groups: match kind {
+            // No scope makes Google name a person's groups when they sign in.
+            ProviderType::Google | ProviderType::GoogleApps => false,
+            ProviderType::AzureAd => config.support_groups.unwrap_or(false),
+            ProviderType::OneTimePin
+            | ProviderType::Oidc
+            | ProviderType::Okta
+            | ProviderType::Github
+            | ProviderType::Onelogin
+            | ProviderType::Pingone
+            | ProviderType::BuiltIn
+            | ProviderType::Keycloak
+            | ProviderType::Nametag => config.support_groups.unwrap_or(true),
+        },
+        contexts: kind == ProviderType::AzureAd && config.conditional_access_enabled.unwrap_or(true),
+        user_info: kind != ProviderType::AzureAd,
     })
 }
 

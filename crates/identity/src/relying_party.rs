@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use types::ProviderId;
 use url::Url;
 
@@ -33,6 +33,8 @@ pub struct Metadata {
     pub token: Url,
     pub keys: Url,
     pub end_session: Option<Url>,
+    /// Core section 5.3.
+    pub user_info: Option<Url>,
     /// The provider names itself in its answers (RFC 9207), so an answer that does not is refused.
     pub names_itself: bool,
 }
@@ -55,6 +57,7 @@ struct MetadataDocument {
     token_endpoint: Option<String>,
     jwks_uri: Option<String>,
     end_session_endpoint: Option<String>,
+    userinfo_endpoint: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
 }
@@ -88,6 +91,7 @@ impl Metadata {
             token: need("token_endpoint", document.token_endpoint)?,
             keys: need("jwks_uri", document.jwks_uri)?,
             end_session: document.end_session_endpoint.and_then(|text| endpoint(&text).ok()),
+            user_info: document.userinfo_endpoint.and_then(|text| endpoint(&text).ok()),
             names_itself: document.authorization_response_iss_parameter_supported,
         })
     }
@@ -158,6 +162,17 @@ pub fn begin(
         }
     }
     (url, pending)
+}
+
+/// Adds to the address of a login that the ID token must say one of these authentication contexts (`acrs`): a claims request
+/// (Core section 5.5), on which Entra has the person meet what its conditional access asks for them.
+pub fn demand_contexts(address: &mut Url, contexts: &[&str]) {
+    let wanted = match contexts {
+        [] => return,
+        [one] => json!({"essential": true, "value": one}),
+        several => json!({"essential": true, "values": several}),
+    };
+    address.query_pairs_mut().append_pair("claims", &json!({"id_token": {"acrs": wanted}}).to_string());
 }
 
 /// What the provider sent the browser back with.

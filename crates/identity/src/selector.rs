@@ -156,6 +156,10 @@ words! {
     }
 }
 
+/// A linked application is one of type `saas`, whose token reference section 2.5 has another application take.
+const NO_LINKED_APPS: &str =
+    "tokens of linked applications are not offered: a token of managed OAuth opens its own application alone";
+
 /// When a selector is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
@@ -200,6 +204,46 @@ impl Selector {
             | Self::ExternalEvaluation(_)
             | Self::AccountMember { .. } => Checked::Login,
         }
+    }
+
+    /// Returns why nothing knows what the selector asks about, if that is so.
+    #[must_use]
+    pub const fn unknowable(&self) -> Option<&'static str> {
+        match self {
+            Self::Country { .. } => Some("there is no geolocation database"),
+            Self::DevicePosture { .. } => Some("there is no device client"),
+            Self::Risk { .. } => Some("nobody's risk is scored"),
+            Self::AccountMember { .. } => Some("there is no account of the vendor"),
+            Self::LinkedAppToken { .. } => Some(NO_LINKED_APPS),
+            Self::GoogleGroup { .. } => Some("Google names no groups when somebody signs in"),
+            Self::Email { .. }
+            | Self::EmailDomain { .. }
+            | Self::EmailList { .. }
+            | Self::Everyone {}
+            | Self::Group { .. }
+            | Self::Ip { .. }
+            | Self::IpList { .. }
+            | Self::Certificate {}
+            | Self::CommonName { .. }
+            | Self::ServiceToken { .. }
+            | Self::AnyServiceToken {}
+            | Self::LoginMethod { .. }
+            | Self::AuthMethod { .. }
+            | Self::AuthContext { .. }
+            | Self::AzureGroup { .. }
+            | Self::OktaGroup { .. }
+            | Self::GithubOrganization { .. }
+            | Self::SamlAttribute { .. }
+            | Self::OidcClaim { .. }
+            | Self::ExternalEvaluation(_)
+            | Self::Worker(_) => None,
+        }
+    }
+
+    /// Returns why an author may not write the selector, if that is so. One that is stored already is kept and broken.
+    #[must_use]
+    pub const fn not_offered(&self) -> Option<&'static str> {
+        if let Self::LinkedAppToken { .. } = self { Some(NO_LINKED_APPS) } else { None }
     }
 
     /// Tells whether the selector asks who the person is, so that it says nothing about somebody who has not signed in.

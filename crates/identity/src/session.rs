@@ -377,7 +377,7 @@ mod tests {
         AppSession, Ended, Moment, Revocations, Revoked, Session, SessionHash, SessionSecret, app_session_length,
     };
     use crate::evaluation::Frozen;
-    use crate::identity::{GroupClaim, Identity, Interner, ProviderClaims};
+    use crate::identity::{Gaps, GroupClaim, Identity, Interner, ProviderClaims};
     use crate::mfa_requirement::Authenticator;
     use crate::provider::ProviderType;
 
@@ -399,6 +399,7 @@ mod tests {
                 provider: ProviderId(Uuid::nil()),
                 groups: (0..8).map(group).collect(),
                 claims: [claim("department"), claim("team")].into(),
+                gaps: Gaps::NONE,
             }]
             .into(),
         }

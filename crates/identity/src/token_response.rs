@@ -94,8 +94,8 @@ pub(crate) fn members(status: u16, body: &[u8]) -> Result<Map<String, Value>, An
 }
 
 /// Claims about who may use a token, which only the signed token makes.
-const PROTOCOL: [&str; 12] =
-    ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "acr", "amr", "azp", "at_hash"];
+const PROTOCOL: [&str; 13] =
+    ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "acr", "acrs", "amr", "azp", "at_hash"];
 
 /// Joins the answer of the user-info endpoint to the claims of an ID token that was checked. A claim the ID token makes
 /// stays; how a person signed in is never taken from user-info.
@@ -189,7 +189,7 @@ mod tests {
         let join = |claims: Value, info: Value| join_user_info(object(claims), 200, info.to_string().as_bytes());
         let joined = join(
             json!({"sub": "u1", "amr": ["pwd"], "name": "Ann"}),
-            json!({"sub": "u1", "name": "Root", "email": "ann@x.example", "email_verified": true, "amr": ["mfa"], "acr": "3"}),
+            json!({"sub": "u1", "name": "Root", "email": "ann@x.example", "email_verified": true, "amr": ["mfa"], "acr": "3", "acrs": ["c1"]}),
         )
         .unwrap();
         let expected =

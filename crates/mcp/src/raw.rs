@@ -51,7 +51,7 @@ impl<'a> Object<'a> {
     /// Returns the text a member holds; `None` when it is absent or no text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.value(name).and_then(|value| text(value))
+        self.value(name).and_then(text)
     }
 
     /// Returns the object a member holds; `None` when it is absent or no sound object.

@@ -62,6 +62,12 @@ struct Inner {
     /// What belongs to each code: challenge, nonce, redirect URI.
     codes: HashMap<String, (String, String, String)>,
     issued: usize,
+    /// What the user-info endpoint answers; ID tokens then name the person by `sub` alone. Null fails.
+    user_info: Option<Value>,
+    /// Requests to it so far.
+    asked: usize,
+    /// The claims that the last person was sent with a request for.
+    wanted: Option<String>,
 }
 
 type Shared = Arc<Mutex<Inner>>;
@@ -88,6 +94,9 @@ impl IdentityProvider {
             other: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?,
             codes: HashMap::new(),
             issued: 0,
+            user_info: None,
+            asked: 0,
+            wanted: None,
         };
         let shared = Arc::new(Mutex::new(inner));
         let router = Router::new()
@@ -95,6 +104,7 @@ impl IdentityProvider {
             .route("/authorize", get(authorize))
             .route("/token", post(token))
             .route("/keys", get(keys))
+            .route("/userinfo", get(user_info))
             .with_state(Arc::clone(&shared));
         let origin = Origin::start(router, None).await?;
         let issuer = format!("http://{}", origin.address);
@@ -105,6 +115,25 @@ impl IdentityProvider {
     /// Signs in somebody else from here on.
     pub fn identify(&self, identity: Identity) {
         lock(&self.shared).identity = identity;
+    }
+
+    /// Tells by user-info what ID tokens told so far, as providers do that follow Core section 5.4 to the letter. With
+    /// `Value::Null` the endpoint fails.
+    pub fn tell_by_user_info(&self, claims: Value) {
+        lock(&self.shared).user_info = Some(claims);
+    }
+
+    /// Returns how often the user-info endpoint was asked.
+    #[must_use]
+    pub fn user_info_requests(&self) -> usize {
+        lock(&self.shared).asked
+    }
+
+    /// Returns the claims request that the last person was sent with.
+    #[must_use]
+    pub fn claims_request(&self) -> Option<Value> {
+        let wanted = lock(&self.shared).wanted.clone();
+        wanted.and_then(|text| serde_json::from_str(&text).ok())
     }
 
     pub fn misbehave(&self, mischief: Mischief) {
@@ -128,20 +157,36 @@ fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, Inner> {
 async fn metadata(State(shared): State<Shared>) -> Json<Value> {
     let inner = lock(&shared);
     let issuer = &inner.issuer;
-    Json(json!({
+    let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
         "jwks_uri": format!("{issuer}/keys"),
         "end_session_endpoint": format!("{issuer}/logout"),
         "authorization_response_iss_parameter_supported": true,
-    }))
+    });
+    if inner.user_info.is_some() {
+        document["userinfo_endpoint"] = json!(format!("{issuer}/userinfo"));
+    }
+    Json(document)
+}
+
+async fn user_info(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let mut inner = lock(&shared);
+    inner.asked += 1;
+    let bearer = headers.get("authorization").is_some_and(|value| value == "Bearer at");
+    match &inner.user_info {
+        Some(Value::Null) | None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Some(_) if !bearer => (StatusCode::UNAUTHORIZED, Json(json!({"error": "invalid_token"}))).into_response(),
+        Some(claims) => Json(claims).into_response(),
+    }
 }
 
 async fn authorize(State(shared): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Response {
     let mut inner = lock(&shared);
     let text = |name: &str| query.get(name).cloned().unwrap_or_default();
     let (redirect, state) = (text("redirect_uri"), text("state"));
+    inner.wanted = query.get("claims").cloned();
     let issuer = if inner.mischief == Mischief::NamesAnother {
         "https://other.example".to_owned()
     } else {
@@ -206,6 +251,11 @@ fn id_token(inner: &Inner, nonce: String) -> Result<String> {
         "iat": now,
         "exp": now + 300,
     });
+    if let (Some(_), Some(claims)) = (&inner.user_info, claims.as_object_mut()) {
+        for told_there in ["email", "email_verified", "name"] {
+            claims.remove(told_there);
+        }
+    }
     if let (Some(claims), Some(more)) = (claims.as_object_mut(), inner.identity.claims.as_object()) {
         claims.extend(more.clone());
     }

@@ -100,10 +100,8 @@ pub fn last_expression(source: &str) -> Option<usize> {
     if parsed.diagnostics.iter().next().is_some() {
         return None;
     }
-    match parsed.program.body.last()? {
-        Statement::ExpressionStatement(statement) => Some(statement.span.start as usize),
-        _ => None,
-    }
+    let Statement::ExpressionStatement(statement) = parsed.program.body.last()? else { return None };
+    Some(statement.span.start as usize)
 }
 
 fn data_module(name: &str, source: &str) -> Option<Result<String, TypeScriptError>> {

@@ -50,10 +50,13 @@ pub(crate) fn prepare(programs: &[Program]) -> Result<()> {
     if !root || !exists("apt-get", "--version") {
         bail!("missing on this machine: {}; install them and run again", missing.join(", "));
     }
-    check(command("apt-get").args(["update", "-qq"]))?;
+    // Another installation may be going on, on a machine that has just started for example.
+    let patience = ["-o", "DPkg::Lock::Timeout=300"];
+    check(command("apt-get").args(patience).args(["update", "-qq"]))?;
     check(
         command("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(patience)
             .args(["install", "-y", "-qq", "--no-install-recommends"])
             .args(&missing),
     )

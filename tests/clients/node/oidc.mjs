@@ -48,8 +48,6 @@ function provider(issuer) {
     scopes: ["openid", "email", "profile", "organisation"],
     claims: { email: ["email", "email_verified"], profile: ["name"], organisation: ["department", "groups"] },
     ttl: { AccessToken: 600, AuthorizationCode: 60, Grant: 3600, IdToken: 600, Interaction: 600, Session: 3600 },
-    // Clients of one step take what they need from the ID token.
-    conformIdTokenClaims: false,
     findAccount: (_context, id) =>
       PEOPLE[id] && { accountId: id, claims: () => ({ sub: id, email_verified: true, ...PEOPLE[id] }) },
   });

@@ -110,6 +110,7 @@ fn start(exchange: &Exchange, link: &Link) -> Option<Start> {
         back: link.path(),
         browser: String::new(),
         certificate: exchange.certificate_for_sign_in(),
+        policy: None,
         approves: Some(link.request),
         expires: exchange.now.after(COOKIE_LIFE).seconds(),
     })

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
+use identity::access_policy::Policy;
 use identity::application::SameSite;
 use identity::cookie::{APP_SIGN_IN, Cookie};
 use identity::oauth::authorization::{
@@ -192,23 +193,24 @@ async fn open(exchange: &Exchange, server: Server<'_>, id: &str) -> Result<Open,
 /// if they may not decide.
 async fn kept_out(exchange: &Exchange, server: Server<'_>, signed: &Signed) -> Option<Response<Body>> {
     let session = signed.live.session();
-    match standing::policies(exchange, server, session).await {
-        Outcome::Allowed(Some(policy)) => {
-            let rules = gate::mfa(exchange, policy, server.app);
-            let moved =
-                (policy.justification.is_some() || !policy.approval.is_empty()) && signed.policy() != Some(policy.id);
-            let unapproved = approval::owed(exchange, server.published, policy, (signed.hash, session));
-            let owes = caller::owes_factor(rules.as_ref(), session, exchange.now);
-            if moved || unapproved || owes || !gate::fits(session, server.app) {
-                return Some(denial::sign_in(exchange, server.published, server.app, None));
-            }
-            None
+    match standing::policies(exchange, server.published, session).await {
+        Outcome::Allowed(found) => {
+            let first = *found.first()?;
+            let asks = first.justification.is_some() || !first.approval.is_empty();
+            let moved = asks && signed.policy() != Some(first.id);
+            let unapproved = approval::owed(exchange, server.published, first, (signed.hash, session));
+            let owes = |policy: &&Policy| {
+                caller::owes_factor(gate::mfa(exchange, policy, server.app).as_ref(), session, exchange.now)
+            };
+            let kept = moved || unapproved || found.iter().any(owes) || !gate::fits(session, server.app);
+            kept.then(|| denial::sign_in(exchange, server.published, server.app, None))
         }
-        Outcome::Allowed(None) => None,
         Outcome::Denied(denied, trace) => {
             let identity = Arc::clone(&session.identity);
-            let mut decision =
-                denied.map(|denied| Decision::denied(server.published, denied, Some(&trace))).unwrap_or_default();
+            let mut decision = denied.map_or_else(
+                || Decision::unanswered(&trace),
+                |denied| Decision::denied(server.published, denied, Some(&trace)),
+            );
             decision.identity = Some(Arc::clone(&identity));
             record::refused(exchange, server.published, &decision, identity.provider_type.as_str());
             Some(denial::denied(exchange, server.published, server.app, Some(&identity)))

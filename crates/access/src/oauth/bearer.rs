@@ -175,7 +175,7 @@ async fn decide(
     let verdict = gate::ask_about(exchange, published, Asker::Person(session), None).await;
     match verdict {
         Verdict::Bypass(_) | Verdict::NonIdentity(_) => forward::send(exchange, published, Assertion::None).await,
-        Verdict::Allow(index) if may_pass(exchange, published, app, found, index) => {
+        Verdict::Allow(index) if may_pass(exchange, published, app, found, index).await => {
             let Some(text) = assertion(exchange, published, token, found) else { return page::failed(exchange) };
             let assertion = Assertion::Agent { token: &text, held: &found.holder };
             forward::send(exchange, published, assertion).await
@@ -194,15 +194,15 @@ async fn decide(
 }
 
 /// Whether the consent covers what a policy asks for besides who the person is. A factor had to be fresh at the consent: an
-/// agent cannot prove one.
-fn may_pass(exchange: &Exchange, published: &Published, app: &SelfHosted, found: &Found, index: usize) -> bool {
+/// agent cannot prove one. Nor can it answer a question, which the person was asked for one policy alone.
+async fn may_pass(exchange: &Exchange, published: &Published, app: &SelfHosted, found: &Found, index: usize) -> bool {
     let session = found.session();
-    published.policies.policy(index).is_some_and(|policy| {
-        let rules = gate::mfa(exchange, policy, app);
-        !approval::owed(exchange, published, policy, (found.holder.hash, session))
-            && gate::fits(session, app)
-            && !caller::owes_factor(rules.as_ref(), session, session.seen)
-    })
+    let Some(policy) = published.policies.policy(index) else { return false };
+    let rules = gate::mfa(exchange, policy, app);
+    !approval::owed(exchange, published, policy, (found.holder.hash, session))
+        && gate::fits(session, app)
+        && !caller::owes_factor(rules.as_ref(), session, session.seen)
+        && (policy.justification.is_none() || standing::stands_for_all(exchange, published, session, policy).await)
 }
 
 /// Returns the token the application is shown. It names no policy, so that it is not taken for a session here.

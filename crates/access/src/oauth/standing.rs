@@ -1,10 +1,10 @@
 //! Whether the person behind a grant may still use the application: at consent, for a code, at every refresh.
 //!
-//! Policies are asked without a request, as at sign-in; what depends on a request is asked with each one. Invariant: what
+//! Policies are asked without a request; what depends on one is decided with each. Invariant: what
 //! cannot be found out gives nothing and ends nothing.
 
-use identity::access_policy::{Decision, Policy};
-use identity::evaluation::{Caller, Denial, Trace, Verdict};
+use identity::access_policy::Policy;
+use identity::evaluation::{Denial, Trace, Verdict};
 use identity::oauth::grant::Standing;
 use identity::session::{AppSession, Session, SessionHash};
 
@@ -13,39 +13,43 @@ use super::ledger::KeptGrant;
 use crate::approval;
 use crate::exchange::Exchange;
 use crate::gate;
-use crate::workers::{self, Asker, Heard, Occasion};
+use crate::snapshot::Published;
+use crate::workers::{self, Occasion};
 
 /// What the policies say about a person and an application as a whole.
 pub(crate) enum Outcome<'s> {
-    /// By this policy; `None`: nobody needs to be anybody here.
-    Allowed(Option<&'s Policy>),
+    /// By these policies, of which each request is covered by one, or by none; the first stands for all at the consent.
+    /// Empty: nobody needs to be anybody here.
+    Allowed(Vec<&'s Policy>),
     Denied(Option<Denial>, Trace),
 }
 
-/// Asks the policies of an application about a person.
-pub(crate) async fn policies<'s>(exchange: &Exchange, server: Server<'s>, session: &Session) -> Outcome<'s> {
-    let set = &server.published.policies;
+/// Asks the policies of an application about a person, for no request in particular. A policy that hangs on the request
+/// alone denies nobody here and is decided with each request.
+pub(crate) async fn policies<'s>(exchange: &Exchange, published: &'s Published, session: &Session) -> Outcome<'s> {
+    let set = &published.policies;
     let mut trace = Trace::default();
-    let caller = Caller { identity: Some(&session.identity), ..Caller::default() };
-    let about = (Asker::Person(session), Occasion::Grant);
-    let verdict = workers::settled(exchange, server.published, about, || {
-        let rest = &session.frozen.with(&*exchange.snapshot);
-        let lookups = Heard { exchange, application: server.published.application.id, rest };
-        set.evaluate(&caller, &gate::context(exchange), &lookups, gate::fresh(Some(&mut trace)))
-    });
-    match verdict.await {
-        Verdict::Allow(index) => {
-            set.policy(index).map_or(Outcome::Denied(None, trace), |found| Outcome::Allowed(Some(found)))
+    let outlook = gate::foresee(exchange, published, (session, Occasion::Grant), None, &mut trace).await;
+    let found: Vec<_> = set.candidates(&outlook).into_iter().filter_map(|index| set.policy(index)).collect();
+    match outlook.verdict {
+        Verdict::Allow(_) | Verdict::Bypass(_) | Verdict::NonIdentity(_) => Outcome::Allowed(found),
+        Verdict::Needs(_) | Verdict::SignIn | Verdict::Deny(_) if !outlook.perhaps.is_empty() => {
+            Outcome::Allowed(found)
         }
-        Verdict::Bypass(_) | Verdict::NonIdentity(_) => Outcome::Allowed(None),
-        // An expression about the request is decided when the request comes.
-        Verdict::Needs(_) | Verdict::SignIn => {
-            let mut later =
-                set.policies().filter(|policy| policy.decision == Decision::Allow && policy.expression.is_some());
-            later.next().map_or(Outcome::Denied(None, trace), |found| Outcome::Allowed(Some(found)))
-        }
+        Verdict::Needs(_) | Verdict::SignIn => Outcome::Denied(None, trace),
         Verdict::Deny(denied) => Outcome::Denied(Some(denied), trace),
     }
+}
+
+/// Tells whether a policy is the one a consent is held to.
+pub(crate) async fn stands_for_all(
+    exchange: &Exchange,
+    published: &Published,
+    session: &Session,
+    policy: &Policy,
+) -> bool {
+    let outcome = policies(exchange, published, session).await;
+    matches!(outcome, Outcome::Allowed(found) if found.first().is_some_and(|first| first.id == policy.id))
 }
 
 /// Tells whether the session a grant was given in was revoked, for this person, application and session.
@@ -85,8 +89,9 @@ pub(crate) async fn of(exchange: &Exchange, server: Server<'_>, kept: &KeptGrant
             return (Standing::Unknown, error.to_string());
         }
     }
-    match policies(exchange, server, session).await {
-        Outcome::Allowed(Some(policy)) if approval::owed(exchange, server.published, policy, (hash, session)) => {
+    let owed = |policy: &&Policy| approval::owed(exchange, server.published, policy, (hash, session));
+    match policies(exchange, server.published, session).await {
+        Outcome::Allowed(found) if !found.is_empty() && found.iter().all(owed) => {
             (Standing::Denied, "what others approved for the person is over".to_owned())
         }
         Outcome::Allowed(_) => (Standing::Allowed, String::new()),
@@ -96,7 +101,7 @@ pub(crate) async fn of(exchange: &Exchange, server: Server<'_>, kept: &KeptGrant
         }
         Outcome::Denied(denied, trace) => {
             let why = denied.map_or_else(
-                || "no policy of the application lets the person in".to_owned(),
+                || crate::record::Decision::unanswered(&trace).reason,
                 |denied| crate::record::Decision::denied(server.published, denied, Some(&trace)).reason,
             );
             (Standing::Denied, why)

@@ -5,6 +5,7 @@ mod approval;
 mod approval_memory;
 mod attacks;
 mod browser;
+mod by_request;
 mod certificates;
 mod client_certificates;
 mod enumeration;

@@ -93,3 +93,31 @@ async fn as_many_of_the_requests_that_pass_are_recorded_as_the_organisation_says
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_use_of_a_service_token_is_written_down_once_a_minute_and_only_where_it_let_somebody_in() {
+    let stand = Stand::start(Setup { policies: vec![service_auth()], ..Setup::default() }).await;
+    let (id, secret) = (stand.token.0.to_string(), stand.token.1.clone());
+    let wrong = format!("{}0", &secret[..secret.len() - 1]);
+    let mut browser = stand.browser();
+    let minutes = [stand.seconds() / 60, stand.seconds() / 60 + 2];
+    for (secret, times) in [(&wrong, 1), (&secret, 5)] {
+        for _ in 0..times {
+            let request = browser.request(Method::GET, &stand.url(WIKI, "/"));
+            browser.send(request.header("cf-access-client-id", &id).header("cf-access-client-secret", secret)).await;
+        }
+    }
+    stand.advance(std::time::Duration::from_secs(120));
+    let request = browser.request(Method::GET, &stand.url(WIKI, "/"));
+    browser.send(request.header("cf-access-client-id", &id).header("cf-access-client-secret", &secret)).await;
+    let ledger = std::sync::Arc::clone(&stand.ledger);
+    // Whatever waits is written before the plane has stopped.
+    stand.shut_down().await;
+    let used = ledger.used.lock().unwrap();
+    // A test that runs over the end of a minute sees one more.
+    assert!((2..=3).contains(&used.len()), "{used:?}");
+    assert!(used.iter().all(|(token, at)| *token == used[0].0 && at.0 % 60_000 == 0));
+    let seen = [used[0].1.0 / 60_000, used[used.len() - 1].1.0 / 60_000];
+    assert!(seen[0] == minutes[0] || seen[0] == minutes[0] + 1, "{seen:?} {minutes:?}");
+    assert!(seen[1] == minutes[1] || seen[1] == minutes[1] + 1, "{seen:?} {minutes:?}");
+}

@@ -9,12 +9,13 @@ use axum::{Json, Router};
 use http::StatusCode;
 use identity::jose::{Algorithm, Jwks, Unverified};
 use identity::keys::{KeyRing, SigningKey};
+use identity::provider::Protocol;
 use serde_json::{Value, json};
 use testkit::{CLIENT_ID, CLIENT_SECRET, GithubServer, IdentityProvider, Origin};
 use types::ProviderId;
 use uuid::Uuid;
 
-use crate::support::{EMAIL, OIDC, Setup, Stand, TEAM, WIKI, allow, signing_key};
+use crate::support::{EMAIL, OIDC, OTHER, Setup, Stand, TEAM, WIKI, allow, signing_key};
 
 const GITHUB: ProviderId = ProviderId(Uuid::from_u128(0x13));
 const NAMETAG: ProviderId = ProviderId(Uuid::from_u128(0x14));
@@ -69,6 +70,83 @@ async fn github_signs_nobody_in_by_an_address_it_did_not_verify_or_with_half_a_l
     let away = browser.submit(&page, "provider", &[]).await;
     assert_eq!(browser.follow(away).await.status, StatusCode::BAD_GATEWAY);
     assert_eq!(stand.sessions.len(), 0);
+}
+
+fn says(name: &str, value: &str) -> Value {
+    json!({"oidc": {"claim_name": name, "claim_value": value, "identity_provider_id": OIDC}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_tells_the_person_at_its_user_info_endpoint_is_asked_there() {
+    let policy = json!({"name": "Staff", "decision": "allow", "include": [says("department", "r&d")],
+        "require": [{"okta": {"name": "builders", "identity_provider_id": OIDC}}]});
+    let stand = Stand::start(Setup { policies: vec![policy], ..Setup::default() }).await;
+    let told = json!({"sub": EMAIL, "email": EMAIL, "email_verified": true, "name": "Ada Example",
+        "department": "r&d", "groups": ["builders"]});
+    stand.provider.tell_by_user_info(told.clone());
+    let seen = stand.sign_in(&mut stand.browser(), "/").await;
+    assert_eq!(seen.status, StatusCode::OK, "{}", seen.text);
+    assert_eq!(stand.provider.user_info_requests(), 1);
+    // Nobody is asked about what the signed token says itself.
+    stand.provider.identify(testkit::Identity { email: EMAIL.to_owned(), claims: told });
+    assert_eq!(stand.sign_in(&mut stand.browser(), "/").await.status, StatusCode::OK);
+    assert_eq!(stand.provider.user_info_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn user_info_about_somebody_else_or_none_at_all_signs_nobody_in() {
+    for answer in [
+        json!({"sub": "eve@example.test", "email": EMAIL, "email_verified": true}),
+        json!({"email": EMAIL, "email_verified": true}),
+        json!([EMAIL]),
+        Value::Null,
+    ] {
+        let stand = Stand::start(Setup::default()).await;
+        stand.provider.tell_by_user_info(answer.clone());
+        let seen = stand.sign_in(&mut stand.browser(), "/").await;
+        assert_eq!(seen.status, StatusCode::BAD_GATEWAY, "{answer}: {}", seen.text);
+        assert!(stand.sessions.is_empty(), "{answer}");
+    }
+}
+
+/// Makes the provider one whose authentication contexts are asked for, as Entra's are.
+fn with_contexts(stand: &Stand) {
+    stand.change(|snapshot| {
+        for provider in &mut snapshot.providers {
+            if let Protocol::Oidc(settings) = &mut Arc::make_mut(provider).protocol {
+                settings.contexts = true;
+            }
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_asks_for_an_authentication_context_has_the_provider_asked_for_it() {
+    let context = |name: &str| json!({"auth_context": {"id": "x", "ac_id": name, "identity_provider_id": OIDC}});
+    let wiki = json!({"name": "Staff", "decision": "allow", "include": [{"everyone": {}}], "require": [context("c1")]});
+    let both = vec![allow(context("c2")), allow(context("c3"))];
+    let other = (json!({"name": "Other", "domain": OTHER}), both);
+    let stand = Stand::start(Setup { policies: vec![wiki], more: vec![other], ..Setup::default() }).await;
+    let says = |contexts: Value| {
+        stand.provider.identify(testkit::Identity { email: EMAIL.to_owned(), claims: json!({"acrs": contexts}) });
+    };
+    let mut browser = stand.browser();
+    // Where conditional access is not switched on nothing is asked for.
+    assert_eq!(stand.sign_in(&mut browser, "/").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(stand.provider.claims_request(), None);
+    with_contexts(&stand);
+    // The person has a session; it is told at the provider what is still missing, and not again if that did not help.
+    assert_eq!(browser.open(&stand.url(WIKI, "/")).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        stand.provider.claims_request(),
+        Some(json!({"id_token": {"acrs": {"essential": true, "value": "c1"}}}))
+    );
+    says(json!(["c1"]));
+    assert_eq!(browser.open(&stand.url(WIKI, "/")).await.status, StatusCode::OK);
+    says(json!(["c1", "c3"]));
+    assert_eq!(browser.open(&stand.url(OTHER, "/")).await.status, StatusCode::OK);
+    let wanted = json!({"id_token": {"acrs": {"essential": true, "values": ["c2", "c3"]}}});
+    assert_eq!(stand.provider.claims_request(), Some(wanted));
 }
 
 /// How a service that is asked answers.

@@ -142,6 +142,30 @@ async fn signing_out_ends_every_application_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signing_out_everywhere_ends_the_person_s_other_browsers_and_nobody_else_s() {
+    let stand = Stand::start(Setup::default()).await;
+    let mut browsers = [stand.browser(), stand.browser(), stand.browser()];
+    let [desk, phone, other] = &mut browsers;
+    for browser in [&mut *desk, &mut *phone] {
+        assert_eq!(stand.sign_in(browser, "/").await.status, StatusCode::OK);
+    }
+    let bob = testkit::Identity { email: "bob@example.test".to_owned(), claims: json!({}) };
+    stand.provider.identify(bob);
+    assert_eq!(stand.sign_in(other, "/").await.status, StatusCode::OK);
+    // Without the word it is this browser alone; here it is for all of them.
+    let out = desk.get(&stand.url(TEAM, "/cdn-cgi/access/logout?everywhere=1")).await;
+    assert!(out.status == StatusCode::OK && out.text.contains("You are signed out"), "{}", out.text);
+    for browser in [&mut *desk, &mut *phone] {
+        assert_eq!(browser.get(&stand.url(WIKI, "/")).await.status, StatusCode::FOUND);
+        assert!(browser.open(&stand.url(WIKI, "/")).await.text.contains("Continue with"), "the session is over too");
+    }
+    assert_eq!(other.get(&stand.url(WIKI, "/")).await.status, StatusCode::OK);
+    // Nobody is signed out by somebody who is not signed in.
+    stand.browser().get(&stand.url(TEAM, "/cdn-cgi/access/logout?everywhere=1")).await;
+    assert_eq!(other.get(&stand.url(WIKI, "/")).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signing_out_of_one_application_keeps_the_others() {
     let stand = Stand::start(Setup::default()).await;
     let mut browser = stand.browser();

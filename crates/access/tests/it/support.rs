@@ -77,6 +77,7 @@ pub(crate) struct Memory {
     people: Mutex<HashMap<String, UserId>>,
     pub(crate) started: Mutex<Vec<SessionHash>>,
     pub(crate) factors: Mutex<HashMap<(UserId, FactorPlace), KeptFactor>>,
+    pub(crate) used: Mutex<Vec<(ServiceTokenId, Moment)>>,
     ahead: Arc<AtomicI64>,
 }
 
@@ -127,6 +128,14 @@ impl Ledger for Memory {
         Box::pin(async move {
             self.reach()?;
             if self.started.lock().unwrap().contains(&hash) { Ok(()) } else { Err(LedgerError::Ended) }
+        })
+    }
+
+    fn used(&self, token: ServiceTokenId, at: Moment) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            self.reach()?;
+            self.used.lock().unwrap().push((token, at));
+            Ok(())
         })
     }
 
@@ -404,6 +413,12 @@ impl Stand {
         self.snapshot.store(Arc::new(snapshot));
     }
 
+    /// Gives the wiki other policies.
+    pub(crate) fn govern(&self, policies: &[Value]) {
+        let compiled = compile(1, policies);
+        self.change(|snapshot| snapshot.applications[0].policies = compiled);
+    }
+
     pub(crate) fn browser(&self) -> Browser {
         Browser::new(&[TEAM, WIKI, OTHER], self.address, &self.root)
     }
@@ -534,12 +549,7 @@ fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Valu
     aud[31] = number as u8;
     let document = ApplicationDocument::read(document).unwrap();
     let application = Application::parse(id, Audience(aud), &document).unwrap();
-    let policies = policies.iter().enumerate().map(|(index, document)| {
-        let id = AccessPolicyId(Uuid::from_u128(number * 100 + index as u128));
-        Policy::parse(id, &PolicyDocument::read(document).unwrap()).unwrap()
-    });
-    let policies = PolicySet::compile(policies.collect(), &Groups::default(), &());
-    assert!(policies.faults().is_empty());
+    let policies = compile(number, policies);
     let backend = match &application.kind {
         ApplicationKind::SelfHosted(app) => app.origin.as_ref().map(|origin| backends.backend(origin).unwrap()),
         ApplicationKind::Bookmark(_)
@@ -548,6 +558,16 @@ fn publish(backends: &Backends, number: u128, document: &Value, policies: &[Valu
         | ApplicationKind::McpServer(_) => None,
     };
     Published { application, policies, backend, inside: None }
+}
+
+fn compile(number: u128, policies: &[Value]) -> PolicySet {
+    let policies = policies.iter().enumerate().map(|(index, document)| {
+        let id = AccessPolicyId(Uuid::from_u128(number * 100 + index as u128));
+        Policy::parse(id, &PolicyDocument::read(document).unwrap()).unwrap()
+    });
+    let policies = PolicySet::compile(policies.collect(), &Groups::default(), &());
+    assert!(policies.faults().is_empty());
+    policies
 }
 
 fn known_providers(issuer: &str, rival: Option<&str>, more: &[(ProviderId, Value)]) -> Vec<Arc<Provider>> {

@@ -81,7 +81,7 @@ async fn a_session_is_its_callers_and_ends_when_they_say_so() {
     client.call("one_echo", json!({})).await;
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
     let mut thief = client.clone();
-    thief.visitor = agents::visit::Visitor::Person(person(2));
+    thief.visitor = agents::visit::Visitor::Person(Box::new(person(2)));
     assert_eq!(thief.post(&ping).await.status(), StatusCode::NOT_FOUND);
     let mut lost = client.clone();
     lost.headers.remove(0);

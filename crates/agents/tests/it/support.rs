@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agents::record::{Record, Recorder};
-use agents::snapshot::{Portal, Served, Snapshot, Way};
+use agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
 use agents::upstream::{Bounds, Endpoint};
 use agents::visit::{Person, Visit, Visitor};
 use agents::{Agents, Parts};
@@ -117,7 +117,7 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
             audience: format!("aud-{id}"),
             address: document.address(),
             view: Arc::new(ServerView::new(name, *id, Arc::new(catalog))),
-            way: Way::Remote { endpoint: endpoint(server), credential, version: Some(seen.version) },
+            way: Way::Remote(Box::new(Remote { endpoint: endpoint(server), credential, version: Some(seen.version) })),
             on_behalf: false,
         }));
     }
@@ -170,7 +170,7 @@ impl<'a> Client<'a> {
     pub(crate) fn new(plane: &'a Plane, person: Person, open: &[&str]) -> Self {
         Self {
             plane,
-            visitor: Visitor::Person(person),
+            visitor: Visitor::Person(Box::new(person)),
             open: open.iter().map(|id| door(id)).collect(),
             headers: Vec::new(),
             query: "",

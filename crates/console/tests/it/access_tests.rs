@@ -346,6 +346,45 @@ async fn sign_ins_are_listed_with_the_vendors_filters() {
     }
 }
 
+#[tokio::test]
+async fn who_writes_a_policy_about_what_nobody_knows_is_told() {
+    let console = Console::new().await;
+    let abroad = json!({"name": "Abroad", "include": [{"geo": {"country_code": "RU"}}]});
+    let group = console.post("access/groups", abroad).await.result();
+    for (exclude, expression, told) in [
+        (json!([{"geo": {"country_code": "RU"}}]), "", "no geolocation database"),
+        (json!([{"group": {"id": id(&group)}}]), "", "no geolocation database"),
+        (json!([{"user_risk_score": {"user_risk_score": ["high"]}}]), "", "risk is scored"),
+        (
+            json!([{"gsuite": {"email": "all@example.com", "identity_provider_id": Uuid::nil()}}]),
+            "",
+            "Google names no groups",
+        ),
+        (json!([]), "http.src_ip.geo.country != \"RU\"", "waits for a geolocation database"),
+    ] {
+        let mut policy = allow(json!([{"email_domain": {"domain": "example.com"}}]));
+        policy["exclude"] = exclude;
+        policy["portunus"] = json!({"expression": expression});
+        let checked = console.post("access/policies/check", policy).await.result();
+        assert_eq!(checked["valid"], true);
+        let warnings = checked["warnings"].as_array().unwrap();
+        assert!(warnings.len() == 1 && warnings[0].as_str().unwrap().contains(told), "{told}: {checked}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_not_offered_is_refused_with_its_place_and_the_reason() {
+    let console = Console::new().await;
+    let linked = json!({"linked_app_token": {"app_uid": Uuid::nil()}});
+    let policy = json!({"name": "Linked", "decision": "non_identity",
+        "include": [{"any_valid_service_token": {}}, linked.clone()]});
+    let group = json!({"name": "Linked", "include": [linked]});
+    for (path, document, place) in [("access/policies", policy, "/include/1"), ("access/groups", group, "/include/0")] {
+        let (pointer, message) = console.post(path, document).await.error(400);
+        assert!(pointer == place && message.contains("not offered"), "{path}: {pointer} {message}");
+    }
+}
+
 /// Calls the mutating endpoints of Access one after the other and holds each against the audit log.
 struct Audited {
     console: Console,

@@ -10,7 +10,7 @@ use identity::evaluation::{
     Answer, Caller, Denial, Frozen, Lookups, Need, PolicySet, RequestContext, RequestHead, Trace, Verdict, WorkerWord,
 };
 use identity::group::{Group, GroupDocument, Groups};
-use identity::identity::{ClientCertificate, Device, GroupClaim, Identity, ProviderClaims};
+use identity::identity::{ClientCertificate, Device, Gaps, GroupClaim, Identity, ProviderClaims};
 use identity::provider::ProviderType;
 use identity::selector::{ExternalEvaluation, RiskScore, WorkerQuestion};
 use proptest::prelude::*;
@@ -43,6 +43,7 @@ pub(crate) fn person() -> Identity {
             provider: ProviderId(Uuid::from_u128(10)),
             groups: [group("g-1", "Engineering", "eng@example.com"), group("acme", "core", "")].into(),
             claims: [claim("department", "r&d"), claim("acrs", "c1")].into(),
+            gaps: Gaps::NONE,
         }]
         .into(),
     }
@@ -111,8 +112,8 @@ pub(crate) fn context<'a>(
         ip: IpAddr::from([10, 1, 2, 3]),
         country: Some("DE"),
         certificate,
-        device: Device { passed },
-        risk: RiskScore::Low,
+        device: Some(Device { passed }),
+        risk: Some(RiskScore::Low),
         request: Some(RequestHead {
             application: ApplicationId(Uuid::from_u128(5)),
             application_name: "Wiki",
@@ -120,7 +121,7 @@ pub(crate) fn context<'a>(
             method: "GET",
             path: "/a",
             query: None,
-            headers: &NoHeaders,
+            headers: Some(&NoHeaders),
         }),
     }
 }

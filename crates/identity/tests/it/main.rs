@@ -5,6 +5,7 @@
 mod corpus;
 mod documents;
 mod evaluation;
+mod outlook;
 mod people;
 mod relying_party;
 mod scim;

@@ -96,14 +96,16 @@ fn the_policy_tester_counts_everybody_once() {
     assert_eq!(test.report()["percent_users_processed"], json!(0));
     let passed = [PostureRuleId(Uuid::from_u128(7))];
     let mut judge = |identity: &Identity, passed| {
-        test.judge(&Person { identity, passed, risk: RiskScore::Unscored }, &LOOKUPS).status
+        test.judge(&Person { identity, passed: Some(passed), risk: Some(RiskScore::Unscored) }, &LOOKUPS).status
     };
     assert_eq!(judge(&named(1, "ann@example.com"), &passed[..]), PersonStatus::Approved);
     assert_eq!(judge(&named(2, "ann@example.com"), &[]), PersonStatus::Blocked);
     assert_eq!(judge(&named(3, "eve@example.com"), &passed), PersonStatus::Blocked);
     assert_eq!(test.progress(), Progress::Processing);
-    let outcome =
-        test.judge(&Person { identity: &named(4, "dan@other.example"), passed: &[], risk: RiskScore::Low }, &LOOKUPS);
+    let outcome = test.judge(
+        &Person { identity: &named(4, "dan@other.example"), passed: Some(&[]), risk: Some(RiskScore::Low) },
+        &LOOKUPS,
+    );
     assert_eq!(
         serde_json::to_value(&outcome).unwrap(),
         json!({"id": id(4), "email": "dan@other.example", "name": "Ann", "status": "blocked"})
@@ -121,7 +123,7 @@ fn the_policy_tester_counts_everybody_once() {
     for policies in [vec![listed], vec![request], vec![allow(json!({"group": {"id": id(3)}}))]] {
         let mut test = PolicyTest::begin(set(&policies), 2);
         let ann = person();
-        let outcome = test.judge(&Person { identity: &ann, passed: &[], risk: RiskScore::Low }, &LOOKUPS);
+        let outcome = test.judge(&Person { identity: &ann, passed: Some(&[]), risk: Some(RiskScore::Low) }, &LOOKUPS);
         assert_eq!(outcome.status, PersonStatus::Error, "{policies:?}");
         test.stop(Progress::ExceededTime);
         assert_eq!(

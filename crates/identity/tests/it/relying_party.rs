@@ -5,7 +5,8 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use std::net::IpAddr;
 
-use identity::claims::{ClaimsError, Established, SignInFacts, assemble, chain, establish, next_step};
+use identity::claims::{ClaimsError, Established, SignInFacts, assemble, chain, establish, lacks, next_step};
+use identity::identity::Gaps;
 use identity::jose::{Jwks, encode};
 use identity::keys::{KeyRing, SigningKey};
 use identity::provider::{OidcSettings, Protocol, Provider, ProviderDocument, ProviderType};
@@ -224,6 +225,73 @@ fn claims_make_a_person() {
     }
     let named = settings(&json!({"email_claim_name": "upn"}));
     assert!(establish(provider, &named, &claims(json!({"upn": "a@b.example", "email_verified": false}))).is_ok());
+}
+
+#[test]
+fn what_a_provider_leaves_out_of_groups_and_claims_is_a_gap() {
+    let (one, many): (Value, Value) = (json!("x"), (0..513).map(|number| format!("g{number}")).collect());
+    let (all, long) = (many.as_array().unwrap()[..512].to_vec(), "x".repeat(1_025));
+    let elsewhere = json!({"groups": "src1"});
+    for (name, extra, config, groups, values) in [
+        ("nothing", json!({}), json!({}), false, false),
+        ("as many as are kept", json!({"groups": all, "department": all}), json!({}), false, false),
+        ("more groups than are kept", json!({"groups": many}), json!({}), true, false),
+        ("more groups, as objects", json!({"groups": vec![json!({"id": "7"}); 513]}), json!({}), true, false),
+        ("a group that is too long", json!({"groups": [one, long]}), json!({}), true, false),
+        ("a group object that is too long", json!({"groups": [{"name": long}]}), json!({}), true, false),
+        (
+            "Entra with more than 200 groups",
+            json!({"_claim_names": elsewhere, "_claim_sources": {}}),
+            json!({}),
+            true,
+            false,
+        ),
+        ("Entra without room for that", json!({"hasgroups": true}), json!({}), true, false),
+        ("groups that are not read", json!({"groups": ["x"]}), json!({"support_groups": false}), true, false),
+        ("more values than are kept", json!({"department": many}), json!({}), false, true),
+        ("a value that is too long", json!({"department": long}), json!({}), false, true),
+        ("a claim that stands elsewhere", json!({"_claim_names": {"department": "src1"}}), json!({}), false, true),
+    ] {
+        let mut told = claims(json!({"email": "a@b.example"}));
+        told.extend(extra.as_object().unwrap().clone());
+        let found = establish(ProviderId(Uuid::from_u128(1)), &settings(&config), &told).unwrap();
+        assert_eq!(found.claims.gaps, Gaps { groups, claims: values }, "{name}");
+        assert!(found.claims.groups.len() <= 512 && found.claims.claims.len() <= 512, "{name}");
+    }
+}
+
+#[test]
+fn the_groups_of_a_provider_that_names_none_are_not_known() {
+    for (kind, more, known) in [
+        ("google", json!({}), false),
+        ("google-apps", json!({"apps_domain": "x.example"}), false),
+        ("azureAD", json!({"directory_id": "d-1"}), false),
+        ("azureAD", json!({"directory_id": "d-1", "support_groups": true}), true),
+        ("okta", json!({"okta_account": "x.okta.example"}), true),
+    ] {
+        let mut config = json!({"client_id": "portunus", "client_secret": "s"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let document = ProviderDocument::read(&json!({"name": "x", "type": kind, "config": config})).unwrap();
+        let id = ProviderId(Uuid::from_u128(1));
+        let Protocol::Oidc(settings) = Provider::parse(id, &document).unwrap().protocol else { panic!("{kind}") };
+        let found = establish(id, &settings, &claims(json!({"email": "a@b.example"}))).unwrap();
+        assert_eq!(found.claims.gaps.groups, !known, "{kind} {more}");
+    }
+}
+
+#[test]
+fn user_info_is_wanted_for_what_the_token_does_not_say() {
+    let full = json!({"email": "a@b.example", "name": "Ann", "department": "r&d", "groups": []});
+    assert!(!lacks(&settings(&json!({})), &claims(full.clone())));
+    for member in ["email", "name", "department", "groups"] {
+        let mut short = full.clone();
+        short.as_object_mut().unwrap().remove(member);
+        assert!(lacks(&settings(&json!({})), &claims(short)), "{member}");
+    }
+    assert!(lacks(&settings(&json!({"email_claim_name": "upn"})), &claims(full.clone())));
+    let mut ungrouped = full;
+    ungrouped.as_object_mut().unwrap().remove("groups");
+    assert!(!lacks(&settings(&json!({"support_groups": false})), &claims(ungrouped)));
 }
 
 #[test]

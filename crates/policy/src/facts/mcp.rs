@@ -65,12 +65,13 @@ pub struct McpFacts<'a> {
     pub login_methods: &'a [String],
     /// RFC 8176 words.
     pub amr: &'a [String],
-    /// `low`, `medium`, `high` or `unscored`.
-    pub risk: &'a str,
+    /// `low`, `medium`, `high` or `unscored`; `None`: nothing tells.
+    pub risk: Option<&'a str>,
     /// `None`: nothing tells.
     pub posture_passed: Option<&'a [String]>,
     pub service_token: Option<&'a str>,
     pub src_ip: IpAddr,
+    /// `None`: nothing tells.
     pub country: Option<&'a str>,
     /// Name and version, as the client says.
     pub client: (Option<&'a str>, Option<&'a str>),
@@ -100,7 +101,7 @@ impl Facts for McpFacts<'_> {
             id::POSTURE_PASSED => self.posture_passed.map_or(Fact::Unknown, strings),
             id::SERVICE_TOKEN => optional(self.service_token),
             id::SRC_IP => Fact::Known(ValueRef::Ip(self.src_ip.to_canonical())),
-            id::SRC_COUNTRY => optional(self.country),
+            id::SRC_COUNTRY => self.country.map_or(Fact::Unknown, text),
             id::CLIENT_NAME => optional(self.client.0),
             id::CLIENT_VERSION => optional(self.client.1),
             id::PORTAL => text(self.portal),
@@ -127,7 +128,7 @@ impl McpFacts<'_> {
             id::IDENTITY_OIDC => strings(person.oidc_claims),
             id::IDENTITY_LOGIN_METHODS => strings(self.login_methods),
             id::IDENTITY_AMR => strings(self.amr),
-            _ => text(self.risk),
+            _ => self.risk.map_or(Fact::Unknown, text),
         }
     }
 
@@ -268,7 +269,7 @@ mod tests {
             person: None,
             login_methods: &[],
             amr: &[],
-            risk: "unscored",
+            risk: None,
             posture_passed: None,
             service_token: None,
             src_ip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),

@@ -15,7 +15,8 @@ pub fn fields_page() -> String {
          - **Known from** says when the value arrives. A rule is decided as soon as nothing it still waits for could change it.\n\
          - *ours* marks a field that Gateway does not have.\n\
          - Fields under \"Not known yet\" exist and type-check, but nothing supplies their value in this version: a rule whose\n  \
-         outcome hangs on one does not match. Its `warning_status` and every trace say so.\n",
+         outcome hangs on one does not match. Its `warning_status` and every trace say so. An access policy whose outcome hangs\n  \
+         on one cannot be evaluated: it admits nobody, and a `deny` denies.\n",
     );
     section(&mut page, Hook::Http.fields(), "Web requests (`filters: [\"http\"]`)");
     section(&mut page, Hook::L4.fields(), "Connections (`filters: [\"l4\"]`)");

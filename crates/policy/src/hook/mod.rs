@@ -139,7 +139,7 @@ pub enum Source {
     /// The gateway supplies it.
     Available,
     /// Nothing supplies it yet: the field type-checks and is never known, so a rule whose outcome hangs on it does not
-    /// match. The text says what it waits for.
+    /// match, and an access policy is broken. The text says what it waits for.
     Later(&'static str),
 }
 

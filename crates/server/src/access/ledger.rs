@@ -1,4 +1,5 @@
-//! What Access keeps: people, sessions and revocations, in the store; and the live table kept in step with it.
+//! What Access keeps: people, sessions, revocations and the use of service tokens, in the store; and the live table kept in
+//! step with it.
 //!
 //! Invariant: what is revoked here is in force on this node when the call returns, and on the others with their next
 //! change; a session that could not be written down is not given out.
@@ -14,9 +15,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store::{
-    AccessProfile, AccessSession, Change, HashId, Kind, Operate, Principal, Store, StoreError, User, WriteUsers,
+    AccessProfile, AccessSession, Change, HashId, Kind, Operate, Principal, ServiceTokenUse, Store, StoreError, User,
+    WriteServiceTokens, WriteUsers,
 };
-use types::{AccountId, Email, UserId};
+use types::{AccountId, Email, ServiceTokenId, UserId};
 use uuid::Uuid;
 
 use super::AccessError;
@@ -151,6 +153,20 @@ impl StoreLedger {
         Err(LedgerError::Unavailable("the session is changed from several places at once".to_owned()))
     }
 
+    async fn see(&self, token: ServiceTokenId, at: Moment) -> Result<(), LedgerError> {
+        let grant = self.principal.authorize::<WriteServiceTokens>(self.account).map_err(unavailable)?;
+        let last_seen_at = time(at).map_err(unavailable)?;
+        if self.store.service_tokens().get(&grant, &token).await.map_err(unavailable)?.is_none() {
+            return Ok(());
+        }
+        let uses = self.store.service_token_uses();
+        let known = uses.get(&grant, &token).await.map_err(unavailable)?;
+        if known.is_none_or(|known| known.document.last_seen_at < last_seen_at) {
+            uses.put(&grant, token, ServiceTokenUse { last_seen_at }).await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
     async fn end(&self, what: Revoked) -> Result<Moment, LedgerError> {
         let grant = self.principal.authorize::<Operate>(self.account).map_err(unavailable)?;
         let stored = self.store.revocations().revoke(&grant, kept(what)).await.map_err(unavailable)?;
@@ -255,6 +271,10 @@ impl Ledger for StoreLedger {
 
     fn change<'a>(&'a self, hash: SessionHash, session: &'a Session) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(self.renew(hash, session))
+    }
+
+    fn used(&self, token: ServiceTokenId, at: Moment) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(self.see(token, at))
     }
 
     fn revoke(&self, what: Revoked) -> BoxFuture<'_, Result<Moment, LedgerError>> {

@@ -19,9 +19,9 @@ use identity::session::{Moment, Session, SessionSecret};
 use jiff::Timestamp;
 use logs::{Logs, LogsConfig};
 use serde_json::json;
-use store::{AccessProfile, HashId, OauthGrant, Principal, Store, StoreConfig, User, WriteUsers};
+use store::{AccessProfile, HashId, OauthGrant, Principal, Store, StoreConfig, User, WriteServiceTokens, WriteUsers};
 use tokio_util::sync::CancellationToken;
-use types::{AccessPolicyId, AccountId, ApplicationId, KvNamespaceId, ProviderId, UserId};
+use types::{AccessPolicyId, AccountId, ApplicationId, KvNamespaceId, ProviderId, ServiceTokenId, UserId};
 use uuid::Uuid;
 
 use super::approvals::StoreApprovals;
@@ -250,6 +250,25 @@ async fn codes_by_mail_are_counted_for_the_account_and_not_for_each_node() {
         assert!(one.spend(Digest::of(&format!("pin/address/{number}")), KeptRate::default(), later).await.unwrap());
     }
     assert!(two.rate(of).await.unwrap().revision > 0);
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_service_token_is_kept_and_is_no_configuration() {
+    let mut world = World::start().await;
+    let grant = Principal::system("test").authorize::<WriteServiceTokens>(world.account).unwrap();
+    let (id, gone) = (ServiceTokenId(Uuid::from_u128(1)), ServiceTokenId(Uuid::from_u128(2)));
+    let token = json!({"name": "robot", "client_id": "robot.access", "secret_hash": "x", "version": 1, "duration": "8760h", "enabled": true});
+    let token: store::ServiceToken = serde_json::from_value(token).unwrap();
+    world.store.service_tokens().create(&grant, id, token).await.unwrap();
+    assert!(world.concerned().await, "a token is");
+    let ledger = &world.assembled.follower.ledger;
+    for (token, at) in [(id, 120_000), (id, 60_000), (gone, 120_000)] {
+        ledger.used(token, Moment(at)).await.unwrap();
+    }
+    let uses = world.store.service_token_uses().list(&grant).await.unwrap();
+    let uses: Vec<_> = uses.iter().map(|seen| (seen.id, seen.document.last_seen_at.as_second())).collect();
+    assert_eq!(uses, [(id, 120)]);
+    assert!(world.assembled.follower.feed.ready().await.unwrap().is_empty(), "no node is told of its use");
 }
 
 #[tokio::test]

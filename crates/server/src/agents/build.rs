@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::Backends;
-use ::agents::snapshot::{Portal, Served, Snapshot, Way};
+use ::agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
 use ::agents::upstream::{Bounds, Endpoint};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -176,7 +176,7 @@ pub(super) fn read(
         Upstream::Stdio { .. } => Err("programs are not run here".to_owned()),
         Upstream::Worker(_) => Err("Workers are not asked here".to_owned()),
     };
-    let credential = secrets.get(HEADERS).map_or_else(|| Ok(HeaderMap::new()), |headers| credential(headers))?;
+    let credential = secrets.get(HEADERS).map_or_else(|| Ok(HeaderMap::new()), credential)?;
     Ok((server, document.address(), endpoint, credential))
 }
 
@@ -252,9 +252,11 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
         view.overrides.extend(changes(kind, portal, server));
     }
     let way = match &known.endpoint {
-        Ok(endpoint) => {
-            Way::Remote { endpoint: endpoint.clone(), credential: known.credential.clone(), version: known.version }
-        }
+        Ok(endpoint) => Way::Remote(Box::new(Remote {
+            endpoint: endpoint.clone(),
+            credential: known.credential.clone(),
+            version: known.version,
+        })),
         Err(why) => Way::Broken(why.clone()),
     };
     Some(Arc::new(Served {

@@ -28,12 +28,12 @@ impl Inside for Portal {
         let visitor = match visitor {
             Visitor::Nobody => visit::Visitor::Nobody,
             Visitor::Program { id, client_id } => visit::Visitor::Program { id, name: client_id.to_string() },
-            Visitor::Person { identity, session, proofs, agent } => visit::Visitor::Person(visit::Person {
+            Visitor::Person { identity, session, proofs, agent } => visit::Visitor::Person(Box::new(visit::Person {
                 sign_in: *session.bytes(),
                 factor_at: proofs.iter().map(|proof| proof.at).max(),
                 agent,
                 ..person(&identity)
-            }),
+            })),
         };
         let open = open.into_iter().collect();
         self.agents.answer(&self.host, visit::Visit { request, id, site, source, visitor, open })

@@ -96,6 +96,14 @@ pub async fn delete(cx: &OpContext, id: AccessGroupId) -> Result<(), Failure> {
 async fn read(cx: &OpContext, id: AccessGroupId, document: &Value) -> Result<AccessGroup, Failure> {
     let document = GroupDocument::read(document).map_err(refused)?;
     let group = Group::parse(id, &document).map_err(refused)?;
+    let lists = [("include", &group.include), ("require", &group.require), ("exclude", &group.exclude)];
+    for (list, selectors) in lists {
+        for (index, selector) in selectors.iter().enumerate() {
+            if let Some(why) = selector.not_offered() {
+                return Err(Failure::invalid(format!("/{list}/{index}"), why));
+            }
+        }
+    }
     let name = group.name.clone();
     let others = known(cx).await?;
     let groups: Groups = others.into_iter().filter(|other| other.id != id).chain([group]).collect();

@@ -125,8 +125,9 @@ pub async fn check(cx: &OpContext, document: &Value) -> Result<PolicyCheck, Fail
     cx.authorize::<ReadAccess>()?;
     let id = AccessPolicyId(Uuid::nil());
     match compile(cx, id, document).await {
-        Ok((_, policy)) => {
-            let warnings = policy.warnings(&providers::by_mail(cx).await?);
+        Ok(Compiled { policy, set, .. }) => {
+            let mut warnings = policy.warnings(&providers::by_mail(cx).await?);
+            warnings.extend(set.unknowable());
             Ok(PolicyCheck { valid: true, errors: Vec::new(), warnings })
         }
         Err(failure) if failure.code == Code::InvalidInput => {
@@ -143,7 +144,7 @@ pub async fn check(cx: &OpContext, document: &Value) -> Result<PolicyCheck, Fail
 
 /// Reads a policy that is not stored.
 pub async fn unstored(cx: &OpContext, document: &Value) -> Result<Policy, Failure> {
-    Ok(compile(cx, AccessPolicyId(Uuid::new_v4()), document).await?.1)
+    Ok(compile(cx, AccessPolicyId(Uuid::new_v4()), document).await?.policy)
 }
 
 /// What an author should know about a stored policy although it is valid; or why it is not.
@@ -160,12 +161,20 @@ pub async fn read(
     document: &Value,
     application: Option<ApplicationId>,
 ) -> Result<AccessPolicy, Failure> {
-    let (mut document, policy) = compile(cx, id, document).await?;
+    let Compiled { mut document, policy, .. } = compile(cx, id, document).await?;
     document.precedence = None;
     Ok(AccessPolicy { name: policy.name, application, body: body(&document)? })
 }
 
-async fn compile(cx: &OpContext, id: AccessPolicyId, document: &Value) -> Result<(PolicyDocument, Policy), Failure> {
+/// A policy that can be stored.
+struct Compiled {
+    document: PolicyDocument,
+    policy: Policy,
+    /// It alone, with the groups it names.
+    set: PolicySet,
+}
+
+async fn compile(cx: &OpContext, id: AccessPolicyId, document: &Value) -> Result<Compiled, Failure> {
     let document = PolicyDocument::read(document).map_err(refused)?;
     let policy = Policy::parse(id, &document).map_err(refused)?;
     check_names(cx, &policy).await?;
@@ -176,7 +185,7 @@ async fn compile(cx: &OpContext, id: AccessPolicyId, document: &Value) -> Result
         let pointer = if policy.expression.is_some() { "/portunus/expression" } else { "/include" };
         return Err(Failure::invalid(pointer, fault));
     }
-    Ok((document, policy))
+    Ok(Compiled { document, policy, set })
 }
 
 /// What a selector names must exist: a typo would shut people out, or let nobody in, without a word.
@@ -185,8 +194,10 @@ async fn check_names(cx: &OpContext, policy: &Policy) -> Result<(), Failure> {
     let lists = [("include", &policy.include), ("require", &policy.require), ("exclude", &policy.exclude)];
     for (list, selectors) in lists {
         for (index, selector) in selectors.iter().enumerate() {
-            if let Some(thing) = missing(cx, selector).await? {
-                let pointer = Some(format!("/{list}/{index}"));
+            let pointer = Some(format!("/{list}/{index}"));
+            if let Some(why) = selector.not_offered() {
+                problems.push(Problem { message: why.to_owned(), pointer });
+            } else if let Some(thing) = missing(cx, selector).await? {
                 problems.push(Problem { message: format!("there is no such {thing}"), pointer });
             }
         }

@@ -5,7 +5,7 @@ use identity::service_token::{ClientId, GRACE, SecretHash, ServiceTokenDocument,
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use store::{Collection, PreviousSecret, ServiceToken, Store, Stored, WriteServiceTokens};
+use store::{Collection, PreviousSecret, ServiceToken, Store, StoreError, Stored, WriteServiceTokens};
 use types::{Secret, ServiceTokenId};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -144,10 +144,13 @@ pub async fn replace(cx: &OpContext, id: ServiceTokenId, document: &Value) -> Re
 ///
 /// `NotFound`, and a [`Failure`] for the caller.
 pub async fn delete(cx: &OpContext, id: ServiceTokenId) -> Result<AccessView, Failure> {
-    cx.authorize::<WriteServiceTokens>()?;
+    let grant = cx.authorize::<WriteServiceTokens>()?;
     let before = super::load::<ServiceToken>(cx, &id).await?;
     super::delete(cx, &before).await?;
-    Ok(view(&before))
+    match cx.store().service_token_uses().delete(&grant, &id, None).await {
+        Ok(()) | Err(StoreError::NotFound(_)) => Ok(view(&before)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Moves the expiry a year ahead; a token that never expires stays so.

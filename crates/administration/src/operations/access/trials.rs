@@ -14,7 +14,7 @@ use identity::evaluation::{Answer, Lookups, PolicySet, PolicyTrace, Truth, Worke
 use identity::group::{Group, Groups};
 use identity::identity::Identity;
 use identity::policy_test::{Person, PersonStatus, PolicyTest};
-use identity::selector::{ExternalEvaluation, Network, RiskScore, Selector, WorkerQuestion};
+use identity::selector::{ExternalEvaluation, Network, Selector, WorkerQuestion};
 use serde_json::{Map, Value, json};
 use store::{AccessPolicy, AccessProfile, Actor, Application, ReadAccess, ReadUsers, Stored, User};
 use types::{AccessPolicyId, ApplicationId, Email, ListId, UserId};
@@ -173,7 +173,7 @@ pub fn last_identity(profile: Option<&AccessProfile>) -> Option<Identity> {
 /// A person as policies are tried on them: posture and risk are known of nobody yet.
 #[must_use]
 pub const fn person(identity: &Identity) -> Person<'_> {
-    Person { identity, passed: &[], risk: RiskScore::Unscored }
+    Person { identity, passed: None, risk: None }
 }
 
 /// Tells what the policies of an application decide for one person, as they last signed in: `email` or `user_id` says
