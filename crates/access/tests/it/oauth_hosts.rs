@@ -263,3 +263,19 @@ async fn an_issuer_that_names_no_application_of_the_host_is_none() {
         http.request(Method::GET, &stand.url(WIKI, &format!("/.well-known/oauth-authorization-server{strange}")));
     assert!(is_challenge(&send(&mut http, request).await));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_finds_its_way_into_a_portal_and_nobody_else_does() {
+    let wiki = json!({"type": "mcp_portal", "portunus": {}, "oauth_configuration": rules(true)});
+    let policies = vec![allow(json!({"everyone": {}}))];
+    let stand = Stand::start(Setup { wiki, policies, ..Setup::default() }).await;
+    let mut browser = stand.browser();
+    let mut agent = Agent::discover(&stand, "/mcp").await;
+    assert_eq!(agent.register(REDIRECT).await.status, StatusCode::CREATED);
+    let code = agent.code(&mut browser, None).await;
+    let tokens = Tokens::of(&agent.redeem(&code).await);
+    assert_eq!(agent.call("/mcp", "oauth:invented").await, StatusCode::UNAUTHORIZED);
+    // The portal has no origin: whoever gets here is past Access.
+    assert_eq!(agent.call("/mcp", &tokens.access).await, StatusCode::BAD_GATEWAY);
+    stand.shut_down().await;
+}
