@@ -89,6 +89,22 @@ async fn a_person_of_ours_signs_in_with_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_that_is_not_ascii_locks_nobody_out_and_reaches_the_application() {
+    let stand = Stand::start(Setup::default()).await;
+    let mut browser = stand.browser();
+    for host in [WIKI, TEAM] {
+        browser.cookies.insert((host.to_owned(), "name".to_owned()), "Zoë".to_owned());
+    }
+    let seen = stand.sign_in(&mut browser, "/").await;
+    assert_eq!(seen.status, StatusCode::OK, "{}", seen.text);
+    let again = browser.get(&stand.url(WIKI, "/")).await;
+    assert_eq!(again.status, StatusCode::OK);
+    let told: Value = serde_json::from_str(&again.text).unwrap();
+    let cookie = told["headers"]["cookie"].as_str().unwrap();
+    assert!(cookie.contains("name=Zoë") && !cookie.contains("CF_AppSession"), "{cookie}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_passwords_are_slowed_down_for_everybody_alike() {
     let wiki = json!({"allowed_idps": [BUILT_IN]});
     let config = access::AccessConfig { failures_per_minute: 2, ..access::AccessConfig::default() };
