@@ -546,12 +546,11 @@ async fn with_passkey(
     fields: &Bytes,
 ) -> Result<Established, Refused> {
     let wrong = &exchange.plane().logins.wrong_by_source;
-    let source = throttle::source(exchange.source());
-    if !wrong.admit(source) {
+    let Some(attempt) = wrong.attempt(throttle::source(exchange.source())) else {
         return Err(Refused::Told(StatusCode::TOO_MANY_REQUESTS, Message::TooMany));
-    }
+    };
     let established = passkey::sign_in(exchange, provider, key, fields).await?;
-    wrong.forget(&source);
+    attempt.take_back();
     Ok(established)
 }
 
@@ -574,7 +573,8 @@ async fn password(
     let source = throttle::source(exchange.source());
     let address = email.to_lowercase();
     let too_many = (StatusCode::TOO_MANY_REQUESTS, Message::TooMany);
-    if !logins.wrong_by_source.admit(source) || !logins.wrong_by_address.admit(address.clone()) {
+    let attempt = logins.wrong_by_source.attempt(source).ok_or(too_many)?;
+    if !logins.wrong_by_address.admit(address.clone()) {
         return Err(too_many);
     }
     let parsed: Option<Email> = address.parse().ok();
@@ -584,7 +584,7 @@ async fn password(
     let (true, Some(email), Some(person)) = (right, parsed, person) else {
         return Err((StatusCode::UNAUTHORIZED, Message::WrongPassword));
     };
-    logins.wrong_by_source.forget(&source);
+    attempt.take_back();
     logins.wrong_by_address.forget(&address);
     let claims = ProviderClaims { provider: provider.id, groups: [].into(), claims: [].into() };
     Ok(Established { email, name: person.name.clone(), amr: vec!["pwd".into()], claims })

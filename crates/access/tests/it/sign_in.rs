@@ -118,6 +118,22 @@ async fn wrong_passwords_are_slowed_down_for_everybody_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signing_in_as_oneself_gives_no_new_guesses_at_others() {
+    let wiki = json!({"allowed_idps": [BUILT_IN]});
+    let config = access::AccessConfig { failures_per_minute: 2, ..access::AccessConfig::default() };
+    let stand = Stand::start(Setup { wiki, config, ..Setup::default() }).await;
+    let mut statuses = Vec::new();
+    for (email, password) in [("a@x.test", "wrong"), (EMAIL, PASSWORD), ("b@x.test", "wrong"), (EMAIL, PASSWORD)] {
+        let mut browser = stand.browser();
+        let page = browser.open(&stand.url(WIKI, "/")).await;
+        let answer = browser.submit(&page, "password", &[("email", email), ("password", password)]).await;
+        statuses.push(answer.status.as_u16());
+    }
+    // The success took nothing from its source and gave nothing back.
+    assert_eq!(statuses, [401, 302, 401, 429]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_no_policy_covers_is_denied_and_told_so() {
     let stand = Stand::start(Setup {
         policies: vec![allow(json!({"email": {"email": "boss@example.test"}}))],
