@@ -46,6 +46,7 @@ use crate::provider::{ProviderError, Providers};
 use crate::record;
 use crate::scim;
 use crate::session_table::Live;
+use crate::sign_out;
 use crate::snapshot::Published;
 use crate::stages::OWN;
 use crate::throttle::{self, Throttle};
@@ -107,7 +108,7 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
             Some((_, live)) => endpoints::identity_document(exchange, &live),
             None => page::json(StatusCode::UNAUTHORIZED, &serde_json::json!({"error": "unauthenticated"})),
         },
-        ("logout", true) => logout(exchange).await,
+        ("logout", _) if reads || exchange.method == Method::POST => logout(exchange).await,
         ("webauthn.js", true) => webauthn::script(),
         ("provider" | "password" | "passkey" | "pin" | "pin-code" | "justify", false)
             if exchange.method == Method::POST =>
@@ -797,11 +798,24 @@ fn has_unanswered(exchange: &Exchange, published: &Published, session: &Session)
 }
 
 /// Ends the organisation's session, and with it those at every application; the one at the provider by a link, or at once
-/// where that was asked for.
+/// where that was asked for. A form is only the answer to whether somebody means to sign out everywhere.
 async fn logout(exchange: &Exchange) -> Response<Body> {
     let mut provider = None;
-    if let Some((hash, live)) = session(exchange) {
-        let everywhere = exchange.parameter("everywhere").is_some();
+    let everywhere = exchange.parameter("everywhere").is_some();
+    let confirms = exchange.method == Method::POST;
+    let found = session(exchange);
+    if confirms {
+        let Some((hash, _)) = found else { return stale(exchange, None) };
+        match sign_out::is_confirmed(exchange, hash).await {
+            Ok(true) if everywhere => {}
+            Ok(_) => return stale(exchange, None),
+            Err(response) => return response,
+        }
+    }
+    if let Some((hash, live)) = found {
+        if everywhere && !confirms && !sign_out::is_meant(exchange) {
+            return sign_out::ask(exchange, hash);
+        }
         let user = live.session().identity.user;
         let what = if everywhere { Revoked::User(user) } else { Revoked::Session(hash) };
         if let Err(error) = endpoints::revoke(exchange, what).await {
