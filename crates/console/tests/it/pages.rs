@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Console};
 
 mod approvals;
+mod kinds;
 mod reusable;
 mod tester;
 
@@ -204,6 +205,8 @@ async fn furnish_access(browser: &Browser<'_>, person: &str) -> Vec<String> {
     let fixed = [
         "",
         "/new",
+        "/new?type=bookmark",
+        "/new?type=app_launcher",
         "/policies",
         "/policies/new",
         "/log",
