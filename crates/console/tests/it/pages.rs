@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Console};
 
 mod approvals;
+mod custom;
 mod kinds;
 mod reusable;
 mod tester;

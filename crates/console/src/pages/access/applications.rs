@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use store::Permission;
 use types::ApplicationId;
 
+use super::page_choice::{self, Choices};
 use super::policies;
 use super::selectors::{HINT, Names};
 use super::{at, head};
@@ -299,6 +300,7 @@ async fn draw(
     let path = format!("/access/apps/{}", app.text("id"));
     let may_write = visitor.may(Permission::AccessWrite);
     let web = app.text("type") == "self_hosted";
+    let pages = Choices::load(visitor).await?;
     let actions = html! {
         @if may_write {
             @if web { (button(&format!("{path}/revoke"), &visitor.csrf, "quiet", &html! { "End every session" }, &[])) }
@@ -311,7 +313,7 @@ async fn draw(
         (title(app.text("name"), domain(app).unwrap_or_default(), &actions))
         (problems.summary())
         @if app.0.contains_key("policies") { (policies::section(visitor, names, app).await?) }
-        @if may_write { (settings(visitor, names, app, &path, typed, problems)) }
+        @if may_write { (settings(visitor, (names, &pages), app, &path, typed, problems)) }
         @if web {
             section {
                 h2 { "For whoever writes the application" }
@@ -324,7 +326,7 @@ async fn draw(
 
 fn settings(
     visitor: &Visitor,
-    names: &Names,
+    (names, pages): (&Names, &Choices),
     app: &AccessView,
     path: &str,
     typed: Option<&Fields>,
@@ -338,6 +340,7 @@ fn settings(
         Some(fields) => fields.all("provider").any(|chosen| chosen == id),
         None => allowed.is_some_and(|allowed| allowed.iter().any(|known| known.as_str() == Some(id))),
     };
+    let page = |kind: &str, field: &str| of(field, &pages.first(app.0.get("custom_pages"), kind));
     let ticked = |field: &str, stored: bool| typed.map_or(stored, |fields| fields.ticked(field));
     let flag = |name: &str| app.0.get(name).and_then(Value::as_bool).unwrap_or(false);
     let markdown = app.0.get("portunus").and_then(|ours| ours["markdown"].as_bool()).unwrap_or(false);
@@ -364,6 +367,7 @@ fn settings(
                 (agents(app, typed, problems))
                 (Control::new("markdown", "Markdown for agents").hint("Turns HTML into Markdown for clients that ask for text/markdown.").tick(ticked("markdown", markdown)))
             }
+            @if kind != Kind::Link { (pages.draw("As the organisation has it", &page, problems)) }
             @if app.0.contains_key("app_launcher_visible") {
                 (Control::new("app_launcher_visible", "Show it in the launcher").tick(ticked("app_launcher_visible", flag("app_launcher_visible"))))
             }
@@ -442,6 +446,9 @@ fn changed(stored: &AccessView, fields: &Fields) -> Map<String, Value> {
     }
     members.insert("session_duration".to_owned(), fields.get("session_duration").into());
     members.insert("allowed_idps".to_owned(), fields.all("provider").collect());
+    if page_choice::sent(fields) {
+        members.insert("custom_pages".to_owned(), page_choice::typed(fields));
+    }
     if kind == Kind::Web {
         let ours = members.entry("portunus").or_insert_with(|| json!({}));
         ours["markdown"] = fields.ticked("markdown").into();

@@ -13,6 +13,7 @@ pub(super) mod log;
 pub(super) mod mail_server;
 pub(super) mod organization;
 pub(super) mod outbox;
+mod page_choice;
 pub(super) mod people;
 pub(super) mod policies;
 pub(super) mod providers;
