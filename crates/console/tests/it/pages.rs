@@ -8,6 +8,7 @@ use crate::harness::{Answer, Console};
 
 mod approvals;
 mod custom;
+mod factors;
 mod kinds;
 mod reusable;
 mod tester;

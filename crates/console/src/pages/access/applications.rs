@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use store::Permission;
 use types::ApplicationId;
 
+use super::factors;
 use super::page_choice::{self, Choices};
 use super::policies;
 use super::selectors::{HINT, Names};
@@ -122,9 +123,13 @@ impl Kind {
 
     const fn lead(self) -> &'static str {
         match self {
-            Self::Web => "What it is called, where its requests go and who may enter. Everything else can be changed later.",
+            Self::Web => {
+                "What it is called, where its requests go and who may enter. Everything else can be changed later."
+            }
             Self::Link => "A tile of the launcher that leads elsewhere. Nothing stands in front of where it leads.",
-            Self::Launcher => "The page at the sign-in host with a tile for everything that somebody may enter. There is one.",
+            Self::Launcher => {
+                "The page at the sign-in host with a tile for everything that somebody may enter. There is one."
+            }
         }
     }
 
@@ -340,6 +345,7 @@ fn settings(
         Some(fields) => fields.all("provider").any(|chosen| chosen == id),
         None => allowed.is_some_and(|allowed| allowed.iter().any(|known| known.as_str() == Some(id))),
     };
+    let factor = typed.and_then(factors::typed).unwrap_or_else(|| factors::stored(&app.0));
     let page = |kind: &str, field: &str| of(field, &pages.first(app.0.get("custom_pages"), kind));
     let ticked = |field: &str, stored: bool| typed.map_or(stored, |fields| fields.ticked(field));
     let flag = |name: &str| app.0.get(name).and_then(Value::as_bool).unwrap_or(false);
@@ -364,6 +370,7 @@ fn settings(
                     (Control::new("session_duration", "A session lasts").mono().hint("Such as 24h or 30m.").problems(problems.at("/session_duration")).input("text", &of("session_duration", app.text("session_duration"))))
                 }
                 (sign_in_boxes(names, &chosen))
+                (factors::draw(&factor, "As the organisation says", problems))
                 (agents(app, typed, problems))
                 (Control::new("markdown", "Markdown for agents").hint("Turns HTML into Markdown for clients that ask for text/markdown.").tick(ticked("markdown", markdown)))
             }
@@ -414,7 +421,14 @@ pub(in crate::pages) async fn save(Path(app): Path<String>, submission: Submissi
     let Submission { visitor, fields } = submission;
     let app: ApplicationId = id(&app, "application")?;
     let stored = applications::get(&visitor.cx, app).await?;
-    match applications::replace(&visitor.cx, app, &Value::Object(changed(&stored, &fields))).await {
+    let mut problems = Vec::new();
+    let document = Value::Object(changed(&stored, &fields, &mut problems));
+    let saved = if problems.is_empty() {
+        applications::replace(&visitor.cx, app, &document).await
+    } else {
+        Err(Failure::invalid_many(problems))
+    };
+    match saved {
         Ok(_) => go(&format!("/access/apps/{app}?note=saved")),
         Err(failure) => {
             let names = Names::load(&visitor).await?;
@@ -424,7 +438,7 @@ pub(in crate::pages) async fn save(Path(app): Path<String>, submission: Submissi
     }
 }
 
-fn changed(stored: &AccessView, fields: &Fields) -> Map<String, Value> {
+fn changed(stored: &AccessView, fields: &Fields, problems: &mut Vec<Problem>) -> Map<String, Value> {
     let kind = Kind::named(stored.text("type"));
     let mut members = stored.0.clone();
     // What is not sent stays as it is.
@@ -458,6 +472,9 @@ fn changed(stored: &AccessView, fields: &Fields) -> Map<String, Value> {
             None => ours["origin"] = Value::Null,
         }
         set_agents(&mut members, fields);
+        if let Some(choice) = factors::typed(fields) {
+            factors::write(&mut members, &choice, problems);
+        }
     }
     members
 }

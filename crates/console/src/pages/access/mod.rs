@@ -8,6 +8,7 @@ pub(super) mod appearance;
 pub(super) mod applications;
 pub(super) mod approvals;
 pub(super) mod authorities;
+mod factors;
 pub(super) mod groups;
 pub(super) mod log;
 pub(super) mod mail_server;

@@ -10,6 +10,7 @@ use store::Permission;
 use types::{AccessPolicyId, ApplicationId};
 
 use super::agreement;
+use super::factors;
 use super::reusable;
 use super::selectors::{HINT, Names};
 use crate::failure::{Failure, Problem};
@@ -108,6 +109,27 @@ pub(super) fn who(names: &Names, policy: &Value) -> Markup {
     html! { @for (list, label) in LISTS { (line(label, &policy[list])) } }
 }
 
+/// What a policy's form shows besides its plain fields.
+pub(super) struct Parts {
+    groups: Vec<agreement::Group>,
+    factor: factors::Choice,
+}
+
+impl Parts {
+    pub(super) fn stored(policy: &AccessView) -> Self {
+        Self { groups: agreement::stored(policy), factor: factors::stored(&policy.0) }
+    }
+
+    /// Those of a new policy.
+    pub(super) fn fresh() -> Self {
+        Self { groups: Vec::new(), factor: factors::stored(&Map::new()) }
+    }
+
+    pub(super) fn typed(fields: &Fields) -> Self {
+        Self { groups: agreement::typed(fields), factor: factors::typed(fields).unwrap_or_default() }
+    }
+}
+
 /// A policy as its form has it.
 pub(super) struct Draft {
     pub(super) document: Value,
@@ -129,6 +151,9 @@ pub(super) fn draft(names: &Names, fields: &Fields, stored: Option<&AccessView>)
     let session = fields.text("session_duration").map_or(Value::Null, Value::from);
     document.insert("session_duration".to_owned(), session);
     agreement::write(&mut document, &agreement::typed(fields));
+    if let Some(choice) = factors::typed(fields) {
+        factors::write(&mut document, &choice, &mut problems);
+    }
     Draft { document: Value::Object(document), problems }
 }
 
@@ -150,7 +175,7 @@ pub(super) fn form(
     visitor: &Visitor,
     (action, back): (&str, &str),
     values: &dyn Fn(&str) -> String,
-    groups: &[agreement::Group],
+    parts: &Parts,
     problems: Problems<'_>,
 ) -> Markup {
     html! {
@@ -165,7 +190,8 @@ pub(super) fn form(
             }
             (Control::new("expression", "And where").mono().hint("An expression of the access hook; empty asks nothing more.").live("expression").problems(problems.at("/portunus")).area(2, &values("expression")))
             (Control::new("session_duration", "A session lasts").mono().hint("Empty: as long as the application says.").problems(problems.at("/session_duration")).input("text", &values("session_duration")))
-            (agreement::draw(groups, problems))
+            (factors::draw(&parts.factor, "As the application says", problems))
+            (agreement::draw(&parts.groups, problems))
             div.check data-for="policy" aria-live="polite" {}
             div.actions { button.primary type="submit" { "Save" } a.button.quiet href=(back) { "Cancel" } }
         }
@@ -190,7 +216,7 @@ pub(in crate::pages) async fn new_page(visitor: Visitor, Path(app): Path<String>
     let path = format!("/access/apps/{}", app.text("id"));
     let known = typed(&names, None);
     let values = |name: &str| value(&known, name);
-    let form = form(&visitor, (&format!("{path}/policies"), &path), &values, &[], Problems::NONE);
+    let form = form(&visitor, (&format!("{path}/policies"), &path), &values, &Parts::fresh(), Problems::NONE);
     let body = editor(&visitor, &app, "New policy", &form, Problems::NONE);
     Ok(frame::page(&visitor, Place::Access, "New policy", &body))
 }
@@ -213,8 +239,8 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path((app, policy)): Path<(
     let path = format!("/access/apps/{}", app.text("id"));
     let known = typed(&names, Some(&policy));
     let action = format!("{path}/policies/{}", policy.text("id"));
-    let groups = agreement::stored(&policy);
-    let form = form(&visitor, (&action, &path), &|name| value(&known, name), &groups, Problems::NONE);
+    let parts = Parts::stored(&policy);
+    let form = form(&visitor, (&action, &path), &|name| value(&known, name), &parts, Problems::NONE);
     let body = editor(&visitor, &app, policy.text("name"), &form, Problems::NONE);
     Ok(frame::page(&visitor, Place::Access, policy.text("name"), &body))
 }
@@ -251,7 +277,7 @@ async fn save_policy(submission: Submission, app: &str, policy: Option<AccessPol
                 policy.map_or_else(|| format!("{path}/policies"), |policy| format!("{path}/policies/{policy}"));
             let values = |name: &str| fields.find(name).unwrap_or_default().to_owned();
             let problems = Problems::of(&failure);
-            let form = form(&visitor, (&action, &path), &values, &agreement::typed(&fields), problems);
+            let form = form(&visitor, (&action, &path), &values, &Parts::typed(&fields), problems);
             let body = editor(&visitor, &app, "Policy", &form, problems);
             Ok(refused_form(&visitor, Place::Access, "Policy", &failure, &body))
         }

@@ -8,9 +8,8 @@ use serde_json::Value;
 use store::Permission;
 use types::{AccessPolicyId, ApplicationId};
 
-use super::agreement;
 use super::head;
-use super::policies::{Draft, badge, draft, form, typed, value, who};
+use super::policies::{Draft, Parts, badge, draft, form, typed, value, who};
 use super::selectors::Names;
 use crate::failure::Failure;
 use crate::operations::access::policies::remarks;
@@ -26,7 +25,8 @@ pub(super) const PATH: &str = "/access/policies";
 pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
     let names = Names::load(&visitor).await?;
     let all = policies::list(&visitor.cx).await?;
-    let write = html! { @if visitor.may(Permission::AccessWrite) { a.button.primary href={ (PATH) "/new" } { "New policy" } } };
+    let write =
+        html! { @if visitor.may(Permission::AccessWrite) { a.button.primary href={ (PATH) "/new" } { "New policy" } } };
     let body = html! {
         (head(&visitor, "policies", &write))
         @if all.is_empty() { (empty("There are no reusable policies.", &html! { "A reusable policy is written once and named by many applications. A policy of one application alone is written on its page." })) } @else {
@@ -55,7 +55,7 @@ fn row(names: &Names, policy: &AccessView) -> Markup {
 pub(in crate::pages) async fn new_page(visitor: Visitor) -> Page {
     let names = Names::load(&visitor).await?;
     let known = typed(&names, None);
-    let form = form(&visitor, (PATH, PATH), &|name| value(&known, name), &[], Problems::NONE);
+    let form = form(&visitor, (PATH, PATH), &|name| value(&known, name), &Parts::fresh(), Problems::NONE);
     let body = editor("New policy", &html! {}, &form, Problems::NONE);
     Ok(frame::page(&visitor, Place::Access, "New policy", &body))
 }
@@ -80,8 +80,8 @@ pub(in crate::pages) async fn policy_page(visitor: Visitor, Path(policy): Path<S
     let names = Names::load(&visitor).await?;
     let known = typed(&names, Some(&policy));
     let path = format!("{PATH}/{}", policy.text("id"));
-    let groups = agreement::stored(&policy);
-    let form = form(&visitor, (&path, PATH), &|name| value(&known, name), &groups, Problems::NONE);
+    let parts = Parts::stored(&policy);
+    let form = form(&visitor, (&path, PATH), &|name| value(&known, name), &parts, Problems::NONE);
     let body = one(&visitor, &policy, &form, Problems::NONE).await?;
     Ok(frame::page(&visitor, Place::Access, policy.text("name"), &body))
 }
@@ -111,7 +111,7 @@ async fn save_policy(submission: Submission, policy: Option<AccessPolicyId>) -> 
     let values = |name: &str| fields.find(name).unwrap_or_default().to_owned();
     let problems = Problems::of(&failure);
     let action = policy.map_or_else(|| PATH.to_owned(), |policy| format!("{PATH}/{policy}"));
-    let form = form(&visitor, (&action, PATH), &values, &agreement::typed(&fields), problems);
+    let form = form(&visitor, (&action, PATH), &values, &Parts::typed(&fields), problems);
     let body = match &stored {
         Some(stored) => one(&visitor, stored, &form, problems).await?,
         None => editor("New policy", &html! {}, &form, problems),
@@ -120,12 +120,7 @@ async fn save_policy(submission: Submission, policy: Option<AccessPolicyId>) -> 
 }
 
 /// A policy with the applications that name it.
-async fn one(
-    visitor: &Visitor,
-    policy: &AccessView,
-    form: &Markup,
-    problems: Problems<'_>,
-) -> Result<Markup, Failure> {
+async fn one(visitor: &Visitor, policy: &AccessView, form: &Markup, problems: Problems<'_>) -> Result<Markup, Failure> {
     let path = format!("{PATH}/{}", policy.text("id"));
     let may_write = visitor.may(Permission::AccessWrite);
     let mut document = policy.0.clone();
@@ -203,7 +198,8 @@ pub(in crate::pages) async fn detach_from(Path(policy): Path<String>, form: Subm
 pub(in crate::pages) async fn confirm_delete(visitor: Visitor, Path(policy): Path<String>) -> Page {
     let policy = policies::get(&visitor.cx, id(&policy, "policy")?).await?;
     let path = format!("{PATH}/{}", policy.text("id"));
-    let text = html! { p { strong { (policy.text("name")) } " goes. A policy that an application names cannot be deleted." } };
+    let text =
+        html! { p { strong { (policy.text("name")) } " goes. A policy that an application names cannot be deleted." } };
     let act = format!("{path}/delete");
     Ok(confirm(&visitor, Place::Access, "Delete this policy?", &text, (&act, "Delete the policy"), &path))
 }
