@@ -75,7 +75,7 @@ impl Exchange {
     /// Returns every value of a cookie of the request.
     pub(crate) fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let headers = self.headers.get_all(header::COOKIE).iter();
-        headers.filter_map(|value| value.to_str().ok()).flat_map(move |text| identity::cookie::values(text, name))
+        headers.flat_map(move |value| identity::cookie::values(value.as_bytes(), name))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

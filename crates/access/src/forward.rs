@@ -220,18 +220,12 @@ fn clean(headers: &mut HeaderMap, service_header: Option<&str>) {
 }
 
 fn strip_cookies(headers: &mut HeaderMap, keep_token: bool) {
-    let Some(text) = headers.get(header::COOKIE).and_then(|value| value.to_str().ok()) else {
-        // A header that is no text cannot be looked through, so nothing of it passes.
-        headers.remove(header::COOKIE);
-        return;
-    };
-    match cookie::for_origin(text, keep_token).and_then(|text| HeaderValue::try_from(text).ok()) {
-        Some(value) => {
-            headers.insert(header::COOKIE, value);
-        }
-        None => {
-            headers.remove(header::COOKIE);
-        }
+    // Crumbs were joined when the request arrived, so this is all of them.
+    let header::Entry::Occupied(mut cookies) = headers.entry(header::COOKIE) else { return };
+    let kept = cookie::for_origin(cookies.get().as_bytes(), keep_token);
+    match kept.and_then(|kept| HeaderValue::from_bytes(&kept).ok()) {
+        Some(kept) => drop(cookies.insert(kept)),
+        None => drop(cookies.remove()),
     }
 }
 
@@ -282,8 +276,8 @@ fn arrived(exchange: &mut Exchange, mut response: Response<Body>) -> Response<Bo
 /// An application must not set cookies that are ours.
 fn keep_own_cookies(headers: &mut HeaderMap) {
     let ours = |value: &HeaderValue| {
-        let name = value.as_bytes().split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
-        name == cookie::AUTHORIZATION.as_bytes() || cookie::STRIPPED.iter().any(|own| name == own.as_bytes())
+        let pair = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        cookie::is_ours(pair, false)
     };
     if !headers.get_all(header::SET_COOKIE).iter().any(ours) {
         return;
@@ -372,10 +366,14 @@ mod tests {
         headers.insert("cookie", "a=1; CF_Binding=x; CF_Authorization=t".parse().unwrap());
         strip_cookies(&mut headers, true);
         assert_eq!(headers["cookie"], "a=1; CF_Authorization=t");
-        headers.insert("cookie", http::HeaderValue::from_bytes(b"CF_Binding=x; a=\xff").unwrap());
+        // A cookie of the application may hold any bytes; it is not lost for them, and hides none of ours.
+        headers.insert("cookie", http::HeaderValue::from_bytes(b"\xa0CF_Device=d; CF_Binding=x; a=\xff").unwrap());
         strip_cookies(&mut headers, true);
-        assert!(headers.is_empty());
-        headers.append("set-cookie", "CF_Authorization=forged".parse().unwrap());
+        assert_eq!(headers["cookie"].as_bytes(), b"a=\xff");
+        headers.clear();
+        for forged in ["CF_Authorization=forged", "=CF_Authorization=forged; Path=/", "CF_Binding; Path=/"] {
+            headers.append("set-cookie", forged.parse().unwrap());
+        }
         headers.append("set-cookie", "a=1".parse().unwrap());
         keep_own_cookies(&mut headers);
         assert_eq!(headers.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a=1"]);

@@ -41,6 +41,7 @@ mod record;
 mod scim;
 mod seal;
 mod session_table;
+mod sign_out;
 mod snapshot;
 mod stages;
 mod theme;

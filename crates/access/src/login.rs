@@ -46,6 +46,7 @@ use crate::provider::{ProviderError, Providers};
 use crate::record;
 use crate::scim;
 use crate::session_table::Live;
+use crate::sign_out;
 use crate::snapshot::Published;
 use crate::stages::OWN;
 use crate::throttle::{self, Throttle};
@@ -107,7 +108,7 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Response<Body> {
             Some((_, live)) => endpoints::identity_document(exchange, &live),
             None => page::json(StatusCode::UNAUTHORIZED, &serde_json::json!({"error": "unauthenticated"})),
         },
-        ("logout", true) => logout(exchange).await,
+        ("logout", _) if reads || exchange.method == Method::POST => logout(exchange).await,
         ("webauthn.js", true) => webauthn::script(),
         ("provider" | "password" | "passkey" | "pin" | "pin-code" | "justify", false)
             if exchange.method == Method::POST =>
@@ -563,12 +564,11 @@ async fn with_passkey(
     fields: &Bytes,
 ) -> Result<Established, Refused> {
     let wrong = &exchange.plane().logins.wrong_by_source;
-    let source = throttle::source(exchange.source());
-    if !wrong.admit(source) {
+    let Some(attempt) = wrong.attempt(throttle::source(exchange.source())) else {
         return Err(Refused::Told(StatusCode::TOO_MANY_REQUESTS, Message::TooMany));
-    }
+    };
     let established = passkey::sign_in(exchange, provider, key, fields).await?;
-    wrong.forget(&source);
+    attempt.take_back();
     Ok(established)
 }
 
@@ -591,7 +591,8 @@ async fn password(
     let source = throttle::source(exchange.source());
     let address = email.to_lowercase();
     let too_many = (StatusCode::TOO_MANY_REQUESTS, Message::TooMany);
-    if !logins.wrong_by_source.admit(source) || !logins.wrong_by_address.admit(address.clone()) {
+    let attempt = logins.wrong_by_source.attempt(source).ok_or(too_many)?;
+    if !logins.wrong_by_address.admit(address.clone()) {
         return Err(too_many);
     }
     let parsed: Option<Email> = address.parse().ok();
@@ -601,7 +602,7 @@ async fn password(
     let (true, Some(email), Some(person)) = (right, parsed, person) else {
         return Err((StatusCode::UNAUTHORIZED, Message::WrongPassword));
     };
-    logins.wrong_by_source.forget(&source);
+    attempt.take_back();
     logins.wrong_by_address.forget(&address);
     let claims = ProviderClaims { provider: provider.id, groups: [].into(), claims: [].into(), gaps: Gaps::NONE };
     Ok(Established { email, name: person.name.clone(), amr: vec!["pwd".into()], claims })
@@ -814,11 +815,24 @@ fn has_unanswered(exchange: &Exchange, published: &Published, session: &Session)
 }
 
 /// Ends the organisation's session, and with it those at every application; the one at the provider by a link, or at once
-/// where that was asked for.
+/// where that was asked for. A form is only the answer to whether somebody means to sign out everywhere.
 async fn logout(exchange: &Exchange) -> Response<Body> {
     let mut provider = None;
-    if let Some((hash, live)) = session(exchange) {
-        let everywhere = exchange.parameter("everywhere").is_some();
+    let everywhere = exchange.parameter("everywhere").is_some();
+    let confirms = exchange.method == Method::POST;
+    let found = session(exchange);
+    if confirms {
+        let Some((hash, _)) = found else { return stale(exchange, None) };
+        match sign_out::is_confirmed(exchange, hash).await {
+            Ok(true) if everywhere => {}
+            Ok(_) => return stale(exchange, None),
+            Err(response) => return response,
+        }
+    }
+    if let Some((hash, live)) = found {
+        if everywhere && !confirms && !sign_out::is_meant(exchange) {
+            return sign_out::ask(exchange, hash);
+        }
         let user = live.session().identity.user;
         let what = if everywhere { Revoked::User(user) } else { Revoked::Session(hash) };
         if let Err(error) = endpoints::revoke(exchange, what).await {

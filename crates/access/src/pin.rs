@@ -235,11 +235,10 @@ async fn check(
 ) -> Result<Established, Response<Body>> {
     let typed: String = login::field(fields, "code").unwrap_or_default().chars().take(64).collect();
     let wrong = &exchange.plane().logins.wrong_by_source;
-    let source = throttle::source(exchange.source());
-    let (status, text) = if wrong.admit(source) {
+    let (status, text) = if let Some(attempt) = wrong.attempt(throttle::source(exchange.source())) {
         match verify(exchange, at, mailed, &typed).await {
             Ok(Some(email)) => {
-                wrong.forget(&source);
+                attempt.take_back();
                 return Ok(established(at.provider.id, email));
             }
             Ok(None) => (StatusCode::UNAUTHORIZED, Message::WrongPin),

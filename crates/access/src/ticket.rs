@@ -115,6 +115,15 @@ pub(crate) struct AnswerForm {
     pub(crate) expires: i64,
 }
 
+/// The hidden field of the form that ends a person's sessions everywhere.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SignOutForm {
+    pub(crate) key: String,
+    /// The session it was made in, by its hash.
+    pub(crate) session: String,
+    pub(crate) expires: i64,
+}
+
 /// What a browser is at with an authenticator.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Ceremony {
@@ -141,6 +150,7 @@ pub(crate) const CEREMONY: &str = "ceremony";
 pub(crate) const TRANSFER: &str = "transfer";
 pub(crate) const APPROVAL: &str = "approval";
 pub(crate) const ANSWER: &str = "answer";
+pub(crate) const SIGN_OUT: &str = "sign-out";
 
 impl Transfer {
     pub(crate) fn session(&self) -> Option<SessionHash> {

@@ -181,6 +181,8 @@ messages! {
     Reference "Reference for your help desk" "Kennung für Ihren Support";
     Justify "Why do you need this?" "Wofür brauchen Sie das?";
     Continue "Continue" "Weiter";
+    SignOutEverywhere "Sign out everywhere" "Überall abmelden";
+    SignOutEverywhereText "This ends your sessions at every application, in every browser and on every device, and those of agents that act for you." "Das beendet Ihre Sitzungen bei allen Anwendungen, in allen Browsern und auf allen Geräten, und die der Agenten, die für Sie handeln.";
     SignedOut "You are signed out" "Sie sind abgemeldet";
     SignedOutText "Your sessions at every application of this organisation have ended in this browser." "Ihre Sitzungen bei allen Anwendungen dieser Organisation sind in diesem Browser beendet.";
     SignOutProvider "Sign out of your identity provider too" "Auch beim Identitätsanbieter abmelden";

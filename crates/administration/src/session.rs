@@ -20,21 +20,22 @@ const fn cookie_name(https: bool) -> &'static str {
     if https { "__Host-portunus" } else { "portunus" }
 }
 
-/// Returns the session secret a browser sent; two cookies of the name are none.
+/// Returns the session secret a browser sent; two cookies of the name are none. Cookies of others on this host, whatever
+/// its port, may hold any bytes.
 #[must_use]
 pub fn cookie(headers: &HeaderMap, https: bool) -> Option<Secret<String>> {
     let mut found = None;
     for line in headers.get_all(header::COOKIE) {
-        for pair in line.to_str().ok()?.split(';') {
-            if let Some((name, value)) = pair.trim().split_once('=')
-                && name == cookie_name(https)
+        for pair in line.as_bytes().split(|byte| *byte == b';') {
+            let own = pair.trim_ascii().strip_prefix(cookie_name(https).as_bytes());
+            if let Some(value) = own.and_then(|rest| rest.strip_prefix(b"="))
                 && found.replace(value).is_some()
             {
                 return None;
             }
         }
     }
-    found.map(|value| Secret::new(value.to_owned()))
+    found.and_then(|value| Some(Secret::new(std::str::from_utf8(value).ok()?.to_owned())))
 }
 
 /// The `Set-Cookie` value that signs a browser in.
@@ -95,10 +96,13 @@ mod tests {
                 (format!("other=1; {pair}"), true),
                 (format!("{pair}; {pair}"), false),
                 ("other=1".to_owned(), false),
+                (format!("name=Zoë; {pair}"), true),
+                (format!("{pair}ë"), false),
             ] {
                 let mut headers = HeaderMap::new();
                 headers.insert(header::COOKIE, HeaderValue::from_str(&sent).unwrap());
-                assert_eq!(cookie(&headers, https).is_some(), found, "{sent}");
+                let read = cookie(&headers, https);
+                assert_eq!(read.is_some_and(|read| read.expose() == secret.expose()), found, "{sent}");
             }
         }
     }

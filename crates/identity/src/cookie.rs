@@ -100,28 +100,44 @@ impl<'a> Cookie<'a> {
 }
 
 /// Returns every value of a cookie in a `Cookie` header. A browser sends one name twice when two paths match, and another
-/// site on a parent domain can add one, so the caller tries each and none is taken on faith.
-pub fn values<'h>(header: &'h str, name: &'h str) -> impl Iterator<Item = &'h str> {
-    let header = if header.len() > MAX_HEADER { "" } else { header };
-    header.split(';').filter_map(move |pair| {
-        let (found, value) = pair.trim().split_once('=')?;
-        (found == name).then(|| value.trim_matches('"'))
+/// site on a parent domain can add one, so the caller tries each and none is taken on faith. Other cookies may hold any
+/// bytes; what we set is ASCII, so a value that is no text is not ours.
+pub fn values<'h>(header: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h str> {
+    let header = if header.len() > MAX_HEADER { b"" } else { header };
+    header.split(|byte| *byte == b';').filter_map(move |pair| {
+        let pair = pair.trim_ascii();
+        let (found, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
+        let value = std::str::from_utf8(value.get(1..)?).ok()?;
+        (found == name.as_bytes()).then(|| value.trim_matches('"'))
     })
 }
 
-/// Removes cookies that an origin has no business with; `None` when nothing is left. The application's token stays only
-/// where `keep_token` says so.
+/// Removes cookies that an origin has no business with and leaves the others as they came, byte for byte; `None` when
+/// nothing is left. The application's token stays only where `keep_token` says so.
 #[must_use]
-pub fn for_origin(header: &str, keep_token: bool) -> Option<String> {
-    let kept: Vec<&str> = header
-        .split(';')
-        .map(str::trim)
-        .filter(|pair| {
-            let name = pair.split('=').next().unwrap_or_default().trim();
-            !pair.is_empty() && !STRIPPED.contains(&name) && (keep_token || name != AUTHORIZATION)
-        })
-        .collect();
-    if kept.is_empty() { None } else { Some(kept.join("; ")) }
+pub fn for_origin(header: &[u8], keep_token: bool) -> Option<Vec<u8>> {
+    let kept: Vec<&[u8]> = header.split(|byte| *byte == b';').filter(|pair| !is_ours(pair, keep_token)).collect();
+    let kept = kept.join(&b';');
+    let kept = kept.trim_ascii();
+    kept.iter().any(|byte| *byte != b';' && !byte.is_ascii_whitespace()).then(|| kept.to_vec())
+}
+
+/// Tells whether a server could take one pair of a `Cookie` header, or the beginning of a `Set-Cookie`, for a cookie of
+/// ours. The application's token is none where `keep_token` says so.
+///
+/// # Security
+/// Servers trim names of whatever they take for space (of Latin-1 and Unicode too), some end a cookie at a comma, and
+/// browsers send a cookie without a name as its value alone, so `=CF_Binding=x` comes back as `CF_Binding=x`.
+#[must_use]
+pub fn is_ours(pair: &[u8], keep_token: bool) -> bool {
+    let around = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'=');
+    pair.split(|byte| *byte == b',').any(|piece| {
+        let begins = piece.iter().position(|byte| !around(byte)).unwrap_or(piece.len());
+        let name = piece[begins..].split(|byte| *byte == b'=').next().unwrap_or_default();
+        let ends = name.iter().rposition(|byte| !around(byte)).map_or(0, |last| last + 1);
+        let is = |own: &str| name[..ends] == *own.as_bytes();
+        STRIPPED.into_iter().any(is) || (!keep_token && is(AUTHORIZATION))
+    })
 }
 
 /// Where a browser goes once it is signed in: a path of the application's own host.
@@ -197,11 +213,40 @@ mod tests {
     }
 
     #[test]
-    fn cookies_are_read_by_exact_name_and_kept_from_the_origin() {
-        let header = "a=1; CF_Authorization=x; xCF_Authorization=n; CF_Binding=b; CF_Authorization=\"y\"; flag";
+    fn cookies_are_read_by_exact_name_whatever_bytes_stand_beside_them() {
+        let header =
+            b"a=\xff; CF_Authorization=x; xCF_Authorization=n; CF_Authorization=\xe9; CF_Authorization=\"y\"; flag";
         assert_eq!(values(header, AUTHORIZATION).collect::<Vec<_>>(), ["x", "y"]);
-        assert_eq!(for_origin(header, false).as_deref(), Some("a=1; xCF_Authorization=n; flag"));
-        assert_eq!(for_origin("CF_Binding=b; CF_AppSession=c", true), None);
+    }
+
+    #[test]
+    fn an_origin_gets_the_cookies_that_are_not_ours_as_they_came() {
+        /// A header, whether the token stays, and what is left.
+        type Case = (&'static [u8], bool, Option<&'static [u8]>);
+        let cases: [Case; 9] = [
+            (
+                b"a=1; CF_Authorization=x; xCF_Authorization=n; CF_Binding=b; flag",
+                false,
+                Some(b"a=1; xCF_Authorization=n; flag"),
+            ),
+            (b"a=1; CF_Authorization=x; CF_Binding=b", true, Some(b"a=1; CF_Authorization=x")),
+            (b"CF_Binding=b; CF_AppSession=c", true, None),
+            (b"CF_Binding=b;  ; ", true, None),
+            (b"name=Zo\xeb; CF_Binding=b; a=\xff\xfe", true, Some(b"name=Zo\xeb; a=\xff\xfe")),
+            (b"a=1;b=\"2,3\";  c = 4 ;; cf_binding=d", true, Some(b"a=1;b=\"2,3\";  c = 4 ;; cf_binding=d")),
+            // What a server may take for a cookie of ours: spaces of Latin-1 and Unicode, commas, quotes, no name.
+            (
+                b"\xa0CF_Binding=b; \xe2\x80\x83CF_Device=d; CF_Session\xc2\x85=s; \x1fCF_Language=l; e=1",
+                true,
+                Some(b"e=1"),
+            ),
+            (b"a=1,CF_Binding=b; =CF_Binding=b; \"CF_Device\"=d; CF_Session; e=1", true, Some(b"e=1")),
+            (b"\xa0CF_Authorization =x; e=1", false, Some(b"e=1")),
+        ];
+        for (header, keep_token, kept) in cases {
+            let text = String::from_utf8_lossy(header);
+            assert_eq!(for_origin(header, keep_token).as_deref(), kept, "{text}");
+        }
     }
 
     #[test]
@@ -238,6 +283,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_bytes_around_them_carry_our_cookies_to_an_origin(
+            before in "[ -~\u{80}-\u{ff}]{0,16}", between in "[ \t\u{85}\u{a0}\u{2003}\"]{0,3}", after in "[ -~]{0,16}",
+        ) {
+            let header = format!("{before};{between}CF_Binding{between}=secret;{after}");
+            let kept = for_origin(header.as_bytes(), false).unwrap_or_default();
+            prop_assert!(!String::from_utf8_lossy(&kept).contains("CF_Binding"));
+            prop_assert_eq!(values(&kept, BINDING).count(), 0);
+        }
+
         #[test]
         fn an_accepted_url_stays_on_the_host(text in "[/\\\\.:@a-z?#%\\t;-]{0,32}") {
             let origin = Url::parse("https://wiki.example.com").unwrap();

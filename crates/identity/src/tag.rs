@@ -77,7 +77,9 @@ words! {
     PageType {
         IdentityDenied = "identity_denied",
         Forbidden = "forbidden",
+        /// Read where it was stored, made no more: a page without forms cannot sign anybody in.
         Login = "login",
+        /// The same: nothing stands between a sign-in and the application.
         Interstitial = "interstitial",
     }
 }
@@ -101,8 +103,16 @@ impl CustomPageDocument {
         let document: Self = document::read(value, &READ_ONLY)?;
         let mut problems = document::Problems::default();
         problems.check("/name", document::name(&document.name, 255));
-        if document.kind.is_none() {
-            problems.add("/type", "is required");
+        match document.kind {
+            Some(PageType::IdentityDenied | PageType::Forbidden) => {}
+            Some(kind @ (PageType::Login | PageType::Interstitial)) => {
+                let word = kind.as_str();
+                problems.add(
+                    "/type",
+                    format!("pages of type `{word}` are shown nowhere; identity_denied and forbidden are"),
+                );
+            }
+            None => problems.add("/type", "is required"),
         }
         if document.custom_html.is_empty() || document.custom_html.len() > MAX_PAGE {
             problems.add("/custom_html", format!("must hold between one and {MAX_PAGE} bytes"));
@@ -129,6 +139,14 @@ mod tests {
     fn a_page_says_when_it_is_shown() {
         assert!(CustomPageDocument::read(&json!({"name": "x", "type": "forbidden", "custom_html": "<p>no"})).is_ok());
         assert!(CustomPageDocument::read(&json!({"name": "x", "custom_html": "<p>no"})).is_err());
+        for kind in ["login", "interstitial"] {
+            let page = json!({"name": "x", "type": kind, "custom_html": "<p>no"});
+            let problems = CustomPageDocument::read(&page).unwrap_err();
+            assert_eq!(problems[0].pointer, "/type");
+            assert!(problems[0].message.contains("are shown nowhere"), "{}", problems[0].message);
+            // What was stored before stays readable.
+            assert!(crate::document::read_stored::<CustomPageDocument>(&page).is_ok(), "{kind}");
+        }
         assert!(CustomPageDocument::read(&json!({"name": "x", "type": "welcome", "custom_html": "<p>no"})).is_err());
     }
 }

@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn long_results_are_cut_off_and_say_so() {
         let long = "ä".repeat(MAX_RESULT + 5);
-        let shown: Value = serde_json::from_str(result(&raw::raw(&long).get().to_owned(), &[]).get()).unwrap();
+        let shown: Value = serde_json::from_str(result(raw::raw(&long).get(), &[]).get()).unwrap();
         let text = shown["content"][0]["text"].as_str().unwrap();
         assert!(text.starts_with('ä') && text.contains("--- TRUNCATED ---") && text.contains("24005 characters"));
         let failed: Value = serde_json::from_str(failure("boom", &["log: x".to_owned()]).get()).unwrap();

@@ -57,6 +57,7 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite("node").arg(node.join("launcher.mjs")))?;
     demo.run(suite("node").arg(node.join("access.mjs")))?;
     demo.run(suite("node").arg(node.join("mail.mjs")))?;
+    demo.run(suite("node").arg(node.join("gallery.mjs")))?;
     println!(
         "\nclients: type definitions, SDKs, Node, Python, MCP's conformance suite, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
     );

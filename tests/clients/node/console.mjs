@@ -7,10 +7,8 @@ import assert from "node:assert/strict";
 import { ProxyAgent, fetch } from "undici";
 import { withBrowser, withPage } from "./chromium.mjs";
 import { listen, look as lookAt } from "./look.mjs";
-import { authority, console_url, credential, proxy, setup_url, suite } from "./platform.mjs";
+import { OWNER, authority, console_url, credential, proxy, setup_url, suite } from "./platform.mjs";
 
-const EMAIL = "owner@acme.test";
-const PASSWORD = "correct horse battery staple";
 const WIDE = { width: 1600, height: 1000 };
 const NARROW = { width: 360, height: 740 };
 /** More pages than this mean that the walk does not see that two are alike. */
@@ -27,7 +25,7 @@ async function submit(page, values) {
 
 async function signIn(page) {
   await page.goto(new URL("/sign-in", console_url).href);
-  await submit(page, { email: EMAIL, password: PASSWORD });
+  await submit(page, OWNER);
 }
 
 async function firstRun(browser) {
@@ -35,10 +33,10 @@ async function firstRun(browser) {
     const complaints = listen(page);
     await page.goto(setup_url);
     await look(page, "setup", complaints);
-    await submit(page, { email: EMAIL, password: PASSWORD });
+    await submit(page, OWNER);
     await Promise.all([page.waitForURL(/\/sign-in/), page.getByRole("button", { name: "Sign out" }).click()]);
     await look(page, "sign-in", complaints);
-    await submit(page, { email: EMAIL, password: PASSWORD });
+    await submit(page, OWNER);
     const cookies = (await context.cookies()).filter((cookie) => cookie.httpOnly);
     assert.ok(cookies.length > 0 && cookies.every((cookie) => cookie.sameSite !== "None"), "the session cookie is for this site alone");
     assert.deepEqual(complaints(), []);
@@ -54,7 +52,7 @@ async function strangersAreSentToSignIn(browser) {
       await page.goto(new URL(path, console_url).href);
       assert.equal(new URL(page.url()).pathname, "/sign-in", path);
     }
-    await page.locator("main input[type=email]").fill(EMAIL);
+    await page.locator("main input[type=email]").fill(OWNER.email);
     await page.locator("main input[type=password]").fill("not the password at all");
     await page.locator("main button[type=submit]").click();
     await page.getByRole("alert").first().waitFor();

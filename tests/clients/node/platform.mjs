@@ -10,6 +10,9 @@ export const { PORTUNUS: portunus, DATA: data } = process.env;
 export const authority_file = CA_CERTIFICATE;
 export const authority = CA_CERTIFICATE && readFileSync(CA_CERTIFICATE, "utf8");
 
+/** The console's administrator, whom its suite makes with the setup link. */
+export const OWNER = { email: "owner@acme.test", password: "correct horse battery staple" };
+
 /** Calls the admin API and returns the result; a refusal is an error that says why. */
 export async function api(method, path, body) {
   const response = await fetch(`${API_URL}/accounts/${ACCOUNT_ID}${path}`, {

@@ -110,6 +110,65 @@ async fn a_form_from_another_site_or_browser_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_other_site_signs_anybody_out_everywhere() {
+    let stand = Stand::start(Setup::default()).await;
+    let (mut here, mut elsewhere) = (stand.browser(), stand.browser());
+    for browser in [&mut here, &mut elsewhere] {
+        stand.sign_in(browser, "/").await;
+    }
+    let everywhere = stand.url(TEAM, "/cdn-cgi/access/logout?everywhere=1");
+    // A link, an image or a form of another site, of an application, and a browser that says nothing.
+    for from in ["cross-site", "same-site", ""] {
+        let mut request = here.request(Method::GET, &everywhere);
+        if !from.is_empty() {
+            request = request.header("sec-fetch-site", from);
+        }
+        let asked = here.send(request).await;
+        assert!(asked.status == StatusCode::OK && asked.text.contains("Sign out everywhere"), "{from}");
+        let forged = here.request(Method::POST, &everywhere).header("sec-fetch-site", from).form(&[("state", "x")]);
+        assert_eq!(here.send(forged).await.status, StatusCode::BAD_REQUEST, "{from}");
+    }
+    // A program that a page of another site runs is told so.
+    let request = here.request(Method::GET, &everywhere).header("accept", "application/json");
+    let refused = here.keep(request.send().await.unwrap()).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    // Nor does the form that somebody else was given count, or ours from elsewhere.
+    let theirs = elsewhere.get(&everywhere).await;
+    let (_, state) = theirs.form("logout?everywhere=1");
+    let request = here.request(Method::POST, &everywhere).form(&[("state", state.as_str())]);
+    assert_eq!(here.send(request).await.status, StatusCode::BAD_REQUEST);
+    let (_, state) = here.get(&everywhere).await.form("logout?everywhere=1");
+    let request = here.request(Method::POST, &everywhere).header("origin", "https://evil.example");
+    assert_eq!(here.send(request.form(&[("state", state.as_str())])).await.status, StatusCode::BAD_REQUEST);
+    for browser in [&mut here, &mut elsewhere] {
+        assert_eq!(browser.get(&stand.url(WIKI, "/")).await.status, StatusCode::OK);
+    }
+    // Whoever means it ends them all.
+    let request =
+        here.request(Method::POST, &everywhere).header("origin", stand.url(TEAM, "/").origin().ascii_serialization());
+    let out = here.send(request.form(&[("state", state.as_str())])).await;
+    assert!(out.status == StatusCode::OK && out.text.contains("You are signed out"));
+    for browser in [&mut here, &mut elsewhere] {
+        assert_eq!(browser.get(&stand.url(WIKI, "/")).await.status, StatusCode::FOUND);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_goes_to_the_address_themselves_is_signed_out_everywhere_at_once() {
+    for from in ["same-origin", "none"] {
+        let stand = Stand::start(Setup::default()).await;
+        let (mut here, mut elsewhere) = (stand.browser(), stand.browser());
+        for browser in [&mut here, &mut elsewhere] {
+            stand.sign_in(browser, "/").await;
+        }
+        let everywhere = stand.url(TEAM, "/cdn-cgi/access/logout?everywhere=1");
+        let out = here.send(here.request(Method::GET, &everywhere).header("sec-fetch-site", from)).await;
+        assert!(out.text.contains("You are signed out"), "{from}");
+        assert_eq!(elsewhere.get(&stand.url(WIKI, "/")).await.status, StatusCode::FOUND, "{from}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn identity_headers_from_outside_never_reach_the_application() {
     let stand = Stand::start(Setup::default()).await;
     let mut browser = stand.browser();

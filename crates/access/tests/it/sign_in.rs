@@ -89,6 +89,22 @@ async fn a_person_of_ours_signs_in_with_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_that_is_not_ascii_locks_nobody_out_and_reaches_the_application() {
+    let stand = Stand::start(Setup::default()).await;
+    let mut browser = stand.browser();
+    for host in [WIKI, TEAM] {
+        browser.cookies.insert((host.to_owned(), "name".to_owned()), "Zoë".to_owned());
+    }
+    let seen = stand.sign_in(&mut browser, "/").await;
+    assert_eq!(seen.status, StatusCode::OK, "{}", seen.text);
+    let again = browser.get(&stand.url(WIKI, "/")).await;
+    assert_eq!(again.status, StatusCode::OK);
+    let told: Value = serde_json::from_str(&again.text).unwrap();
+    let cookie = told["headers"]["cookie"].as_str().unwrap();
+    assert!(cookie.contains("name=Zoë") && !cookie.contains("CF_AppSession"), "{cookie}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_passwords_are_slowed_down_for_everybody_alike() {
     let wiki = json!({"allowed_idps": [BUILT_IN]});
     let config = access::AccessConfig { failures_per_minute: 2, ..access::AccessConfig::default() };
@@ -99,6 +115,22 @@ async fn wrong_passwords_are_slowed_down_for_everybody_alike() {
         page = browser.submit(&page, "password", &[("email", "nobody@x.test"), ("password", "wrong wrong")]).await;
         assert_eq!(page.status, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_in_as_oneself_gives_no_new_guesses_at_others() {
+    let wiki = json!({"allowed_idps": [BUILT_IN]});
+    let config = access::AccessConfig { failures_per_minute: 2, ..access::AccessConfig::default() };
+    let stand = Stand::start(Setup { wiki, config, ..Setup::default() }).await;
+    let mut statuses = Vec::new();
+    for (email, password) in [("a@x.test", "wrong"), (EMAIL, PASSWORD), ("b@x.test", "wrong"), (EMAIL, PASSWORD)] {
+        let mut browser = stand.browser();
+        let page = browser.open(&stand.url(WIKI, "/")).await;
+        let answer = browser.submit(&page, "password", &[("email", email), ("password", password)]).await;
+        statuses.push(answer.status.as_u16());
+    }
+    // The success took nothing from its source and gave nothing back.
+    assert_eq!(statuses, [401, 302, 401, 429]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

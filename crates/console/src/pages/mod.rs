@@ -106,7 +106,7 @@ fn worker_routes() -> Router<Arc<App>> {
 fn access_routes() -> Router<Arc<App>> {
     use access::{
         appearance, applications, approvals, authorities, groups, log, mail_server, organization, outbox, people,
-        policies, providers, published, tester, tokens,
+        policies, providers, published, reusable, tester, tokens,
     };
     Router::new()
         .route("/access", get(applications::page).post(applications::create))
@@ -122,13 +122,20 @@ fn access_routes() -> Router<Arc<App>> {
         .route("/access/appearance/pages", post(appearance::create_page))
         .route("/access/appearance/pages/{id}", get(appearance::custom_page).post(appearance::save_page))
         .route("/access/appearance/pages/{id}/delete", post(appearance::delete_page))
+        .route("/access/policies", get(reusable::page).post(reusable::create))
+        .route("/access/policies/new", get(reusable::new_page))
         .route("/access/policies/check", post(policies::check))
+        .route("/access/policies/{id}", get(reusable::policy_page).post(reusable::save))
+        .route("/access/policies/{id}/attach", post(reusable::attach_to))
+        .route("/access/policies/{id}/detach", post(reusable::detach_from))
+        .route("/access/policies/{id}/delete", get(reusable::confirm_delete).post(reusable::delete))
         .route("/access/apps/{id}/published", get(published::page))
         .route("/access/apps/{id}", get(applications::app_page).post(applications::save))
         .route("/access/apps/{id}/revoke", post(applications::revoke))
         .route("/access/apps/{id}/delete", get(applications::confirm_delete).post(applications::delete))
         .route("/access/apps/{id}/policies", post(policies::create))
         .route("/access/apps/{id}/policies/new", get(policies::new_page))
+        .route("/access/apps/{id}/policies/attach", post(policies::attach))
         .route("/access/apps/{id}/policies/{policy}", get(policies::page).post(policies::save))
         .route("/access/apps/{id}/policies/{policy}/move", post(policies::shift))
         .route("/access/apps/{id}/policies/{policy}/delete", post(policies::delete))

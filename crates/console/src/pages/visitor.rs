@@ -66,9 +66,9 @@ impl Theme {
     }
 
     pub(super) fn read(headers: &HeaderMap) -> Self {
-        let pairs = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let word = pairs.flat_map(|line| line.split(';')).find_map(|pair| pair.trim().strip_prefix("portunus_theme="));
-        Self::named(word.unwrap_or_default())
+        let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let word = pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(b"portunus_theme="));
+        Self::named(word.and_then(|word| std::str::from_utf8(word).ok()).unwrap_or_default())
     }
 
     pub(super) fn cookie(self, https: bool) -> String {

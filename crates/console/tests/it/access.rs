@@ -279,7 +279,8 @@ async fn tags_and_pages_stay_while_an_application_uses_them() {
     assert_eq!(console.get("access/tags/docs").await.result()["app_count"], 1);
     let path = format!("access/custom_pages/{}", page["uid"].as_str().unwrap());
     assert_eq!(console.get(&path).await.result()["app_count"], 1);
-    assert!(console.get("access/custom_pages").await.result()[0].get("custom_html").is_none());
+    let listed = console.get("access/custom_pages").await.result()[0].clone();
+    assert_eq!((listed.get("custom_html"), &listed["app_count"]), (None, &json!(1)));
     console.delete("access/tags/docs").await.error(409);
     console.delete(&path).await.error(409);
     console.delete(&format!("access/apps/{}", id(&app))).await.result();
@@ -293,6 +294,37 @@ async fn tags_and_pages_stay_while_an_application_uses_them() {
     assert_eq!(console.get("access/apps").await.result()[0]["type"], "bookmark");
     assert_eq!(console.get("access/bookmarks").await.result().as_array().unwrap().len(), 1);
     console.delete(&bookmark).await.result();
+}
+
+#[tokio::test]
+async fn a_custom_page_is_named_only_where_it_would_be_shown() {
+    let console = Console::new().await;
+    let page = |kind: &str| json!({"name": "No", "type": kind, "custom_html": "<h1>No</h1>"});
+    // Types that are shown nowhere are not taken as if they were.
+    for kind in ["login", "interstitial"] {
+        let (pointer, message) = console.post("access/custom_pages", page(kind)).await.error(400);
+        assert_eq!((pointer.as_str(), message.contains("are shown nowhere")), ("/type", true), "{message}");
+    }
+    let made = console.post("access/custom_pages", page("forbidden")).await.result();
+    let path = format!("access/custom_pages/{}", made["uid"].as_str().unwrap());
+    let nobody = Uuid::new_v4().to_string();
+    let named = |member: &str, id: &Value| json!({"custom_pages": {member: id}});
+    for (member, id, why) in [
+        ("identity_denied", &made["uid"], "of type `identity_denied`"),
+        ("forbidden", &json!(nobody), "there is no such custom page"),
+    ] {
+        let (pointer, message) = console.put("access/organizations", named(member, id)).await.error(400);
+        assert_eq!(pointer, format!("/custom_pages/{member}"));
+        assert!(message.contains(why), "{message}");
+    }
+    console.put("access/organizations", named("forbidden", &made["uid"])).await.result();
+    // While the organisation shows it, it stays what it is; its text may change.
+    console.delete(&path).await.error(409);
+    let (pointer, _) = console.put(&path, page("identity_denied")).await.error(409);
+    assert_eq!(pointer, "/type");
+    console.put(&path, page("forbidden")).await.result();
+    console.put("access/organizations", json!({"custom_pages": null})).await.result();
+    console.delete(&path).await.result();
 }
 
 #[tokio::test]

@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Console};
 
 mod approvals;
+mod custom;
+mod factors;
+mod kinds;
 mod mcp;
+mod reusable;
 mod tester;
 
 const PASSWORD: &str = "correct horse battery";
@@ -192,6 +196,9 @@ async fn furnish_access(browser: &Browser<'_>, person: &str) -> Vec<String> {
     let group = format!("/access/groups/{}", id(browser.console.get("access/groups").await.result()));
     let policies = format!("access/apps/{}/policies", app.trim_start_matches("/access/apps/"));
     let policy = format!("{app}/policies/{}", id(browser.console.get(&policies).await.result()));
+    let shared = [("name", "<b>hosts"), ("decision", "allow"), ("include", "group <u>finance")];
+    let shared = browser.submit("/access/policies", &shared).await;
+    browser.submit(&format!("{shared}/attach"), &[("app", app.trim_start_matches("/access/apps/"))]).await;
     let token = browser.console.post("access/service_tokens", json!({"name": "<i>one"})).await.result();
     let token = token["id"].as_str().unwrap().to_owned();
     browser.submit("/access/appearance/tags", &[("tag", "tools")]).await;
@@ -201,6 +208,10 @@ async fn furnish_access(browser: &Browser<'_>, person: &str) -> Vec<String> {
     let fixed = [
         "",
         "/new",
+        "/new?type=bookmark",
+        "/new?type=app_launcher",
+        "/policies",
+        "/policies/new",
         "/log",
         "/log?q=nobody&refused=1",
         "/log?q=01302951-49f9-47c9-a400-0297e60b6a10",
@@ -223,6 +234,8 @@ async fn furnish_access(browser: &Browser<'_>, person: &str) -> Vec<String> {
         format!("{app}/delete"),
         format!("{app}/policies/new"),
         policy,
+        shared.clone(),
+        format!("{shared}/delete"),
         provider.clone(),
         format!("{provider}/delete"),
         group.clone(),

@@ -131,9 +131,9 @@ fn addresses(reader: &[u8], body: &[u8]) -> bool {
             }
         }
         b"cookie" => {
-            let _ = values(text, AUTHORIZATION).count();
-            if let Some(kept) = for_origin(text, false) {
-                assert_eq!(values(&kept, AUTHORIZATION).count() + values(&kept, BINDING).count(), 0, "{kept}");
+            let _ = values(body, AUTHORIZATION).count();
+            if let Some(kept) = for_origin(body, false) {
+                assert_eq!(values(&kept, AUTHORIZATION).count() + values(&kept, BINDING).count(), 0, "{text}");
             }
         }
         b"host" => {

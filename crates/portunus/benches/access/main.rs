@@ -2,7 +2,8 @@
 //! and the application the other.
 //!
 //! Run by `cargo xtask bench access`, which installs the peers. The application counts who was named to it, so a request
-//! that was let through without its token fails the run. With `BENCH_ALONE` set nothing else is measured: the load that
+//! that was let through without its token fails the run. Each request that policies let through is recorded, and a run whose
+//! log holds none fails; a bypass is never recorded. With `BENCH_ALONE` set nothing else is measured: the load that
 //! `cargo xtask dist` watches.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints, and is told things by xtask")]
@@ -58,6 +59,7 @@ async fn measure(length: Duration) -> Result<()> {
         return alone(&platform, &origin, &person, cookie, length).await;
     }
     proxied(&platform, &origin, cookie, work.path(), length / ROUNDS).await?;
+    ensure_recorded(&platform).await?;
     sign_ins(&platform, &person, work.path(), length).await
 }
 
@@ -91,6 +93,9 @@ async fn start_portunus(binary: &Path, origin: &Origin) -> Result<Platform> {
     pin_family(platform.process_id(), "0")?;
     let provider = json!({ "name": "Staff", "type": "portunus", "config": {} });
     platform.api("POST", "/access/identity_providers", Some(provider)).await?;
+    // What is compared with nginx writes down whom it let through, as its users want it to.
+    let recorded = json!({ "portunus": { "log_allowed_per_mille": 1_000 } });
+    platform.api("PUT", "/access/organizations", Some(recorded)).await?;
     let origin = json!({ "origin": { "url": format!("http://{}", origin.address) } });
     let everyone = json!([{ "name": "Anybody", "decision": "bypass", "include": [{ "everyone": {} }] }]);
     let staff = json!([
@@ -130,6 +135,15 @@ async fn signed_in(platform: &Platform, person: &Person) -> Result<String> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     browser.token(GUARDED)
+}
+
+/// Fails unless requests that were let through stand in the log.
+async fn ensure_recorded(platform: &Platform) -> Result<()> {
+    let records = platform.api("GET", "/portunus/logs/access_requests?limit=10", None).await?;
+    let records = records.as_array().context("the log is no list")?;
+    let passed = records.iter().any(|record| record["Action"] == "request" && record["Allowed"] == true);
+    ensure!(passed, "no request that was let through is in the log: {records:?}");
+    Ok(())
 }
 
 /// Requests of somebody who is signed in.

@@ -202,6 +202,24 @@ pub async fn add_policy(cx: &OpContext, id: ApplicationId, document: &Value) -> 
     get_policy(cx, id, policy).await
 }
 
+/// Makes an application name a reusable policy, behind those it has. One that it names already stays where it is.
+///
+/// # Errors
+///
+/// `NotFound` for an application or a reusable policy that is not there.
+pub async fn attach_policy(cx: &OpContext, id: ApplicationId, policy: AccessPolicyId) -> Result<(), Failure> {
+    cx.authorize::<WriteAccess>()?;
+    let before = super::load::<Application>(cx, &id).await?;
+    policies::get(cx, policy).await?;
+    let text = policy.to_string();
+    change_links(cx, before, |links| {
+        if !links.iter().any(|link| link["id"] == text) {
+            links.push(json!({"id": text}));
+        }
+    })
+    .await
+}
+
 /// Replaces a policy of an application.
 ///
 /// # Errors

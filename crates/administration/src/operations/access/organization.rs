@@ -1,10 +1,14 @@
 //! The organisation's settings (reference section 1.10). There is always one; what was never written is the default.
 //!
-//! Invariant: a PUT changes what it names; a member that is `null` returns to its default.
+//! Invariants: a PUT changes what it names; a member that is `null` returns to its default; a custom page that it names
+//! was there, and made for that place.
 
+use identity::document;
 use identity::organization::{DEFAULT_AUTH_DOMAIN, Organization as Sound, OrganizationDocument};
+use identity::tag::PageType;
 use serde_json::{Map, Value, json};
 use store::{Collection, Only, Organization, ReadIdentity, Store, Stored, WriteIdentity};
+use types::CustomPageId;
 
 use super::{AccessView, Kept, body, members, refused, view};
 use crate::audit::{Change, Verb};
@@ -59,7 +63,10 @@ pub async fn put(cx: &OpContext, document: &Value) -> Result<AccessView, Failure
     };
     merged.extend(sent.iter().map(|(name, value)| (name.clone(), value.clone())));
     let read = OrganizationDocument::read(&Value::Object(merged)).map_err(refused)?;
-    Sound::parse(&read).map_err(refused)?;
+    let sound = Sound::parse(&read).map_err(refused)?;
+    if sent.contains_key("custom_pages") {
+        check_pages(cx, &sound).await?;
+    }
     let document = Organization { body: body(&read)? };
     let stored = cx.store().organization().put(&grant, Only, document).await?;
     let change = Change::new(Verb::Update, Organization::RESOURCE, cx.account);
@@ -70,6 +77,37 @@ pub async fn put(cx: &OpContext, document: &Value) -> Result<AccessView, Failure
     })
     .await?;
     Ok(organization_view(&stored))
+}
+
+/// The pages of an organisation, each with when it is shown.
+const fn pages_of(sound: &Sound) -> [(PageType, Option<CustomPageId>); 2] {
+    [(PageType::Forbidden, sound.forbidden_page), (PageType::IdentityDenied, sound.denied_page)]
+}
+
+/// A page that is named must be there and be made for where it is named, or it would never be shown.
+async fn check_pages(cx: &OpContext, sound: &Sound) -> Result<(), Failure> {
+    let grant = super::system(cx, "check what the organisation names")?;
+    for (kind, id) in pages_of(sound) {
+        let Some(id) = id else { continue };
+        let word = kind.as_str();
+        let pointer = format!("/custom_pages/{word}");
+        let Some(page) = cx.store().custom_pages().get(&grant, &id).await? else {
+            return Err(Failure::invalid(pointer, "there is no such custom page"));
+        };
+        if page.document.body["type"] != word {
+            return Err(Failure::invalid(pointer, format!("must be a custom page of type `{word}`")));
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether the organisation shows a custom page.
+pub async fn shows(cx: &OpContext, page: CustomPageId) -> Result<bool, Failure> {
+    let grant = super::system(cx, "check that a page is not in use")?;
+    let stored = cx.store().organization().get(&grant, &Only).await?;
+    let read = stored.and_then(|stored| document::read_stored::<OrganizationDocument>(&stored.document.body).ok());
+    let sound = read.and_then(|read| Sound::parse(&read).ok());
+    Ok(sound.is_some_and(|sound| pages_of(&sound).iter().any(|(_, id)| *id == Some(page))))
 }
 
 fn organization_view(stored: &Stored<Organization>) -> AccessView {

@@ -1,12 +1,13 @@
-//! The organisation's own pages (reference section 1.10). Invariant: a page that an application shows is not deleted.
+//! The organisation's own pages (reference section 1.10). Invariant: a page that an application or the organisation shows
+//! is not deleted, and goes on being of its type.
 
 use identity::tag::CustomPageDocument;
 use serde_json::{Map, Value};
-use store::{Application, Collection, CustomPage, Store, Stored, WriteAccess};
+use store::{Application, Collection, CustomPage, ReadAccess, Store, Stored, WriteAccess};
 use types::{Code, CustomPageId};
 use uuid::Uuid;
 
-use super::{AccessView, Kept, body, members, refused, system, view};
+use super::{AccessView, Kept, body, members, organization, refused, system, view};
 use crate::auth::OpContext;
 use crate::failure::Failure;
 
@@ -31,12 +32,19 @@ fn shows(application: &Stored<Application>, id: CustomPageId) -> bool {
 }
 
 async fn page_view(cx: &OpContext, stored: &Stored<CustomPage>) -> Result<AccessView, Failure> {
+    Ok(counted(stored, &applications(cx).await?))
+}
+
+async fn applications(cx: &OpContext) -> Result<Vec<Stored<Application>>, Failure> {
     let grant = system(cx, "count the applications of a page")?;
-    let applications = cx.store().applications().list(&grant).await?;
+    Ok(cx.store().applications().list(&grant).await?)
+}
+
+fn counted(stored: &Stored<CustomPage>, applications: &[Stored<Application>]) -> AccessView {
     let mut view = view(stored);
     let count = applications.iter().filter(|application| shows(application, stored.id)).count();
     view.0.insert("app_count".to_owned(), count.into());
-    Ok(view)
+    view
 }
 
 /// Returns every page, without its markup.
@@ -45,7 +53,9 @@ async fn page_view(cx: &OpContext, stored: &Stored<CustomPage>) -> Result<Access
 ///
 /// A [`Failure`] for the caller.
 pub async fn list(cx: &OpContext) -> Result<Vec<AccessView>, Failure> {
-    let mut views = super::list::<CustomPage>(cx).await?;
+    let grant = cx.authorize::<ReadAccess>()?;
+    let (pages, applications) = (cx.store().custom_pages().list(&grant).await?, applications(cx).await?);
+    let mut views: Vec<AccessView> = pages.iter().map(|page| counted(page, &applications)).collect();
     for view in &mut views {
         view.0.remove("custom_html");
     }
@@ -77,15 +87,22 @@ pub async fn create(cx: &OpContext, document: &Value) -> Result<AccessView, Fail
 ///
 /// # Errors
 ///
-/// `NotFound`, and a [`Failure`] that points at the member at fault.
+/// `NotFound`, `Conflict` for another type of a page in use, and a [`Failure`] that points at the member at fault.
 pub async fn replace(cx: &OpContext, id: CustomPageId, document: &Value) -> Result<AccessView, Failure> {
     cx.authorize::<WriteAccess>()?;
     let before = super::load::<CustomPage>(cx, &id).await?;
-    let stored = super::replace(cx, &before, read(document)?).await?;
+    let page = read(document)?;
+    if page.body["type"] != before.document.body["type"] && user(cx, id).await?.is_some() {
+        return Err(Failure::conflict(
+            "/type",
+            "the page is shown somewhere; take it out there first, or make another",
+        ));
+    }
+    let stored = super::replace(cx, &before, page).await?;
     page_view(cx, &stored).await
 }
 
-/// Deletes a page that no application shows.
+/// Deletes a page that is shown nowhere.
 ///
 /// # Errors
 ///
@@ -93,13 +110,19 @@ pub async fn replace(cx: &OpContext, id: CustomPageId, document: &Value) -> Resu
 pub async fn delete(cx: &OpContext, id: CustomPageId) -> Result<(), Failure> {
     cx.authorize::<WriteAccess>()?;
     let before = super::load::<CustomPage>(cx, &id).await?;
-    let grant = system(cx, "check that a page is not in use")?;
-    let applications = cx.store().applications().list(&grant).await?;
-    if let Some(user) = applications.iter().find(|application| shows(application, id)) {
-        let message = format!("application \"{}\" shows this page; change that first", user.document.name);
-        return Err(Failure::new(Code::Conflict, message));
+    if let Some(user) = user(cx, id).await? {
+        return Err(Failure::new(Code::Conflict, format!("{user} shows this page; change that first")));
     }
     super::delete(cx, &before).await
+}
+
+/// Who shows a page, if anybody does.
+async fn user(cx: &OpContext, id: CustomPageId) -> Result<Option<String>, Failure> {
+    let applications = applications(cx).await?;
+    if let Some(user) = applications.iter().find(|application| shows(application, id)) {
+        return Ok(Some(format!("application \"{}\"", user.document.name)));
+    }
+    Ok(organization::shows(cx, id).await?.then(|| "the organisation".to_owned()))
 }
 
 fn read(document: &Value) -> Result<CustomPage, Failure> {

@@ -9,6 +9,7 @@ use store::Permission;
 use types::CustomPageId;
 
 use super::head;
+use super::page_choice::PLACES;
 use crate::failure::Failure;
 use crate::operations::access::{AccessView, pages, tags};
 use crate::pages::control::{Control, Problems, button, csrf};
@@ -18,13 +19,6 @@ use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, go, id};
 
 const PATH: &str = "/access/appearance";
-const KINDS: [(&str, &str); 4] = [
-    ("identity_denied", "Somebody who signed in is refused"),
-    ("forbidden", "Nobody is let in from there"),
-    ("login", "People sign in"),
-    ("interstitial", "People go on to an application"),
-];
-
 /// Serves `GET /access/appearance`.
 pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
     let body = draw(&visitor, &Fields::default(), Problems::NONE).await?;
@@ -58,6 +52,7 @@ async fn draw(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Res
             }
         }
         h2 { "Custom pages" }
+        p.hint { "Shown where an application, or the organisation for all of them, names them in its settings." }
         @if pages.is_empty() { p.muted { "There are none: people see the organisation's own pages." } } @else {
             table.cards {
                 thead { tr { th scope="col" { "Page" } th scope="col" { "Shown when" } th scope="col" { "Applications" } th scope="col" { "Changed" } } }
@@ -84,17 +79,21 @@ fn uses(view: &AccessView) -> String {
 
 fn kind(page: &AccessView) -> &str {
     let word = page.text("type");
-    KINDS.iter().find(|(known, _)| *known == word).map_or(word, |(_, text)| text)
+    PLACES
+        .iter()
+        .find(|(known, ..)| *known == word)
+        .map_or("Nowhere: pages of this type are not shown", |(.., text)| text)
 }
 
 fn form(visitor: &Visitor, action: &str, values: &[&str; 3], problems: Problems<'_>) -> Markup {
     let [name, kind, custom_html] = values;
+    let kinds = PLACES.map(|(word, _, text)| (word, text));
     html! {
         form.sheet method="post" action=(action) {
             (csrf(&visitor.csrf))
             div.row {
                 (Control::new("name", "Name").required().problems(problems.at("/name")).input("text", name))
-                (Control::new("type", "Shown when").problems(problems.at("/type")).select(&KINDS, kind))
+                (Control::new("type", "Shown when").problems(problems.at("/type")).select(&kinds, kind))
             }
             (Control::new("custom_html", "HTML").required().mono().problems(problems.at("/custom_html")).area(10, custom_html))
             div.actions { button.primary type="submit" { "Save" } }

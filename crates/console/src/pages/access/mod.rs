@@ -1,4 +1,4 @@
-//! Access: applications with their policies, the log of decisions, the policy tester, providers, groups, service tokens,
+//! Access: applications with their policies, reusable policies, the log of decisions, the policy tester, providers, groups, service tokens,
 //! people, client certificates, tags and pages, the organisation, the outbox. One file per tab.
 //!
 //! Invariant: a credential is shown once, on the page that answers the form that made it.
@@ -8,15 +8,18 @@ pub(super) mod appearance;
 pub(super) mod applications;
 pub(super) mod approvals;
 pub(super) mod authorities;
+mod factors;
 pub(super) mod groups;
 pub(super) mod log;
 pub(super) mod mail_server;
 pub(super) mod organization;
 pub(super) mod outbox;
+mod page_choice;
 pub(super) mod people;
 pub(super) mod policies;
 pub(super) mod providers;
 pub(super) mod published;
+pub(super) mod reusable;
 mod selectors;
 pub(super) mod tester;
 pub(super) mod tokens;
@@ -28,8 +31,9 @@ use store::Permission;
 use super::visitor::Visitor;
 use crate::operations::access::AccessView;
 
-const TABS: [(&str, &str, Permission); 12] = [
+const TABS: [(&str, &str, Permission); 13] = [
     ("applications", "Applications", Permission::AccessRead),
+    ("policies", "Policies", Permission::AccessRead),
     ("log", "Log", Permission::LogsRead),
     ("test", "Tester", Permission::AccessRead),
     ("people", "People", Permission::UsersRead),

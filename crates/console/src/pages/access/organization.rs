@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 use store::Permission;
 
+use super::page_choice::{self, Choices};
 use super::{at, head};
 use crate::failure::Failure;
 use crate::operations::access::{AccessView, keys, organization};
@@ -15,7 +16,7 @@ use crate::pages::frame::{self, Place, refused_form};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, go};
 
-const FACTORS: [(&str, &str); 3] =
+pub(super) const FACTORS: [(&str, &str); 3] =
     [("totp", "Codes of an app"), ("biometrics", "The device itself"), ("security_key", "Security keys")];
 
 /// Serves `GET /access/organization`.
@@ -27,6 +28,7 @@ pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
 async fn draw(visitor: &Visitor, typed: Option<&Fields>, problems: Problems<'_>) -> Result<Markup, Failure> {
     let stored = organization::get(&visitor.cx).await?;
     let keys = keys::get(&visitor.cx).await?;
+    let pages = Choices::load(visitor).await?;
     let may_write = visitor.may(Permission::IdentityWrite);
     let typed_days = typed.and_then(|fields| fields.find("key_rotation_interval_days"));
     let days = typed_days.map_or_else(|| keys.key_rotation_interval_days.to_string(), str::to_owned);
@@ -34,7 +36,7 @@ async fn draw(visitor: &Visitor, typed: Option<&Fields>, problems: Problems<'_>)
     Ok(html! {
         (head(visitor, "organization", &html! {}))
         (problems.summary())
-        (form(visitor, &stored, typed, problems, may_write))
+        (form(visitor, (&stored, &pages), typed, problems, may_write))
         h2 { "Signing keys" }
         p {
             "Tokens for applications are signed with a key that changes every " (format::plural(u64::from(keys.key_rotation_interval_days), "day", "days")) ", next in " (format::plural(u64::try_from(keys.days_until_next_rotation).unwrap_or(0), "day", "days")) ". "
@@ -53,7 +55,7 @@ async fn draw(visitor: &Visitor, typed: Option<&Fields>, problems: Problems<'_>)
 
 fn form(
     visitor: &Visitor,
-    stored: &AccessView,
+    (stored, pages): (&AccessView, &Choices),
     typed: Option<&Fields>,
     problems: Problems<'_>,
     may_write: bool,
@@ -70,6 +72,7 @@ fn form(
     let ours = stored.0.get("portunus").and_then(|ours| ours["log_allowed_per_mille"].as_u64()).unwrap_or_default();
     let typed_rate = typed.and_then(|fields| fields.find("log_allowed_per_mille"));
     let per_mille = typed_rate.map_or_else(|| ours.to_string(), str::to_owned);
+    let page = |kind: &str, field: &str| of(field, &format!("custom_pages/{kind}"));
     let look = |member: &str| problems.at(&format!("/login_design/{member}"));
     html! {
         form.sheet method="post" action="/access/organization" {
@@ -97,6 +100,7 @@ fn form(
                     (Control::new("idle_timeout", "It ends when idle for").mono().hint("Empty: never.").problems(problems.at("/portunus/idle_timeout")).input("text", &of("idle_timeout", "portunus/idle_timeout")))
                 }
             }
+            (pages.draw("Ours", &page, problems))
             fieldset {
                 legend { "Log" }
                 (Control::new("log_allowed_per_mille", "Of a thousand requests that pass, record").hint("0 to 1000. Sign-ins and refusals are recorded all.").problems(problems.at("/portunus/log_allowed_per_mille")).input("number", &per_mille))
@@ -139,7 +143,7 @@ fn document(stored: &AccessView, fields: &Fields) -> Value {
     let mut mfa = group("mfa_config");
     mfa["session_duration"] = text("mfa_session_duration");
     mfa["allowed_authenticators"] = json!(factors);
-    json!({
+    let mut document = json!({
         "name": fields.get("name"),
         "auth_domain": fields.get("auth_domain"),
         "session_duration": text("session_duration"),
@@ -147,7 +151,12 @@ fn document(stored: &AccessView, fields: &Fields) -> Value {
         "portunus": ours,
         "mfa_config": mfa,
         "mfa_required_for_all_apps": fields.ticked("mfa_required_for_all_apps"),
-    })
+    });
+    if page_choice::sent(fields) {
+        let pages = page_choice::PLACES.map(|(kind, field, _)| (kind.to_owned(), text(field)));
+        document["custom_pages"] = Value::Object(pages.into_iter().collect());
+    }
+    document
 }
 
 /// Serves `POST /access/organization/rotate`.

@@ -1,7 +1,7 @@
 //! The policies of an application: in order, each checked as it stands, and the form that writes one.
 //!
-//! Invariant: a reusable policy is shown where it is used and changed through the API, so that no application changes
-//! another by accident.
+//! Invariant: a reusable policy is shown where it is used and changed on a page of its own ([`super::reusable`]), so that
+//! no application changes another by accident.
 
 use axum::extract::Path;
 use maud::{Markup, html};
@@ -10,6 +10,8 @@ use store::Permission;
 use types::{AccessPolicyId, ApplicationId};
 
 use super::agreement;
+use super::factors;
+use super::reusable;
 use super::selectors::{HINT, Names};
 use crate::failure::{Failure, Problem};
 use crate::operations::access::policies::remarks;
@@ -26,7 +28,7 @@ const DECISIONS: [(&str, &str); 4] = [
     ("non_identity", "Service Auth: programs, without sign-in"),
     ("bypass", "Bypass: no check, no log"),
 ];
-const LISTS: [(&str, &str); 3] =
+pub(super) const LISTS: [(&str, &str); 3] =
     [("include", "Anyone of"), ("require", "Who also is all of"), ("exclude", "And is none of")];
 
 /// The part of an application's page.
@@ -49,7 +51,10 @@ pub(super) async fn section(visitor: &Visitor, names: &Names, app: &AccessView) 
                 tbody { @for (index, (policy, remarks)) in rows.iter().enumerate() { (row(visitor, names, &path, policy, remarks, (index, last))) } }
             }
         }
-        @if may_write { p { a.button href={ (path) "/new" } { "Add a policy" } } }
+        @if may_write {
+            p { a.button href={ (path) "/new" } { "Add a policy" } }
+            (reusable::attach(visitor, &path, &listed).await?)
+        }
     })
 }
 
@@ -67,16 +72,15 @@ fn row(
 ) -> Markup {
     let (name, own) = (text(policy, "name"), policy["reusable"] == false);
     let here = format!("{path}/{}", text(policy, "id"));
-    let decision = text(policy, "decision");
     html! {
         tr {
             td data-label="Policy" {
-                @if own { a.strong href=(here) { (name) } } @else { span.strong { (name) } " " span.badge.plain { "reusable" } }
+                @if own { a.strong href=(here) { (name) } } @else { a.strong href={ (reusable::PATH) "/" (text(policy, "id")) } { (name) } " " span.badge.plain { "reusable" } }
                 @if remarks.is_empty() { p.fine { "Ready." } }
                 @for remark in remarks { p.warning { (remark) } }
             }
-            td data-label="Decision" { span.badge.bad[decision == "deny"].accent[decision == "allow"] { (decision.replace('_', " ")) } }
-            td data-label="Who" { @for (list, label) in LISTS { (who(names, label, &policy[list])) } }
+            td data-label="Decision" { (badge(text(policy, "decision"))) }
+            td data-label="Who" { (who(names, policy)) }
             td {
                 @if visitor.may(Permission::AccessWrite) {
                     @if index > 0 { (button(&format!("{here}/move"), &visitor.csrf, "icon", &html! { span aria-hidden="true" { "↑" } span.hidden { "Move " (name) " up" } }, &[("to", "up")])) }
@@ -88,21 +92,51 @@ fn row(
     }
 }
 
-fn who(names: &Names, label: &str, selectors: &Value) -> Markup {
-    let selectors = selectors.as_array().map(Vec::as_slice).unwrap_or_default();
-    html! {
-        @if !selectors.is_empty() {
-            div { span.muted { (label) " " } @for (index, selector) in selectors.iter().take(8).enumerate() { @if index > 0 { ", " } code { (names.line(selector)) } } @if selectors.len() > 8 { " and more" } }
+pub(super) fn badge(decision: &str) -> Markup {
+    html! { span.badge.bad[decision == "deny"].accent[decision == "allow"] { (decision.replace('_', " ")) } }
+}
+
+/// Whom a policy covers, in short.
+pub(super) fn who(names: &Names, policy: &Value) -> Markup {
+    let line = |label: &str, selectors: &Value| {
+        let selectors = selectors.as_array().map(Vec::as_slice).unwrap_or_default();
+        html! {
+            @if !selectors.is_empty() {
+                div { span.muted { (label) " " } @for (index, selector) in selectors.iter().take(8).enumerate() { @if index > 0 { ", " } code { (names.line(selector)) } } @if selectors.len() > 8 { " and more" } }
+            }
         }
+    };
+    html! { @for (list, label) in LISTS { (line(label, &policy[list])) } }
+}
+
+/// What a policy's form shows besides its plain fields.
+pub(super) struct Parts {
+    groups: Vec<agreement::Group>,
+    factor: factors::Choice,
+}
+
+impl Parts {
+    pub(super) fn stored(policy: &AccessView) -> Self {
+        Self { groups: agreement::stored(policy), factor: factors::stored(&policy.0) }
+    }
+
+    /// Those of a new policy.
+    pub(super) fn fresh() -> Self {
+        Self { groups: Vec::new(), factor: factors::stored(&Map::new()) }
+    }
+
+    pub(super) fn typed(fields: &Fields) -> Self {
+        Self { groups: agreement::typed(fields), factor: factors::typed(fields).unwrap_or_default() }
     }
 }
 
-struct Draft {
-    document: Value,
-    problems: Vec<Problem>,
+/// A policy as its form has it.
+pub(super) struct Draft {
+    pub(super) document: Value,
+    pub(super) problems: Vec<Problem>,
 }
 
-fn draft(names: &Names, fields: &Fields, stored: Option<&AccessView>) -> Draft {
+pub(super) fn draft(names: &Names, fields: &Fields, stored: Option<&AccessView>) -> Draft {
     let mut problems = Vec::new();
     // Members the form does not show stay as they are.
     let mut document: Map<String, Value> = stored.map(|stored| stored.0.clone()).unwrap_or_default();
@@ -117,10 +151,13 @@ fn draft(names: &Names, fields: &Fields, stored: Option<&AccessView>) -> Draft {
     let session = fields.text("session_duration").map_or(Value::Null, Value::from);
     document.insert("session_duration".to_owned(), session);
     agreement::write(&mut document, &agreement::typed(fields));
+    if let Some(choice) = factors::typed(fields) {
+        factors::write(&mut document, &choice, &mut problems);
+    }
     Draft { document: Value::Object(document), problems }
 }
 
-fn typed(names: &Names, policy: Option<&AccessView>) -> Vec<(&'static str, String)> {
+pub(super) fn typed(names: &Names, policy: Option<&AccessView>) -> Vec<(&'static str, String)> {
     let Some(policy) = policy else { return vec![("decision", "allow".to_owned())] };
     let list = |name: &str| names.write(policy.0.get(name).unwrap_or(&Value::Null));
     vec![
@@ -134,11 +171,11 @@ fn typed(names: &Names, policy: Option<&AccessView>) -> Vec<(&'static str, Strin
     ]
 }
 
-fn form(
+pub(super) fn form(
     visitor: &Visitor,
     (action, back): (&str, &str),
     values: &dyn Fn(&str) -> String,
-    groups: &[agreement::Group],
+    parts: &Parts,
     problems: Problems<'_>,
 ) -> Markup {
     html! {
@@ -153,7 +190,8 @@ fn form(
             }
             (Control::new("expression", "And where").mono().hint("An expression of the access hook; empty asks nothing more.").live("expression").problems(problems.at("/portunus")).area(2, &values("expression")))
             (Control::new("session_duration", "A session lasts").mono().hint("Empty: as long as the application says.").problems(problems.at("/session_duration")).input("text", &values("session_duration")))
-            (agreement::draw(groups, problems))
+            (factors::draw(&parts.factor, "As the application says", problems))
+            (agreement::draw(&parts.groups, problems))
             div.check data-for="policy" aria-live="polite" {}
             div.actions { button.primary type="submit" { "Save" } a.button.quiet href=(back) { "Cancel" } }
         }
@@ -178,12 +216,12 @@ pub(in crate::pages) async fn new_page(visitor: Visitor, Path(app): Path<String>
     let path = format!("/access/apps/{}", app.text("id"));
     let known = typed(&names, None);
     let values = |name: &str| value(&known, name);
-    let form = form(&visitor, (&format!("{path}/policies"), &path), &values, &[], Problems::NONE);
+    let form = form(&visitor, (&format!("{path}/policies"), &path), &values, &Parts::fresh(), Problems::NONE);
     let body = editor(&visitor, &app, "New policy", &form, Problems::NONE);
     Ok(frame::page(&visitor, Place::Access, "New policy", &body))
 }
 
-fn value(known: &[(&'static str, String)], name: &str) -> String {
+pub(super) fn value(known: &[(&'static str, String)], name: &str) -> String {
     known.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
@@ -201,8 +239,8 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path((app, policy)): Path<(
     let path = format!("/access/apps/{}", app.text("id"));
     let known = typed(&names, Some(&policy));
     let action = format!("{path}/policies/{}", policy.text("id"));
-    let groups = agreement::stored(&policy);
-    let form = form(&visitor, (&action, &path), &|name| value(&known, name), &groups, Problems::NONE);
+    let parts = Parts::stored(&policy);
+    let form = form(&visitor, (&action, &path), &|name| value(&known, name), &parts, Problems::NONE);
     let body = editor(&visitor, &app, policy.text("name"), &form, Problems::NONE);
     Ok(frame::page(&visitor, Place::Access, policy.text("name"), &body))
 }
@@ -239,7 +277,7 @@ async fn save_policy(submission: Submission, app: &str, policy: Option<AccessPol
                 policy.map_or_else(|| format!("{path}/policies"), |policy| format!("{path}/policies/{policy}"));
             let values = |name: &str| fields.find(name).unwrap_or_default().to_owned();
             let problems = Problems::of(&failure);
-            let form = form(&visitor, (&action, &path), &values, &agreement::typed(&fields), problems);
+            let form = form(&visitor, (&action, &path), &values, &Parts::typed(&fields), problems);
             let body = editor(&visitor, &app, "Policy", &form, problems);
             Ok(refused_form(&visitor, Place::Access, "Policy", &failure, &body))
         }
@@ -287,6 +325,13 @@ pub(in crate::pages) async fn shift(Path((app, policy)): Path<(String, String)>,
     let (app, policy): (ApplicationId, AccessPolicyId) = (id(&app, "application")?, id(&policy, "policy")?);
     applications::move_policy(&form.visitor.cx, app, policy, form.fields.get("to") == "up").await?;
     go(&format!("/access/apps/{app}?note=moved"))
+}
+
+/// Serves `POST /access/apps/{id}/policies/attach`.
+pub(in crate::pages) async fn attach(Path(app): Path<String>, form: Submission) -> Page {
+    let app: ApplicationId = id(&app, "application")?;
+    applications::attach_policy(&form.visitor.cx, app, id(form.fields.get("policy"), "policy")?).await?;
+    go(&format!("/access/apps/{app}?note=saved"))
 }
 
 /// Serves `POST /access/apps/{id}/policies/{policy}/delete`.

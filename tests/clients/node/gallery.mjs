@@ -1,0 +1,323 @@
+// Pages that only show once something was done: an authenticator app enrolled and asked for, a choice of several providers,
+// the question of a policy, a custom page, requests for approval, a letter in the outbox, and every answer that shows a
+// credential once.
+//
+// Each is looked at in both themes, at 360 px and wide, with axe-core. Runs after the suite that makes the console's
+// administrator, at a wiki that asks for no second factor.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { withBrowser, withPage } from "./chromium.mjs";
+import { listen, look } from "./look.mjs";
+import { OWNER, access_url, api, console_url, data, portunus, settled, suite } from "./platform.mjs";
+
+const ACCESS = { width: 1280, height: 900 };
+const CONSOLE = { width: 1600, height: 1000 };
+const [ANA, BEN] = ["ana@acme.test", "ben@acme.test"];
+const STAFF = [{ email_domain: { domain: "acme.test" } }];
+const team = new URL(access_url);
+const at = (host) => new URL(`https://${host}:${team.port}/`);
+
+const press = (page, name) => page.getByRole("button", { name, exact: true }).click();
+const heading = (page, name) => page.getByRole("heading", { level: 1, name }).waitFor();
+const opened = (page, host) => page.waitForURL((url) => url.hostname === host && url.pathname === "/");
+
+const passwords = Object.fromEntries(
+  [ANA, BEN].map((email) => {
+    const told = execFileSync(portunus, ["user", "password", email, "--data", data, "--json"], { encoding: "utf8" });
+    return [email, JSON.parse(told).password];
+  }),
+);
+
+/** Publishes an application where the wiki's is; `more` is merged into its document. */
+async function publish(name, more, policy) {
+  const { portunus: { origin } } = (await api("GET", "/access/apps")).find((app) => app.domain === "wiki.localhost");
+  const policies = [{ name: "Staff", decision: "allow", include: STAFF, ...policy }];
+  const domain = `${name.toLowerCase()}.localhost`;
+  const made = await api("POST", "/access/apps", { type: "self_hosted", name, domain, portunus: { origin }, policies, ...more });
+  await settled();
+  return made;
+}
+
+const builtIn = async () => (await api("GET", "/access/identity_providers")).find((known) => known.type === "portunus");
+
+/** Runs `use` in a browser of its own at Access; what is refused is a page with a status of its own, which Chromium tells too. */
+function person(browser, use) {
+  return withPage(browser, { viewport: ACCESS }, async (page, context) => {
+    const complaints = listen(page);
+    await use(page, context);
+    assert.deepEqual(complaints().filter((text) => !/status of 40[0-9]/.test(text)), []);
+  });
+}
+
+/** Looks at a page of Access. */
+async function fine(page, name) {
+  assert.deepEqual(await look(page, `gallery-${name}`, () => [], ACCESS), []);
+}
+
+async function signIn(page, host, email) {
+  await page.goto(at(host).href);
+  await page.getByLabel("E-mail address").fill(email);
+  await page.getByLabel("Password").fill(passwords[email]);
+  await press(page, "Sign in");
+}
+
+/** The code of an authenticator app (RFC 6238) for a step of 30 seconds. */
+function codeOf(secret, step) {
+  const bits = [...secret].map((letter) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(letter).toString(2).padStart(5, "0")).join("");
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => Number.parseInt(byte, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(step));
+  const hash = createHmac("sha1", key).update(counter).digest();
+  const offset = hash[19] & 15;
+  return String((hash.readUInt32BE(offset) & 0x7fffffff) % 1_000_000).padStart(6, "0");
+}
+
+const step = () => Math.floor(Date.now() / 30_000);
+
+async function authenticatorApp(browser) {
+  const app = await publish("Ledger", { allowed_idps: [(await builtIn()).id], mfa_config: { allowed_authenticators: ["totp"], session_duration: "0m" } });
+  await person(browser, async (page, context) => {
+    await signIn(page, app.domain, BEN);
+    await heading(page, "Add an authenticator app");
+    await page.locator(".picture").waitFor();
+    const secret = await page.locator("main code").innerText();
+    await fine(page, "totp-enrolment");
+    const used = step();
+    await page.getByLabel("Code of six digits").fill(codeOf(secret, used));
+    await press(page, "Continue");
+    await heading(page, "Your recovery codes");
+    await page.getByRole("link", { name: "Continue" }).click();
+    await opened(page, app.domain);
+
+    await context.clearCookies();
+    await signIn(page, app.domain, BEN);
+    await heading(page, "Prove that it is you");
+    await fine(page, "totp-prompt");
+    // A code is good once, and the next one already.
+    const next = Math.max(step(), used + 1);
+    const right = codeOf(secret, next);
+    await page.getByLabel("Code of six digits").fill(right === "000000" ? "000001" : "000000");
+    await press(page, "Continue");
+    await page.getByRole("alert").waitFor();
+    await fine(page, "totp-prompt-wrong");
+    await page.getByLabel("Code of six digits").fill(right);
+    await press(page, "Continue");
+    await opened(page, app.domain);
+  });
+  const [ben] = await api("GET", `/access/users?email=${BEN}`);
+  await api("DELETE", `/portunus/users/${ben.id}/mfa_authenticators`);
+  await api("DELETE", `/access/apps/${app.id}`);
+}
+
+async function manyProviders(browser) {
+  const made = [];
+  for (const provider of [
+    { name: "Acme Okta", type: "okta", config: { okta_account: "https://acme.okta.example", client_id: "portunus", client_secret: "hush" } },
+    { name: "GitHub of Acme and everybody who ever worked on one of its many repositories", type: "github", config: { client_id: "portunus", client_secret: "hush" } },
+    { name: "Mail", type: "onetimepin", config: {} },
+  ]) {
+    made.push(await api("POST", "/access/identity_providers", provider));
+  }
+  const app = await publish("Choice");
+  await person(browser, async (page) => {
+    await page.goto(at(app.domain).href);
+    await page.getByRole("button", { name: "Continue with Acme Okta" }).waitFor();
+    await page.getByRole("button", { name: "Get a code by mail" }).waitFor();
+    await fine(page, "providers");
+  });
+  await api("DELETE", `/access/apps/${app.id}`);
+  for (const { id } of made) await api("DELETE", `/access/identity_providers/${id}`);
+}
+
+async function justification(browser) {
+  const prompt = "Which ticket is it for, and what do you mean to change?";
+  const asks = { purpose_justification_required: true, purpose_justification_prompt: prompt };
+  const app = await publish("Vault", { allowed_idps: [(await builtIn()).id] }, asks);
+  await person(browser, async (page) => {
+    await signIn(page, app.domain, ANA);
+    await heading(page, "Why do you need this?");
+    await fine(page, "justification");
+    await page.getByLabel(prompt).fill("INC-7");
+    await press(page, "Continue");
+    await opened(page, app.domain);
+  });
+  await api("DELETE", `/access/apps/${app.id}`);
+}
+
+const DENIED = `<!doctype html><html lang="en"><head><meta name="viewport" content="width=device-width"><title>Closed</title>
+<style>:root{color-scheme:light dark}body{font:1rem/1.5 sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem;background:#fff;color:#111}
+@media(prefers-color-scheme:dark){body{background:#111;color:#eee}}</style></head>
+<body><main><h1>{{ app_name }} is closed</h1><p>{{ email }} may not enter. Tell the help desk {{ ray_id }}.</p></main></body></html>`;
+
+async function customPage(browser) {
+  const denied = await api("POST", "/access/custom_pages", { name: "Closed", type: "identity_denied", custom_html: DENIED });
+  const closed = { include: [{ email: { email: BEN } }] };
+  const app = await publish("Archive", { allowed_idps: [(await builtIn()).id], custom_pages: [denied.uid] }, closed);
+  await person(browser, async (page) => {
+    await signIn(page, app.domain, ANA);
+    await heading(page, "Archive is closed");
+    await page.getByText(`${ANA} may not enter.`).waitFor();
+    // No script runs in the page, axe-core's neither, so a copy is looked at.
+    const markup = await page.content();
+    await person(browser, async (copy) => {
+      await copy.setContent(markup);
+      await fine(copy, "custom-denied");
+    });
+  });
+  await administrator(browser, async ({ page, see }) => {
+    await see(`/access/appearance/pages/${denied.uid}`, "custom-page");
+    await see(`/access/apps/${app.id}`, "application-custom-page");
+    const chosen = await page.getByLabel("Somebody who signed in is refused").inputValue();
+    assert.equal(chosen, denied.uid);
+    await see("/access/appearance", "appearance");
+  });
+  await api("DELETE", `/access/apps/${app.id}`);
+  await api("DELETE", `/access/custom_pages/${denied.uid}`);
+}
+
+/** Runs `use` as the console's administrator: `see` opens a page and looks at it, `shown` looks at the one that is open. */
+function administrator(browser, use) {
+  return withPage(browser, { viewport: CONSOLE }, async (page) => {
+    const complaints = listen(page);
+    const open = (path) => page.goto(new URL(path, console_url).href);
+    const shown = async (name) => assert.deepEqual(await look(page, `gallery-console-${name}`, complaints, CONSOLE), []);
+    const see = async (path, name) => {
+      assert.equal((await open(path)).status(), 200, path);
+      await shown(name);
+    };
+    await open("/sign-in");
+    await page.locator("main input[type=email]").fill(OWNER.email);
+    await page.locator("main input[type=password]").fill(OWNER.password);
+    await Promise.all([page.waitForURL((url) => url.pathname === "/"), page.locator("main button[type=submit]").click()]);
+    await use({ page, open, see, shown });
+  });
+}
+
+async function approvals(browser) {
+  const groups = { approval_required: true, approval_groups: [{ approvals_needed: 1, email_addresses: [BEN] }] };
+  const app = await publish("Payroll", { allowed_idps: [(await builtIn()).id] }, groups);
+  const asked = async (status) => api("GET", `/portunus/approvals?status=${status}`);
+  const letters = new Set((await api("GET", "/portunus/outbox")).map((mail) => mail.id));
+  const letter = async () => {
+    for (let tries = 0; tries < 300; tries += 1) {
+      const fresh = (await api("GET", "/portunus/outbox")).find((mail) => mail.to === BEN && !letters.has(mail.id));
+      if (fresh) {
+        letters.add(fresh.id);
+        return api("GET", `/portunus/outbox/${fresh.id}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    return assert.fail("no letter comes");
+  };
+  const ask = async (page) => {
+    await signIn(page, app.domain, ANA);
+    await heading(page, "Ask for access");
+    await press(page, "Ask");
+    await heading(page, "Waiting for an answer");
+    return letter();
+  };
+  let mail;
+  await person(browser, async (page, context) => {
+    mail = await ask(page);
+    await person(browser, async (ben) => {
+      await ben.goto(mail.text.match(/^https:.*$/m)[0]);
+      await ben.getByLabel("E-mail address").fill(BEN);
+      await ben.getByLabel("Password").fill(passwords[BEN]);
+      await press(ben, "Sign in");
+      await press(ben, "Grant access");
+      await ben.getByText("Granted until").waitFor();
+    });
+    // Another sign-in asks anew.
+    await context.clearCookies();
+    await ask(page);
+  });
+  assert.deepEqual([(await asked("granted")).length, (await asked("waiting")).length], [1, 1]);
+  await administrator(browser, async ({ see }) => {
+    await see("/access/approvals", "approvals");
+    await see("/access/outbox", "outbox");
+    await see(`/access/outbox/${mail.id}`, "outbox-letter");
+  });
+  await api("DELETE", `/access/apps/${app.id}`);
+}
+
+async function reusablePolicy(browser) {
+  const app = await publish("Board");
+  await administrator(browser, async ({ page, open, see, shown }) => {
+    await open("/access/policies/new");
+    await page.getByLabel("Name").fill("Everybody at Acme");
+    await page.getByLabel("Anyone of").fill("everybody");
+    // Checked while it is typed.
+    await page.getByText("is not a selector").waitFor();
+    await page.getByLabel("Anyone of").fill("@acme.test");
+    await page.getByText("is not a selector").waitFor({ state: "detached" });
+    await press(page, "Save");
+    await page.getByText("No application names it").waitFor();
+    await page.getByLabel("Application", { exact: true }).selectOption(app.id);
+    await press(page, "Add it there");
+    await page.getByRole("button", { name: "Take out of Board" }).waitFor();
+    await shown("policy");
+    await see("/access/policies", "policies");
+    await see("/access/new?type=bookmark", "new-link");
+    await see("/access/new?type=app_launcher", "new-launcher");
+    await see(`/access/apps/${app.id}`, "application-reusable");
+  });
+  await api("DELETE", `/access/apps/${app.id}`);
+  const [policy] = await api("GET", "/access/policies");
+  await api("DELETE", `/access/policies/${policy.id}`);
+}
+
+async function shownOnce(browser) {
+  const okta = { okta_account: "https://acme.okta.example", client_id: "portunus", client_secret: "hush" };
+  const provider = await api("POST", "/access/identity_providers", { name: "Acme Okta", type: "okta", config: okta, scim_config: { enabled: true } });
+  const [ana] = await api("GET", `/portunus/users?email=${ANA}`);
+  await administrator(browser, async ({ page, open, shown }) => {
+    const once = page.locator(".once");
+    const unfold = async (summary) => {
+      const fold = page.locator("details", { has: page.getByText(summary, { exact: true }) });
+      if ((await fold.getAttribute("open")) === null) await page.getByText(summary, { exact: true }).click();
+    };
+    await open("/access/tokens");
+    await unfold("New service token");
+    await page.getByLabel("Name").fill("Backup");
+    await press(page, "Create");
+    await once.waitFor();
+    await shown("once-service-token");
+
+    await open(`/access/providers/${provider.id}`);
+    await press(page, "New SCIM secret");
+    await once.waitFor();
+    await shown("once-scim");
+
+    await open("/settings/tokens");
+    await unfold("New token");
+    await page.getByLabel("Name").fill("Deploy");
+    await page.getByRole("checkbox").first().check();
+    await press(page, "Make the token");
+    await once.waitFor();
+    await shown("once-api-token");
+
+    await open(`/settings/people/${ana.id}`);
+    await page.getByLabel("Name of a new token").fill("Laptop");
+    await press(page, "Make a proxy token");
+    await once.waitFor();
+    await shown("once-proxy-token");
+  });
+  for (const token of await api("GET", "/access/service_tokens")) {
+    if (token.name === "Backup") await api("DELETE", `/access/service_tokens/${token.id}`);
+  }
+  await api("DELETE", `/access/identity_providers/${provider.id}`);
+}
+
+await withBrowser({ trusting: true }, (browser) =>
+  suite("gallery", {
+    "an authenticator app is enrolled by its secret and asked for": () => authenticatorApp(browser),
+    "a person chooses among several providers": () => manyProviders(browser),
+    "a policy's question stands alone where nothing else is asked": () => justification(browser),
+    "a custom page is shown to whoever is refused, and edited": () => customPage(browser),
+    "requests for approval and the letters about them are listed": () => approvals(browser),
+    "a reusable policy is written and given to an application": () => reusablePolicy(browser),
+    "credentials are shown once": () => shownOnce(browser),
+  }),
+);
+process.exit(0);
