@@ -82,7 +82,12 @@ async fn decide(exchange: &mut Exchange, published: &Published, app: &SelfHosted
                 Some(token) => {
                     record::passed(exchange, published, policy, &who);
                     exchange.plane().token_uses.note(program.id, exchange.now);
-                    let mut response = forward::send(exchange, published, Assertion::Program { token: &token, program: Some(program) }).await;
+                    let mut response = forward::send(
+                        exchange,
+                        published,
+                        Assertion::Program { token: &token, program: Some(program) },
+                    )
+                    .await;
                     if !exchange.snapshot.organization.strict_service_tokens {
                         forward::remember(response.headers_mut(), app, &token, lifetime);
                     }

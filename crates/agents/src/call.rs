@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use mcp::catalog::{Definition, Kind};
 use mcp::message::{ErrorCode, Id, Message, Notification, Request, Response, RpcError};
 use mcp::names::ServerId;
+use mcp::neutralise;
 use mcp::raw::{self, Object};
 use mcp::uris;
 use mcp::view::Standing;
@@ -550,6 +551,11 @@ impl Passing {
             true => uris::rewrite_result(&self.served.id, self.method, &result).unwrap_or(result),
             false => result,
         };
+        let result = match self.turn.portal.settings.neutralize_results {
+            true => neutralise::result(&result).unwrap_or(result),
+            false => result,
+        };
+        // After what is invisible is gone: it could have parted what a pattern looks for.
         let result = redact::result(&self.redactions, &result);
         turn::completed(&self.turn, self.method, result)
     }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use base64::Engine as _;
 use oxc::allocator::Allocator;
+use oxc::ast::ast::Statement;
 use oxc::codegen::{Codegen, CodegenOptions};
 use oxc::diagnostics::OxcDiagnostic;
-use oxc::ast::ast::Statement;
 use oxc::parser::{ParseOptions, Parser};
 use oxc::semantic::SemanticBuilder;
 use oxc::span::SourceType;

@@ -22,8 +22,8 @@ use net::proxy::body::Body;
 use net::upstream::Pool;
 
 pub use ledger::{KeptGrant, OauthLedger};
-pub use table::{Ahead, GrantTable};
 pub(crate) use table::Held;
+pub use table::{Ahead, GrantTable};
 
 pub(crate) use authorize::consent_of;
 pub(crate) use bearer::{answer as answer_bearer, presented};

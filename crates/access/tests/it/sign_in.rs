@@ -185,7 +185,9 @@ async fn signing_out_everywhere_ends_the_person_s_other_browsers_and_nobody_else
     stand.provider.identify(bob);
     assert_eq!(stand.sign_in(other, "/").await.status, StatusCode::OK);
     // Without the word it is this browser alone; here it is for all of them.
-    let out = desk.get(&stand.url(TEAM, "/cdn-cgi/access/logout?everywhere=1")).await;
+    let everywhere = stand.url(TEAM, "/cdn-cgi/access/logout?everywhere=1");
+    let request = desk.request(Method::GET, &everywhere).header("sec-fetch-site", "same-origin");
+    let out = desk.send(request).await;
     assert!(out.status == StatusCode::OK && out.text.contains("You are signed out"), "{}", out.text);
     for browser in [&mut *desk, &mut *phone] {
         assert_eq!(browser.get(&stand.url(WIKI, "/")).await.status, StatusCode::FOUND);
@@ -193,7 +195,9 @@ async fn signing_out_everywhere_ends_the_person_s_other_browsers_and_nobody_else
     }
     assert_eq!(other.get(&stand.url(WIKI, "/")).await.status, StatusCode::OK);
     // Nobody is signed out by somebody who is not signed in.
-    stand.browser().get(&stand.url(TEAM, "/cdn-cgi/access/logout?everywhere=1")).await;
+    let mut stranger = stand.browser();
+    let request = stranger.request(Method::GET, &everywhere).header("sec-fetch-site", "same-origin");
+    stranger.send(request).await;
     assert_eq!(other.get(&stand.url(WIKI, "/")).await.status, StatusCode::OK);
 }
 

@@ -118,6 +118,21 @@ async fn every_call_has_one_record_with_who_what_and_how_it_ended() {
 }
 
 #[tokio::test]
+async fn text_that_nobody_sees_is_taken_out_of_results_unless_the_portal_says_otherwise() {
+    let one = Server::start("one", Era::Sessions).await;
+    let hidden = json!({"text": "pay\u{E0041}\u{200B} now"});
+    for (switched, shown) in
+        [(json!({}), "pay now"), (json!({"portunus": {"neutralize_results": false}}), "pay\u{E0041}")]
+    {
+        let plane = plane(&[("one", &one)], switched, json!([])).await;
+        let client = Client::new(&plane, person(1), &["one"]).begin(json!({})).await;
+        let answer = client.call("one_echo", hidden.clone()).await;
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains(shown), "{text:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_administrators_credential_goes_to_the_server_and_nothing_of_the_clients() {
     let one = Server::start("one", Era::Sessions).await;
     let plane = plane(&[("one", &one)], json!({}), json!([])).await;

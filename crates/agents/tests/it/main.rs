@@ -1,5 +1,10 @@
 //! Portals against MCP servers on loopback that behave, and that do not.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests; a server ends with its test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests; a server ends with its test"
+)]
 
 mod calls;
 mod protocol;

@@ -6,6 +6,7 @@ mod access;
 mod access_markdown;
 mod access_workers;
 mod acme;
+mod agents;
 mod clients;
 mod command_line;
 mod console_tls;

@@ -78,7 +78,9 @@ async fn a_session_that_is_revoked_at_one_node_is_refused_by_the_other_at_once()
         assert!(entered.ends_with("the wiki"), "{entered}");
     }
     settled(&two).await;
-    let out = curl(&two, "access.localhost", "/cdn-cgi/access/logout?everywhere=1", &["--cookie", jars[0]]);
+    // As the link on the launcher sends it.
+    let asked = ["--cookie", jars[0], "--header", "sec-fetch-site: same-origin"];
+    let out = curl(&two, "access.localhost", "/cdn-cgi/access/logout?everywhere=1", &asked);
     assert!(out.contains("You are signed out"), "{out}");
     for node in [&one, &two] {
         refused(node, &["--cookie", jars[1]]);

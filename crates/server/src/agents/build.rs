@@ -18,7 +18,7 @@ use identity::origin::{Origin, OriginTarget, OriginTls};
 use mcp::catalog::{Catalog, Kind};
 use mcp::document::overrides::Override;
 use mcp::document::portal::{self, PortalDocument};
-use mcp::document::server::{HEADERS, Server, ServerDocument, Upstream};
+use mcp::document::server::{Auth, HEADERS, Server, ServerDocument, Upstream};
 use mcp::names::{self, ServerId};
 use mcp::raw;
 use mcp::view::ServerView;
@@ -172,6 +172,10 @@ pub(super) fn read(
     let held = |name: &str| secrets.contains_key(name);
     let server = Server::parse(stored.id.clone(), &document, &held, lists).map_err(words)?;
     let endpoint = match &server.upstream {
+        // A shared credential must not stand in for one that each person was to have.
+        Upstream::Remote(_) if matches!(server.auth, Auth::Dynamic | Auth::Manual(_)) => {
+            Err("people cannot sign in at servers yet".to_owned())
+        }
         Upstream::Remote(url) => endpoint(backends, url),
         Upstream::Stdio { .. } => Err("programs are not run here".to_owned()),
         Upstream::Worker(_) => Err("Workers are not asked here".to_owned()),

@@ -1,0 +1,156 @@
+//! An MCP portal through the front door of the real binary: configured by the API, reached with curl as an agent.
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use serde_json::{Value, json};
+use testkit::{Origin, Platform};
+
+use crate::access::curl;
+use crate::support::{binary, recorded, settled};
+
+const PORTAL: &str = "mcp.localhost";
+
+/// A server with one tool that adds and one that deletes; it wants a bearer token.
+fn server() -> Router {
+    Router::new().fallback(|headers: axum::http::HeaderMap, body: String| async move {
+        if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some("Bearer upstream-secret") {
+            return axum::http::StatusCode::UNAUTHORIZED.into_response();
+        }
+        let asked: Value = serde_json::from_str(&body).unwrap_or_default();
+        let tool = |name: &str| json!({"name": name, "description": format!("{name}s things"), "inputSchema": {"type": "object", "properties": {"a": {}, "b": {}}}});
+        let arguments = &asked["params"]["arguments"];
+        let result = match asked["method"].as_str().unwrap_or_default() {
+            "initialize" => json!({
+                "protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}},
+                "serverInfo": {"name": "sums", "version": "1"},
+            }),
+            "tools/list" => json!({"tools": [tool("add"), tool("delete")]}),
+            "tools/call" => {
+                let sum = arguments["a"].as_i64().unwrap_or(0) + arguments["b"].as_i64().unwrap_or(0);
+                json!({"content": [{"type": "text", "text": sum.to_string()}]})
+            }
+            _ => return axum::http::StatusCode::ACCEPTED.into_response(),
+        };
+        axum::Json(json!({"jsonrpc": "2.0", "id": asked["id"], "result": result})).into_response()
+    })
+}
+
+/// One client of the portal.
+struct Agent<'a> {
+    platform: &'a Platform,
+    headers: Vec<String>,
+}
+
+impl Agent<'_> {
+    /// Sends a message and returns the head of the answer and its body.
+    fn send(&self, query: &str, message: &Value) -> (String, Value) {
+        let body = message.to_string();
+        let mut arguments = vec!["--header", "content-type: application/json", "--data", &body];
+        for header in &self.headers {
+            arguments.extend(["--header", header]);
+        }
+        let answer = curl(self.platform, PORTAL, &format!("/mcp{query}"), &arguments);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    fn begin(&mut self) {
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "curl", "version": "8"}});
+        let (head, _) = self.send("", &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
+        let line = head.lines().find(|line| line.starts_with("mcp-session-id")).unwrap_or_else(|| panic!("{head}"));
+        self.headers.push(line.to_owned());
+    }
+
+    fn call(&self, query: &str, tool: &str, arguments: Value) -> Value {
+        let params = json!({"name": tool, "arguments": arguments});
+        self.send(query, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})).1
+    }
+}
+
+async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
+    let token = platform.api("POST", "/access/service_tokens", Some(json!({"name": "agent"}))).await.unwrap();
+    let server = json!({
+        "id": "sums", "name": "Sums", "hostname": format!("http://{origin}/mcp"), "auth_type": "bearer",
+        "auth_credentials": "upstream-secret",
+        "portunus": {"rules": [{"name": "nothing is deleted", "expression": "mcp.tool.name == \"delete\" and any(mcp.arguments[\"a\"][*] == \"1\")", "action": "block"}]},
+    });
+    platform.api("POST", "/access/ai-controls/mcp/servers", Some(server)).await.unwrap();
+    let portal = json!({"id": "work", "name": "Work", "hostname": PORTAL, "servers": [{"server_id": "sums", "on_behalf": false}]});
+    platform.api("POST", "/access/ai-controls/mcp/portals", Some(portal)).await.unwrap();
+    let apps = platform.api("GET", "/access/apps", None).await.unwrap();
+    for app in apps.as_array().unwrap() {
+        if matches!(app["type"].as_str().unwrap(), "mcp" | "mcp_portal") {
+            let policy = json!({"name": "agents", "decision": "non_identity", "include": [{"service_token": {"token_id": token["id"]}}]});
+            let path = format!("/access/apps/{}/policies", app["id"].as_str().unwrap());
+            platform.api("POST", &path, Some(policy)).await.unwrap();
+        }
+    }
+    let synced = platform.api("POST", "/access/ai-controls/mcp/servers/sums/sync", Some(json!({}))).await.unwrap();
+    assert_eq!(synced["status"], "ready", "{synced}");
+    settled(platform).await;
+    token
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_finds_calls_and_programs_the_tools_behind_a_portal() {
+    let origin = Origin::start(server(), None).await.unwrap();
+    let platform = Platform::start(binary(), &[]).unwrap();
+    let token = publish(&platform, origin.address).await;
+    let header = |name: &str, member: &str| format!("{name}: {}", token[member].as_str().unwrap());
+    let credentials =
+        vec![header("cf-access-client-id", "client_id"), header("cf-access-client-secret", "client_secret")];
+    let mut agent = Agent { platform: &platform, headers: credentials };
+    agent.begin();
+    let (_, listed) = agent.send("", &json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}));
+    assert!(listed.to_string().contains("sums_add"), "{listed}");
+    let sum = agent.call("", "sums_add", json!({"a": 2, "b": 3}));
+    assert_eq!(sum["result"]["content"][0]["text"], "5", "{sum}");
+
+    let blocked = agent.call("", "sums_delete", json!({"a": 1}));
+    assert_eq!(blocked["error"]["data"]["rule"], "nothing is deleted", "{blocked}");
+
+    // The same with two tools in the place of all, and TypeScript in the place of calls.
+    let (_, few) =
+        agent.send("?codemode=search_and_execute", &json!({"jsonrpc": "2.0", "id": 3, "method": "tools/list"}));
+    let names: Vec<_> = few["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
+    assert_eq!(names, ["portal_codemode_search", "portal_codemode_execute"]);
+    let search = "async () => (await codemode.tools()).filter((t) => t.name.includes(\"add\")).map((t) => t.name)";
+    let found = agent.call("?codemode=search_and_execute", "portal_codemode_search", json!({"code": search}));
+    assert_eq!(found["result"]["content"][0]["text"], "[\"sums_add\"]", "{found}");
+    let program = "async () => { const one: number = await codemode.sums_add({ a: 1, b: 1 }); \
+        const two = await codemode.sums_add({ a: one, b: one }); \
+        try { await codemode.sums_delete({ a: 1 }); } catch (error) { return { two, why: error.message }; } }";
+    let ran = agent.call("?codemode=search_and_execute", "portal_codemode_execute", json!({"code": program}));
+    let text = ran["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{ran}"));
+    let given: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(given["two"], 4, "{given}");
+    assert!(given["why"].as_str().unwrap().contains("nothing is deleted"), "{given}");
+    let outside = "async () => fetch(\"https://example.com/\")";
+    let outside = agent.call("?codemode=search_and_execute", "portal_codemode_execute", json!({"code": outside}));
+    assert_eq!(outside["result"]["isError"], true, "{outside}");
+
+    let whole = recorded(&platform, "mcp_portal_logs", |record| {
+        record["ToolCallName"] == "portal_codemode_execute" && record["Success"] == true
+    });
+    let whole = whole.await;
+    let inner = recorded(&platform, "mcp_portal_logs", |record| {
+        record["ParentID"] == whole["CallID"] && record["Action"] == "block"
+    });
+    let inner = inner.await;
+    assert_eq!((&inner["ServerID"], &inner["RuleName"]), (&json!("sums"), &json!("nothing is deleted")));
+    assert!(!inner.to_string().contains("upstream-secret"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_at_a_portal_is_told_where_to_get_a_token_and_a_browser_is_sent_to_sign_in() {
+    let origin = Origin::start(server(), None).await.unwrap();
+    let platform = Platform::start(binary(), &[]).unwrap();
+    publish(&platform, origin.address).await;
+    let stranger = Agent { platform: &platform, headers: vec!["authorization: Bearer oauth:nobody".to_owned()] };
+    let (head, _) = stranger.send("", &json!({"jsonrpc": "2.0", "id": 0, "method": "ping"}));
+    assert!(head.contains(" 401"), "{head}");
+    let challenge = head.to_lowercase();
+    assert!(challenge.contains("www-authenticate: bearer") && challenge.contains("resource_metadata="), "{head}");
+    let page = curl(&platform, PORTAL, "/", &["--header", "accept: text/html"]);
+    assert!(page.contains(" 302") && page.contains("location: https://access.localhost:"), "{page}");
+}
