@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
+use ::scim::ResourceId;
+use ::scim::change::Change;
+use ::scim::group::Group;
+use ::scim::user::User;
 use futures_util::future::BoxFuture;
 use identity::identity::GroupClaim;
 use identity::provider::Provider;
-use identity::scim::ResourceId;
-use identity::scim::change::Change;
-use identity::scim::group::Group;
-use identity::scim::user::User;
 use types::{Email, ProviderId};
 
 /// Which records are wanted.

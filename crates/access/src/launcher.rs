@@ -29,10 +29,10 @@ use crate::record::{self, Decision};
 use crate::session_table::Live;
 use crate::snapshot::{Published, Snapshot};
 use crate::stages::OWN;
-use crate::theme::Palette;
 use crate::ticket::Start;
 use crate::words::{Language, Message};
 use crate::workers::{self, Asker, Heard, Occasion};
+use identity::theme::Palette;
 
 /// Hosts that logos of one page come from; a tile of another shows its initial, so that the header keeps a bound.
 const MOST_LOGO_HOSTS: usize = 40;

@@ -44,7 +44,6 @@ mod session_table;
 mod sign_out;
 mod snapshot;
 mod stages;
-mod theme;
 mod throttle;
 mod ticket;
 mod token_use;

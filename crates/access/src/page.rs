@@ -14,9 +14,9 @@ use url::Url;
 use crate::custom;
 use crate::exchange::Exchange;
 use crate::language;
-use crate::theme::Palette;
 use crate::webauthn;
 use crate::words::{Language, Message};
+use identity::theme::Palette;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -308,4 +308,20 @@ pub(crate) fn redirect(address: &str) -> Response<Body> {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::theme;
+
+    #[test]
+    fn the_cards_are_what_the_theme_takes_them_for() {
+        let sheet = include_str!("page.css");
+        let line = |start: &str| sheet.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+        let (light, dark) = (line(":root"), line("@media(prefers-color-scheme:dark)"));
+        assert!(light.contains("--card:#fff;") && light.contains(&format!("--text:{};", theme::LIGHT_TEXT)));
+        for (name, colour) in [("text", theme::DARK_TEXT), ("card", theme::DARK), ("back", theme::DARK_BACK)] {
+            assert!(dark.contains(&format!("--{name}:{colour};")), "{name}");
+        }
+    }
 }

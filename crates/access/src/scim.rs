@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
+use ::scim::change::{self, Change};
+use ::scim::group::{Group, GroupAttributes};
+use ::scim::patch::Patch;
+use ::scim::user::{User, UserAttributes};
+use ::scim::{self, ErrorType, MAX_BODY, MEDIA_TYPE, Query, ResourceId, ResourceType, ScimError};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 use identity::provider::{Provider, UpdateBehavior};
-use identity::scim::change::{self, Change};
-use identity::scim::group::{Group, GroupAttributes};
-use identity::scim::patch::Patch;
-use identity::scim::user::{User, UserAttributes};
-use identity::scim::{self, ErrorType, MAX_BODY, MEDIA_TYPE, Query, ResourceId, ResourceType, ScimError};
 use jiff::Timestamp;
 use net::proxy::body::{Body, collect, empty_body, full_body};
 use serde_json::{Map, Value, json};

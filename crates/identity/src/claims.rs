@@ -110,7 +110,7 @@ fn stands_elsewhere(claims: &Map<String, Value>, name: &str) -> bool {
 /// # Security
 /// A letter outside ASCII that becomes an ASCII letter in lower case (U+212A, the Kelvin sign, becomes `k`) would make one
 /// mailbox another's, so an address that holds one is none.
-pub(crate) fn address(text: &str) -> Option<Email> {
+pub fn address(text: &str) -> Option<Email> {
     let trimmed = text.trim();
     if trimmed.chars().any(|c| !c.is_ascii() && c.to_lowercase().any(|lower| lower.is_ascii())) {
         return None;

@@ -5,6 +5,7 @@
 
 mod authenticator;
 mod authority;
+mod browser;
 mod github;
 mod origin;
 mod platform;
@@ -12,6 +13,7 @@ mod provider;
 
 pub use authenticator::{HeldCredential, SoftwareAuthenticator};
 pub use authority::{AcmeAuthority, AcmeRules, free_ports};
+pub use browser::{Browser, Seen};
 pub use github::GithubServer;
 pub use origin::{Origin, OriginTls, connect, listen};
 pub use platform::{Platform, Ready};

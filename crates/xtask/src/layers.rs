@@ -21,7 +21,7 @@ const FUNCTION_LINES: usize = 100;
 /// their own layer, assembly, engines and vocabulary may.
 const LAYERS: [(&str, &[&str]); 6] = [
     ("vocabulary", &["types", "expr"]),
-    ("engines", &["policy", "identity", "mcp", "markdown"]),
+    ("engines", &["policy", "identity", "scim", "mcp", "markdown"]),
     ("ports", &["store", "logs", "net", "worker"]),
     ("administration", &["administration"]),
     ("planes", &["gateway", "access", "agents", "console"]),

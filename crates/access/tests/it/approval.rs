@@ -8,9 +8,9 @@ use identity::session::{Moment, Revoked};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::browser::{Browser, Seen};
 use crate::oauth::Agent;
 use crate::support::{BUILT_IN, EMAIL, OIDC, PASSWORD, PIN, Setup, Stand, WIKI, allow, by_mail};
+use testkit::{Browser, Seen};
 
 const BOSS: &str = "boss@example.test";
 const CHIEF: &str = "chief@partner.test";

@@ -30,9 +30,9 @@ use tokio_rustls::client::TlsStream;
 use types::CertificateId;
 use uuid::Uuid;
 
-use crate::browser::Browser;
 use crate::support::{OTHER, Setup, Stand, TEAM, WIKI, allow};
 use crate::workers::{Mood, Scripts, check};
+use testkit::Browser;
 
 /// A certificate authority of the test.
 struct Authority {

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::browser::{Browser, Seen};
 use crate::support::{EMAIL, PASSWORD, PIN, Setup, Stand, WIKI, by_mail};
+use testkit::{Browser, Seen};
 
 /// As long as the address of somebody, so that pages and what is sealed in them are.
 const NOBODY: &str = "bob@example.test";

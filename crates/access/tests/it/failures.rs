@@ -9,8 +9,8 @@ use identity::session::{Moment, Revoked};
 use serde_json::{Value, json};
 use testkit::Mischief;
 
-use crate::browser::{Browser, Seen};
 use crate::support::{EMAIL, PASSWORD, Setup, Stand, WIKI};
+use testkit::{Browser, Seen};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_fails_or_lies_signs_nobody_in() {

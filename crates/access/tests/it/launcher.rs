@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use types::CustomPageId;
 use uuid::Uuid;
 
-use crate::browser::{Browser, Seen};
 use crate::support::{EMAIL, OTHER, PASSWORD, Setup, Stand, TEAM, WIKI, allow};
+use testkit::{Browser, Seen};
 
 const DENIED_PAGE: CustomPageId = CustomPageId(Uuid::from_u128(0x41));
 const FORBIDDEN_PAGE: CustomPageId = CustomPageId(Uuid::from_u128(0x42));

@@ -4,7 +4,6 @@
 mod approval;
 mod approval_memory;
 mod attacks;
-mod browser;
 mod by_request;
 mod certificates;
 mod client_certificates;

@@ -12,8 +12,8 @@ use http::{Method, StatusCode, header};
 use serde_json::json;
 use testkit::Origin;
 
-use crate::browser::Seen;
 use crate::support::{Setup, Stand, WIKI};
+use testkit::Seen;
 
 const PAGE: &str = "<!doctype html><title>The wiki</title><script>var token = 's3cret'</script>\
     <h1>Expenses</h1><p>Read <a href='rules?a=1'>the rules</a> &amp; ask.<ul><li>One<li>Two</ul>";

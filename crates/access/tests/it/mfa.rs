@@ -7,8 +7,8 @@ use aws_lc_rs::hmac;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::browser::{Browser, Seen};
 use crate::support::{Setup, Stand, TEAM, WIKI};
+use testkit::{Browser, Seen};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

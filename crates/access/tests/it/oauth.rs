@@ -9,8 +9,8 @@ use identity::session::{Moment, Revoked, SessionSecret};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::browser::{Browser, Seen};
 use crate::support::{EMAIL, OTHER, Setup, Stand, TEAM, WIKI, allow};
+use testkit::{Browser, Seen};
 
 pub(crate) const REDIRECT: &str = "http://127.0.0.1:49152/callback";
 pub(crate) const VERIFIER: &str = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq";

@@ -6,9 +6,9 @@ use identity::opaque::Digest;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::browser::{Browser, Seen};
 use crate::oauth::{REDIRECT, Tokens, VERIFIER, is_challenge, parameter, value};
 use crate::support::{Setup, Stand, WIKI, allow};
+use testkit::{Browser, Seen};
 
 /// An agent that knows the address of what it wants, and finds all else by discovery (RFC 9728, then RFC 8414).
 struct Agent<'s> {

@@ -7,8 +7,8 @@ use access::AccessConfig;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, Seen};
 use crate::support::{BUILT_IN, EMAIL, OIDC, PASSWORD, PIN, Setup, Stand, TEAM, WIKI, allow, by_mail};
+use testkit::{Browser, Seen};
 
 const STRANGER: &str = "eve@elsewhere.test";
 const REFUSED: &str = "does not have access, or the code is wrong";

@@ -50,10 +50,10 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::approval_memory::ApprovalMemory;
-use crate::browser::{Browser, Seen};
 use crate::mailbox::Mailbox;
 use crate::oauth_memory::OauthMemory;
 use crate::workers::{Mood, Scripts};
+use testkit::{Browser, Seen};
 
 pub(crate) const TEAM: &str = "team.example.test";
 pub(crate) const WIKI: &str = "wiki.example.test";
@@ -188,7 +188,7 @@ impl Directory for Memory {
         &'a self,
         _: ProviderId,
         _: Which<'a>,
-    ) -> BoxFuture<'a, Result<Vec<Kept<identity::scim::user::User>>, DirectoryError>> {
+    ) -> BoxFuture<'a, Result<Vec<Kept<scim::user::User>>, DirectoryError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 
@@ -196,14 +196,14 @@ impl Directory for Memory {
         &'a self,
         _: ProviderId,
         _: Which<'a>,
-    ) -> BoxFuture<'a, Result<Vec<Kept<identity::scim::group::Group>>, DirectoryError>> {
+    ) -> BoxFuture<'a, Result<Vec<Kept<scim::group::Group>>, DirectoryError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 
     fn carry_out<'a>(
         &'a self,
         _: &'a Provider,
-        _: Vec<identity::scim::change::Change>,
+        _: Vec<scim::change::Change>,
         _: Option<i64>,
     ) -> BoxFuture<'a, Result<(), DirectoryError>> {
         Box::pin(async { Err(DirectoryError::Unavailable("there is none".to_owned())) })

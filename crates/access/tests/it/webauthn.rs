@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use testkit::SoftwareAuthenticator;
 use url::Url;
 
-use crate::browser::{Browser, Seen};
 use crate::support::{EMAIL, MODELS, OTHER, PASSWORD, Setup, Stand, TEAM, WIKI, allow};
+use testkit::{Browser, Seen};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -80,11 +80,11 @@ fn stored_documents_of_version_1_stay_readable() {
     assert_eq!(serde_json::to_value(&request).unwrap(), value);
 
     let value = golden("person from SCIM", include_str!("../golden/scim_user.1.json"));
-    let user: identity::scim::user::User = read_stored(&value).unwrap();
+    let user: scim::user::User = read_stored(&value).unwrap();
     assert_eq!(serde_json::to_value(&user).unwrap(), value);
 
     let value = golden("group from SCIM", include_str!("../golden/scim_group.1.json"));
-    let group: identity::scim::group::Group = read_stored(&value).unwrap();
+    let group: scim::group::Group = read_stored(&value).unwrap();
     assert_eq!(serde_json::to_value(&group).unwrap(), value);
 
     let value = golden("service token", include_str!("../golden/service_token.1.json"));

@@ -8,7 +8,6 @@ mod evaluation;
 mod outlook;
 mod people;
 mod relying_party;
-mod scim;
 mod tokens;
 mod verify_example;
 mod wire;

@@ -1,6 +1,11 @@
 //! One input of the fuzz target `access_wire`, which shares this file: the first line names a reader, the rest is its input.
 //! Whatever the bytes, a reader refuses them or keeps its promise.
 
+use ::scim::filter::{Filter, Path};
+use ::scim::group::{GroupAttributes, MAX_MEMBERS};
+use ::scim::patch::Patch;
+use ::scim::user::{MAX_EMAILS, UserAttributes};
+use ::scim::{Query, ResourceType};
 use identity::access_policy::{Policy, PolicyDocument};
 use identity::application::{Application, ApplicationDocument};
 use identity::audience::Audience;
@@ -14,11 +19,6 @@ use identity::organization::{Organization, OrganizationDocument};
 use identity::provider::{Provider, ProviderDocument};
 use identity::relying_party::Metadata;
 use identity::routes::{Routes, host_of};
-use identity::scim::filter::{Filter, Path};
-use identity::scim::group::{GroupAttributes, MAX_MEMBERS};
-use identity::scim::patch::Patch;
-use identity::scim::user::{MAX_EMAILS, UserAttributes};
-use identity::scim::{Query, ResourceType};
 use identity::service_token::read;
 use identity::token_response::{TokenResponse, join_user_info};
 use serde::Serialize;

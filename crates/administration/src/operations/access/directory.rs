@@ -3,9 +3,9 @@
 //! It reads only; the SCIM endpoints at the sign-in host write. Invariant: a provider's records are shown under that
 //! provider alone.
 
-use identity::scim::group::Group;
-use identity::scim::user::User;
 use logs::{Dataset, Filter, Operator, Query};
+use scim::group::Group;
+use scim::user::User;
 use serde_json::{Map, Value, json};
 use store::{ReadAudit, ReadIdentity, ReadUsers};
 use types::ProviderId;

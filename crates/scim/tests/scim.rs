@@ -1,16 +1,18 @@
 //! Inbound SCIM as Okta and Entra speak it: records, queries, every form of PATCH, and what follows for sessions.
 
+#![expect(clippy::unwrap_used, reason = "a fixture that is wrong should end its test")]
+
 use std::collections::BTreeSet;
 
 use identity::provider::{ScimRules, UpdateBehavior};
-use identity::scim::change::{Change, EndReason, of_group, of_user};
-use identity::scim::filter::{Filter, MAX_TERMS, Path};
-use identity::scim::group::{Group, GroupAttributes};
-use identity::scim::patch::{MAX_OPERATIONS, Patch};
-use identity::scim::user::{MAX_EMAILS, User, UserAttributes};
-use identity::scim::{ErrorType, MAX_BODY, Query, ResourceId, ResourceType, ScimError};
-use identity::scim::{resource_types, schemas, service_provider_config};
 use jiff::Timestamp;
+use scim::change::{Change, EndReason, of_group, of_user};
+use scim::filter::{Filter, MAX_TERMS, Path};
+use scim::group::{Group, GroupAttributes};
+use scim::patch::{MAX_OPERATIONS, Patch};
+use scim::user::{MAX_EMAILS, User, UserAttributes};
+use scim::{ErrorType, MAX_BODY, Query, ResourceId, ResourceType, ScimError};
+use scim::{resource_types, schemas, service_provider_config};
 use serde_json::{Value, json};
 use types::Email;
 use uuid::Uuid;

@@ -1,5 +1,7 @@
 //! A browser without a screen: cookies by host, redirects, forms.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a page that is not as it should be ends its test")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -8,28 +10,28 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use url::Url;
 
 /// One person's browser.
-pub(crate) struct Browser {
+pub struct Browser {
     client: reqwest::Client,
     /// Host, name, value.
-    pub(crate) cookies: BTreeMap<(String, String), String>,
-    pub(crate) language: &'static str,
+    pub cookies: BTreeMap<(String, String), String>,
+    pub language: &'static str,
 }
 
 /// What a request ended in.
-pub(crate) struct Seen {
-    pub(crate) url: Url,
-    pub(crate) status: StatusCode,
-    pub(crate) headers: http::HeaderMap,
-    pub(crate) text: String,
+pub struct Seen {
+    pub url: Url,
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
 }
 
 impl Seen {
-    pub(crate) fn location(&self) -> Url {
+    pub fn location(&self) -> Url {
         self.url.join(self.headers["location"].to_str().unwrap()).unwrap()
     }
 
     /// The fields and address of the form whose action ends in `action`.
-    pub(crate) fn form(&self, action: &str) -> (Url, String) {
+    pub fn form(&self, action: &str) -> (Url, String) {
         let form = self.text.split("<form").find(|form| form.contains(&format!("cdn-cgi/access/{action}\""))).unwrap();
         let state = form.split("name=\"state\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
         (self.url.join(&format!("/cdn-cgi/access/{action}")).unwrap(), state)
@@ -38,12 +40,12 @@ impl Seen {
 
 impl Browser {
     /// A browser that finds every name of `hosts` at `listener` and trusts `root`.
-    pub(crate) fn new(hosts: &[&str], listener: SocketAddr, root: &str) -> Self {
+    pub fn new(hosts: &[&str], listener: SocketAddr, root: &str) -> Self {
         Self::with_certificate(hosts, listener, root, None)
     }
 
     /// The same for one that has a certificate to show: PEM of it and its key.
-    pub(crate) fn with_certificate(hosts: &[&str], listener: SocketAddr, root: &str, own: Option<&str>) -> Self {
+    pub fn with_certificate(hosts: &[&str], listener: SocketAddr, root: &str, own: Option<&str>) -> Self {
         let mut builder = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
@@ -57,7 +59,7 @@ impl Browser {
         Self { client: builder.build().unwrap(), cookies: BTreeMap::new(), language: "en" }
     }
 
-    pub(crate) fn request(&self, method: Method, url: &Url) -> RequestBuilder {
+    pub fn request(&self, method: Method, url: &Url) -> RequestBuilder {
         let host = url.host_str().unwrap();
         let cookies = self.cookies.iter().filter(|((owner, _), _)| owner == host);
         let cookies: Vec<String> = cookies.map(|((_, name), value)| format!("{name}={value}")).collect();
@@ -66,12 +68,12 @@ impl Browser {
     }
 
     /// Sends one request as a navigation and keeps the cookies of the answer.
-    pub(crate) async fn send(&mut self, request: RequestBuilder) -> Seen {
+    pub async fn send(&mut self, request: RequestBuilder) -> Seen {
         let response = request.header("accept", "text/html,*/*").send().await.unwrap();
         self.keep(response).await
     }
 
-    pub(crate) async fn keep(&mut self, response: reqwest::Response) -> Seen {
+    pub async fn keep(&mut self, response: reqwest::Response) -> Seen {
         let url = response.url().clone();
         let host = url.host_str().unwrap().to_owned();
         for cookie in response.headers().get_all("set-cookie") {
@@ -89,17 +91,17 @@ impl Browser {
         Seen { url, status, headers, text: response.text().await.unwrap() }
     }
 
-    pub(crate) async fn get(&mut self, url: &Url) -> Seen {
+    pub async fn get(&mut self, url: &Url) -> Seen {
         self.send(self.request(Method::GET, url)).await
     }
 
     /// Follows redirects to a page.
-    pub(crate) async fn open(&mut self, url: &Url) -> Seen {
+    pub async fn open(&mut self, url: &Url) -> Seen {
         let seen = self.get(url).await;
         self.follow(seen).await
     }
 
-    pub(crate) async fn follow(&mut self, mut seen: Seen) -> Seen {
+    pub async fn follow(&mut self, mut seen: Seen) -> Seen {
         for _ in 0..12 {
             if !seen.status.is_redirection() {
                 return seen;
@@ -111,7 +113,7 @@ impl Browser {
     }
 
     /// Sends the form of a page.
-    pub(crate) async fn submit(&mut self, page: &Seen, action: &str, fields: &[(&str, &str)]) -> Seen {
+    pub async fn submit(&mut self, page: &Seen, action: &str, fields: &[(&str, &str)]) -> Seen {
         let (url, state) = page.form(action);
         let mut all = vec![("state", state.as_str())];
         all.extend_from_slice(fields);

@@ -13,7 +13,7 @@ use types::Email;
 use super::filter::{Kept, Path};
 use super::patch::{Mode, Patch};
 use super::{ErrorType, ResourceId, ResourceType, ScimError, USER_SCHEMA, body, fold, meta, text, truth};
-use crate::claims::address;
+use identity::claims::address;
 
 /// Version of the stored document.
 pub const VERSION: u32 = 1;

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::document::words;
 use filter::Filter;
+use identity::words;
 
 /// Media type of every body.
 pub const MEDIA_TYPE: &str = "application/scim+json";

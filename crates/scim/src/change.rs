@@ -11,8 +11,8 @@ use types::Email;
 use super::ResourceId;
 use super::group::Group;
 use super::user::User;
-use crate::document::words;
-use crate::provider::{ScimRules, UpdateBehavior};
+use identity::provider::{ScimRules, UpdateBehavior};
+use identity::words;
 
 words! {
     /// Why sessions end.

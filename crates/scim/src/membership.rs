@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::ResourceId;
 use super::group::Group;
-use crate::claims::MAX_VALUES;
-use crate::identity::GroupClaim;
+use identity::claims::MAX_VALUES;
+use identity::identity::GroupClaim;
 
 /// Brings the groups of a sign-in up to date. `people` are the person's records, `groups` every group of the directory
 /// with its members, `gone` groups as they were before a change: under a former name they count no more.
@@ -64,9 +64,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::reconcile;
-    use crate::identity::GroupClaim;
-    use crate::scim::ResourceId;
-    use crate::scim::group::{Group, GroupAttributes};
+    use crate::ResourceId;
+    use crate::group::{Group, GroupAttributes};
+    use identity::identity::GroupClaim;
 
     fn id(number: u128) -> ResourceId {
         ResourceId(Uuid::from_u128(number))
