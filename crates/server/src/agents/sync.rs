@@ -9,10 +9,9 @@ use ::access::Backends;
 use ::agents::sync::{LookError, Seen, look};
 use console::{BoxFuture, McpServers, McpUnavailable};
 use jiff::Timestamp;
-use mcp::catalog::Kind;
 use mcp::document::view::SyncError;
 use serde_json::{Value, json};
-use store::{Change, ChangeFeed, Kind as Stored, McpCatalog, Operate, Principal, ReadAccess, Store, WriteAccess};
+use store::{Change, ChangeFeed, Kind, McpCatalog, Operate, Principal, ReadAccess, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, McpServerId};
 
@@ -87,7 +86,6 @@ impl Syncing {
     }
 
     async fn one(&self, id: &McpServerId) -> Result<(), AgentsError> {
-        let grant = self.principal.authorize::<WriteAccess>(self.account)?;
         let read = self.principal.authorize::<ReadAccess>(self.account)?;
         let operate = self.principal.authorize::<Operate>(self.account)?;
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
@@ -105,11 +103,11 @@ impl Syncing {
         let standing = catalogs.get(&read, id).await?;
         let revision = standing.as_ref().map(|standing| standing.revision);
         let catalog = keep(standing.map(|standing| standing.document).unwrap_or_default(), outcome, now);
-        match revision {
-            Some(revision) => drop(catalogs.replace(&grant, id.clone(), catalog, Some(revision)).await?),
-            None => drop(catalogs.create(&grant, id.clone(), catalog).await?),
+        match catalogs.keep(&operate, id.clone(), catalog, revision).await {
+            // Somebody asked the server at the same time, and kept what it said.
+            Ok(_) | Err(StoreError::Stale(_) | StoreError::Taken(_)) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 }
 
@@ -125,7 +123,6 @@ fn keep(standing: McpCatalog, outcome: Result<Seen, SyncError>, now: Timestamp) 
     let values = |list: &Vec<Box<serde_json::value::RawValue>>| {
         list.iter().filter_map(|item| serde_json::from_str::<Value>(item.get()).ok()).collect::<Vec<_>>()
     };
-    debug_assert_eq!(Kind::ALL.map(|kind| kind as usize), [0, 1, 2, 3]);
     McpCatalog {
         synced_at: Some(now),
         succeeded_at: Some(now),
@@ -156,7 +153,7 @@ fn explained(error: &LookError) -> SyncError {
 
 fn stores_a_server(change: &Change) -> bool {
     match change {
-        Change::Put(document) => document.kind == Stored::McpServer,
+        Change::Put(document) => document.kind == Kind::McpServer,
         Change::Deleted(_) | Change::ChildrenDeleted(_) => false,
         Change::Resync { .. } => true,
     }
