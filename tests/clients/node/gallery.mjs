@@ -133,7 +133,7 @@ async function manyProviders(browser) {
 async function justification(browser) {
   const prompt = "Which ticket is it for, and what do you mean to change?";
   const asks = { purpose_justification_required: true, purpose_justification_prompt: prompt };
-  const app = await publish("Vault", { allowed_idps: [(await builtIn()).id] }, asks);
+  const app = await publish("Strongroom", { allowed_idps: [(await builtIn()).id] }, asks);
   await person(browser, async (page) => {
     await signIn(page, app.domain, ANA);
     await heading(page, "Why do you need this?");
