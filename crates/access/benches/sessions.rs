@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let grown = resident_kib()?.saturating_sub(before);
     println!(
-        "{} live sessions: {:.1} MB resident, {:.0} bytes each (at most 60 MB)",
+        "{} live sessions: {:.1} MB resident (at most 60), {:.0} bytes each",
         sessions.len(),
         grown as f64 / 1024.0,
         grown as f64 * 1024.0 / f64::from(PEOPLE)

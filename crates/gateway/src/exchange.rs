@@ -217,8 +217,6 @@ fn person_facts(person: &Person) -> policy::facts::Person<'_> {
         group_ids: &person.group_ids,
         group_names: &person.group_names,
         group_emails: &person.group_emails,
-        saml_attributes: &person.saml_attributes,
-        oidc_claims: &person.oidc_claims,
     }
 }
 

@@ -27,10 +27,6 @@ pub struct Person {
     pub group_ids: Vec<String>,
     pub group_names: Vec<String>,
     pub group_emails: Vec<String>,
-    /// Attribute name to an array of byte strings.
-    pub saml_attributes: Vec<(Vec<u8>, expr::Value)>,
-    /// Each as `name=value`.
-    pub oidc_claims: Vec<String>,
 }
 
 /// The SHA-256 of a proxy token; the token itself is known to its owner alone.

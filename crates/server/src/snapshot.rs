@@ -347,7 +347,6 @@ fn person(user: store::Stored<store::User>) -> Person {
         group_emails: groups.iter().filter_map(|group| group.email.clone()).collect(),
         group_ids: groups.iter().map(|group| group.id.clone()).collect(),
         group_names: groups.into_iter().map(|group| group.name).collect(),
-        ..Person::default()
     }
 }
 

@@ -5,9 +5,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::bounds::Bounds;
 use crate::dist;
 use crate::machine;
-use crate::run::{check, command, root};
+use crate::run::{check, check_lines, command, root};
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Subject {
@@ -17,26 +18,34 @@ pub(crate) enum Subject {
     Worker,
 }
 
+/// Measures, and says which bounds were held and which were missed; a missed one is no failure.
 pub(crate) fn run(what: Subject, seconds: u64) -> Result<()> {
+    let mut bounds = Bounds::default();
+    let measured = measure(what, seconds, &mut bounds);
+    println!("\n{}", bounds.summary());
+    measured
+}
+
+fn measure(what: Subject, seconds: u64, bounds: &mut Bounds) -> Result<()> {
     match what {
-        Subject::Policy => bench("portunus-policy", "policy", &mut command("cargo")),
+        Subject::Policy => bench("portunus-policy", "policy", &mut command("cargo"), bounds),
         Subject::Worker => {
             let mut cargo = command("cargo");
             cargo.env("WORKERD", workerd()?);
-            bench("portunus-worker", "worker", &mut cargo)
+            bench("portunus-worker", "worker", &mut cargo, bounds)
         }
         Subject::Access => {
             machine::prepare(&machine::FOR_ACCESS_BENCHMARK)?;
-            bench("portunus-access", "sessions", &mut command("cargo"))?;
+            bench("portunus-access", "sessions", &mut command("cargo"), bounds)?;
             let mut cargo = platform(seconds)?;
             cargo.env("OIDC_PROVIDER", oidc_provider()?);
-            bench("portunus", "access", &mut cargo)
+            bench("portunus", "access", &mut cargo, bounds)
         }
         Subject::Gateway => {
             machine::prepare(&machine::FOR_GATEWAY_BENCHMARK)?;
             let mut cargo = platform(seconds)?;
             cargo.env("MITMDUMP", mitmdump()?);
-            bench("portunus", "gateway", &mut cargo)
+            bench("portunus", "gateway", &mut cargo, bounds)
         }
     }
 }
@@ -50,8 +59,8 @@ fn platform(seconds: u64) -> Result<Command> {
     Ok(cargo)
 }
 
-fn bench(package: &str, name: &str, cargo: &mut Command) -> Result<()> {
-    check(cargo.args(["bench", "--locked", "--package", package, "--bench", name]))
+fn bench(package: &str, name: &str, cargo: &mut Command, bounds: &mut Bounds) -> Result<()> {
+    check_lines(cargo.args(["bench", "--locked", "--package", package, "--bench", name]), |line| bounds.read(line))
 }
 
 fn workerd() -> Result<PathBuf> {

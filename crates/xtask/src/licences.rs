@@ -1,7 +1,8 @@
-//! Checks the licence of every dependency against the list the project accepts, and that none is yanked.
+//! Checks the licence of every dependency against the list the project accepts, and what is known against it.
 //!
-//! Advisories come from the RustSec database, which `cargo deny` fetches; where that is not installed or the database
-//! cannot be reached, the task says so and goes on, because licences do not depend on it.
+//! Advisories and yanked versions are `cargo deny`'s to find, with the RustSec database that it fetches. Where that is
+//! not to be had the task goes on, because licences do not depend on it. Invariant: what was not checked is said to be
+//! not checked, last and with the reason, by every task whose success could be read otherwise.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +28,26 @@ const ACCEPTED: [&str; 14] = [
     "CDLA-Permissive-2.0",
 ];
 
-pub(crate) fn check() -> Result<()> {
+/// Whether anybody looked for advisories.
+#[must_use]
+pub(crate) enum Advisories {
+    Checked,
+    /// Why not.
+    NotChecked(&'static str),
+}
+
+impl Advisories {
+    /// Says what was left out; nothing if nothing was.
+    pub(crate) fn report(&self) {
+        if let Self::NotChecked(reason) = self {
+            println!(
+                "\nNOT CHECKED: advisories and yanked versions of dependencies, because {reason}.\nTo check them, on a machine that reaches github.com: cargo install cargo-deny --locked && cargo xtask licences"
+            );
+        }
+    }
+}
+
+pub(crate) fn check() -> Result<Advisories> {
     let text = output(command("cargo").args(["metadata", "--format-version", "1", "--locked"]))?;
     let metadata: Value = serde_json::from_str(&text)?;
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -88,12 +108,16 @@ fn one(words: &[&str], position: &mut usize) -> bool {
     ACCEPTED.contains(word)
 }
 
-fn advisories() -> Result<()> {
-    if !exists("cargo", "deny") && !exists("cargo-deny", "--version") {
-        println!("advisories: not checked, cargo-deny is not installed (cargo install cargo-deny --locked)");
-        return Ok(());
+fn advisories() -> Result<Advisories> {
+    if !exists("cargo-deny", "--version") {
+        return Ok(Advisories::NotChecked("cargo-deny is not installed"));
     }
-    crate::run::check(command("cargo").args(["deny", "check", "advisories"]))
+    let fetched = command("cargo").args(["deny", "fetch", "db"]).status()?;
+    if !fetched.success() {
+        return Ok(Advisories::NotChecked("the RustSec database cannot be fetched"));
+    }
+    crate::run::check(command("cargo").args(["deny", "check", "--disable-fetch", "advisories"]))?;
+    Ok(Advisories::Checked)
 }
 
 #[cfg(test)]

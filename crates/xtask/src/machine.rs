@@ -1,5 +1,7 @@
 //! Makes sure the programs the tests drive are on the machine, by the names of their packages.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use crate::run::{check, command, exists};
@@ -12,16 +14,27 @@ pub(crate) struct Program {
     package: &'static str,
 }
 
-pub(crate) const FOR_TESTS: [Program; 6] = [
+/// The server's program, which Debian keeps off the path, in a directory of its version.
+const POSTGRES: &str = "postgres";
+const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
+/// Another installation may be going on; it is waited for, in seconds.
+const WAIT_FOR_APT: &str = "DPkg::Lock::Timeout=300";
+
+pub(crate) const FOR_TESTS: [Program; 8] = [
+    Program { name: "node", probe: "--version", package: "nodejs" },
+    Program { name: "python3", probe: "--version", package: "python3" },
     Program { name: "curl", probe: "--version", package: "curl" },
     Program { name: "git", probe: "--version", package: "git" },
     Program { name: "openssl", probe: "version", package: "openssl" },
-    Program { name: "/usr/lib/postgresql/15/bin/postgres", probe: "--version", package: "postgresql" },
+    Program { name: POSTGRES, probe: "--version", package: "postgresql" },
     Program { name: "chromium", probe: "--version", package: "chromium" },
     Program { name: "pebble", probe: "-h", package: "pebble" },
 ];
 
-pub(crate) const FOR_CLIENTS: [Program; 5] = [
+pub(crate) const FOR_CLIENTS: [Program; 8] = [
+    Program { name: "node", probe: "--version", package: "nodejs" },
+    Program { name: "npm", probe: "--version", package: "npm" },
+    Program { name: "python3", probe: "--version", package: "python3" },
     Program { name: "chromium", probe: "--version", package: "chromium" },
     Program { name: "certutil", probe: "--build-flags", package: "libnss3-tools" },
     Program { name: "openssl", probe: "version", package: "openssl" },
@@ -40,8 +53,11 @@ pub(crate) const FOR_ACCESS_BENCHMARK: [Program; 1] = [Program { name: "nginx", 
 
 /// Installs what is missing with apt, or names it.
 pub(crate) fn prepare(programs: &[Program]) -> Result<()> {
-    let missing: Vec<&str> =
-        programs.iter().filter(|program| !exists(program.name, program.probe)).map(|program| program.package).collect();
+    let missing: Vec<&str> = programs
+        .iter()
+        .filter(|program| !is_present(program, Path::new(POSTGRES_VERSIONS)))
+        .map(|program| program.package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -50,14 +66,62 @@ pub(crate) fn prepare(programs: &[Program]) -> Result<()> {
     if !root || !exists("apt-get", "--version") {
         bail!("missing on this machine: {}; install them and run again", missing.join(", "));
     }
-    // Another installation may be going on, on a machine that has just started for example.
-    let patience = ["-o", "DPkg::Lock::Timeout=300"];
-    check(command("apt-get").args(patience).args(["update", "-qq"]))?;
+    check(command("apt-get").args(["-o", WAIT_FOR_APT, "update", "-qq"]))?;
     check(
         command("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(patience)
-            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(["-o", WAIT_FOR_APT, "install", "-y", "-qq", "--no-install-recommends"])
             .args(&missing),
     )
+}
+
+/// Tells whether a program can be started; of Postgres any version will do.
+fn is_present(program: &Program, versions: &Path) -> bool {
+    if exists(program.name, program.probe) {
+        return true;
+    }
+    let installed = if program.name == POSTGRES { std::fs::read_dir(versions).ok() } else { None };
+    installed.into_iter().flatten().flatten().any(|version| {
+        let program_of_it = version.path().join("bin").join(program.name);
+        program_of_it.to_str().is_some_and(|path| exists(path, program.probe))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Directory(PathBuf);
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn any_version_of_postgres_will_do() {
+        let versions = Directory(std::env::temp_dir().join(format!("portunus-versions-{}", std::process::id())));
+        let postgres = Program { name: POSTGRES, probe: "--version", package: "postgresql" };
+        if exists(POSTGRES, "--version") {
+            return; // It is on the path of this machine, and found there.
+        }
+        assert!(!is_present(&postgres, &versions.0));
+        let bin = versions.0.join("99/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join(POSTGRES), "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(bin.join(POSTGRES), std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(is_present(&postgres, &versions.0));
+    }
+
+    #[test]
+    fn whatever_a_suite_starts_is_installed_for_it() {
+        let packages: Vec<&str> = FOR_CLIENTS.iter().map(|program| program.package).collect();
+        for package in ["nodejs", "npm", "python3", "python3-venv", "chromium"] {
+            assert!(packages.contains(&package), "{package}");
+        }
+    }
 }

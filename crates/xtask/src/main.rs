@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tool talks on standard output")]
 
 mod bench;
+mod bounds;
 mod clients;
 mod dist;
 mod layers;
@@ -27,7 +28,7 @@ struct Arguments {
 enum Task {
     /// Everything the project promises: lint, layers, licences, all tests, real clients against the real binary.
     Test {
-        /// Leave out the real clients (SDKs, browser, git), which need packages from registries.
+        /// Leave out the real clients (SDKs, Node, Python, a browser), which need packages from registries.
         #[arg(long)]
         without_clients: bool,
     },
@@ -35,7 +36,7 @@ enum Task {
     Lint,
     /// Which crate may use which, and the size budgets.
     Layers,
-    /// Licences of every dependency, yanked versions, advisories.
+    /// Licences of every dependency; advisories and yanked versions too where `cargo-deny` and its database are to be had.
     Licences,
     /// Real clients only, against a debug build.
     Clients,
@@ -56,7 +57,7 @@ fn main() -> Result<()> {
         Task::Test { without_clients } => test::everything(without_clients),
         Task::Lint => test::lint(),
         Task::Layers => layers::check(),
-        Task::Licences => licences::check(),
+        Task::Licences => licences::check().map(|advisories| advisories.report()),
         Task::Clients => clients::all(),
         Task::Dist => dist::build().map(drop),
         Task::Bench { what, seconds } => bench::run(what, seconds),

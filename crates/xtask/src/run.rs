@@ -1,8 +1,9 @@
 //! Starts other programs, loudly: the command is printed, a failure names it.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -29,6 +30,24 @@ pub(crate) fn command(program: &str) -> Command {
 pub(crate) fn check(command: &mut Command) -> Result<()> {
     println!("\n$ {}", shown(command));
     let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs a command to its end with its output on ours, and hands on every line of it.
+pub(crate) fn check_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<()> {
+    println!("\n$ {}", shown(command));
+    let started = command.stdout(Stdio::piped()).spawn();
+    let mut child = started.with_context(|| format!("cannot start {}", shown(command)))?;
+    let output = child.stdout.take().context("no standard output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        each(&line);
+    }
+    let status = child.wait()?;
     if !status.success() {
         bail!("{} ended with {status}", shown(command));
     }

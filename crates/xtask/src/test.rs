@@ -9,12 +9,16 @@ use crate::{clients, layers, licences, machine};
 pub(crate) fn everything(without_clients: bool) -> Result<()> {
     machine::prepare(&machine::FOR_TESTS)?;
     lint()?;
-    licences::check()?;
+    let advisories = licences::check()?;
     tests()?;
     if !without_clients {
         clients::all()?;
     }
-    println!("\neverything the project promises holds");
+    println!("\nevery check that was made holds");
+    if without_clients {
+        println!("\nNOT CHECKED: the real clients (--without-clients)");
+    }
+    advisories.report();
     Ok(())
 }
 

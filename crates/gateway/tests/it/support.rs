@@ -169,7 +169,6 @@ impl Stand {
             group_ids: vec!["1".to_owned()],
             group_names: vec!["finance".to_owned()],
             group_emails: vec!["finance@example.test".to_owned()],
-            ..Person::default()
         };
         let snapshot = Snapshot {
             account,

@@ -10,7 +10,7 @@ pub mod mcp;
 
 use std::net::IpAddr;
 
-use expr::{Array, ArrayRef, Fact, Facts, FieldId, Map, MapRef, Value, ValueRef};
+use expr::{Array, ArrayRef, Fact, Facts, FieldId, Map, MapRef, ValueRef};
 
 pub(crate) use document::mask;
 pub use document::{FactsDocument, show, show_map};
@@ -76,10 +76,6 @@ pub struct Person<'a> {
     pub group_ids: &'a [String],
     pub group_names: &'a [String],
     pub group_emails: &'a [String],
-    /// Attribute name to an array of byte strings.
-    pub saml_attributes: &'a [(Vec<u8>, Value)],
-    /// Each as `name=value`.
-    pub oidc_claims: &'a [String],
 }
 
 /// What is known when a connection was accepted and its destination named.
@@ -221,8 +217,6 @@ impl Facts for HttpFacts<'_> {
             http::IDENTITY_GROUPS_ID => person(connection, |person| strings(person.group_ids)),
             http::IDENTITY_GROUPS_NAME => person(connection, |person| strings(person.group_names)),
             http::IDENTITY_GROUPS_EMAIL => person(connection, |person| strings(person.group_emails)),
-            http::IDENTITY_OIDC => person(connection, |person| strings(person.oidc_claims)),
-            http::IDENTITY_SAML => person(connection, saml),
             http::METHOD
             | http::URI
             | http::PATH
@@ -274,8 +268,6 @@ impl Facts for L4Facts<'_> {
             l4::IDENTITY_GROUPS_ID => person(connection, |person| strings(person.group_ids)),
             l4::IDENTITY_GROUPS_NAME => person(connection, |person| strings(person.group_names)),
             l4::IDENTITY_GROUPS_EMAIL => person(connection, |person| strings(person.group_emails)),
-            l4::IDENTITY_OIDC => person(connection, |person| strings(person.oidc_claims)),
-            l4::IDENTITY_SAML => person(connection, saml),
             _ => Fact::Unknown,
         }
     }
@@ -304,10 +296,6 @@ fn domains_fact<'f>(connection: &'f ConnectionFacts<'_>) -> Fact<'f> {
 
 fn person<'a>(connection: &ConnectionFacts<'a>, read: impl FnOnce(Person<'a>) -> Fact<'a>) -> Fact<'a> {
     connection.person.map_or(Fact::Absent, read)
-}
-
-fn saml(person: Person<'_>) -> Fact<'_> {
-    Fact::Known(ValueRef::Map(MapRef::Entries(person.saml_attributes)))
 }
 
 fn package_fact(package: &Package, field: FieldId) -> Fact<'_> {

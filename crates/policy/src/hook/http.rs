@@ -737,7 +737,7 @@ static TABLE: &[FieldInfo] = &[
     shared::IDENTITY_GROUPS_NAME,
     shared::IDENTITY_GROUPS_EMAIL,
     shared::IDENTITY_SAML,
-    shared::IDENTITY_OIDC,
+    shared::GATEWAY_OIDC,
     shared::POSTURE_PASSED,
     shared::POSTURE_FAILED,
 ];

@@ -6,6 +6,9 @@ use expr::Type;
 
 use super::{FieldInfo, Phase, Selector, Source};
 
+/// What attributes and claims wait for where a person is known by a token.
+const SIGN_IN: &str = "sign-in through an identity provider at the gateway";
+
 pub(super) const PROXY_ENDPOINT: FieldInfo = FieldInfo {
     name: "proxy.endpoint",
     kind: Type::Bytes,
@@ -94,7 +97,7 @@ pub(super) const IDENTITY_SAML: FieldInfo = FieldInfo {
     name: "identity.saml_attributes",
     kind: Type::Map(&Type::Array(&Type::Bytes)),
     phase: Phase::Connection,
-    source: Source::Available,
+    source: Source::Later(SIGN_IN),
     selector: Selector::Identity,
     title: "SAML Attributes",
     documentation: "The SAML attributes of the sign-in: attribute name to values; `[*]` visits `name=value` texts.",
@@ -114,6 +117,8 @@ pub(super) const IDENTITY_OIDC: FieldInfo = FieldInfo {
     aliases: &[],
     ours: false,
 };
+/// The claims at the gateway, whose people come with a token and not from a sign-in.
+pub(super) const GATEWAY_OIDC: FieldInfo = FieldInfo { source: Source::Later(SIGN_IN), ..IDENTITY_OIDC };
 pub(super) const POSTURE_PASSED: FieldInfo = FieldInfo {
     name: "device_posture.checks.passed",
     kind: Type::Array(&Type::Bytes),

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::IpAddr;
 
-use expr::{Map, Value, ValueRef};
+use expr::{Map, ValueRef};
 use policy::{
     BodyFacts, CompileOptions, ConnectionFacts, Cursor, Host, HttpFacts, HttpRuleset, Person, RequestFacts, Scratch,
     Step, compile, lists,
@@ -91,7 +91,6 @@ fn ruleset(count: usize) -> HttpRuleset {
 fn cost(rules: &HttpRuleset, host: &str, decisions: usize) -> (u32, usize) {
     let groups = ["staff".to_owned(), "engineering".to_owned()];
     let addresses: [IpAddr; 1] = ["192.0.2.1".parse().unwrap()];
-    let saml: [(Vec<u8>, Value); 0] = [];
     let facts = HttpFacts {
         connection: ConnectionFacts {
             host: Some(Host(host)),
@@ -106,7 +105,6 @@ fn cost(rules: &HttpRuleset, host: &str, decisions: usize) -> (u32, usize) {
                 email: "nobody@corp.example",
                 name: "N",
                 group_names: &groups,
-                saml_attributes: &saml,
                 ..Person::default()
             }),
         },

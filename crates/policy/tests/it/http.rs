@@ -5,8 +5,13 @@ use std::net::IpAddr;
 use expr::{Fact, Facts as _, Map, Value, ValueRef};
 use policy::facts::show;
 use policy::hook::http::id as http;
-use policy::{BodyFacts, ConnectionFacts, Hook, Host, HttpFacts, L4Facts, Person, RequestFacts, ResponseFacts};
+use policy::{
+    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Hook, Host, HttpFacts, L4Facts, Person, RequestFacts,
+    ResponseFacts, Scratch,
+};
 use serde_json::json;
+
+use crate::support::{now, stored};
 
 /// Headers the way a test holds them.
 struct Headers(Vec<(Vec<u8>, Value)>);
@@ -151,7 +156,7 @@ fn a_part_that_has_not_arrived_is_unknown_and_a_body_that_is_not_there_is_absent
     for field in [http::METHOD, http::UPLOAD_MIME, http::PKG_NAME, http::STATUS, http::DOWNLOAD_TYPES, http::DST_IP] {
         assert!(matches!(facts.fact(field), Fact::Unknown), "{field:?}");
     }
-    for field in [http::IDENTITY_EMAIL, http::IDENTITY_GROUPS_NAME, http::IDENTITY_SAML, http::PROXY_ENDPOINT] {
+    for field in [http::IDENTITY_EMAIL, http::IDENTITY_GROUPS_NAME, http::PROXY_ENDPOINT] {
         assert!(matches!(facts.fact(field), Fact::Absent), "{field:?}");
     }
     let headers = Headers::of(&[]);
@@ -168,4 +173,41 @@ fn a_part_that_has_not_arrived_is_unknown_and_a_body_that_is_not_there_is_absent
     let (sni, _) = Hook::L4.fields().find("net.sni.host").unwrap();
     assert!(matches!(l4.fact(detected), Fact::Unknown));
     assert!(matches!(l4.fact(sni), Fact::Known(ValueRef::Bytes(b"a.example"))));
+}
+
+#[test]
+fn a_rule_on_claims_that_nothing_supplies_matches_nobody_and_says_so() {
+    let groups = ["finance".to_owned()];
+    let person = Person { id: "p1", email: "a@b.example", name: "Ann", group_names: &groups, ..Person::default() };
+    for identity in [
+        r#"not(any(identity.oidc_claims[*] == "department=finance"))"#,
+        r#"not(any(identity.saml_attributes["department"] in {"finance"}))"#,
+    ] {
+        for person in [Some(person), None] {
+            let connection = ConnectionFacts {
+                host: Some(Host("a.example")),
+                src_ip: "10.0.0.9".parse().unwrap(),
+                src_port: 1,
+                dst_ips: None,
+                dst_port: None,
+                proxy_endpoint: None,
+                detected_protocol: None,
+                person,
+            };
+            for hook in ["http", "l4"] {
+                let rule = stored(1, &json!({"name": "r", "action": "block", "filters": [hook], "identity": identity}));
+                let warnings = policy::check(&rule.spec, &()).unwrap();
+                assert!(warnings.iter().any(|text| text.contains("is not known until")), "{hook} {warnings:?}");
+                let rules = policy::compile(&[rule], &(), CompileOptions::default());
+                let mut scratch = Scratch::new();
+                let facts = HttpFacts::of_connection(connection);
+                let verdict = if hook == "http" {
+                    rules.http.finish(&facts, now(), Cursor::start(), &mut scratch)
+                } else {
+                    rules.l4.finish(&L4Facts(connection), now(), Cursor::start(), &mut scratch)
+                };
+                assert!(verdict.rule.is_none(), "{hook} {identity}");
+            }
+        }
+    }
 }

@@ -128,7 +128,7 @@ async fn ours(binary: &Path, origins: &Origins, handshakes: &Handshakes, length:
     come_into_force(&proxy, origins.kept()).await?;
     let figures = figures("portunus", &proxy, origins, length).await?;
     println!(
-        "new intercepted connections: {:.2} of the ceiling for the same CPU, {:.2} by the clock (at least 0.60)",
+        "new intercepted connections: {:.2} of the ceiling for the same CPU (at least 0.60), {:.2} by the clock",
         figures.fresh.per_core() / handshakes.ceiling(),
         figures.fresh.rate / handshakes.ceiling()
     );

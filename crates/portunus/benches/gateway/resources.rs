@@ -29,7 +29,7 @@ pub(crate) fn start_and_rest(binary: &Path, data: &Path) -> Result<()> {
     times.sort_unstable();
     let (median, most) = (times[times.len() / 2], times[times.len() - 1]);
     println!(
-        "start to ready, existing data directory: median {:.0} ms, slowest of {STARTS} {:.0} ms (at most 300)",
+        "start to ready, existing data directory: median {:.0} ms (at most 300), slowest of {STARTS} {:.0} ms",
         median.as_secs_f64() * 1e3,
         most.as_secs_f64() * 1e3
     );
@@ -41,7 +41,7 @@ pub(crate) fn start_and_rest(binary: &Path, data: &Path) -> Result<()> {
     }
     let main = resident_kib(platform.process_id())?;
     println!(
-        "idle memory, every role, Worker processes included: {:.1} MB ({:.1} MB resident in the main one) (at most 80)",
+        "idle memory, every role, Worker processes included: {:.1} MB (at most 80), {:.1} MB resident in the main one",
         total as f64 / 1024.0,
         main as f64 / 1024.0
     );
