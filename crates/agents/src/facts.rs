@@ -56,9 +56,8 @@ pub(crate) fn facts<'a>(
             group_ids: &person.group_ids,
             group_names: &person.group_names,
             group_emails: &person.group_emails,
-            oidc_claims: &person.claims,
-            ..PersonOfPolicy::default()
         }),
+        oidc_claims: person.map(|person| person.claims.as_slice()).unwrap_or_default(),
         login_methods: person.map(|person| person.login_methods.as_slice()).unwrap_or_default(),
         amr: person.map(|person| person.amr.as_slice()).unwrap_or_default(),
         risk: None,

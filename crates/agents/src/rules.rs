@@ -149,6 +149,7 @@ mod tests {
         let indexed = Arguments::index(arguments);
         let facts = McpFacts {
             person: None,
+            oidc_claims: &[],
             login_methods: &[],
             amr: &[],
             risk: None,
@@ -212,6 +213,7 @@ mod tests {
         ] {
             let facts = McpFacts {
                 person: None,
+                oidc_claims: &[],
                 login_methods: &[],
                 amr: &[],
                 risk: None,

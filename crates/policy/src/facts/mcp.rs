@@ -61,6 +61,8 @@ pub enum Subject<'a> {
 pub struct McpFacts<'a> {
     /// `None`: a program with a service token.
     pub person: Option<Person<'a>>,
+    /// Of the person's sign-in, each as `name=value`.
+    pub oidc_claims: &'a [String],
     /// The ids of the providers the person passed.
     pub login_methods: &'a [String],
     /// RFC 8176 words.
@@ -125,7 +127,7 @@ impl McpFacts<'_> {
             id::IDENTITY_GROUPS_ID => strings(person.group_ids),
             id::IDENTITY_GROUPS_NAME => strings(person.group_names),
             id::IDENTITY_GROUPS_EMAIL => strings(person.group_emails),
-            id::IDENTITY_OIDC => strings(person.oidc_claims),
+            id::IDENTITY_OIDC => strings(self.oidc_claims),
             id::IDENTITY_LOGIN_METHODS => strings(self.login_methods),
             id::IDENTITY_AMR => strings(self.amr),
             _ => self.risk.map_or(Fact::Unknown, text),
@@ -267,6 +269,7 @@ mod tests {
     fn facts<'a>(subject: Subject<'a>, arguments: Option<&'a Arguments<'a>>) -> McpFacts<'a> {
         McpFacts {
             person: None,
+            oidc_claims: &[],
             login_methods: &[],
             amr: &[],
             risk: None,
