@@ -1,6 +1,6 @@
 //! The command line contract: what scripts rely on.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::Platform;
 
 use crate::support::{binary, portunus, text};
@@ -12,7 +12,7 @@ fn check_prints_the_canonical_form_and_the_fields() {
     let result: Value = serde_json::from_str(&text(&output)).unwrap();
     assert_eq!(result["valid"], true);
     assert_eq!(result["canonical"], "http.request.host == \"a.test\" and http.request.method in {\"GET\"}");
-    assert_eq!(result["fields"], serde_json::json!(["http.request.host", "http.request.method"]));
+    assert_eq!(result["fields"], json!(["http.request.host", "http.request.method"]));
 }
 
 #[test]
@@ -21,6 +21,19 @@ fn check_points_at_the_mistake_and_fails() {
     assert_eq!(output.status.code(), Some(1));
     let shown = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(shown.contains("(1:1)") && shown.contains('^') && shown.contains("http.request.host"), "{shown}");
+}
+
+#[test]
+fn check_takes_a_list_of_whatever_type_the_field_asks_for() {
+    const LIST: &str = "5b3c1d2e-0000-4000-8000-000000000001";
+    for field in ["http.conn.src_ip in", "any(http.request.uri.content_category[*] in", "http.request.host in"] {
+        let close = if field.starts_with("any") { ")" } else { "" };
+        let output = portunus(&["check", &format!("{field} ${LIST}{close}")]);
+        assert!(output.status.success(), "{field}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(text(&output).contains(LIST), "{field}");
+    }
+    let output = portunus(&["check", &format!("pkg.version in ${LIST}")]);
+    assert_eq!(output.status.code(), Some(1), "no list holds versions");
 }
 
 #[test]
