@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::arguments::{Check, Hook};
 
 /// Takes every list as present and as one of the right type: without a platform nobody knows which there are.
-pub(crate) struct AnyList;
+struct AnyList;
 
 impl Lists for AnyList {
     fn list(&self, _name: &str) -> Option<Arc<List>> {

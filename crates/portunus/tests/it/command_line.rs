@@ -75,6 +75,65 @@ fn explain_names_the_deciding_rule() {
     assert!(explained.contains("Casinos") && explained.contains("block"), "{explained}");
 }
 
+#[test]
+fn explain_takes_lists_and_never_takes_a_missing_one_for_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, contents: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let rules = file(
+        "rules.json",
+        r#"[{"name": "Known hosts only", "action": "block", "enabled": true, "filters": ["http"], "precedence": 1,
+            "traffic": "not(http.request.host in $5b3c1d2e-0000-4000-8000-000000000001)"}]"#,
+    );
+    let facts = file("facts.json", r#"{"http.request.uri": "https://bad.test/", "http.conn.src_ip": "10.0.0.9"}"#);
+    let lists = |items: &str| {
+        format!(r#"[{{"id": "5B3C1D2E-0000-4000-8000-000000000001", "type": "DOMAIN", "items": [{items}]}}]"#)
+    };
+    let explain = |more: &[&str]| {
+        let mut arguments = vec!["explain", "--rules", &rules, "--facts", &facts];
+        arguments.extend(more);
+        text(&portunus(&arguments))
+    };
+    let unknown = explain(&[]);
+    assert!(unknown.starts_with("allow: no rule matched\nnot final"), "{unknown}");
+    assert!(unknown.contains("not given") && unknown.contains("5b3c1d2e-0000"), "{unknown}");
+    let document: Value = serde_json::from_str(&explain(&["--json"])).unwrap();
+    assert_eq!(document["lists_not_given"], json!(["5b3c1d2e-0000-4000-8000-000000000001"]));
+
+    let others = file("others.json", &lists(r#""good.test", {"value": "fine.test"}"#));
+    let blocked = explain(&["--lists", &others]);
+    assert!(blocked.starts_with("block by rule \"Known hosts only\"") && !blocked.contains("not given"), "{blocked}");
+    assert!(blocked.contains("http.request.host = \"bad.test\"") && blocked.contains("µs"), "{blocked}");
+    let this = file("this.json", &lists(r#"{"value": "bad.test"}"#));
+    assert!(explain(&["--lists", &this]).starts_with("allow: no rule matched"));
+}
+
+#[test]
+fn explain_asks_the_rules_of_connections_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let (rules, facts) = (directory.path().join("rules.json"), directory.path().join("facts.json"));
+    std::fs::write(
+        &rules,
+        r#"[{"name": "Lab", "action": "block", "enabled": true, "filters": ["l4"], "precedence": 1,
+            "traffic": "net.src.ip in {10.9.0.0/16} and any(net.sni.domains[*] == \"lab.test\")"},
+           {"name": "Rest", "action": "allow", "enabled": true, "filters": ["http"], "precedence": 2, "traffic": ""}]"#,
+    )
+    .unwrap();
+    std::fs::write(&facts, r#"{"http.request.uri": "https://a.lab.test/", "http.conn.src_ip": "10.9.1.1"}"#).unwrap();
+    let mut arguments = vec!["explain", "--rules", rules.to_str().unwrap(), "--facts", facts.to_str().unwrap()];
+    let shown = text(&portunus(&arguments));
+    assert!(shown.starts_with("connection\nblock by rule \"Lab\""), "{shown}");
+    assert!(shown.contains("request\nallow by rule \"Rest\""), "{shown}");
+    arguments.push("--json");
+    let document: Value = serde_json::from_str(&text(&portunus(&arguments))).unwrap();
+    assert_eq!(document["connection"]["verdict"]["action"], "block");
+    assert_eq!(document["connection"]["trace"]["facts"]["net.src.ip"], "10.9.1.1");
+    assert!(document["trace"]["microseconds"].is_u64(), "{document:#}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_and_people_are_managed_beside_a_running_platform() {
     let platform = Platform::start(binary(), &[]).unwrap();
