@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::Platform;
 
-use crate::support::{binary, portunus, text};
+use crate::support::{binary, portunus, recorded, text};
 
 #[test]
 fn check_prints_the_canonical_form_and_the_fields() {
@@ -161,6 +161,35 @@ async fn tokens_and_people_are_managed_beside_a_running_platform() {
     assert!(text(&portunus(&["user", "list", "--data", &data])).contains("eve@example.test"));
     let exported = text(&portunus(&["ca", "export", "--data", &data]));
     assert_eq!(exported, std::fs::read_to_string(&platform.ready.ca_certificate).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_command_changes_stands_in_the_audit_log() {
+    let platform = Platform::start(binary(), &[]).unwrap();
+    let data = platform.data().to_str().unwrap().to_owned();
+    let token = text(&portunus(&["token", "create", "ci", "--json", "--data", &data]));
+    let token: Value = serde_json::from_str(&token).unwrap();
+    let id = token["id"].as_str().unwrap();
+    text(&portunus(&["token", "revoke", id, "--data", &data]));
+    let person = text(&portunus(&["user", "add", "eve@example.test", "--json", "--data", &data]));
+    let person: Value = serde_json::from_str(&person).unwrap();
+    text(&portunus(&["user", "password", "eve@example.test", "--data", &data]));
+    for (verb, resource, id) in [
+        ("create", "token", id),
+        ("delete", "token", id),
+        ("create", "user", person["id"].as_str().unwrap()),
+        ("update", "user", person["id"].as_str().unwrap()),
+    ] {
+        let record = recorded(&platform, "audit", |record| {
+            (&record["ActionType"], &record["ResourceType"], &record["ResourceID"])
+                == (&json!(verb), &json!(resource), &json!(id))
+        })
+        .await;
+        let who = (&record["Interface"], &record["ActorType"], &record["ActorID"], &record["ActionResult"]);
+        assert_eq!(who, (&json!("CLI"), &json!("system"), &json!("command line"), &json!(true)), "{record}");
+        let secret = token["value"].as_str().unwrap();
+        assert!(record["Metadata"]["uid"].is_u64() && !record.to_string().contains(secret), "{record}");
+    }
 }
 
 #[test]
