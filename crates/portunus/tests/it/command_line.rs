@@ -1,5 +1,7 @@
 //! The command line contract: what scripts rely on.
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 use testkit::Platform;
 
@@ -189,6 +191,34 @@ async fn what_a_command_changes_stands_in_the_audit_log() {
         assert_eq!(who, (&json!("CLI"), &json!("system"), &json!("command line"), &json!(true)), "{record}");
         let secret = token["value"].as_str().unwrap();
         assert!(record["Metadata"]["uid"].is_u64() && !record.to_string().contains(secret), "{record}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn following_the_log_leaves_no_token_however_it_ends() {
+    use std::io::{BufRead, BufReader};
+    let platform = Platform::start(binary(), &[]).unwrap();
+    let data = platform.data().to_str().unwrap().to_owned();
+    let tail = ["logs", "tail", "--dataset", "audit", "--json", "--data", &data];
+    // Something to show, so that the first line says that it is connected.
+    text(&portunus(&["token", "create", "first", "--data", &data]));
+    recorded(&platform, "audit", |record| record["NewValue"]["name"] == "first").await;
+    for end in ["TERM", "HUP", "INT", "KILL", "PIPE"] {
+        let mut follower = Command::new(binary()).args(tail).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        let listed = text(&portunus(&["token", "list", "--data", &data]));
+        assert!(!listed.contains("logs tail"), "while it follows\n{listed}");
+        if end == "PIPE" {
+            // Nobody reads any more, and the next record finds that out.
+            drop(lines);
+            text(&portunus(&["token", "create", "last", "--data", &data]));
+        } else {
+            let sent = Command::new("kill").args(["-s", end, &follower.id().to_string()]).status().unwrap();
+            assert!(sent.success());
+        }
+        let status = tokio::task::spawn_blocking(move || follower.wait().unwrap()).await.unwrap();
+        assert_eq!(status.success(), end != "KILL", "{end}: {status}");
     }
 }
 
