@@ -18,6 +18,7 @@ use types::{AccountId, ApplicationId, Email, McpServerId, ScriptName, TokenId};
 use utoipa::ToSchema;
 
 use crate::operations::access::policy_tests::PolicyTests;
+use crate::recent::RecentSessions;
 use crate::throttle::{Backoff, Rate};
 
 /// A future whose type does not show at a crate boundary.
@@ -288,6 +289,8 @@ pub struct App {
     pub failure_rate: Rate<IpAddr>,
     /// Held while a rule is stored, so that two writers cannot take one precedence.
     pub rule_writes: tokio::sync::Mutex<()>,
+    /// Who was signed in a short while ago, for when the store does not answer.
+    pub recent: RecentSessions,
     /// Bounds the live views.
     pub live_views: Arc<tokio::sync::Semaphore>,
     /// The newest outcomes of the policy tester.
@@ -307,6 +310,7 @@ impl App {
             call_rate: Rate::new(limits.calls_per_five_minutes, FIVE_MINUTES, REMEMBERED),
             failure_rate: Rate::new(limits.failures_per_five_minutes, FIVE_MINUTES, REMEMBERED),
             rule_writes: tokio::sync::Mutex::new(()),
+            recent: RecentSessions::default(),
             live_views: Arc::new(tokio::sync::Semaphore::new(limits.live_views)),
             policy_tests: PolicyTests::default(),
             openapi,

@@ -195,7 +195,18 @@ pub async fn authenticate(app: &App, parts: &Parts, proof: Proof) -> Result<Call
         return Ok(Caller { principal, credential });
     }
     let secret = session::cookie(&parts.headers, app.deps.addresses.https).ok_or(AuthError::Missing)?;
-    let signed_in = app.deps.store.authenticate_session(&secret).await.map_err(refused)?;
+    let signed_in = match app.deps.store.authenticate_session(&secret).await {
+        Ok(signed_in) => signed_in,
+        Err(AuthenticateError::Invalid) => {
+            app.recent.forget(&secret);
+            return Err(AuthError::Invalid);
+        }
+        Err(AuthenticateError::Store(error)) => {
+            let gone = error.code() == Code::Unavailable && !guard::changes_state(&parts.method);
+            let known = gone.then(|| app.recent.recall(&secret, app.now())).flatten();
+            return known.ok_or_else(|| AuthError::Unavailable(error.into()));
+        }
+    };
     let csrf = session::csrf_token(&secret);
     if guard::changes_state(&parts.method) {
         let shown = parts.headers.get(session::CSRF_HEADER).map(|value| value.as_bytes());
@@ -213,7 +224,9 @@ pub async fn authenticate(app: &App, parts: &Parts, proof: Proof) -> Result<Call
         email: signed_in.administrator.document.email.clone(),
         csrf,
     };
-    Ok(Caller { principal: signed_in.principal, credential })
+    let caller = Caller { principal: signed_in.principal, credential };
+    app.recent.remember(&secret, caller.clone(), signed_in.session.document.expires_at, app.now());
+    Ok(caller)
 }
 
 fn refused(error: AuthenticateError) -> AuthError {

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod multipart;
 pub mod operations;
 pub mod password;
+pub mod recent;
 pub mod refusal;
 pub mod session;
 pub mod signing_keys;

@@ -80,7 +80,8 @@ fn comparison(field: FieldId, test: &Test, lists: &[(String, Arc<List>)]) -> Opt
             Some(Anchor { field, keys, lists: Vec::new() })
         }
         Test::InList(name) => {
-            let (_, list) = lists.iter().find(|(known, _)| known == name)?;
+            // What an unknown list holds cannot be looked up.
+            let (_, list) = lists.iter().find(|(known, list)| known == name && !list.is_unknown())?;
             Some(Anchor { field, keys: Vec::new(), lists: vec![Arc::clone(list)] })
         }
         Test::Order(..) | Test::Contains(_) | Test::Matches(_) | Test::Wildcard { .. } | Test::Bits(_) => None,

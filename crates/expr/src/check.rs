@@ -287,9 +287,14 @@ impl Checker<'_> {
                 list
             }
         };
-        if list.element() != kind {
-            let message = format!("the list holds values of type {}, not {kind}", list.element());
+        if let Some(element) = list.element()
+            && element != kind
+        {
+            let message = format!("the list holds values of type {element}, not {kind}");
             return Err(Complaint::new(span.clone(), message));
+        }
+        if !matches!(kind, Type::Bytes | Type::Ip | Type::Int) {
+            return Err(Complaint::new(span.clone(), format!("no list holds values of type {kind}")));
         }
         Ok(Test::InList(name.to_owned()))
     }

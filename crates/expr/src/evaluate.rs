@@ -274,8 +274,17 @@ impl Matcher {
     fn outcome(&self, value: ValueRef<'_>, load: &Load, context: Context<'_>) -> Outcome {
         match self.accepts(value) {
             Some(truth) => Outcome::of(truth),
+            None if self.is_unknown() => Outcome::Needs(load.fields(context)),
             None => Outcome::Error(load.fields(context)),
         }
+    }
+
+    /// Tells whether this is membership in a list whose items are not known.
+    fn is_unknown(&self) -> bool {
+        if let Self::Slashless(inner) = self {
+            return inner.is_unknown();
+        }
+        matches!(self, Self::List(list) if list.is_unknown())
     }
 
     /// Tells whether the comparison holds; `None` if the value is of another type.
@@ -310,7 +319,9 @@ impl Matcher {
             (Self::Versions(set), ValueRef::Version(value)) => {
                 set.iter().any(|constant| value.compare(constant) == Some(Ordering::Equal))
             }
-            (Self::List(list), _) if kind(value) == Some(list.element()) => list.contains(value),
+            (Self::List(list), _) if kind(value).is_some_and(|kind| list.element() == Some(kind)) => {
+                list.contains(value)
+            }
             _ => return None,
         })
     }

@@ -57,9 +57,23 @@ enum Members {
     Bytes(BytesSet),
     Ips(IpSet),
     Ints(RangeSet<i64>),
+    Unknown,
 }
 
 impl List {
+    /// Stands for a list that exists elsewhere: it goes with values of every type a list can hold, and whether a value is
+    /// in it is unknown, as if the value itself were.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self { kind: ListKind::Strings, len: 0, members: Members::Unknown }
+    }
+
+    /// Tells whether the items are not known.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self.members, Members::Unknown)
+    }
+
     /// Compiles a list.
     ///
     /// # Errors
@@ -100,13 +114,14 @@ impl List {
         self.kind
     }
 
-    /// Returns the type of value that can be looked up.
+    /// Returns the type of value that can be looked up; `None` if the list is not known.
     #[must_use]
-    pub fn element(&self) -> Type {
-        match self.kind {
-            ListKind::Strings | ListKind::Domains | ListKind::Urls => Type::Bytes,
-            ListKind::Ips => Type::Ip,
-            ListKind::Ints => Type::Int,
+    pub fn element(&self) -> Option<Type> {
+        match (&self.members, self.kind) {
+            (Members::Unknown, _) => None,
+            (_, ListKind::Strings | ListKind::Domains | ListKind::Urls) => Some(Type::Bytes),
+            (_, ListKind::Ips) => Some(Type::Ip),
+            (_, ListKind::Ints) => Some(Type::Int),
         }
     }
 
@@ -143,7 +158,7 @@ impl List {
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let set = match &self.members {
             Members::Bytes(set) => Some(set),
-            Members::Ips(_) | Members::Ints(_) => None,
+            Members::Ips(_) | Members::Ints(_) | Members::Unknown => None,
         };
         set.into_iter().flat_map(BytesSet::iter)
     }
@@ -155,6 +170,7 @@ impl fmt::Debug for List {
             Members::Bytes(set) => set.len(),
             Members::Ips(set) => set.len(),
             Members::Ints(set) => set.ranges().len(),
+            Members::Unknown => return f.write_str("List(unknown)"),
         };
         write!(f, "List({:?}, {} items, {stored} stored)", self.kind, self.len)
     }

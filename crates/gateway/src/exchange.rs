@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use net::upstream::ConnectionInfo;
 use net::{Host, Origin, Scheme};
 use policy::facts::{BodyFacts, ConnectionFacts, HeaderFacts, HttpFacts, RequestFacts, ResponseFacts};
+use policy::hook::http::id as field;
 use policy::package::Package;
 use types::RequestId;
 
@@ -181,6 +182,17 @@ impl Exchange {
             mime: self.mime.as_deref(),
             package: self.package.as_ref(),
         }
+    }
+
+    /// Names the package that the target is of, if a rule asks for any part of it.
+    pub(crate) fn recognise_package(&mut self) {
+        let parts = [field::PKG_ECOSYSTEM, field::PKG_NAMESPACE, field::PKG_NAME, field::PKG_VERSION, field::PKG_PURL];
+        let asked = self.snapshot.http.fields();
+        self.package = parts
+            .iter()
+            .any(|part| asked.contains(*part))
+            .then(|| policy::package::recognise(&self.target.host, self.target.path()))
+            .flatten();
     }
 
     /// Takes the request body out, leaving none.

@@ -12,7 +12,6 @@ use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use net::{Host, Origin, Scheme};
-use policy::hook::http::id as field;
 use types::RequestId;
 use uuid::Uuid;
 
@@ -177,9 +176,7 @@ impl Flow {
         if let Host::Address(address) = exchange.target.origin.host {
             exchange.addresses = Some(vec![address]);
         }
-        if exchange.snapshot.http.fields().contains(field::PKG_NAME) {
-            exchange.package = policy::package::recognise(&exchange.target.host, exchange.target.path());
-        }
+        exchange.recognise_package();
         let mut flow = Box::new(Self { exchange, ruling: Ruling::default(), record, credential, closes });
         flow.describe();
         (flow, arrival)

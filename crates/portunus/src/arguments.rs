@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Check(Check),
     /// Say what a rule set decides for given facts, and why.
     #[command(
-        after_help = "Example:\n  portunus explain --rules rules.json --facts facts.json\n\nrules.json is an array of rules as the API takes them; facts.json maps field names to values (an absent\nfield is unknown, null has no value)."
+        after_help = "Example:\n  portunus explain --rules rules.json --facts facts.json\n\nrules.json is an array of rules as the API takes them; facts.json maps field names to values (an absent\nfield is unknown, null has no value). Rules on lists need --lists; a list that is not given is unknown, and a\nrule that hangs on it counts as not matching. Rules of connections (l4) are asked first."
     )]
     Explain(Explain),
     /// API tokens.
@@ -109,6 +109,9 @@ pub(crate) struct Explain {
     /// JSON object of facts.
     #[arg(long, value_name = "FILE")]
     pub facts: PathBuf,
+    /// JSON array of lists, each with `id`, `type` and `items`; a list that is not in it is unknown.
+    #[arg(long, value_name = "FILE")]
+    pub lists: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -153,6 +153,9 @@ impl Background {
             if let Err(error) = self.store.kv().expire(&grant).await {
                 tracing::warn!(%error, "expired values stay until the next round");
             }
+            if let Err(error) = self.store.sweep_tokens(&grant).await {
+                tracing::warn!(%error, "expired API tokens stay until the next round");
+            }
             // Sessions, logins, mail with its codes: what has ended is kept no longer than it must be.
             if let Err(error) = self.store.sweep_access(&grant).await {
                 tracing::warn!(%error, "what has ended at Access stays until the next round");

@@ -24,6 +24,7 @@ mod scripts;
 mod services;
 mod snapshot;
 mod state;
+pub mod trail;
 pub mod trial;
 mod upstream;
 

@@ -182,6 +182,8 @@ impl Platform {
         let router = core.console(&running, &ready, door.as_ref());
         running.services.set_api(router.clone());
         core.loops(&running, &tasks);
+        let collecting = crate::trail::collect(config.data.clone(), core.logs.clone(), tasks.end_loops.clone());
+        tasks.loops.spawn(collecting);
         core.deliver(&upstream, &tasks).await?;
         if let Some(proxy_listener) = proxy_listener {
             let (gateway, stop) = (running.gateway.clone(), tasks.close_listeners.clone());

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { HttpsProxyAgent } from "https-proxy-agent";
-import { ProxyAgent, fetch } from "undici";
+import { Agent, ProxyAgent, fetch, setGlobalDispatcher } from "undici";
 import WebSocket from "ws";
 import { SITE, SOCKETS, start } from "./origin.mjs";
 import { authority, credential, proxy, suite } from "./platform.mjs";
@@ -26,6 +26,26 @@ async function decidedForThePerson() {
     const sent = await fetch("https://finance.acme.test/q3", { dispatcher: through(ben, { allowH2 }) });
     assert.equal(sent.url, "https://learning.acme.test/compliance?from=https%3A%2F%2Ffinance.acme.test%2Fq3");
     assert.match(await sent.text(), /Compliance training/);
+  }
+}
+
+async function byWhatNodeBringsItself() {
+  const own = globalThis.fetch;
+  assert.notEqual(own, fetch);
+  for (const allowH2 of [false, true]) {
+    setGlobalDispatcher(through(ana, { allowH2 }));
+    try {
+      const passed = await own("https://finance.acme.test/");
+      assert.equal(passed.status, 200);
+      assert.match(await passed.text(), /x-training-valid-until: 2027-06-30/);
+      const body = randomBytes(300_000);
+      const answer = await own(`https://${SITE}/digest`, { method: "POST", body });
+      assert.equal(await answer.text(), createHash("sha256").update(body).digest("hex"));
+      const blocked = await own("https://chat.openmind.test/", { headers: { accept: "text/plain" } });
+      assert.equal(blocked.status, 403);
+    } finally {
+      setGlobalDispatcher(new Agent());
+    }
   }
 }
 
@@ -102,6 +122,7 @@ async function aWebSocketEchoes() {
 
 await suite("node through the proxy", {
   "rules decide for the person of the credential, over HTTP/1.1 and HTTP/2": decidedForThePerson,
+  "the fetch that Node brings itself goes the same way": byWhatNodeBringsItself,
   "a block is HTML, JSON or text as accepted": blockedInTheTypeTheClientAccepts,
   "a wrong credential is refused with 407": refusedWithAWrongCredential,
   "a client without the authority refuses": refusedWithoutTheAuthority,

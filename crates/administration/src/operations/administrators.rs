@@ -141,6 +141,7 @@ pub async fn patch(cx: &OpContext, id: UserId, patch: AdministratorPatch) -> Res
     let ends_sessions = password_changed || document.disabled;
     let after = summary(&document);
     let stored = cx.store().administrators().replace(&grant, id, document, Some(before.revision)).await?;
+    cx.app.recent.forget_administrator(id);
     if ends_sessions {
         end_sessions(cx, id).await?;
     }
@@ -209,6 +210,7 @@ async fn someone_else_in_charge(cx: &OpContext, grant: &store::Grant<Administer>
 }
 
 async fn end_sessions(cx: &OpContext, id: UserId) -> Result<(), Failure> {
+    cx.app.recent.forget_administrator(id);
     let operate = store::Principal::system("end sessions").authorize::<Operate>(cx.account)?;
     Ok(cx.store().sessions().end_all(&operate, id).await?)
 }

@@ -161,6 +161,7 @@ pub async fn sign_out(cx: &OpContext) -> Result<(), Failure> {
         return Err(Failure::new(Code::InvalidInput, "a token has no session to end; revoke it instead"));
     };
     let operate = Principal::system("sign-out").authorize::<Operate>(cx.account)?;
+    cx.app.recent.forget_session(id);
     cx.store().sessions().end(&operate, id).await?;
     cx.record(Change::new(Verb::SignOut, "session", "")).await
 }

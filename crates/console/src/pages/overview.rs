@@ -198,6 +198,10 @@ fn blocked(records: &[&Map<String, Value>]) -> Markup {
 /// What to do on an installation that has nothing yet. Someone who may not look at a part is not told about it.
 async fn first_steps(visitor: &Visitor, proxy: &str) -> Markup {
     let cx = &visitor.cx;
+    // Whoever waits for a store that is gone sees the banner late.
+    if !cx.app.deps.snapshot.status().store_reachable {
+        return Markup::default();
+    }
     let no_rules = rules::list(cx).await.is_ok_and(|all| all.is_empty());
     let no_workers = scripts::list(cx).await.is_ok_and(|all| all.is_empty());
     let no_lists = lists::list(cx, None).await.is_ok_and(|all| all.is_empty());

@@ -279,3 +279,34 @@ fn a_computed_value_beyond_its_limit_is_an_error() {
         assert_eq!(compiled.evaluate(&facts), Outcome::Error(FieldSet::of(field)), "{source}");
     }
 }
+
+/// Has every list, and knows none.
+struct Elsewhere;
+
+impl expr::Lists for Elsewhere {
+    fn list(&self, _: &str) -> Option<std::sync::Arc<expr::List>> {
+        Some(std::sync::Arc::new(expr::List::unknown()))
+    }
+}
+
+#[test]
+fn membership_in_a_list_that_is_not_known_is_unknown() {
+    let outcome = |source: &str, given: &str| {
+        Expression::compile(&SCHEME, source, &Elsewhere, &Limits::default()).unwrap().evaluate(&facts(given))
+    };
+    for (source, given, field) in [
+        ("str in $any", "str=a", "str"),
+        ("not(ip.src in $any)", "ip.src=10.0.0.1", "ip.src"),
+        ("tcp.port in $any", "tcp.port=80", "tcp.port"),
+        ("http.request.uri in $any", "http.request.uri=https://a.test/", "http.request.uri"),
+        ("str in $any and tcp.port == 80", "str=a;tcp.port=80", "str"),
+    ] {
+        assert_eq!(outcome(source, given), Outcome::Needs(fields(&[field])), "{source}");
+    }
+    assert_eq!(outcome("str in $any and tcp.port == 80", "str=a;tcp.port=81"), Outcome::False);
+    assert_eq!(outcome("str in $any or tcp.port == 80", "str=a;tcp.port=80"), Outcome::True);
+    let compiled = Expression::compile(&SCHEME, "str in $any", &Elsewhere, &Limits::default()).unwrap();
+    assert!(compiled.requirements().is_empty(), "nothing can be looked up");
+    let refused = Expression::compile(&SCHEME, "t in $any", &Elsewhere, &Limits::default());
+    assert!(refused.is_err(), "no list holds truth values");
+}

@@ -10,8 +10,8 @@ use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use testkit::{Origin, OriginTls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -117,6 +117,68 @@ async fn trailers_travel_over_http2_and_http1() {
     let request = inside("/grpc").header("te", "trailers").body(Full::default()).unwrap();
     let got = stand.secure("site.test:443", "site.test", request).await;
     assert_eq!(got.trailers.expect("trailers over HTTP/1.1")["grpc-status"], "0");
+}
+
+#[tokio::test]
+async fn a_grpc_stream_carries_messages_both_ways_at_the_same_time() {
+    let echo = |headers: HeaderMap, version: http::Version, body: Body| async move {
+        assert_eq!((version, &headers["te"]), (http::Version::HTTP_2, &"trailers".parse().unwrap()));
+        // Each message is answered when it has come, long before the request has ended.
+        let frames = futures_util::stream::unfold(Some(body), |body| async move {
+            let mut body = body?;
+            match body.frame().await {
+                Some(frame) => Some((Ok::<_, axum::Error>(frame.unwrap()), Some(body))),
+                None => {
+                    let mut trailers = HeaderMap::new();
+                    trailers.insert("grpc-status", "0".parse().unwrap());
+                    Some((Ok(Frame::trailers(trailers)), None))
+                }
+            }
+        });
+        Response::builder()
+            .header("content-type", "application/grpc")
+            .body(Body::new(StreamBody::new(Box::pin(frames))))
+            .unwrap()
+    };
+    let (stand, _origin) = stand(Router::new().route("/svc/Chat", posting(echo)), &["h2"]).await;
+    let stream = stand.tls("site.test:443", "site.test", &["h2"], &stand.ca).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let (say, said) = mpsc::channel::<Bytes>(1);
+    let said = futures_util::stream::unfold(said, |mut said| async {
+        let message = said.recv().await?;
+        Some((Ok::<_, std::io::Error>(Frame::data(message)), said))
+    });
+    let request = Request::post("https://site.test/svc/Chat")
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .body(StreamBody::new(Box::pin(said)))
+        .unwrap();
+    let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.expect("a head at once").unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"application/grpc".parse().unwrap())
+    );
+    let mut body = answer.into_body();
+    for (number, size) in [(1, 10), (2, 40_000), (3, 0)] {
+        // A message of gRPC: not compressed, its length, itself. The next is only sent when this one has come back.
+        let mut message = vec![0, 0];
+        message.extend_from_slice(&u32::try_from(size).unwrap().to_be_bytes()[1..]);
+        message.resize(5 + size, number);
+        say.send(Bytes::from(message.clone())).await.unwrap();
+        let mut heard = Vec::new();
+        while heard.len() < message.len() {
+            let frame = tokio::time::timeout(PATIENCE, body.frame()).await.expect("an echo").unwrap().unwrap();
+            heard.extend_from_slice(frame.data_ref().unwrap());
+        }
+        assert_eq!(heard, message);
+    }
+    drop(say);
+    let rest = tokio::time::timeout(PATIENCE, body.collect()).await.expect("an end").unwrap();
+    assert_eq!(rest.trailers().unwrap()["grpc-status"], "0");
+    let record = stand.http_record("https://site.test/svc/Chat").await;
+    assert_eq!((record["HTTPStatusCode"].as_u64(), record["HTTPVersion"].as_str()), (Some(200), Some("HTTP/2")));
 }
 
 #[tokio::test]

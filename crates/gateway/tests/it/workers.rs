@@ -97,6 +97,29 @@ async fn changes_go_on_to_the_next_rule_and_the_origin() {
 }
 
 #[tokio::test]
+async fn rules_after_a_rewritten_url_see_the_package_it_is_of() {
+    let script = behaviour(|mut request, _, _| async move {
+        let path = request.uri().query().unwrap().to_owned();
+        *request.uri_mut() = format!("http://registry.npmjs.org{path}").parse().unwrap();
+        Ok(Answer::Request(request))
+    });
+    let origin = Origin::start(Router::new().fallback(any(|| async { "reached" })), None).await.unwrap();
+    for (condition, asked, path, status) in [
+        ("pkg.name == \"left-pad\"", "/", "/left-pad/-/left-pad-1.3.0.tgz", 403),
+        ("pkg.name == \"left-pad\"", "/left-pad/-/left-pad-1.3.0.tgz", "/", 200),
+        ("pkg.purl == \"pkg:npm/left-pad@1.3.0\"", "/", "/left-pad/-/left-pad-1.3.0.tgz", 403),
+    ] {
+        let mut ask = worker(json!({ "script": "a" }));
+        ask["traffic"] = json!("http.request.host == \"registry.npmjs.org\"");
+        let rules = vec![ask, rule("not this one", "block", condition)];
+        let names = vec![("registry.npmjs.org", origin.address)];
+        let stand = Stand::start(Setup { names, rules, script: script.clone(), ..Setup::default() }).await;
+        let got = stand.get(&format!("http://registry.npmjs.org{asked}?{path}")).await;
+        assert_eq!(got.status.as_u16(), status, "{condition} {path}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_to_another_origin_needs_the_egress_list() {
     let script = behaviour(|mut request, _, _| async move {
         *request.uri_mut() = "http://elsewhere.test/".parse().unwrap();

@@ -54,6 +54,14 @@ const EFFECTS: [(&str, &[Action]); 15] = [
 /// Members with an effect on connection rules; the rest need a request to have one.
 const L4_EFFECTS: [&str; 3] = ["check_session", "block_reason", "notification_settings"];
 
+/// Members that have their effect once this installation has something it lacks.
+const LATER: [(&str, &str); 4] = [
+    ("payload_log", "data loss prevention"),
+    ("forensic_copy", "data loss prevention"),
+    ("gen_ai_prompt_log", "inspection of conversations with AI services"),
+    ("notification_settings", "the device client"),
+];
+
 /// Members that belong to other engines or to parent accounts: stored, echoed, without effect.
 const WITHOUT_EFFECT: [&str; 14] = [
     "allow_child_bypass",
@@ -271,7 +279,11 @@ fn check_effects(object: &mut Reader<'_, '_>, action: Action, hook: Option<Hook>
             Some(_) if on_connections && !L4_EFFECTS.contains(&name.as_str()) => {
                 object.fault(name, "has no effect on `l4` rules");
             }
-            Some(_) => {}
+            Some(_) => {
+                if let Some((_, what)) = LATER.iter().find(|(later, _)| later == name) {
+                    warnings.push(format!("rule_settings.{name} has no effect until this installation has {what}"));
+                }
+            }
             None if WITHOUT_EFFECT.contains(&name.as_str()) || name == "resolve_dns_through_cloudflare" => {
                 warnings.push(format!("rule_settings.{name} has no effect on this rule"));
             }

@@ -312,6 +312,25 @@ fn members_of_other_engines_are_kept_and_remarked_on() {
 }
 
 #[test]
+fn members_that_wait_for_something_are_kept_and_say_for_what() {
+    for (action, name, value, waits_for) in [
+        ("allow", "payload_log", json!({"enabled": true}), "data loss prevention"),
+        ("block", "payload_log", json!({"enabled": true}), "data loss prevention"),
+        ("block", "forensic_copy", json!({"enabled": true}), "data loss prevention"),
+        ("allow", "gen_ai_prompt_log", json!({"enabled": true}), "conversations with AI services"),
+        ("block", "notification_settings", json!({"enabled": true, "msg": "No."}), "the device client"),
+    ] {
+        let spec = RuleSpec::parse(&with_settings(action, &json!({name: value.clone()}))).unwrap();
+        let [warning] = spec.warnings.as_slice() else { panic!("{name}: {:?}", spec.warnings) };
+        assert!(warning.starts_with(&format!("rule_settings.{name} has no effect until")), "{warning}");
+        assert!(warning.ends_with(waits_for), "{warning}");
+        assert_eq!(spec.document()["rule_settings"][name], value);
+        let off = RuleSpec::parse(&with_settings(action, &json!({name: {"enabled": false}}))).unwrap();
+        assert!(off.warnings.is_empty(), "{:?}", off.warnings);
+    }
+}
+
+#[test]
 fn every_http_action_has_its_plan() {
     for action in Hook::Http.actions() {
         let spec = RuleSpec::parse(&document("r", action.as_str(), "")).unwrap();

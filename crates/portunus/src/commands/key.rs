@@ -31,6 +31,12 @@ pub(crate) async fn run(key: Key) -> Result<ExitCode> {
             for grant in &grants {
                 sealed += reseal(&opened, grant, json).await?;
             }
+            opened.record(
+                "update",
+                "sealing_key",
+                "",
+                json!({ "rotated": true, "resumed": resumed, "sealed": sealed }),
+            )?;
             opened.store.close().await;
             if json {
                 println!("{}", json!({ "rotated": true, "resumed": resumed, "sealed": sealed }));
@@ -52,6 +58,7 @@ pub(crate) async fn run(key: Key) -> Result<ExitCode> {
                 }
                 removed => removed.context("the older keys stay")?,
             };
+            opened.record("delete", "sealing_key", "", json!({ "removed": removed }))?;
             opened.store.close().await;
             if json {
                 println!("{}", json!({ "removed": removed }));

@@ -1,7 +1,12 @@
 //! Opens the store that the flags name, for commands that work beside a running platform.
 
+use std::fmt::Display;
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use server::config::{Config, Overrides};
+use server::trail::Change;
 use store::{Grant, Principal, Scope, Store};
 use types::AccountId;
 
@@ -12,6 +17,7 @@ pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) account: AccountId,
     principal: Principal,
+    data: PathBuf,
 }
 
 impl Opened {
@@ -32,11 +38,18 @@ impl Opened {
         let Some(account) = accounts.first() else {
             bail!("the store holds no account yet: start the platform once with `portunus up`");
         };
-        Ok(Self { account: account.id, store, principal })
+        Ok(Self { account: account.id, store, principal, data: config.data })
     }
 
     pub(crate) const fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Leaves the audit record of a change that was made, before it is reported.
+    pub(crate) fn record(&self, verb: &str, resource: &str, id: impl Display, after: Value) -> Result<()> {
+        let change = Change { verb: verb.to_owned(), resource: resource.to_owned(), id: id.to_string(), after };
+        server::trail::leave(&self.data, self.account, rustix::process::getuid().as_raw(), change)
+            .with_context(|| format!("{resource} {id}: the change was made, but its audit record cannot be written"))
     }
 
     pub(crate) fn grant<S: Scope>(&self) -> Result<Grant<S>> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{NewToken, Permission, Permissions, ReadTokens, WriteTokens};
 
 use super::state::Opened;
@@ -17,6 +17,9 @@ pub(crate) async fn run(token: Token) -> Result<ExitCode> {
                 if permissions.is_empty() { Permissions::ADMIN } else { permissions.into_iter().collect() };
             let new = NewToken { name, permissions, not_before: None, expires_at: None };
             let (token, text) = opened.store.tokens().issue(&opened.grant::<WriteTokens>()?, new).await?;
+            let words: Vec<_> = token.document.permissions.iter().map(Permission::as_str).collect();
+            let after = json!({ "name": token.document.name, "permissions": words });
+            opened.record("create", "token", token.id, after)?;
             if json {
                 println!("{}", json!({ "id": token.id, "name": token.document.name, "value": text.expose() }));
             } else {
@@ -41,6 +44,7 @@ pub(crate) async fn run(token: Token) -> Result<ExitCode> {
         Token::Revoke { state, id } => {
             let opened = Opened::open(&state).await?;
             opened.store.tokens().delete(&opened.grant::<WriteTokens>()?, &id, None).await?;
+            opened.record("delete", "token", id, Value::Null)?;
             println!("revoked {id}");
         }
     }

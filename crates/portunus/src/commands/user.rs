@@ -18,7 +18,10 @@ pub(crate) async fn run(user: User) -> Result<ExitCode> {
             let groups = groups.into_iter().map(|name| Group { id: name.clone(), name, email: None }).collect();
             let person = Person { email, name, groups, disabled: false };
             let person = opened.store.users().create(&grant, UserId(uuid::Uuid::new_v4()), person).await?;
+            let groups: Vec<_> = person.document.groups.iter().map(|group| group.name.as_str()).collect();
+            let after = json!({ "email": person.document.email, "name": person.document.name, "groups": groups, "proxy_tokens": 1 });
             let (_, text) = opened.store.proxy_tokens().issue(&grant, person.id, "command line".into(), None).await?;
+            opened.record("create", "user", person.id, after)?;
             if json {
                 println!(
                     "{}",
@@ -65,6 +68,7 @@ async fn password(state: &State, email: &Email, json: bool) -> Result<()> {
     let known = opened.store.access_profiles().get(&grant, &user.id).await?.map(|known| known.document);
     let profile = AccessProfile { password_hash: Some(hash.as_str().to_owned()), ..known.unwrap_or_default() };
     opened.store.access_profiles().put(&grant, user.id, profile).await?;
+    opened.record("update", "user", user.id, json!({ "email": email, "password": "set" }))?;
     if json {
         println!("{}", json!({ "id": user.id, "email": email, "password": password.expose() }));
     } else {

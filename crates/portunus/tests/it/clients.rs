@@ -1,6 +1,7 @@
 //! Ordinary clients through interception: they must not notice, and origins must get what was sent.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -102,27 +103,43 @@ async fn python_and_node_work_with_the_authority_in_their_environment() {
     assert!(text(&output).contains("HTTP/1.1"), "{}", text(&output));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn git_clones_over_https() {
-    let repository = tempfile::tempdir().unwrap();
-    let git = |arguments: &[&str], directory: &std::path::Path| {
-        let output = Command::new("git")
-            .args(["-c", "user.name=Test", "-c", "user.email=test@example.test", "-c", "init.defaultBranch=main"])
-            .args(arguments)
-            .current_dir(directory)
-            .output()
-            .unwrap();
-        text(&output)
-    };
-    let bare = repository.path().join("project.git");
-    let work = repository.path().join("work");
+/// Runs git with a name to commit under.
+fn git(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=Test", "-c", "user.email=test@example.test", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .current_dir(directory)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    text(&output)
+}
+
+/// Makes a repository to clone, `project.git`, with one commit that holds more than one packet of a pack.
+fn repository() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let work = directory.path().join("work");
     std::fs::create_dir(&work).unwrap();
-    git(&["init"], &work);
+    git(&work, &[], &["init"]);
     std::fs::write(work.join("README"), "over the gateway").unwrap();
-    git(&["add", "README"], &work);
-    git(&["commit", "-m", "First"], &work);
-    git(&["clone", "--bare", work.to_str().unwrap(), bare.to_str().unwrap()], repository.path());
-    git(&["update-server-info"], &bare);
+    let mut state = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(300_000)
+    .collect();
+    std::fs::write(work.join("noise"), noise).unwrap();
+    git(&work, &[], &["add", "."]);
+    git(&work, &[], &["commit", "-m", "First"]);
+    git(directory.path(), &[], &["clone", "--bare", "work", "project.git"]);
+    git(&directory.path().join("project.git"), &[], &["update-server-info"]);
+    directory
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn git_clones_over_https_from_plain_files() {
+    let repository = repository();
     let root = repository.path().to_owned();
     let router = Router::new().fallback(move |uri: axum::http::Uri| {
         let file = root.join(uri.path().trim_start_matches('/'));
@@ -134,15 +151,77 @@ async fn git_clones_over_https() {
         }
     });
     let site = Site::start(router).await;
-    let output = Command::new("git")
-        .args(["clone", &site.url("/project.git"), "copy"])
-        .current_dir(repository.path())
-        .env("https_proxy", &site.platform.ready.proxy)
-        .env("GIT_SSL_CAINFO", &site.platform.ready.ca_certificate)
-        .output()
-        .unwrap();
-    text(&output);
+    let authority = site.platform.ready.ca_certificate.display().to_string();
+    let through = [("https_proxy", site.platform.ready.proxy.as_str()), ("GIT_SSL_CAINFO", authority.as_str())];
+    git(repository.path(), &through, &["clone", &site.url("/project.git"), "copy"]);
     assert_eq!(std::fs::read_to_string(repository.path().join("copy/README")).unwrap(), "over the gateway");
+}
+
+/// Serves the repositories under `root` as git's own program does (CGI, RFC 3875).
+async fn smart_http(root: PathBuf, request: axum::extract::Request) -> Response {
+    use tokio::io::AsyncWriteExt;
+    let (head, body) = request.into_parts();
+    let header = |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap());
+    let mut backend = tokio::process::Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("GIT_PROTOCOL", header("git-protocol"))
+        .env("REMOTE_USER", "test")
+        .env("REQUEST_METHOD", head.method.as_str())
+        .env("PATH_INFO", head.uri.path())
+        .env("QUERY_STRING", head.uri.query().unwrap_or(""))
+        .env("CONTENT_TYPE", header("content-type"))
+        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let sent = axum::body::to_bytes(body, 64 << 20).await.unwrap();
+    let mut input = backend.stdin.take().unwrap();
+    let feed = async move {
+        // It ends without reading everything where it has heard enough.
+        let _ = input.write_all(&sent).await;
+    };
+    let (output, ()) = tokio::join!(backend.wait_with_output(), feed);
+    let output = output.unwrap().stdout;
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let mut response = Response::builder();
+    for line in std::str::from_utf8(&output[..end]).unwrap().lines() {
+        let (name, value) = line.split_once(": ").unwrap();
+        response = match name {
+            "Status" => response.status(value.split(' ').next().unwrap()),
+            name => response.header(name, value),
+        };
+    }
+    response.body(axum::body::Body::from(output[end + 4..].to_vec())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn git_clones_fetches_and_pushes_over_smart_http() {
+    let repository = repository();
+    let bare = repository.path().join("project.git");
+    git(&bare, &[], &["config", "http.receivepack", "true"]);
+    let root = repository.path().to_owned();
+    let router = Router::new().fallback(move |request: axum::extract::Request| smart_http(root.clone(), request));
+    let site = Site::start(router).await;
+    let authority = site.platform.ready.ca_certificate.display().to_string();
+    let through = [("https_proxy", site.platform.ready.proxy.as_str()), ("GIT_SSL_CAINFO", authority.as_str())];
+    git(repository.path(), &through, &["clone", &site.url("/project.git"), "copy"]);
+    let copy = repository.path().join("copy");
+    assert_eq!(std::fs::read(copy.join("noise")).unwrap().len(), 300_000);
+
+    std::fs::write(copy.join("CHANGES"), "pushed through it").unwrap();
+    // Larger than what git sends in one piece, so that the push is chunked.
+    std::fs::write(copy.join("more"), std::fs::read(copy.join("noise")).unwrap().repeat(2)).unwrap();
+    git(&copy, &[], &["add", "."]);
+    git(&copy, &[], &["commit", "-m", "Second"]);
+    git(&copy, &through, &["-c", "http.postBuffer=65536", "push", "origin", "main"]);
+    assert_eq!(git(&bare, &[], &["show", "main:CHANGES"]), "pushed through it");
+
+    let head = git(&bare, &[], &["rev-parse", "main"]);
+    git(&repository.path().join("work"), &through, &["fetch", &site.url("/project.git"), "main"]);
+    assert_eq!(git(&repository.path().join("work"), &[], &["rev-parse", "FETCH_HEAD"]), head);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

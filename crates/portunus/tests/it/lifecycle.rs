@@ -68,12 +68,26 @@ async fn sigterm_lets_a_request_in_flight_finish_and_exits_with_success() {
             .unwrap()
     });
     seen.recv().await.unwrap();
+    let address = site.platform.ready.proxy.trim_start_matches("http://").to_owned();
+    let url = site.url("/slow");
     let ending = tokio::task::spawn_blocking(move || {
         let status = site.platform.terminate().unwrap();
         (status, site)
     });
+    // The signal takes a moment to arrive; from then on, while the request is still held, nobody new is let in.
+    let refused = async {
+        while tokio::net::TcpStream::connect(&address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), refused).await.expect("new connections while draining");
+    assert!(!ending.is_finished(), "it waits for the request in flight");
     release.notify_one();
     assert_eq!(crate::support::text(&request.await.unwrap()), "finished");
-    let (status, _site) = ending.await.unwrap();
+    let (status, site) = ending.await.unwrap();
     assert!(status.success(), "{status}");
+
+    let again = Platform::start_in(binary(), site.platform.data(), &[]).unwrap();
+    let record = crate::support::recorded(&again, "gateway_http", |record| record["URL"] == url.as_str()).await;
+    assert_eq!((record["HTTPStatusCode"].as_u64(), record["Action"].as_str()), (Some(200), Some("allow")), "{record}");
 }

@@ -22,6 +22,7 @@ mod mail;
 mod postgres;
 mod rules;
 mod scim;
+mod store_gone;
 mod support;
 mod two_nodes;
 mod workers;

@@ -36,6 +36,7 @@ store_suite! {
     a_rules_secrets_open_in_their_own_place,
     a_private_key_is_stored_sealed_in_its_own_place,
     a_token_works_while_it_is_valid,
+    tokens_that_expired_are_swept_after_a_while_and_the_rest_stays,
     nobody_confers_more_than_they_hold,
     a_session_ends_with_its_time_or_its_owner,
     a_setup_link_makes_one_administrator,
@@ -490,6 +491,28 @@ async fn a_token_works_while_it_is_valid(f: &Fixture) {
     for text in ["", "ptn_", "' OR 1=1", "ptn_0000000000000000000000000000000000000000ffffffff"] {
         assert!(is_invalid(f.store.authenticate_token(&Secret::new(text.into())).await), "{text}");
     }
+}
+
+async fn tokens_that_expired_are_swept_after_a_while_and_the_rest_stays(f: &Fixture) {
+    let (tokens, grant) = (f.store.tokens(), grant::<WriteTokens>());
+    let hour = Duration::from_secs(3_600);
+    for (name, expires_at) in
+        [("endless", None), ("short", Some(f.clock.now() + hour)), ("long", Some(f.clock.now() + hour * 3))]
+    {
+        let permissions = Permissions::NONE.with(Permission::GatewayRead);
+        tokens.issue(&grant, NewToken { name: name.into(), permissions, not_before: None, expires_at }).await.unwrap();
+    }
+    let swept = async || {
+        f.store.sweep_tokens(&crate::fixture::grant()).await.unwrap();
+        let mut left: Vec<_> =
+            tokens.list(&grant).await.unwrap().into_iter().map(|token| token.document.name).collect();
+        left.sort_unstable();
+        left
+    };
+    f.clock.advance(hour + hour / 2);
+    assert_eq!(swept().await, ["endless", "long", "short"], "whoever wonders can still see that it expired");
+    f.clock.advance(hour / 2);
+    assert_eq!(swept().await, ["endless", "long"]);
 }
 
 async fn nobody_confers_more_than_they_hold(f: &Fixture) {

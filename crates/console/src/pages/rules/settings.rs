@@ -67,7 +67,7 @@ fn block(settings: &Settings<'_>, problems: Problems<'_>) -> Markup {
         (Control::new("block_reason", "Reason shown to the person").problems(problems.at("/rule_settings/block_reason")).input("text", &settings.text("/block_reason")))
         (Control::new("block_target", "Show this page instead").hint("An address to redirect to, in place of the block page.").problems(problems.at("/rule_settings/block_page")).input("text", &settings.text("/block_page/target_uri")))
         (Control::new("block_context", "Tell that page about the request").tick(settings.flag("/block_page/include_context")))
-        (Control::new("notify", "Ask for a notice on the device").tick(settings.flag("/notification_settings/enabled")))
+        (Control::new("notify", "Ask for a notice on the device").hint("Without effect until there is a device client.").tick(settings.flag("/notification_settings/enabled")))
         div.row {
             (Control::new("notify_text", "Its text").problems(problems.at("/rule_settings/notification_settings/msg")).input("text", &settings.text("/notification_settings/msg")))
             (Control::new("notify_url", "Its help page").problems(problems.at("/rule_settings/notification_settings/support_url")).input("text", &settings.text("/notification_settings/support_url")))
