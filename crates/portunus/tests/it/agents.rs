@@ -146,8 +146,8 @@ async fn a_stranger_at_a_portal_is_told_where_to_get_a_token_and_a_browser_is_se
     let origin = Origin::start(server(), None).await.unwrap();
     let platform = Platform::start(binary(), &[]).unwrap();
     publish(&platform, origin.address).await;
-    let stranger = Agent { platform: &platform, headers: vec!["authorization: Bearer oauth:nobody".to_owned()] };
-    let (head, _) = stranger.send("", &json!({"jsonrpc": "2.0", "id": 0, "method": "ping"}));
+    // Refused before a body would be read, so none is sent.
+    let head = curl(&platform, PORTAL, "/mcp", &["--header", "authorization: Bearer oauth:nobody"]);
     assert!(head.contains(" 401"), "{head}");
     let challenge = head.to_lowercase();
     assert!(challenge.contains("www-authenticate: bearer") && challenge.contains("resource_metadata="), "{head}");
