@@ -1,19 +1,16 @@
-//! Requests that a server answers: found in the view, held against the rules, sent on, and the answer on its way back.
+//! Requests that a server answers: found in the view, held against the rules, and sent on.
 //!
-//! One list of steps for tools, prompts and resources alike. Invariants: nothing is sent before the rules let it through
-//! and every condition they name is met; an answer goes to the request it belongs to; what a server asks its client is
-//! asked under an id of ours, and only of clients that said they answer such things.
+//! One list of steps for tools, prompts and resources alike; what becomes of a request on its way is
+//! [`crate::passage`]'s. Invariant: nothing is sent before the rules let it through and every condition they name is met.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::StreamExt as _;
 use mcp::catalog::{Definition, Kind};
-use mcp::message::{ErrorCode, Id, Message, Notification, Request, Response, RpcError};
+use mcp::message::{ErrorCode, Id, Message, Request, RpcError};
 use mcp::names::ServerId;
-use mcp::neutralise;
 use mcp::raw::{self, Object};
-use mcp::uris;
+use mcp::version::tasks::{self, Support};
+use mcp::version::{Era, Feature, LogLevel, headers, input};
 use mcp::view::Standing;
 use policy::facts::mcp::Arguments;
 use serde_json::value::RawValue;
@@ -21,15 +18,16 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::facts::{self, PersonFacts};
+use crate::input::Mark;
+use crate::passage::{self, Passage};
 use crate::record::{Outcome, Recording};
 use crate::redact;
 use crate::rules::{self, Condition, Redaction, Verdict};
-use crate::session::{Pending, Running, RunningGuard};
 use crate::snapshot::{Served, Way};
-use crate::sse;
 use crate::turn::{self, Said, Turn};
-use crate::upstream::http::{ExchangeError, Stream};
-use crate::upstream::link::{Link, LinkError, LinkParts, Reply, answers};
+use crate::upstream::http::ExchangeError;
+use crate::upstream::link::{Link, LinkError, LinkParts, Manner};
+use crate::watch;
 
 /// The code of the error that names the rule a request did not pass. Of the range JSON-RPC leaves to servers; MCP gives
 /// policy none.
@@ -44,28 +42,6 @@ pub(crate) struct Asked {
     pub(crate) arguments: Option<Box<RawValue>>,
     /// The request that asked, for its id and `_meta`.
     pub(crate) request: Request,
-}
-
-/// A request that passed, on its way.
-struct Passing {
-    turn: Arc<Turn>,
-    served: Arc<Served>,
-    link: Arc<Link>,
-    method: &'static str,
-    client_id: Id,
-    redactions: Vec<Redaction>,
-    recording: Option<Recording>,
-    /// What the server has asked the client meanwhile.
-    asked: Vec<Id>,
-}
-
-impl Drop for Passing {
-    /// Nobody waits for answers to what was asked on the way.
-    fn drop(&mut self) {
-        for id in &self.asked {
-            self.turn.session.answered(id);
-        }
-    }
 }
 
 /// Answers `tools/call`.
@@ -96,6 +72,10 @@ pub(crate) async fn named_tool(turn: Arc<Turn>, asked: Asked, parent: Option<Uui
         return Said::Now(Message::error(request.id, error));
     };
     let found = Found { server: target.server.id.clone(), definition: target.definition.clone() };
+    if let Err(error) = turn.check_parameters(&found.definition, arguments.as_deref()).map_err(|fault| fault.error()) {
+        recording.end(Outcome::Failed(error.message.to_string()));
+        return Said::Now(Message::error(request.id, error));
+    }
     let arguments = arguments.unwrap_or_else(|| raw::raw(&json!({})));
     let params = request.params.clone().unwrap_or_else(|| raw::raw(&json!({})));
     let upstream = raw::raw(&*found.definition.key);
@@ -186,27 +166,8 @@ pub(crate) async fn complete(turn: Arc<Turn>, request: Request) -> Said {
     pass(turn, found, request.id, "completion/complete", None, make, recording).await
 }
 
-/// Answers `resources/subscribe` and `resources/unsubscribe`.
-pub(crate) async fn subscribe(turn: Arc<Turn>, request: Request) -> Said {
-    let method =
-        if &*request.method == "resources/subscribe" { "resources/subscribe" } else { "resources/unsubscribe" };
-    let uri = match turn::member(&request, "uri") {
-        Ok(uri) => uri,
-        Err(error) => return Said::Now(Message::error(request.id, error)),
-    };
-    let mut recording = turn.recording(method, None);
-    recording.note(|record| record.resource = Some(uri.clone()));
-    let Some((found, upstream)) = route(&turn, &uri) else {
-        let error = turn::unknown(&turn, Kind::Resource, &uri);
-        recording.end(Outcome::Failed(error.message.to_string()));
-        return Said::Now(Message::error(request.id, error));
-    };
-    let params = request.params.clone().unwrap_or_else(|| raw::raw(&json!({})));
-    let make = move |_: &RawValue| raw::splice(params.get(), &[("uri", Some(&*raw::raw(&upstream)))]).ok();
-    pass(turn, found, request.id, method, None, make, recording).await
-}
-
-fn route(turn: &Turn, uri: &str) -> Option<(Found, String)> {
+/// Finds the server of a resource, and the URI it knows.
+pub(crate) fn route(turn: &Turn, uri: &str) -> Option<(Found, String)> {
     let route = turn.view.route(uri)?;
     let definition = match route.definition {
         Some(definition) => definition.clone(),
@@ -217,39 +178,6 @@ fn route(turn: &Turn, uri: &str) -> Option<(Found, String)> {
         }
     };
     Some((Found { server: route.server.id.clone(), definition }, route.uri))
-}
-
-/// Answers `subscriptions/listen`: an acknowledgement, then what changes.
-pub(crate) fn listen(turn: &Arc<Turn>, request: Request) -> Said {
-    turn.recording("subscriptions/listen", None).end(Outcome::Success);
-    let wanted = request.params.as_deref().and_then(|params| Object::parse(params.get()).ok());
-    let filter = wanted.and_then(|params| params.value("notifications").map(|filter| filter.get().to_owned()));
-    let filter: Value = filter.and_then(|filter| serde_json::from_str(&filter).ok()).unwrap_or_else(|| json!({}));
-    let wants = |name: &str| filter.get(name).and_then(Value::as_bool).unwrap_or(false);
-    let kinds =
-        [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")];
-    let kinds: Vec<String> = kinds
-        .iter()
-        .filter(|(_, member)| wants(member))
-        .map(|(kind, _)| format!("notifications/{kind}/list_changed"))
-        .collect();
-    let id = request.id.as_json().to_owned();
-    let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
-    let acknowledged = json!({"_meta": meta, "notifications": filter});
-    let first = Message::notification("notifications/subscriptions/acknowledged", &acknowledged);
-    let first = sse::write(None, first.to_json().as_bytes());
-    let receiver = turn.session.listen();
-    let stop = turn.session.stop.clone();
-    let rest = futures_util::stream::unfold((receiver, stop, kinds, meta), |(mut receiver, stop, kinds, meta)| async {
-        loop {
-            let event = stop.run_until_cancelled(receiver.recv()).await??;
-            let found = kinds.iter().find(|kind| memchr::memmem::find(&event, kind.as_bytes()).is_some());
-            let Some(method) = found.cloned() else { continue };
-            let event = Message::notification(&method, &json!({"_meta": meta}));
-            return Some((sse::write(None, event.to_json().as_bytes()), (receiver, stop, kinds, meta)));
-        }
-    });
-    Said::Events(futures_util::stream::once(async { first }).chain(rest).boxed())
 }
 
 /// Tells servers what a client wants to hear of their logs; those that are reached later are told then.
@@ -264,9 +192,9 @@ pub(crate) async fn set_level(turn: &Turn, level: String) {
 }
 
 /// What a request is about.
-struct Found {
-    server: ServerId,
-    definition: Definition,
+pub(crate) struct Found {
+    pub(crate) server: ServerId,
+    pub(crate) definition: Definition,
 }
 
 /// Why a request does not reach its server.
@@ -275,7 +203,7 @@ enum Stopped {
 }
 
 /// The steps of a request that a server answers.
-async fn pass(
+pub(crate) async fn pass(
     turn: Arc<Turn>,
     found: Found,
     client_id: Id,
@@ -329,15 +257,172 @@ async fn pass(
             return Said::Now(Message::error(client_id, error));
         }
     };
-    let id = link.next_id();
-    let guard = turn.session.runs(&client_id, Running { link: Arc::clone(&link), id: id.clone() });
-    let reply = link.request(id, method, Some(&params)).await;
-    let mut passing =
-        Passing { turn, served, link, method, client_id, redactions, recording: Some(recording), asked: Vec::new() };
-    match reply {
-        Ok(Reply::Message(message)) => Said::Now(passing.finish(message)),
-        Ok(Reply::Stream { stream, id }) => Said::Events(events(passing, stream, id, guard)),
-        Err(error) => Said::Now(passing.fail(&error)),
+    let sent = Sent { found, served, link, method, client_id, params, redactions };
+    send(turn, sent, recording).await
+}
+
+/// A request that passed the rules.
+struct Sent {
+    found: Found,
+    served: Arc<Served>,
+    link: Arc<Link>,
+    method: &'static str,
+    client_id: Id,
+    params: Box<RawValue>,
+    redactions: Vec<Redaction>,
+}
+
+/// Sends a request in the way that its server understands.
+async fn send(turn: Arc<Turn>, sent: Sent, recording: Recording) -> Said {
+    let Sent { found, served, link, method, client_id, params, redactions } = sent;
+    let alone = recording.is_part() || !turn.asks;
+    let opened = link.opened();
+    let era = opened.as_ref().map_or(Era::Sessions, |opened| opened.version.era());
+    let object = Object::parse(params.get()).ok();
+    let tried = match input::tried(object.as_ref()).map_err(|error| (error, &params)) {
+        Ok(tried) => tried,
+        // A client with a session has no such members; what it calls so is its own.
+        Err(_) if !turn.is_stateless() => input::Tried::default(),
+        Err((error, _)) => {
+            recording.end(Outcome::Failed(error.message.to_string()));
+            return Said::Now(Message::error(client_id, error));
+        }
+    };
+    let mark = if input::may_ask(method) { Mark::of(method, &params) } else { None };
+    if let (Some(state), Some(mark), Era::Sessions, true) = (&tried.state, mark, era, turn.is_stateless()) {
+        return match turn.session.parking.take(state, mark, turn.plane.now()) {
+            Some(parked) => parked.go_on(turn, client_id, recording, tried).await,
+            None => {
+                let error = RpcError::new(ErrorCode::InvalidParams, "requestState leads to no call that waits for it");
+                recording.end(Outcome::Failed(error.message.to_string()));
+                Said::Now(Message::error(client_id, error))
+            }
+        };
+    }
+    let accepted = |response: &RawValue| {
+        Object::parse(response.get()).ok().and_then(|answer| answer.text("action").map(|action| action == "accept"))
+    };
+    let declined = tried.responses.values().any(|response| accepted(response) == Some(false));
+    let (params, makes_task) = match method {
+        "tools/call" => in_tasks(&turn, &found.definition, &link, params, alone),
+        _ => (params, false),
+    };
+    let params = match era {
+        Era::Sessions if turn.is_stateless() => input::without(&params).unwrap_or(params),
+        Era::Sessions | Era::Stateless => params,
+    };
+    if let (true, Some(level), Era::Sessions) = (turn.is_stateless(), turn.log_level, era) {
+        hear_logs(&turn, &link, level).await;
+    }
+    let is_marked = || memchr::memmem::find(found.definition.json.get().as_bytes(), b"x-mcp-header").is_some();
+    let parameters = match era {
+        Era::Stateless if is_marked() => headers::header_parameters(&found.definition.member("inputSchema")),
+        Era::Sessions | Era::Stateless => Vec::new(),
+    };
+    let log_level = turn.session.level().filter(|_| !turn.is_stateless());
+    let manner = Manner { parameters, log_level, alone };
+    let passage = Passage {
+        turn,
+        served,
+        link,
+        method,
+        client_id,
+        subject: found.definition.key,
+        redactions,
+        recording: Some(recording),
+        mark,
+        declined,
+        way: passage::Way::new(method, params, manner, makes_task),
+        life: passage::Life::default(),
+    };
+    passage::run(passage).await
+}
+
+/// Lets a call be a task where its server wants one and its client cannot ask for it, and not where it cannot be one.
+/// Returns the params, and whether the portal itself waits for the task.
+fn in_tasks(
+    turn: &Turn,
+    definition: &Definition,
+    link: &Link,
+    params: Box<RawValue>,
+    alone: bool,
+) -> (Box<RawValue>, bool) {
+    let both = turn.version().has(Feature::Tasks)
+        && link.opened().is_some_and(|opened| opened.version.has(Feature::Tasks));
+    let has_tasks = link.opened().is_some_and(|opened| opened.version.has(Feature::Tasks));
+    let cannot_ask = turn.is_stateless() || alone;
+    if has_tasks && cannot_ask && Support::of(&definition.json) == Support::Required {
+        let task = raw::raw(&json!({}));
+        let params = raw::splice(params.get(), &[("task", Some(&*task))]).unwrap_or(params);
+        return (params, true);
+    }
+    let asks = Object::parse(params.get()).is_ok_and(|params| params.value("task").is_some());
+    match asks && (!both || alone) {
+        true => (raw::splice(params.get(), &[("task", None)]).unwrap_or(params), false),
+        false => (params, false),
+    }
+}
+
+/// Asks a server with sessions for the logs that a client without wants with this request.
+async fn hear_logs(turn: &Turn, link: &Link, level: LogLevel) {
+    let name = level.as_str().to_owned();
+    if turn.session.level().as_ref() == Some(&name) || !link.opened().is_some_and(|opened| opened.offers("logging")) {
+        return;
+    }
+    let params = raw::raw(&json!({"level": name}));
+    if link.ask("logging/setLevel", Some(&params)).await.is_ok() {
+        turn.session.set_level(name);
+    }
+}
+
+/// A request about a task that the caller has made.
+pub(crate) struct OfTask {
+    pub(crate) found: Found,
+    pub(crate) method: &'static str,
+    pub(crate) client_id: Id,
+    pub(crate) params: Box<RawValue>,
+    /// Of the call that made it.
+    pub(crate) redactions: Vec<Redaction>,
+}
+
+/// Sends a request about a task; the rules let the call through that made it.
+pub(crate) async fn about_task(turn: Arc<Turn>, of_task: OfTask, recording: Recording) -> Said {
+    let OfTask { found, method, client_id, params, redactions } = of_task;
+    let gone = || RpcError::new(ErrorCode::InvalidParams, "Task not found");
+    let served = turn.portal.server(&found.server).cloned();
+    let link = match &served {
+        Some(served) => link(&turn, served).await,
+        None => Err(gone()),
+    };
+    let link = link.and_then(|link| {
+        // A task is spoken of in the words of the generation that made it.
+        let era = link.opened().map(|opened| opened.version.era());
+        if era == Some(turn.version().era()) { Ok(link) } else { Err(gone()) }
+    });
+    match (served, link) {
+        (Some(served), Ok(link)) => {
+            let sent = Sent { found, served, link, method, client_id, params, redactions };
+            send(turn, sent, recording).await
+        }
+        (_, Err(error)) => {
+            recording.end(Outcome::Failed(error.message.to_string()));
+            Said::Now(Message::error(client_id, error))
+        }
+        (None, Ok(_)) => Said::Now(Message::error(client_id, gone())),
+    }
+}
+
+/// Holds a request without arguments against the rules.
+pub(crate) fn admitted(
+    turn: &Turn,
+    served: &Served,
+    found: &Found,
+    method: &'static str,
+    recording: &mut Recording,
+) -> Result<(), (RpcError, Outcome)> {
+    match admit(turn, served, &found.definition, method, None, recording) {
+        Ok(_) => Ok(()),
+        Err(Stopped::Error(error, outcome)) => Err((error, outcome)),
     }
 }
 
@@ -407,7 +492,7 @@ fn meet(turn: &Turn, condition: &Condition) -> Result<(), Stopped> {
 }
 
 /// Returns the open link of this session to a server.
-async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcError> {
+pub(crate) async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcError> {
     if served.view.standing == Standing::SignInAgain {
         return Err(sign_in(turn, served));
     }
@@ -432,58 +517,23 @@ async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcEr
         if let Some(level) = session.level().filter(|_| opened.offers("logging")) {
             let _ = link.ask("logging/setLevel", Some(&raw::raw(&json!({"level": level})))).await;
         }
-        hear(turn, served, &link);
+        if opened.version.era() == Era::Sessions {
+            watch::hear(turn, served, &link);
+        }
     }
     Ok(link)
 }
 
-/// What a client can do, as servers are told: what comes back to it has to have a way.
+/// What a client can do, as servers are told: what comes back to it has to have a way. Tasks of clients are left out: a
+/// server could list what another one has made.
 fn offered(capabilities: &RawValue, stateless: bool) -> Box<RawValue> {
-    if stateless {
-        // Its requests stand alone: a server of the older era could ask it nothing.
-        return raw::raw(&json!({}));
-    }
     let Ok(object) = Object::parse(capabilities.get()) else { return raw::raw(&json!({})) };
-    let known = ["roots", "sampling", "elicitation", "experimental"];
+    let known = ["roots", "sampling", "elicitation", "experimental", "extensions"];
     let members: Vec<(&str, Option<&RawValue>)> =
         known.into_iter().filter_map(|name| Some((name, Some(object.value(name)?)))).collect();
-    raw::splice("{}", &members).unwrap_or_else(|_| raw::raw(&json!({})))
-}
-
-/// Hears what a server says unasked, for as long as the session lives.
-fn hear(turn: &Arc<Turn>, served: &Arc<Served>, link: &Arc<Link>) {
-    let (session, served, link) = (Arc::clone(&turn.session), Arc::clone(served), Arc::clone(link));
-    let stop = session.stop.clone();
-    turn.plane.tasks.spawn(async move {
-        let heard = async {
-            let Ok(Some(mut stream)) = link.listen(None).await else { return };
-            while let Ok(Some(event)) = stream.next().await {
-                let Ok(message) = link.read(&event.data) else { continue };
-                let message = match message {
-                    Message::Notification(notification) => told(&served, notification),
-                    Message::Request(request) => {
-                        match session.ask(Pending { link: Arc::clone(&link), id: request.id.clone() }) {
-                            Some(id) => Message::Request(Request { id, ..request }),
-                            None => continue,
-                        }
-                    }
-                    Message::Response(_) | Message::Error(_) => continue,
-                };
-                session.push(sse::write(None, message.to_json().as_bytes()));
-            }
-        };
-        stop.run_until_cancelled(heard).await;
-    });
-}
-
-/// Makes a server's notification the portal's: URIs are those clients know.
-fn told(served: &Served, notification: Notification) -> Message {
-    let Notification { method, params } = notification;
-    let params = params.map(|params| match served.view.prefixed {
-        true => uris::rewrite_result(&served.id, &method, &params).unwrap_or(params),
-        false => params,
-    });
-    Message::Notification(Notification { method, params })
+    let offered = raw::splice("{}", &members).unwrap_or_else(|_| raw::raw(&json!({})));
+    // For a client with a session the portal itself waits for tasks of servers without.
+    if stateless { offered } else { tasks::declared(&offered) }
 }
 
 fn sign_in(turn: &Turn, served: &Served) -> RpcError {
@@ -492,7 +542,7 @@ fn sign_in(turn: &Turn, served: &Served) -> RpcError {
 }
 
 /// What a client is told when a server gave no answer. What the server said stays here: it may speak of credentials.
-fn failure(turn: &Turn, served: &Served, error: &LinkError) -> RpcError {
+pub(crate) fn failure(turn: &Turn, served: &Served, error: &LinkError) -> RpcError {
     tracing::warn!(error = error as &dyn std::error::Error, server = %served.id, "an MCP server gave no answer");
     let name = &served.view.name;
     let text = match error {
@@ -509,132 +559,12 @@ fn failure(turn: &Turn, served: &Served, error: &LinkError) -> RpcError {
     RpcError::new(ErrorCode::Internal, text)
 }
 
-impl Passing {
-    /// Makes the server's answer the client's.
-    fn finish(&mut self, message: Message) -> Message {
-        let id = self.client_id.clone();
-        let mut recording = self.recording.take();
-        if let Some(recording) = &mut recording {
-            recording.server_done();
-        }
-        let (message, outcome) = match message {
-            Message::Response(Response { result, .. }) => {
-                let failed = is_failure(self.method, &result);
-                let result = self.shown(result);
-                if let Some(recording) = &mut recording {
-                    let log = self.turn.portal.settings.log_results;
-                    recording.note(|record| {
-                        record.bytes.1 = result.get().len();
-                        record.result = log.then(|| shortened(result.get()));
-                    });
-                }
-                let outcome = if failed { Outcome::Failed("the tool failed".to_owned()) } else { Outcome::Success };
-                (Message::Response(Response { id, result }), outcome)
-            }
-            Message::Error(error) => {
-                let outcome = Outcome::Failed(error.error.message.to_string());
-                (Message::error(id, error.error), outcome)
-            }
-            Message::Request(_) | Message::Notification(_) => {
-                let error = RpcError::new(ErrorCode::Internal, "the server gave no answer");
-                (Message::error(id, error), Outcome::Failed("no answer".to_owned()))
-            }
-        };
-        if let Some(recording) = recording {
-            recording.end(outcome);
-        }
-        message
-    }
-
-    fn shown(&self, result: Box<RawValue>) -> Box<RawValue> {
-        let result = match self.served.view.prefixed {
-            true => uris::rewrite_result(&self.served.id, self.method, &result).unwrap_or(result),
-            false => result,
-        };
-        let result = match self.turn.portal.settings.neutralize_results {
-            true => neutralise::result(&result).unwrap_or(result),
-            false => result,
-        };
-        // After what is invisible is gone: it could have parted what a pattern looks for.
-        let result = redact::result(&self.redactions, &result);
-        turn::completed(&self.turn, self.method, result)
-    }
-
-    fn fail(&mut self, error: &LinkError) -> Message {
-        let error = failure(&self.turn, &self.served, error);
-        if let Some(recording) = self.recording.take() {
-            recording.end(Outcome::Failed(error.message.to_string()));
-        }
-        Message::error(self.client_id.clone(), error)
-    }
-
-    /// Makes a message that comes before the answer the client's; `None` where it is not for the client.
-    async fn between(&mut self, message: Message) -> Option<Message> {
-        match message {
-            Message::Notification(notification) => Some(told(&self.served, notification)),
-            Message::Request(request) => {
-                let pending = Pending { link: Arc::clone(&self.link), id: request.id.clone() };
-                let asked = if self.turn.is_stateless() { None } else { self.turn.session.ask(pending) };
-                match asked {
-                    Some(id) => {
-                        self.asked.push(id.clone());
-                        Some(Message::Request(Request { id, ..request }))
-                    }
-                    None => {
-                        let error = RpcError::new(ErrorCode::MethodNotFound, "the client cannot be asked");
-                        let _ = self.link.tell(&Message::error(request.id, error)).await;
-                        None
-                    }
-                }
-            }
-            Message::Response(_) | Message::Error(_) => None,
-        }
-    }
-}
-
-/// The events of a server's stream, as the client's.
-fn events(
-    passing: Passing,
-    stream: Stream,
-    id: Id,
-    guard: RunningGuard,
-) -> futures_util::stream::BoxStream<'static, Bytes> {
-    let state = Some((passing, stream, id, guard));
-    futures_util::stream::unfold(state, |state| async move {
-        let (mut passing, mut stream, id, guard) = state?;
-        loop {
-            let message = match stream.next().await {
-                Ok(Some(event)) if event.data.is_empty() => continue,
-                Ok(Some(event)) => passing.link.read(&event.data),
-                Ok(None) => Err(LinkError::NoAnswer),
-                Err(error) => Err(error.into()),
-            };
-            let message = match message {
-                Ok(message) if answers(&message, &id) => {
-                    let last = passing.finish(message);
-                    return Some((sse::write(None, last.to_json().as_bytes()), None));
-                }
-                Ok(message) => message,
-                Err(error) => {
-                    let last = passing.fail(&error);
-                    return Some((sse::write(None, last.to_json().as_bytes()), None));
-                }
-            };
-            if let Some(message) = passing.between(message).await {
-                let event = sse::write(None, message.to_json().as_bytes());
-                return Some((event, Some((passing, stream, id, guard))));
-            }
-        }
-    })
-    .boxed()
-}
-
-fn is_failure(method: &str, result: &RawValue) -> bool {
+pub(crate) fn is_failure(method: &str, result: &RawValue) -> bool {
     let failed = |result: &RawValue| Some(Object::parse(result.get()).ok()?.value("isError")?.get() == "true");
     method == "tools/call" && failed(result).unwrap_or(false)
 }
 
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(MOST_RECORDED) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),

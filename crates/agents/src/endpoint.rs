@@ -26,7 +26,7 @@ use crate::plane::Inner;
 use crate::session::{Client, NewSession, Session};
 use crate::snapshot::Portal;
 use crate::turn::{self, Said, Turn};
-use crate::upstream::http::{METHOD, NAME, SESSION, VERSION};
+use crate::upstream::http::{LAST_EVENT, METHOD, NAME, SESSION, VERSION};
 use crate::visit::{Visit, Visitor};
 
 /// Where clients speak.
@@ -44,15 +44,24 @@ pub(crate) async fn answer(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit)
     match (path, method) {
         (PATH, _) if is_foreign(&visit) => plain(StatusCode::FORBIDDEN, "this page may not speak to the portal"),
         (PATH, &Method::POST) => post(plane, portal, visit).await,
+        (PATH, &(Method::GET | Method::DELETE)) if is_stateless(visit.request.headers()) => not_allowed("POST"),
         (PATH, &Method::GET) => listen(&plane, &portal, &visit),
         (PATH, &Method::DELETE) => end(&plane, &portal, &visit),
-        (PATH, _) => {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "POST a message, or GET to listen");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
-            response
-        }
+        (PATH, _) => not_allowed("GET, POST, DELETE"),
         _ => page::answer(&plane, &portal, visit).await,
     }
+}
+
+/// The era without sessions has nothing but messages that are posted.
+fn is_stateless(headers: &HeaderMap) -> bool {
+    let version = field(headers, &VERSION).and_then(|version| version.parse::<Version>().ok());
+    version.is_some_and(|version| version.era() == Era::Stateless) && !headers.contains_key(SESSION)
+}
+
+fn not_allowed(allowed: &'static str) -> Response<Body> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "POST a message, or GET to listen in a session");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 /// The answer where the portal itself is no longer there.
@@ -142,16 +151,23 @@ async fn request(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit, request: 
 
 /// What a request says of itself in fields of its head.
 fn told(headers: &HeaderMap) -> Headers<'_> {
-    let parameters = headers.iter().filter_map(|(name, value)| {
-        let name = name.as_str().strip_prefix("mcp-param-")?;
-        Some((name, value.to_str().ok()?))
-    });
     Headers {
         protocol_version: field(headers, &VERSION),
         method: field(headers, &METHOD),
         name: field(headers, &NAME),
-        parameters: parameters.collect(),
+        // They are held against the tool's definition when that is found.
+        parameters: Vec::new(),
     }
+}
+
+/// What a head repeats of arguments: names without what is before them all, and values. One that is no text agrees with
+/// nothing.
+pub(crate) fn parameters(headers: &HeaderMap) -> Vec<(String, String)> {
+    let all = headers.iter().filter_map(|(name, value)| {
+        let name = name.as_str().strip_prefix("mcp-param-")?;
+        Some((name.to_owned(), value.to_str().unwrap_or("=?base64?!?=").to_owned()))
+    });
+    all.collect()
 }
 
 async fn stateless(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit, request: message::Request) -> Response<Body> {
@@ -177,7 +193,7 @@ async fn stateless(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit, request
     };
     let Some(opened) = plane.sessions.implied(new, plane.now()) else { return no_room(request.id) };
     plane.end_all(opened.displaced);
-    let turn = Turn::new(plane, portal, opened.session, visit);
+    let turn = Turn::new(plane, portal, opened.session, visit).logging(meta.log_level);
     match turn::answer(Arc::new(turn), request).await {
         Said::Later(message) => json_body(StatusCode::OK, message.await.to_json()),
         Said::Now(message) => {
@@ -294,7 +310,7 @@ async fn batch(
         let error = message::MessageError::Batch;
         return refused(StatusCode::BAD_REQUEST, None, RpcError::new(error.code(), error.to_string()));
     }
-    let turn = Arc::new(Turn::new(Arc::clone(&plane), portal, Arc::clone(&session), visit));
+    let turn = Arc::new(Turn::new(Arc::clone(&plane), portal, Arc::clone(&session), visit).unasked());
     let mut answers = Vec::new();
     for message in messages {
         match message {
@@ -316,11 +332,19 @@ fn listen(plane: &Inner, portal: &Portal, visit: &Visit) -> Response<Body> {
         Ok(session) => session,
         Err(refusal) => return refusal.for_one(None),
     };
-    let receiver = session.listen();
+    let last_event = field(visit.request.headers(), &LAST_EVENT).filter(|_| session.version.has(Feature::Resumption));
+    let reader = match last_event {
+        Some(last_event) => session.resume(last_event),
+        None => session.listen(),
+    };
+    let Ok(reader) = reader else {
+        let error = RpcError::new(ErrorCode::InvalidRequest, "the stream after this event is not kept any more");
+        return refused(StatusCode::BAD_REQUEST, None, error);
+    };
     let stop = session.stop.clone();
-    stream(futures_util::stream::unfold((receiver, stop), |(mut receiver, stop)| async move {
-        let event = stop.run_until_cancelled(receiver.recv()).await??;
-        Some((event, (receiver, stop)))
+    stream(futures_util::stream::unfold((reader, stop), |(mut reader, stop)| async move {
+        let event = stop.run_until_cancelled(reader.next()).await??;
+        Some((event, (reader, stop)))
     }))
 }
 

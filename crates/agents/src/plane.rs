@@ -9,19 +9,22 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use http::Response;
 use mcp::message::Message;
+use mcp::names::ServerId;
 use mcp::version::Era;
 use net::proxy::body::Body;
 use net::proxy::serve::Tasks;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, ApplicationId};
 
 use crate::codemode::Scripts;
 use crate::endpoint;
+use crate::input::MOST_OF_ALL;
 use crate::record::Recorder;
 use crate::session::{Session, Sessions};
 use crate::snapshot::{Portal, Snapshot};
-use crate::sse;
+use crate::tasks::Tasks as Handles;
 use crate::visit::Visit;
 
 /// How often sessions that are over are looked for.
@@ -35,6 +38,12 @@ pub struct Parts {
     pub scripts: Arc<dyn Scripts>,
     pub account: AccountId,
     pub clock: net::Clock,
+    pub changed: Arc<dyn Changed>,
+}
+
+/// Hears that a server says its definitions have changed. Must not wait.
+pub trait Changed: Send + Sync + 'static {
+    fn changed(&self, server: &ServerId);
 }
 
 /// The MCP portals of a node.
@@ -51,14 +60,29 @@ pub(crate) struct Inner {
     pub(crate) account: AccountId,
     pub(crate) clock: net::Clock,
     pub(crate) tasks: Tasks,
+    /// Tasks at servers, by the ids that clients know.
+    pub(crate) handles: Handles,
+    /// Places for calls that wait for their client.
+    pub(crate) parked: Arc<Semaphore>,
+    pub(crate) changed: Arc<dyn Changed>,
 }
 
 impl Agents {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { snapshot, recorder, scripts, account, clock } = parts;
-        let (sessions, tasks) = (Sessions::default(), Tasks::default());
-        let inner = Inner { snapshot, sessions, recorder, scripts, account, clock, tasks };
+        let Parts { snapshot, recorder, scripts, account, clock, changed } = parts;
+        let inner = Inner {
+            snapshot,
+            sessions: Sessions::default(),
+            recorder,
+            scripts,
+            account,
+            clock,
+            tasks: Tasks::default(),
+            handles: Handles::default(),
+            parked: Arc::new(Semaphore::new(MOST_OF_ALL)),
+            changed,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -104,6 +128,7 @@ impl Agents {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let over = self.inner.sessions.sweep(self.inner.now());
             self.inner.end_all(over);
+            self.inner.handles.sweep(self.inner.now());
         }
         let all = self.inner.sessions.remove(|_| true);
         self.inner.end_all(all);
@@ -131,6 +156,7 @@ impl Inner {
     pub(crate) fn end_all(&self, sessions: Vec<Arc<Session>>) {
         for session in sessions {
             session.stop.cancel();
+            session.parking.clear();
             self.end(session.drop_links(|_| false));
         }
     }
@@ -153,7 +179,7 @@ impl Inner {
         }
         for kind in ["tools", "prompts", "resources"] {
             let message = Message::notification(&format!("notifications/{kind}/list_changed"), &json!({}));
-            session.push(sse::write(None, message.to_json().as_bytes()));
+            session.tell(&message);
         }
     }
 }

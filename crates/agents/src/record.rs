@@ -128,6 +128,11 @@ impl Recording {
         }
     }
 
+    /// Tells whether a program asked, and no client.
+    pub(crate) fn is_part(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.parent.is_some())
+    }
+
     /// Notes that the server's answer is complete.
     pub(crate) fn server_done(&mut self) {
         let elapsed = self.started.elapsed();

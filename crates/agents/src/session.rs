@@ -2,8 +2,8 @@
 //!
 //! It holds; what a message means is [`crate::endpoint`]'s. A client of the stateless era has no session of its own: it is
 //! given one by who it is and what it says it can do, so that its links and choices outlive a request. Invariants: a
-//! session is of one holder at one portal, and found for nobody else; whatever clients do, sessions, links, questions on
-//! their way and events that wait are bounded; and whatever a session started ends with it.
+//! session is of one holder at one portal, and found for nobody else; whatever clients do, sessions, links, streams,
+//! questions on their way and events that wait are bounded; and whatever a session started ends with it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Deref;
@@ -12,21 +12,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use bytes::Bytes;
 use mcp::codemode::Names;
-use mcp::message::Id;
+use mcp::message::{Id, Message, RpcError};
 use mcp::names::ServerId;
 use mcp::search::Index;
-use mcp::version::Version;
+use mcp::version::{Era, Version};
 use mcp::view::{Toggles, View};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use types::ApplicationId;
 
+use crate::feed::{self, Feed, Gone, Held, Reader};
+use crate::input::Parking;
 use crate::upstream::link::Link;
 use crate::visit::{Holder, Visitor};
+use crate::watch::{Listeners, Watches};
 
 /// Sessions of everybody at a node.
 const MOST: usize = 20_000;
@@ -38,6 +41,14 @@ pub(crate) const IDLE: Duration = Duration::from_secs(24 * 3_600);
 const MOST_PENDING: usize = 256;
 /// Messages that wait for a client to listen.
 const MOST_WAITING: usize = 256;
+/// Streams of a client that are under way.
+const MOST_FEEDS: usize = 256;
+/// Streams of a client that have ended and are kept.
+const MOST_ENDED: usize = 16;
+/// How long a stream that has ended is kept.
+const KEEP_ENDED: Duration = Duration::from_secs(120);
+/// The stream of what belongs to no request.
+const OUTBOX: u64 = 0;
 
 /// What a client said of itself.
 #[derive(Debug, Clone)]
@@ -66,18 +77,28 @@ pub(crate) struct Session {
     seen_view: Mutex<Option<(ViewKey, Arc<Seen>)>>,
     pending: Mutex<HashMap<u64, Pending>>,
     next: AtomicU64,
-    outbox: Mutex<Outbox>,
+    /// Messages that belong to no request, for the one stream of a client with a session.
+    outbox: Arc<Feed>,
+    /// Streams of requests, oldest first.
+    feeds: Mutex<VecDeque<Arc<Feed>>>,
+    held: Arc<Held>,
+    /// The streams of a client without sessions, each with what it wants to hear.
+    pub(crate) listeners: Listeners,
+    /// Calls that wait for their client to bring what a server asked for.
+    pub(crate) parking: Parking,
+    /// What is watched at servers without sessions.
+    pub(crate) watches: Watches,
     /// Seconds since the epoch.
     seen: AtomicI64,
     pub(crate) stop: CancellationToken,
 }
 
-/// A question of a server that its client has been sent.
-#[derive(Clone)]
-pub(crate) struct Pending {
-    pub(crate) link: Arc<Link>,
-    /// The question's id at the server.
-    pub(crate) id: Id,
+/// A question that a client has been sent, by where its answer goes.
+pub(crate) enum Pending {
+    /// To the server that asked, under its id there.
+    Server { link: Arc<Link>, server: ServerId, id: Id },
+    /// To whoever waits for it here.
+    Here(oneshot::Sender<Result<Box<RawValue>, RpcError>>),
 }
 
 /// A request that a server works on.
@@ -86,6 +107,8 @@ pub(crate) struct Running {
     pub(crate) link: Arc<Link>,
     /// Its id at the server.
     pub(crate) id: Id,
+    /// Ends the work on it here.
+    pub(crate) cancelled: CancellationToken,
 }
 
 /// Forgets a request when it is answered.
@@ -139,13 +162,6 @@ pub(crate) struct ViewKey {
     pub(crate) source: std::net::IpAddr,
     pub(crate) open: BTreeSet<ApplicationId>,
     pub(crate) switched: Toggles,
-}
-
-/// Messages for a client that belong to no request of it.
-#[derive(Default)]
-struct Outbox {
-    listener: Option<mpsc::Sender<Bytes>>,
-    waiting: VecDeque<Bytes>,
 }
 
 impl Session {
@@ -234,39 +250,67 @@ impl Session {
         self.pending.lock().remove(&id.as_number()?)
     }
 
-    /// Sends a message that belongs to no request: at once to a client that listens, else when it does. Of too many the
-    /// oldest is dropped.
-    pub(crate) fn push(&self, event: Bytes) {
-        let mut outbox = self.outbox.lock();
-        let event = match outbox.listener.as_ref().map(|listener| listener.try_send(event.clone())) {
-            Some(Ok(())) => return,
-            Some(Err(_)) => {
-                outbox.listener = outbox.listener.take().filter(|listener| !listener.is_closed());
-                event
-            }
-            None => event,
-        };
-        outbox.waiting.push_back(event);
-        if outbox.waiting.len() > MOST_WAITING {
-            outbox.waiting.pop_front();
+    /// Sends a message that belongs to no request, to streams that want it. Where nobody listens yet a client with a session
+    /// gets it when it does.
+    pub(crate) fn tell(&self, message: &Message) {
+        match self.version.era() {
+            Era::Sessions => self.outbox.push_of(message.to_json().as_bytes(), MOST_WAITING),
+            Era::Stateless => self.listeners.tell(message),
         }
     }
 
     /// Whether a client listens.
     pub(crate) fn listens(&self) -> bool {
-        self.outbox.lock().listener.as_ref().is_some_and(|listener| !listener.is_closed())
+        match self.version.era() {
+            Era::Sessions => self.outbox.is_read(),
+            Era::Stateless => !self.listeners.is_empty(),
+        }
     }
 
     /// Begins to listen. A client that listens twice is sent each message once: on the newer stream.
-    pub(crate) fn listen(&self) -> mpsc::Receiver<Bytes> {
-        let (sender, receiver) = mpsc::channel(MOST_WAITING);
-        let mut outbox = self.outbox.lock();
-        while let Some(event) = outbox.waiting.pop_front() {
-            // The channel takes as many as can wait.
-            let _ = sender.try_send(event);
+    ///
+    /// # Errors
+    /// Never without a place to go on from.
+    pub(crate) fn listen(&self) -> Result<Reader, Gone> {
+        self.outbox.read(None)
+    }
+
+    /// Goes on with a stream after the event that `Last-Event-ID` names.
+    ///
+    /// # Errors
+    /// There is no such stream any more, or not that far back.
+    pub(crate) fn resume(&self, last_event: &str) -> Result<Reader, Gone> {
+        let (number, event) = feed::place(last_event).ok_or(Gone)?;
+        if number == OUTBOX {
+            return self.outbox.read(Some(event));
         }
-        outbox.listener = Some(sender);
-        receiver
+        let found = self.feeds.lock().iter().find(|feed| feed.number() == number).cloned();
+        found.ok_or(Gone)?.read(Some(event))
+    }
+
+    /// Opens a stream for the answer to a request; `None` when the client has too many under way.
+    pub(crate) fn feed(&self) -> Option<Arc<Feed>> {
+        let mut feeds = self.feeds.lock();
+        let ended = feeds.iter().filter(|feed| feed.idle_since().is_some()).count();
+        if ended >= MOST_ENDED
+            && let Some(oldest) = feeds.iter().position(|feed| feed.idle_since().is_some())
+        {
+            feeds.remove(oldest);
+        }
+        if feeds.len() >= MOST_FEEDS {
+            return None;
+        }
+        let feed = Arc::new(Feed::new(self.next.fetch_add(1, Ordering::Relaxed), Arc::clone(&self.held)));
+        feeds.push_back(Arc::clone(&feed));
+        Some(feed)
+    }
+
+    /// Forgets what nobody came back for.
+    fn tidy(&self, now: i64) {
+        let at = Instant::now();
+        let is_old = |feed: &Arc<Feed>| feed.idle_since().is_some_and(|since| at.duration_since(since) > KEEP_ENDED);
+        self.feeds.lock().retain(|feed| !is_old(feed));
+        self.parking.sweep(now);
     }
 }
 
@@ -274,6 +318,7 @@ impl Session {
 #[derive(Default)]
 pub(crate) struct Sessions {
     table: Mutex<HashMap<String, Arc<Session>>>,
+    held: Arc<Held>,
 }
 
 impl Sessions {
@@ -330,8 +375,13 @@ impl Sessions {
             level: Mutex::default(),
             seen_view: Mutex::default(),
             pending: Mutex::default(),
-            next: AtomicU64::new(1),
-            outbox: Mutex::default(),
+            next: AtomicU64::new(OUTBOX + 1),
+            outbox: Arc::new(Feed::new(OUTBOX, Arc::clone(&self.held))),
+            feeds: Mutex::default(),
+            held: Arc::clone(&self.held),
+            listeners: Listeners::default(),
+            parking: Parking::default(),
+            watches: Watches::default(),
             seen: AtomicI64::new(now),
             stop: CancellationToken::new(),
         });
@@ -354,8 +404,12 @@ impl Sessions {
         table.remove(id)
     }
 
-    /// Takes out the sessions that were idle for too long.
+    /// Takes out the sessions that were idle for too long, and what is left over in the others.
     pub(crate) fn sweep(&self, now: i64) -> Vec<Arc<Session>> {
+        let all: Vec<Arc<Session>> = self.table.lock().values().cloned().collect();
+        for session in all {
+            session.tidy(now);
+        }
         let idle = i64::try_from(IDLE.as_secs()).unwrap_or(i64::MAX);
         self.remove(|session| session.seen.load(Ordering::Relaxed).saturating_add(idle) < now)
     }
@@ -462,17 +516,39 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &sessions.implied(other, 1).unwrap().session));
     }
 
-    #[test]
-    fn messages_wait_for_a_listener_and_the_oldest_of_too_many_are_dropped() {
+    #[tokio::test]
+    async fn messages_wait_for_a_listener_and_the_oldest_of_too_many_are_dropped() {
         let sessions = Sessions::default();
         let session = sessions.open(new(ANA), 0).unwrap().session;
         for number in 0..MOST_WAITING + 2 {
-            session.push(Bytes::from(number.to_string()));
+            session.tell(&Message::notification("n", &json!({"n": number})));
         }
-        let mut listener = session.listen();
-        assert_eq!(listener.try_recv().unwrap(), "2");
-        let mut newer = session.listen();
-        session.push(Bytes::from_static(b"x"));
-        assert_eq!(newer.try_recv().unwrap(), "x");
+        let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        let mut listener = session.listen().unwrap();
+        assert!(text(listener.next().await.unwrap()).contains("{\"n\":2}"));
+        let mut newer = session.listen().unwrap();
+        assert!(listener.next().await.is_none());
+        assert!(text(newer.next().await.unwrap()).starts_with("id: 0-4\n"));
+        let mut resumed = session.resume("0-3").unwrap();
+        assert!(text(resumed.next().await.unwrap()).starts_with("id: 0-4\n"));
+        for nowhere in ["0-1", "9-1", "nonsense", "0-", "-"] {
+            assert!(session.resume(nowhere).is_err(), "{nowhere}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_have_ended_are_forgotten_after_a_while_and_when_there_are_many() {
+        let sessions = Sessions::default();
+        let session = sessions.open(new(ANA), 0).unwrap().session;
+        for _ in 0..3 * MOST_ENDED {
+            session.feed().unwrap().end();
+        }
+        assert_eq!(session.feeds.lock().len(), MOST_ENDED);
+        tokio::time::advance(KEEP_ENDED + Duration::from_secs(1)).await;
+        sessions.sweep(0);
+        assert!(session.feeds.lock().is_empty());
+        let under_way: Vec<_> = (0..MOST_FEEDS).map(|_| session.feed().unwrap()).collect();
+        assert!(session.feed().is_none());
+        drop(under_way);
     }
 }

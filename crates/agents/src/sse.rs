@@ -42,6 +42,7 @@ pub(crate) struct Reader {
     data: BytesMut,
     has_data: bool,
     id: Option<String>,
+    retry: Option<u64>,
 }
 
 impl Reader {
@@ -58,7 +59,18 @@ impl Reader {
             data: BytesMut::new(),
             has_data: false,
             id: None,
+            retry: None,
         }
+    }
+
+    /// Returns the last id that was read, of an event or alone.
+    pub(crate) fn last_id(&self) -> Option<&str> {
+        self.id.as_deref().filter(|id| !id.is_empty())
+    }
+
+    /// Returns how long to wait before the connection is made again, in milliseconds, when the server said so.
+    pub(crate) fn retry(&self) -> Option<u64> {
+        self.retry
     }
 
     /// Takes what arrived.
@@ -130,6 +142,9 @@ impl Reader {
             }
             b"event" => self.name = Some(text(value)?),
             b"id" if value.len() <= MAX_ID && !value.contains(&0) => self.id = Some(text(value)?),
+            b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
+                self.retry = text(value)?.parse().ok();
+            }
             _ => {}
         }
         Ok(())
@@ -178,6 +193,19 @@ pub(crate) fn write(id: Option<&str>, message: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// Writes an event without a message: its id alone, and after how many milliseconds a lost connection is made again.
+#[must_use]
+pub(crate) fn empty(id: &str, retry: Option<u64>) -> Bytes {
+    let retry = retry.map_or_else(String::new, |retry| format!("retry: {retry}\n"));
+    Bytes::from(format!("id: {id}\n{retry}data: \n\n"))
+}
+
+/// Writes what no client reads, so that a connection is not taken for dead.
+#[must_use]
+pub(crate) fn comment() -> Bytes {
+    Bytes::from_static(b":\n\n")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -209,6 +237,7 @@ mod tests {
                     ("message", b"last", Some("7")),
                 ];
                 assert_eq!(plain, expected, "{text:?} in pieces of {step}");
+                assert_eq!((reader.last_id(), reader.retry()), (Some("7"), Some(250)));
             }
         }
     }

@@ -1,19 +1,19 @@
-//! Looks at a server: what it speaks and everything it offers.
+//! Looks at a server: what it speaks and everything it offers, and when that has changed.
 //!
 //! It reads; what is kept, pinned or shown is decided elsewhere. Invariant: whatever a server answers, the look ends, and
 //! what it brings back is bounded.
 
 use http::header::HeaderMap;
 use mcp::catalog::{Kind, ListPage, MAX_DEFINITIONS};
-use mcp::message::{ErrorCode, RpcError};
-use mcp::raw;
-use mcp::version::Version;
-use serde_json::json;
+use mcp::message::{ErrorCode, Message, RpcError};
+use mcp::raw::{self, Object};
+use mcp::version::{Era, Version, headers};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::upstream::Endpoint;
 use crate::upstream::http::ExchangeError;
-use crate::upstream::link::{Link, LinkError, LinkParts};
+use crate::upstream::link::{Link, LinkError, LinkParts, Reply};
 
 /// Pages of one list.
 const MOST_PAGES: usize = 200;
@@ -58,6 +58,44 @@ pub async fn look(endpoint: Endpoint, credential: HeaderMap) -> Result<Seen, Loo
     seen
 }
 
+/// Listens to a server until it hangs up, and says so each time the server tells that its definitions have changed. Returns
+/// at once where the server tells nobody.
+///
+/// # Errors
+/// It cannot be reached, refuses, or breaks off.
+pub async fn listen(endpoint: Endpoint, credential: HeaderMap, changed: &(dyn Fn() + Sync)) -> Result<(), LookError> {
+    let link = Link::new(LinkParts { endpoint, credential, version: None, capabilities: raw::raw(&json!({})) });
+    let heard = hear(&link, changed).await;
+    link.end().await;
+    heard
+}
+
+async fn hear(link: &Link, changed: &(dyn Fn() + Sync)) -> Result<(), LookError> {
+    let opened = link.ready().await.map_err(|error| explain(&error))?;
+    let stream = match opened.version.era() {
+        Era::Sessions => link.listen(None).await.map_err(|error| explain(&error))?,
+        Era::Stateless => {
+            let all = json!({"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true});
+            let params = raw::raw(&json!({"notifications": all}));
+            let reply = link.request(link.next_id(), "subscriptions/listen", Some(&params)).await;
+            match reply.map_err(|error| explain(&error))? {
+                Reply::Stream { stream, .. } => Some(stream),
+                Reply::Message(_) => None,
+            }
+        }
+    };
+    let Some(mut stream) = stream else { return Ok(()) };
+    while let Some(event) = stream.next().await.map_err(|error| explain(&error.into()))? {
+        match link.read(&event.data) {
+            Ok(Message::Notification(told)) if told.method.ends_with("/list_changed") => changed(),
+            // Nobody is here to be asked anything.
+            Ok(Message::Request(asked)) => link.refuse(asked.id).await.map_err(|error| explain(&error))?,
+            Ok(Message::Notification(_) | Message::Response(_) | Message::Error(_)) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 async fn read(link: &Link) -> Result<Seen, LookError> {
     let opened = link.ready().await.map_err(|error| explain(&error))?;
     let mut lists: [Vec<Box<RawValue>>; 4] = Default::default();
@@ -71,9 +109,26 @@ async fn read(link: &Link) -> Result<Seen, LookError> {
         if opened.offers(capability) {
             lists[kind as usize] = list(link, kind, &mut left).await?;
         }
+        if kind == Kind::Tool && opened.version.era() == Era::Stateless {
+            // A tool whose arguments would stand in headers that nobody could check is not to be used (2026-07-28).
+            lists[kind as usize].retain(|tool| is_usable(tool));
+        }
     }
     let (info, instructions) = (opened.info.clone(), opened.instructions.clone());
     Ok(Seen { version: opened.version, info, instructions, lists })
+}
+
+fn is_usable(tool: &RawValue) -> bool {
+    if memchr::memmem::find(tool.get().as_bytes(), b"x-mcp-header").is_none() {
+        return true;
+    }
+    let schema = serde_json::from_str::<Value>(tool.get()).map(|mut tool| tool["inputSchema"].take());
+    let usable = schema.is_ok_and(|schema| headers::are_sound(&schema));
+    if !usable {
+        let name = Object::parse(tool.get()).ok().and_then(|tool| tool.text("name").map(|name| name.into_owned()));
+        tracing::warn!(tool = name, "a tool is left out: what its schema says of headers cannot be held to");
+    }
+    usable
 }
 
 async fn list(link: &Link, kind: Kind, left: &mut usize) -> Result<Vec<Box<RawValue>>, LookError> {

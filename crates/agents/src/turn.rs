@@ -13,11 +13,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use mcp::builtin::{self, BuiltIn};
 use mcp::catalog::{Definition, Kind};
-use mcp::message::{ErrorCode, Id, Limits, Message, Request, RpcError};
+use mcp::message::{ErrorCode, Id, Limits, Message, Request, Response, RpcError};
 use mcp::raw::{self, Object};
 use mcp::surface::{CodeMode, Surface};
+use mcp::version::headers::{self, HeaderError, Headers};
 use mcp::version::stateless::{self, CacheHint, CacheScope};
-use mcp::version::{Era, Version};
+use mcp::version::{Era, Feature, LogLevel, Version};
 use mcp::view::{self, PageLimits, ServerView, View};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -29,9 +30,11 @@ use crate::facts;
 use crate::plane::Inner;
 use crate::record::{Begin, Outcome, Recording};
 use crate::rules::{self, Verdict};
-use crate::session::{Seen, Session, ViewKey};
+use crate::session::{Pending, Seen, Session, ViewKey};
 use crate::snapshot::Portal;
+use crate::tasks;
 use crate::visit::{Visit, Visitor};
+use crate::watch;
 
 /// How long clients of the stateless era may keep lists: they ask again when they are told of a change.
 const KEEP_LISTS: CacheHint = CacheHint { milliseconds: 30_000, scope: CacheScope::Private };
@@ -50,6 +53,13 @@ pub(crate) struct Turn {
     pub(crate) site: url::Url,
     pub(crate) surface: Surface,
     pub(crate) view: Arc<Seen>,
+    /// The client can be asked something before it has its answer.
+    pub(crate) asks: bool,
+    /// From which level on a client without a session wants logs with this request.
+    pub(crate) log_level: Option<LogLevel>,
+    /// What a client without a session repeats of its arguments in headers `Mcp-Param-*`: their names without that, and
+    /// their values.
+    parameters: Vec<(String, String)>,
 }
 
 /// An answer.
@@ -75,6 +85,10 @@ impl Turn {
             switched: session.switched(),
         };
         let view = session.view(key, || merge(&portal, &session, &visit));
+        let parameters = match session.version.era() {
+            Era::Sessions => Vec::new(),
+            Era::Stateless => crate::endpoint::parameters(visit.request.headers()),
+        };
         Self {
             plane,
             portal,
@@ -85,11 +99,46 @@ impl Turn {
             site: visit.site,
             surface,
             view,
+            asks: true,
+            log_level: None,
+            parameters,
         }
+    }
+
+    /// Makes the turn one whose client hears nothing but its answer.
+    pub(crate) fn unasked(self) -> Self {
+        Self { asks: false, ..self }
+    }
+
+    /// Makes the turn one whose client wants logs from this level on.
+    pub(crate) fn logging(self, log_level: Option<LogLevel>) -> Self {
+        Self { log_level, ..self }
+    }
+
+    /// Holds what a client without a session repeats in headers against the arguments of a call.
+    ///
+    /// # Errors
+    /// They say something else.
+    pub(crate) fn check_parameters(
+        &self,
+        definition: &Definition,
+        arguments: Option<&RawValue>,
+    ) -> Result<(), HeaderError> {
+        let is_marked = memchr::memmem::find(definition.json.get().as_bytes(), b"x-mcp-header").is_some();
+        if !self.is_stateless() || !self.asks || !is_marked {
+            return Ok(());
+        }
+        let parameters = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers = Headers { parameters, ..Headers::default() };
+        headers::check_parameters(&headers, &headers::header_parameters(&definition.member("inputSchema")), arguments)
     }
 
     pub(crate) fn version(&self) -> Version {
         self.session.version
+    }
+
+    fn has_tasks(&self) -> bool {
+        self.version().has(Feature::Tasks) || self.version().has(Feature::TasksExtension)
     }
 
     pub(crate) fn is_stateless(&self) -> bool {
@@ -142,8 +191,15 @@ pub(crate) async fn answer(turn: Arc<Turn>, request: Request) -> Said {
         "prompts/get" => call::prompt(turn, request).await,
         "resources/read" => call::resource(turn, request).await,
         "completion/complete" => call::complete(turn, request).await,
-        "resources/subscribe" | "resources/unsubscribe" => call::subscribe(turn, request).await,
-        "subscriptions/listen" if turn.is_stateless() => call::listen(&turn, request),
+        "resources/subscribe" if !turn.is_stateless() => watch::subscribe(turn, request, "resources/subscribe").await,
+        "resources/unsubscribe" if !turn.is_stateless() => {
+            watch::subscribe(turn, request, "resources/unsubscribe").await
+        }
+        "subscriptions/listen" if turn.is_stateless() => watch::listen(&turn, request).await,
+        "tasks/get" if turn.has_tasks() => tasks::answer(turn, "tasks/get", request).await,
+        "tasks/cancel" if turn.has_tasks() => tasks::answer(turn, "tasks/cancel", request).await,
+        "tasks/result" if turn.version().has(Feature::Tasks) => tasks::answer(turn, "tasks/result", request).await,
+        "tasks/update" if turn.is_stateless() => tasks::answer(turn, "tasks/update", request).await,
         _ => {
             let recording = turn.recording(&request.method, None);
             let answer = own(&turn, &request).await;
@@ -174,7 +230,9 @@ pub(crate) async fn collected(said: Said, id: Id) -> Message {
         Said::Later(message) => message.await,
         Said::Events(events) => {
             let last = events.fold(None, |_, event| async move { Some(event) }).await;
-            let data = last.as_deref().and_then(|event| event.strip_prefix(b"data: ")).map(<[u8]>::trim_ascii);
+            let data = last.as_deref().and_then(|event| {
+                event.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data: "))
+            });
             match data.map(|data| mcp::message::parse(data, LARGEST)) {
                 Some(Ok(mcp::message::Payload::One(message))) => message,
                 _ => Message::error(id, RpcError::new(ErrorCode::Internal, "the server gave no answer")),
@@ -197,21 +255,35 @@ pub(crate) async fn take(plane: &Inner, session: &Arc<Session>, message: Message
             }
             _ => {}
         },
-        Message::Response(mut response) => {
-            if let Some(pending) = session.answered(&response.id) {
-                response.id = pending.id;
-                let _ = pending.link.tell(&Message::Response(response)).await;
+        Message::Response(response) => match session.answered(&response.id) {
+            Some(Pending::Server { link, server, id }) => {
+                let owner = (session.holder, session.portal.clone());
+                let now = plane.now();
+                let at_server = |task: &str| {
+                    let task = plane.handles.find(&owner, task, now).filter(|task| task.server == server)?;
+                    Some(task.at_server)
+                };
+                let result = mcp::version::tasks::rename(&response.result, &at_server).unwrap_or(response.result);
+                let _ = link.tell(&Message::Response(Response { id, result })).await;
             }
-        }
-        Message::Error(mut error) => {
-            if let Some(pending) = error.id.as_ref().and_then(|id| session.answered(id)) {
-                error.id = Some(pending.id);
-                let _ = pending.link.tell(&Message::Error(error)).await;
+            Some(Pending::Here(waiting)) => {
+                // Whoever waited may have gone.
+                let _ = waiting.send(Ok(response.result));
             }
-        }
+            None => {}
+        },
+        Message::Error(mut error) => match error.id.as_ref().and_then(|id| session.answered(id)) {
+            Some(Pending::Server { link, id, .. }) => {
+                error.id = Some(id);
+                let _ = link.tell(&Message::Error(error)).await;
+            }
+            Some(Pending::Here(waiting)) => {
+                let _ = waiting.send(Err(error.error));
+            }
+            None => {}
+        },
         Message::Request(_) => {}
     }
-    let _ = plane;
 }
 
 async fn cancel(session: &Arc<Session>, notification: &mcp::message::Notification) {
@@ -219,7 +291,9 @@ async fn cancel(session: &Arc<Session>, notification: &mcp::message::Notificatio
     let Some(running) = params.value("requestId").and_then(|id| session.running(id.get())) else { return };
     let reason = params.text("reason").unwrap_or_default();
     let params = json!({"requestId": running.id.as_json(), "reason": reason});
-    let _ = running.link.tell(&Message::notification("notifications/cancelled", &params)).await;
+    let told = Message::notification("notifications/cancelled", &params);
+    running.cancelled.cancel();
+    let _ = running.link.tell(&told).await;
 }
 
 /// Makes a result one of the version the client speaks.
@@ -234,14 +308,22 @@ fn server_info(portal: &Portal) -> Value {
     json!({"name": "portunus", "title": portal.settings.name, "version": env!("CARGO_PKG_VERSION")})
 }
 
-fn capabilities() -> Value {
-    json!({
+/// What the portal can do in a version. Whether a tool can be a task is said by its definition.
+fn capabilities(version: Version) -> Value {
+    let mut all = json!({
         "tools": {"listChanged": true},
         "prompts": {"listChanged": true},
         "resources": {"subscribe": true, "listChanged": true},
         "completions": {},
         "logging": {},
-    })
+    });
+    if version.has(Feature::Tasks) {
+        all["tasks"] = json!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
+    }
+    if version.has(Feature::TasksExtension) {
+        all["extensions"] = json!({mcp::version::tasks::EXTENSION: {}});
+    }
+    all
 }
 
 fn instructions(turn: &Turn) -> String {
@@ -260,7 +342,7 @@ pub(crate) fn greeting(turn: &Turn) -> Box<RawValue> {
     turn.recording("initialize", None).end(Outcome::Success);
     raw::raw(&json!({
         "protocolVersion": turn.version().as_str(),
-        "capabilities": capabilities(),
+        "capabilities": capabilities(turn.version()),
         "serverInfo": server_info(&turn.portal),
         "instructions": instructions(turn),
     }))
@@ -270,9 +352,11 @@ pub(crate) fn greeting(turn: &Turn) -> Box<RawValue> {
 async fn own(turn: &Arc<Turn>, request: &Request) -> Result<Box<RawValue>, RpcError> {
     let empty = || raw::raw(&json!({}));
     match &*request.method {
-        "ping" => Ok(empty()),
+        "ping" if !turn.is_stateless() => Ok(empty()),
+        "tasks/list" if turn.version().has(Feature::Tasks) => Ok(raw::raw(&tasks::list(turn, request).await?)),
         "server/discover" if turn.is_stateless() => {
-            Ok(stateless::discovery(&server_info(&turn.portal), &capabilities(), Some(&instructions(turn)), KEEP_LISTS))
+            let info = server_info(&turn.portal);
+            Ok(stateless::discovery(&info, &capabilities(turn.version()), Some(&instructions(turn)), KEEP_LISTS))
         }
         "tools/list" => list(turn, Kind::Tool, request),
         "prompts/list" => list(turn, Kind::Prompt, request),

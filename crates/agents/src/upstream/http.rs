@@ -179,6 +179,16 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// Returns after which event to go on when the stream breaks off; `None` where it cannot be gone on with.
+    pub(crate) fn last_id(&self) -> Option<&str> {
+        self.reader.last_id()
+    }
+
+    /// Returns after how many milliseconds to go on, when the server said so.
+    pub(crate) fn retry(&self) -> Option<u64> {
+        self.reader.retry()
+    }
+
     /// Waits for the next event; `None` at the end.
     ///
     /// # Errors

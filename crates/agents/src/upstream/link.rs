@@ -13,8 +13,8 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use mcp::message::{self, Id, Limits, Message, Payload, Request, RpcError};
 use mcp::raw::{self, Object};
-use mcp::version::headers::headers_of;
-use mcp::version::{Era, Version};
+use mcp::version::headers::{HeaderParameter, headers_of};
+use mcp::version::{Era, Version, tasks};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -24,6 +24,8 @@ use super::http::{Answer, Answered, Endpoint, ExchangeError, LAST_EVENT, SESSION
 const META: &str = "io.modelcontextprotocol/";
 /// Members of `_meta` that speak of a client, not of a request.
 const OF_THE_CLIENT: [&str; 3] = ["protocolVersion", "clientCapabilities", "clientInfo"];
+/// The member of `_meta` that asks for logs (2026-07-28).
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// Messages between a request and its answer that are looked at before a server is given up.
 const MOST_BETWEEN: usize = 10_000;
 
@@ -80,6 +82,24 @@ impl Opened {
     pub(crate) fn offers(&self, capability: &str) -> bool {
         Object::parse(self.capabilities.get()).is_ok_and(|all| all.value(capability).is_some())
     }
+
+    /// Tells whether the server lists tasks (2025-11-25).
+    #[must_use]
+    pub(crate) fn lists_tasks(&self) -> bool {
+        let tasks = Object::parse(self.capabilities.get()).ok().and_then(|all| all.object("tasks"));
+        tasks.is_some_and(|tasks| tasks.value("list").is_some())
+    }
+}
+
+/// How a request is made, beside what it says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Manner {
+    /// Arguments that a server without sessions reads in headers.
+    pub(crate) parameters: Vec<HeaderParameter>,
+    /// From which level on a server without sessions is to send logs; `None` leaves what the params say.
+    pub(crate) log_level: Option<String>,
+    /// Nobody is there to be asked anything.
+    pub(crate) alone: bool,
 }
 
 /// The first part of an answer.
@@ -118,20 +138,34 @@ impl Link {
         Ok(opened)
     }
 
+    /// Sends a request and returns the first part of its answer.
+    ///
+    /// # Errors
+    /// As [`Link::request_as`].
+    pub(crate) async fn request(&self, id: Id, method: &str, params: Option<&RawValue>) -> Result<Reply, LinkError> {
+        self.request_as(id, method, params, &Manner::default()).await
+    }
+
     /// Sends a request and returns the first part of its answer. A session that the server has forgotten is begun again,
     /// once: a server that answers 404 has done nothing.
     ///
     /// # Errors
     /// As [`Link::ready`], or the server answers what is no answer.
-    pub(crate) async fn request(&self, id: Id, method: &str, params: Option<&RawValue>) -> Result<Reply, LinkError> {
+    pub(crate) async fn request_as(
+        &self,
+        id: Id,
+        method: &str,
+        params: Option<&RawValue>,
+        manner: &Manner,
+    ) -> Result<Reply, LinkError> {
         let opened = self.ready().await?;
-        match self.send(&opened, id.clone(), method, params).await {
+        match self.send(&opened, id.clone(), method, params, manner).await {
             Err(LinkError::Exchange(ExchangeError::Status { status: StatusCode::NOT_FOUND, .. }))
                 if opened.session.is_some() =>
             {
                 self.forget(&opened);
                 let opened = self.ready().await?;
-                self.send(&opened, id, method, params).await
+                self.send(&opened, id, method, params, manner).await
             }
             reply => reply,
         }
@@ -147,7 +181,20 @@ impl Link {
         method: &str,
         params: Option<&RawValue>,
     ) -> Result<Result<Box<RawValue>, RpcError>, LinkError> {
-        match self.request(self.next_id(), method, params).await? {
+        self.ask_as(method, params, &Manner::default()).await
+    }
+
+    /// As [`Link::ask`], in a manner of its own.
+    ///
+    /// # Errors
+    /// As [`Link::request_as`].
+    pub(crate) async fn ask_as(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        manner: &Manner,
+    ) -> Result<Result<Box<RawValue>, RpcError>, LinkError> {
+        match self.request_as(self.next_id(), method, params, manner).await? {
             Reply::Message(message) => outcome(message).ok_or(LinkError::NoAnswer),
             Reply::Stream { mut stream, id } => self.last_of(&mut stream, &id).await,
         }
@@ -172,7 +219,11 @@ impl Link {
         Err(LinkError::NoAnswer)
     }
 
-    async fn refuse(&self, id: Id) -> Result<(), LinkError> {
+    /// Tells a server that nobody answers what it asked.
+    ///
+    /// # Errors
+    /// As [`Link::ready`].
+    pub(crate) async fn refuse(&self, id: Id) -> Result<(), LinkError> {
         let error = RpcError::new(message::ErrorCode::MethodNotFound, "nobody is here to answer");
         self.tell(&Message::error(id, error)).await
     }
@@ -250,20 +301,43 @@ impl Link {
         Id::number(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn send(&self, opened: &Opened, id: Id, method: &str, params: Option<&RawValue>) -> Result<Reply, LinkError> {
-        let params = self.params(opened.version, params);
+    async fn send(
+        &self,
+        opened: &Opened,
+        id: Id,
+        method: &str,
+        params: Option<&RawValue>,
+        manner: &Manner,
+    ) -> Result<Reply, LinkError> {
+        let params = self.params(opened.version, params, manner);
         let request = Request { id: id.clone(), method: method.into(), params };
         let mut headers = self.headers(opened);
         if opened.version.era() == Era::Stateless {
-            for (name, value) in headers_of(opened.version, &request, &[]) {
+            for (name, value) in headers_of(opened.version, &request, &manner.parameters) {
                 let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
                     continue;
                 };
                 headers.insert(name, value);
             }
         }
-        let sent = self.exchange(headers, Message::Request(request).to_json().into()).await?;
-        self.reply(sent, id)
+        match self.exchange(headers, Message::Request(request).to_json().into()).await {
+            Ok(sent) => self.reply(sent, id),
+            Err(LinkError::Exchange(ExchangeError::Status { status, challenge, body })) => {
+                match self.refusal(opened, status, &body, &id) {
+                    Some(message) => Ok(Reply::Message(message)),
+                    None => Err(ExchangeError::Status { status, challenge, body }.into()),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the answer that comes with a status of failure: servers without sessions say so what is wrong with a request.
+    fn refusal(&self, opened: &Opened, status: StatusCode, body: &[u8], id: &Id) -> Option<Message> {
+        // A session that is gone is begun again, and a credential that is not enough is no matter of the request.
+        let is_ours = status == StatusCode::FORBIDDEN || (status == StatusCode::NOT_FOUND && opened.session.is_some());
+        let message = self.read(body).ok().filter(|_| status.is_client_error() && !is_ours)?;
+        matches!(&message, Message::Error(error) if error.id.as_ref().is_none_or(|found| found == id)).then_some(message)
     }
 
     fn reply(&self, sent: Answered, id: Id) -> Result<Reply, LinkError> {
@@ -296,22 +370,31 @@ impl Link {
     }
 
     /// Makes a client's params the server's: what `_meta` says of the client is said anew, or taken out.
-    fn params(&self, version: Version, params: Option<&RawValue>) -> Option<Box<RawValue>> {
+    fn params(&self, version: Version, params: Option<&RawValue>, manner: &Manner) -> Option<Box<RawValue>> {
         let text = params.map_or("{}", RawValue::get);
         let object = Object::parse(text).ok()?;
         let meta = object.value("_meta").map_or("{}", RawValue::get);
+        let capabilities = || match manner.alone {
+            // The portal itself waits for a task.
+            true => tasks::declared(&raw::raw(&json!({}))),
+            false => self.parts.capabilities.clone(),
+        };
         let own = (version.era() == Era::Stateless)
-            .then(|| [raw::raw(version.as_str()), self.parts.capabilities.clone(), raw::raw(&client_info())]);
+            .then(|| [raw::raw(version.as_str()), capabilities(), raw::raw(&client_info())]);
         let names = OF_THE_CLIENT.map(|name| format!("{META}{name}"));
         let present = Object::parse(meta).ok()?.members().any(|(name, _)| names.iter().any(|own| own == name));
         if own.is_none() && !present {
             return params.map(ToOwned::to_owned);
         }
-        let changes: Vec<(&str, Option<&RawValue>)> = names
+        let mut changes: Vec<(&str, Option<&RawValue>)> = names
             .iter()
             .enumerate()
             .map(|(at, name)| (name.as_str(), own.as_ref().and_then(|own| own.get(at)).map(|value| &**value)))
             .collect();
+        let level = manner.log_level.as_deref().filter(|_| own.is_some()).map(raw::raw);
+        if let Some(level) = &level {
+            changes.push((LOG_LEVEL, Some(level)));
+        }
         let meta = raw::splice(meta, &changes).ok()?;
         raw::splice(text, &[("_meta", Some(&meta))]).ok()
     }
@@ -334,7 +417,8 @@ impl Link {
         let version = Version::V2026_07_28;
         let blank =
             Opened { version, session: None, capabilities: raw::raw(&json!({})), info: None, instructions: None };
-        let answer = match self.send(&blank, self.next_id(), "server/discover", None).await? {
+        let manner = Manner::default();
+        let answer = match self.send(&blank, self.next_id(), "server/discover", None, &manner).await? {
             Reply::Message(message) => outcome(message).ok_or(LinkError::NoAnswer)?,
             Reply::Stream { mut stream, id } => last_before_open(self, &mut stream, &id).await?,
         };

@@ -59,10 +59,21 @@ impl agents::Scripts for NoScripts {
     }
 }
 
+/// The servers that said that their definitions changed.
+#[derive(Default)]
+pub(crate) struct Changes(pub(crate) Mutex<Vec<String>>);
+
+impl agents::Changed for Changes {
+    fn changed(&self, server: &ServerId) {
+        self.0.lock().push(server.to_string());
+    }
+}
+
 /// A portal.
 pub(crate) struct Plane {
     pub(crate) agents: Agents,
     pub(crate) records: Arc<Records>,
+    pub(crate) changes: Arc<Changes>,
 }
 
 pub(crate) fn door(server: &str) -> ApplicationId {
@@ -129,14 +140,16 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
     let portals = [(HOST.to_owned(), Arc::new(portal))].into();
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { revision: 1, portals }));
     let records = Arc::new(Records::default());
+    let changes = Arc::new(Changes::default());
     let agents = Agents::new(Parts {
         snapshot,
         recorder: Arc::clone(&records) as Arc<dyn Recorder>,
         scripts: Arc::new(NoScripts),
         account: types::AccountId(Uuid::nil()),
         clock: Arc::new(jiff::Timestamp::now),
+        changed: Arc::clone(&changes) as Arc<dyn agents::Changed>,
     });
-    Plane { agents, records }
+    Plane { agents, records, changes }
 }
 
 pub(crate) fn person(number: u128) -> Person {
@@ -178,12 +191,17 @@ impl<'a> Client<'a> {
     }
 
     /// Begins a session of the newest version with sessions.
-    pub(crate) async fn begin(mut self, capabilities: Value) -> Self {
-        let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "client", "version": "7"}});
+    pub(crate) async fn begin(self, capabilities: Value) -> Self {
+        self.begin_with("2025-11-25", capabilities).await
+    }
+
+    /// Begins a session.
+    pub(crate) async fn begin_with(mut self, version: &str, capabilities: Value) -> Self {
+        let params = json!({"protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "client", "version": "7"}});
         let response = self.post(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await;
         assert_eq!(response.status(), 200);
         let session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-        self.headers = vec![("mcp-session-id", session), ("mcp-protocol-version", "2025-11-25".to_owned())];
+        self.headers = vec![("mcp-session-id", session), ("mcp-protocol-version", version.to_owned())];
         self
     }
 
@@ -221,13 +239,21 @@ impl<'a> Client<'a> {
     }
 
     /// Asks as a client of the stateless era does.
-    pub(crate) async fn ask_stateless(&self, method: &str, mut params: Value) -> Response<Body> {
-        let name = params.get("name").or_else(|| params.get("uri")).and_then(Value::as_str).map(str::to_owned);
-        params["_meta"] = json!({
+    pub(crate) async fn ask_stateless(&self, method: &str, params: Value) -> Response<Body> {
+        self.ask_able(json!({}), method, params).await
+    }
+
+    /// Asks as a client of the stateless era that can do something.
+    pub(crate) async fn ask_able(&self, capabilities: Value, method: &str, mut params: Value) -> Response<Body> {
+        let name = ["name", "uri", "taskId"].iter().find_map(|member| params.get(member));
+        let name = name.and_then(Value::as_str).map(str::to_owned);
+        let mut meta = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": capabilities,
             "io.modelcontextprotocol/clientInfo": {"name": "stateless", "version": "1"},
         });
+        meta.as_object_mut().unwrap().extend(params["_meta"].as_object().cloned().unwrap_or_default());
+        params["_meta"] = meta;
         let mut more = vec![("mcp-protocol-version", "2026-07-28".to_owned()), ("mcp-method", method.to_owned())];
         more.extend(name.map(|name| ("mcp-name", name)));
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
@@ -261,12 +287,34 @@ pub(crate) fn read_events(bytes: &Bytes) -> Vec<Value> {
     let text = std::str::from_utf8(bytes).unwrap();
     text.split("\n\n")
         .filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")))
+        .filter(|data| !data.is_empty())
         .map(|data| serde_json::from_str(data).unwrap())
         .collect()
 }
 
-/// Reads one event of a stream that goes on.
+/// Reads one message of a stream that goes on.
 pub(crate) async fn next_event(body: &mut Body) -> Value {
-    let frame = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap();
-    read_events(frame.data_ref().unwrap()).remove(0)
+    loop {
+        let text = next_raw(body).await.expect("the stream ended");
+        if let Some(message) = read_events(&Bytes::from(text)).pop() {
+            return message;
+        }
+    }
+}
+
+/// Reads one event of a stream as it was written; `None` at its end.
+pub(crate) async fn next_raw(body: &mut Body) -> Option<String> {
+    let frame = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap()?.unwrap();
+    Some(String::from_utf8(frame.data_ref().unwrap().to_vec()).unwrap())
+}
+
+/// Waits for something to become true.
+pub(crate) async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if is() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{what} did not happen");
 }

@@ -94,6 +94,23 @@ pub struct LinkDocument {
     pub updated_tools: Vec<OverrideDocument>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub updated_prompts: Vec<OverrideDocument>,
+    /// What the vendor's documents have no word for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub portunus: Option<LinkExtension>,
+}
+
+/// The group `portunus` of an entry of `servers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkExtension {
+    /// Names and URIs carry the server's id. Only the sole server of a portal may leave it out.
+    pub prefix: bool,
+}
+
+impl Default for LinkExtension {
+    fn default() -> Self {
+        Self { prefix: true }
+    }
 }
 
 impl Default for LinkDocument {
@@ -104,6 +121,7 @@ impl Default for LinkDocument {
             on_behalf: true,
             updated_tools: Vec::new(),
             updated_prompts: Vec::new(),
+            portunus: None,
         }
     }
 }
@@ -154,6 +172,8 @@ pub struct Link {
     pub on_behalf: bool,
     pub tools: Vec<Override>,
     pub prompts: Vec<Override>,
+    /// Names and URIs carry the server's id.
+    pub prefixed: bool,
 }
 
 impl PortalDocument {
@@ -276,8 +296,12 @@ fn links(documents: &[LinkDocument], problems: &mut Problems) -> Vec<Link> {
         if !seen.insert(server.clone()) {
             problems.add(at("server_id"), "is named twice");
         }
+        let prefixed = document.portunus.as_ref().is_none_or(|extension| extension.prefix);
+        if !prefixed && documents.len() > 1 {
+            problems.add(at("portunus/prefix"), "must be true where a portal has several servers: names tell them apart");
+        }
         let LinkDocument { default_disabled, on_behalf, .. } = *document;
-        found.push(Link { server, default_disabled, on_behalf, tools, prompts });
+        found.push(Link { server, default_disabled, on_behalf, tools, prompts, prefixed });
     }
     found
 }

@@ -204,6 +204,9 @@ pub fn portal(
         let (mut shown, standing) = server(link)?;
         // What calls every portal through is the server's own affair.
         shown.remove("portunus");
+        if let Some(extension) = &link.portunus {
+            shown.insert("portunus".to_owned(), json!(extension));
+        }
         shown.insert("server_id".to_owned(), link.server_id.as_str().into());
         shown.insert("default_disabled".to_owned(), link.default_disabled.into());
         shown.insert("on_behalf".to_owned(), link.on_behalf.into());

@@ -121,6 +121,8 @@ pub fn named_member(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
         "resources/read" => Some("uri"),
+        // The extension io.modelcontextprotocol/tasks.
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
         _ => None,
     }
 }
@@ -211,6 +213,32 @@ fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<HeaderParamet
     }
 }
 
+/// Tells whether every mark `x-mcp-header` of an `inputSchema` stands where it counts, as clients must not use a tool
+/// otherwise: what a server reads from a header could differ from what was asked for.
+#[must_use]
+pub fn are_sound(input_schema: &Value) -> bool {
+    marks(input_schema, 0) == Some(header_parameters(input_schema).len())
+}
+
+/// Counts marks at any place; `None` where a schema nests too deep to tell.
+fn marks(schema: &Value, depth: usize) -> Option<usize> {
+    if depth > 2 * MAX_SCHEMA_DEPTH {
+        return None;
+    }
+    match schema {
+        Value::Object(members) => members.iter().try_fold(0, |sum, (name, value)| match (name.as_str(), value) {
+            ("x-mcp-header", _) => Some(sum + 1),
+            // Names of properties are nobody's marks.
+            ("properties", Value::Object(properties)) => {
+                properties.values().try_fold(sum, |sum, property| Some(sum + marks(property, depth + 1)?))
+            }
+            (_, value) => Some(sum + marks(value, depth + 1)?),
+        }),
+        Value::Array(items) => items.iter().try_fold(0, |sum, item| Some(sum + marks(item, depth + 1)?)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(0),
+    }
+}
+
 fn is_header_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
@@ -220,7 +248,7 @@ fn is_header_name(name: &str) -> bool {
 ///
 /// # Errors
 /// When an argument that stands in a header differs from it, is missing in one of the two places, or cannot be decoded.
-/// Headers the schema does not ask for are refused too: nobody holds them against anything.
+/// Headers the schema does not ask for mean nothing here, and are not passed on.
 pub fn check_parameters(
     headers: &Headers<'_>,
     parameters: &[HeaderParameter],
@@ -230,7 +258,7 @@ pub fn check_parameters(
     let fault = |name: &str| HeaderError::Parameter(name.chars().take(64).collect());
     for (name, _) in &headers.parameters {
         let same = headers.parameters.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).count();
-        if same != 1 || !parameters.iter().any(|parameter| parameter.header.eq_ignore_ascii_case(name)) {
+        if same != 1 && parameters.iter().any(|parameter| parameter.header.eq_ignore_ascii_case(name)) {
             return Err(fault(name));
         }
     }
@@ -428,11 +456,27 @@ mod tests {
             (vec![("Count", "9007199254740993")], json!({"deep": {"count": 9_007_199_254_740_992_i64}}), false),
             (vec![("Count", "42x")], json!({"deep": {"count": 42}}), false),
             (vec![("Dry", "TRUE")], json!({"dry": true}), false),
-            (vec![("Other", "x")], json!({"other": "x"}), false),
+            (vec![("Other", "x"), ("other", "y")], json!({"other": "x"}), true),
         ] {
             let headers = Headers { parameters: sent, ..Headers::default() };
             let checked = check_parameters(&headers, &parameters, Some(&raw::raw(&arguments)));
             assert_eq!(checked.is_ok(), passes, "{headers:?} {arguments}");
+        }
+    }
+
+    #[test]
+    fn a_tool_whose_marks_nobody_could_check_is_told_from_one_without_any() {
+        let with = |property: Value| json!({"type": "object", "properties": {"a": property}});
+        for (schema, sound) in [
+            (with(json!({"type": "string", "x-mcp-header": "A"})), true),
+            (with(json!({"type": "string"})), true),
+            (json!({"properties": {"x-mcp-header": {"type": "string"}}}), true),
+            (with(json!({"type": "number", "x-mcp-header": "A"})), false),
+            (with(json!({"type": "string", "x-mcp-header": ""})), false),
+            (with(json!({"type": "array", "items": {"type": "string", "x-mcp-header": "A"}})), false),
+            (schema(), false),
+        ] {
+            assert_eq!(are_sound(&schema), sound, "{schema}");
         }
     }
 

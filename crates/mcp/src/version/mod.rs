@@ -5,7 +5,9 @@
 //! offer or that Portunus does not know, and nothing is sent that the version does not have.
 
 pub mod headers;
+pub mod input;
 pub mod stateless;
+pub mod tasks;
 
 use std::fmt;
 use std::str::FromStr;
@@ -195,6 +197,20 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+            Self::Alert => "alert",
+            Self::Emergency => "emergency",
+        }
+    }
+
     /// Reads the name of a level; `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -278,6 +294,7 @@ mod tests {
         let names = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
         let levels: Vec<_> = names.iter().map(|name| LogLevel::parse(name).unwrap()).collect();
         assert!(levels.is_sorted());
+        assert!(levels.iter().zip(names).all(|(level, name)| level.as_str() == name));
         assert_eq!(LogLevel::parse("verbose"), None);
     }
 }

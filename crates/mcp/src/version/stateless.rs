@@ -115,6 +115,21 @@ pub fn complete(
     splice(result.get(), &changes)
 }
 
+/// Takes out of a stateless server's result what versions with sessions do not have.
+///
+/// # Errors
+/// When the result is no object or names a member twice.
+pub fn plain(result: &RawValue) -> Result<Box<RawValue>, RawError> {
+    const OWN: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
+    let has_own = |name: &&str| memchr::memmem::find(result.get().as_bytes(), name.as_bytes()).is_some();
+    if !OWN.iter().any(|name| has_own(name)) {
+        return Ok(result.to_owned());
+    }
+    let object = Object::parse(result.get())?;
+    let changes: Vec<_> = OWN.into_iter().filter(|name| object.value(name).is_some()).map(|name| (name, None)).collect();
+    if changes.is_empty() { Ok(result.to_owned()) } else { splice(result.get(), &changes) }
+}
+
 /// Returns the error for a request that needs capabilities its client did not declare, when it lacks one of them.
 ///
 /// `required` is an object of the shape of `clientCapabilities`; each of its members must be declared, at any depth.
@@ -199,6 +214,18 @@ mod tests {
         }
         let public = CacheHint { scope: CacheScope::Public, ..HINT };
         assert_eq!(completed(r#"{"cacheScope":"private"}"#, "resources/read", public)["cacheScope"], "private");
+    }
+
+    #[test]
+    fn a_result_for_a_session_has_nothing_of_the_stateless_era() {
+        for (result, expected) in [
+            (r#"{"resultType":"complete","content":[],"ttlMs":5,"cacheScope":"public"}"#, json!({"content": []})),
+            (r#"{"content":[{"text":"ttlMs"}]}"#, json!({"content": [{"text": "ttlMs"}]})),
+            (r#"{"content":[]}"#, json!({"content": []})),
+        ] {
+            let found = plain(&RawValue::from_string(result.to_owned()).unwrap()).unwrap();
+            assert_eq!(serde_json::from_str::<Value>(found.get()).unwrap(), expected);
+        }
     }
 
     #[test]

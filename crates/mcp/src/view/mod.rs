@@ -245,6 +245,15 @@ impl View {
         self.target(kind, entries.get(index)?)
     }
 
+    /// Finds what a server knows by this key, if this person sees it.
+    #[must_use]
+    pub fn of_server(&self, server: &ServerId, kind: Kind, key: &str) -> Option<Target<'_>> {
+        let server = self.server(server)?;
+        let definition = server.catalog.find(kind, key)?;
+        let target = self.find(kind, &server.exposed(definition).0)?;
+        (target.server.id == server.id && target.definition.key == definition.key).then_some(target)
+    }
+
     /// Finds where a resource is read: one that is listed, one that a listed template makes, or one a result linked to.
     ///
     /// A resource that is hidden from this person, or made by a template that is, is not found.

@@ -252,6 +252,10 @@ fn a_portal_is_read_with_its_servers() {
         (with(names(41)), "/servers: must hold at most 40"),
         (with(vec![json!({"server_id": "a"}), json!({"server_id": "a"})]), "/servers/1/server_id: is named twice"),
         (with(vec![json!({"server_id": "a_b"})]), "/servers/0/server_id: "),
+        (
+            with(vec![json!({"server_id": "a", "portunus": {"prefix": false}}), json!({"server_id": "b"})]),
+            "/servers/0/portunus/prefix: must be true where a portal has several servers",
+        ),
         (with(vec![json!({})]), "/servers/0/server_id: "),
         (json!({"name": "x"}), "/hostname: is required"),
         (json!({"name": "x", "hostname": "x.example/mcp"}), "/hostname: must be one host name"),

@@ -250,6 +250,7 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
     };
     let mut view = ServerView::new(id.clone(), known.server.name.clone(), Arc::clone(&known.catalog));
     view.default_disabled = link.default_disabled;
+    view.prefixed = link.prefixed;
     for (kind, portal, server) in
         [(Kind::Tool, &link.tools, &known.server.tools), (Kind::Prompt, &link.prompts, &known.server.prompts)]
     {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ::access::{Backends, OriginParts};
 use ::agents::{Agents, Parts};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use store::{Change, ChangeFeed, Kind, Principal, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -91,15 +92,24 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
     };
     let first = builder.build(1).await?;
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
+    let (again, said) = mpsc::channel(sync::SAID);
     let agents = Agents::new(Parts {
         snapshot: Arc::clone(&snapshot),
         recorder: Arc::new(record::Recorder { logs: ground.logs, account: ground.account }),
         scripts: ground.runtime,
         account: ground.account,
         clock: Arc::clone(&ground.clock),
+        changed: Arc::new(sync::Again(again.clone())),
     });
-    let syncing =
-        Arc::new(Syncing { store: ground.store, account: ground.account, principal, backends, clock: ground.clock });
+    let syncing = Arc::new(Syncing {
+        store: ground.store,
+        account: ground.account,
+        principal,
+        backends,
+        clock: ground.clock,
+        again,
+        said: Mutex::new(Some(said)),
+    });
     let (settle, requests) = mpsc::channel(SETTLING);
     let follower = Follower { builder, agents: agents.clone(), snapshot, feed, requests, revision: 1 };
     Ok(Assembled { agents, follower, settle, syncing })

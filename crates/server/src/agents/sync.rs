@@ -1,17 +1,26 @@
-//! Asks MCP servers what they offer: on demand, and every two hours (reference section 5.2).
+//! Asks MCP servers what they offer: on demand, every two hours (reference section 5.2), and when they say that it changed.
 //!
-//! Invariant: a server that does not answer keeps the catalogue it had, with the reason beside it.
+//! Invariants: a server that does not answer keeps the catalogue it had, with the reason beside it; and one that says all
+//! the time that it has changed is not asked all the time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::Backends;
-use ::agents::sync::{LookError, Seen, look};
+use ::agents::sync::{LookError, Seen, listen, look};
+use ::agents::upstream::Endpoint;
 use console::{BoxFuture, McpServers, McpUnavailable};
+use http::header::HeaderMap;
 use jiff::Timestamp;
 use mcp::document::view::SyncError;
+use mcp::names::ServerId;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use store::{Change, ChangeFeed, Kind, McpCatalog, Operate, Principal, ReadAccess, Store, StoreError};
+use store::{Change, ChangeFeed, Kind, McpCatalog, Operate, Principal, ReadAccess, Revision, Store, StoreError};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, McpServerId};
 
@@ -20,6 +29,13 @@ use super::build;
 
 /// How often every server is asked.
 const EVERY: Duration = Duration::from_secs(2 * 3_600);
+/// How long a server that says it has changed is let be after it was asked.
+const SETTLED: Duration = Duration::from_secs(1);
+/// How long to wait before a server is listened to again: at first, and at most.
+const SHORTEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
+/// Changes that wait to be looked at; further ones are among those that wait.
+pub(super) const SAID: usize = 256;
 
 /// Asks servers.
 pub(crate) struct Syncing {
@@ -28,6 +44,58 @@ pub(crate) struct Syncing {
     pub principal: Principal,
     pub backends: Arc<Backends>,
     pub clock: net::Clock,
+    /// Takes the servers that say they have changed.
+    pub again: mpsc::Sender<McpServerId>,
+    /// Gives them to the one loop that asks.
+    pub said: Mutex<Option<mpsc::Receiver<McpServerId>>>,
+}
+
+/// Passes on that a server says it has changed.
+pub(super) struct Again(pub mpsc::Sender<McpServerId>);
+
+impl ::agents::Changed for Again {
+    fn changed(&self, server: &ServerId) {
+        if let Ok(server) = server.as_str().parse() {
+            let _ = self.0.try_send(server);
+        }
+    }
+}
+
+/// When servers that say they have changed are asked.
+#[derive(Default)]
+struct Due {
+    at: HashMap<McpServerId, Instant>,
+    asked: HashMap<McpServerId, Instant>,
+}
+
+impl Due {
+    fn add(&mut self, server: McpServerId, now: Instant) {
+        let earliest = self.asked.get(&server).map_or(now, |asked| (*asked + SETTLED).max(now));
+        self.at.entry(server).or_insert(earliest);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.at.values().min().copied()
+    }
+
+    /// Takes the servers whose time has come.
+    fn take(&mut self, now: Instant) -> Vec<McpServerId> {
+        let due: Vec<McpServerId> =
+            self.at.iter().filter(|(_, at)| **at <= now).map(|(server, _)| server.clone()).collect();
+        self.asked.retain(|_, asked| *asked + SETTLED > now);
+        for server in &due {
+            self.at.remove(server);
+            self.asked.insert(server.clone(), now);
+        }
+        due
+    }
+}
+
+/// The servers that are listened to, each by a task of its own that ends with this value.
+#[derive(Default)]
+struct Ears {
+    tasks: JoinSet<()>,
+    by_server: HashMap<McpServerId, (Revision, AbortHandle)>,
 }
 
 impl McpServers for Syncing {
@@ -41,34 +109,117 @@ impl McpServers for Syncing {
 }
 
 impl Syncing {
-    /// Asks every server again and again until `stop`, and new ones when they are stored.
+    /// Asks every server again and again until `stop`, new ones when they are stored, and those that say they have changed.
     pub(crate) async fn run(self: Arc<Self>, mut feed: ChangeFeed, stop: CancellationToken) {
+        let Some(mut said) = self.said.lock().take() else { return };
         let mut ticks = tokio::time::interval(EVERY);
+        let (mut due, mut ears) = (Due::default(), Ears::default());
         loop {
-            tokio::select! {
+            let next = due.next();
+            let settled = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let all = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => true,
                 changes = feed.next() => {
                     if !changes.iter().any(stores_a_server) {
                         continue;
                     }
+                    true
                 }
-            }
-            if stop.run_until_cancelled(self.all_due()).await.is_none() {
+                Some(server) = said.recv() => {
+                    due.add(server, Instant::now());
+                    continue;
+                }
+                () = settled => false,
+            };
+            let work = async {
+                if all {
+                    self.all_due().await;
+                    self.listen_to_all(&mut ears).await;
+                } else {
+                    self.each(due.take(Instant::now())).await;
+                }
+            };
+            if stop.run_until_cancelled(work).await.is_none() {
                 return;
             }
         }
     }
 
+    async fn each(&self, servers: Vec<McpServerId>) {
+        for server in servers {
+            if let Err(error) = self.one(&server).await {
+                tracing::warn!(%error, %server, "an MCP server could not be asked what it offers");
+            }
+        }
+    }
+
+    /// Listens to the servers that there are, and no longer to those that are gone or others by now.
+    async fn listen_to_all(self: &Arc<Self>, ears: &mut Ears) {
+        while ears.tasks.try_join_next().is_some() {}
+        let servers = match self.principal.authorize::<ReadAccess>(self.account) {
+            Ok(grant) => self.store.mcp_servers().list(&grant).await.map_err(AgentsError::from),
+            Err(error) => Err(error.into()),
+        };
+        let servers: HashMap<McpServerId, Revision> = match servers {
+            Ok(servers) => servers.into_iter().map(|server| (server.id, server.revision)).collect(),
+            Err(error) => return tracing::warn!(%error, "MCP servers cannot be listed"),
+        };
+        ears.by_server.retain(|id, (revision, task)| {
+            let stays = servers.get(id) == Some(revision);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (id, revision) in servers {
+            if !ears.by_server.contains_key(&id) {
+                let (syncing, server) = (Arc::clone(self), id.clone());
+                let task = ears.tasks.spawn(async move { syncing.listen_to(&server).await });
+                ears.by_server.insert(id, (revision, task));
+            }
+        }
+    }
+
+    /// Listens to a server for as long as it lets itself be listened to with the administrator's credential.
+    async fn listen_to(&self, id: &McpServerId) {
+        let mut wait = SHORTEST_WAIT;
+        loop {
+            let Ok(Some((endpoint, credential))) = self.reach(id).await else { return };
+            let changed = || {
+                let _ = self.again.try_send(id.clone());
+            };
+            let began = Instant::now();
+            match listen(endpoint, credential, &changed).await {
+                // It tells nobody, or wants a person to sign in.
+                Ok(()) if began.elapsed() < SHORTEST_WAIT => return,
+                Err(error) if error.sign_in => return,
+                Ok(()) => wait = SHORTEST_WAIT,
+                Err(_) if began.elapsed() > LONGEST_WAIT => wait = SHORTEST_WAIT,
+                Err(_) => wait = (wait * 2).min(LONGEST_WAIT),
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// How a server is reached with the administrator's credential; `None` where it is not.
+    async fn reach(&self, id: &McpServerId) -> Result<Option<(Endpoint, HeaderMap)>, AgentsError> {
+        let read = self.principal.authorize::<ReadAccess>(self.account)?;
+        let operate = self.principal.authorize::<Operate>(self.account)?;
+        let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(None) };
+        let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
+        let read = build::read(&self.backends, &stored, &secrets, &());
+        Ok(read.ok().and_then(|(_, _, endpoint, credential)| Some((endpoint.ok()?, credential))))
+    }
+
     async fn all_due(&self) {
         match self.due().await {
-            Ok(servers) => {
-                for server in servers {
-                    if let Err(error) = self.one(&server).await {
-                        tracing::warn!(%error, %server, "an MCP server could not be asked what it offers");
-                    }
-                }
-            }
+            Ok(servers) => self.each(servers).await,
             Err(error) => tracing::warn!(%error, "MCP servers cannot be listed"),
         }
     }
@@ -156,5 +307,23 @@ fn stores_a_server(change: &Change) -> bool {
         Change::Put(document) => document.kind == Kind::McpServer,
         Change::Deleted(_) | Change::ChildrenDeleted(_) => false,
         Change::Resync { .. } => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_changes_all_the_time_is_asked_now_and_then() {
+        let (mut due, start) = (Due::default(), Instant::now());
+        let server: McpServerId = "jira".parse().unwrap();
+        due.add(server.clone(), start);
+        due.add(server.clone(), start);
+        assert_eq!(due.take(start), [server.clone()]);
+        due.add(server.clone(), start);
+        assert!(due.take(start).is_empty());
+        assert_eq!(due.next(), Some(start + SETTLED));
+        assert_eq!(due.take(start + SETTLED), [server]);
     }
 }
