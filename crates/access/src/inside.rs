@@ -35,6 +35,11 @@ pub trait Inside: Send + Sync + 'static {
     /// Returns the further applications it stands for; few.
     fn doors(&self) -> Vec<ApplicationId>;
 
+    /// Answers what is open to everybody, whatever the policies say: documents that name nobody.
+    fn open(&self, _path: &str, _site: &Url) -> Option<Response<Body>> {
+        None
+    }
+
     /// Answers a request whose caller was let through.
     fn visit(&self, visit: Visit) -> BoxFuture<'static, Response<Body>>;
 }

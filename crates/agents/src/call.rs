@@ -14,17 +14,19 @@ use mcp::names::ServerId;
 use mcp::neutralise;
 use mcp::raw::{self, Object};
 use mcp::uris;
-use mcp::view::Standing;
 use policy::facts::mcp::Arguments;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::elicit;
 use crate::facts::{self, PersonFacts};
 use crate::record::{Outcome, Recording};
 use crate::redact;
 use crate::rules::{self, Condition, Redaction, Verdict};
 use crate::session::{Pending, Running, RunningGuard};
+use crate::signin::Credential;
+use crate::signin::calls::{self, NoAnswer, Told};
 use crate::snapshot::{Served, Way};
 use crate::sse;
 use crate::turn::{self, Said, Turn};
@@ -322,23 +324,50 @@ async fn pass(
         recording.end(Outcome::Failed(error.message.to_string()));
         return Said::Now(Message::error(client_id, error));
     };
-    let link = match link(&turn, &served).await {
+    let params = elicit::without_own(params);
+    let (link, credential) = match link(&turn, &served).await {
         Ok(link) => link,
-        Err(error) => {
-            recording.end(Outcome::Failed(error.message.to_string()));
-            return Said::Now(Message::error(client_id, error));
-        }
+        Err(reason) => return Said::Now(unanswered(&turn, &served, &reason, (method, client_id), Some(recording))),
     };
     let id = link.next_id();
     let guard = turn.session.runs(&client_id, Running { link: Arc::clone(&link), id: id.clone() });
-    let reply = link.request(id, method, Some(&params)).await;
+    let reply = calls::request(&turn, &served, &link, credential.as_ref(), (id, method, &params)).await;
     let mut passing =
         Passing { turn, served, link, method, client_id, redactions, recording: Some(recording), asked: Vec::new() };
     match reply {
         Ok(Reply::Message(message)) => Said::Now(passing.finish(message)),
         Ok(Reply::Stream { stream, id }) => Said::Events(events(passing, stream, id, guard)),
-        Err(error) => Said::Now(passing.fail(&error)),
+        Err(reason) => {
+            let (id, recording) = (passing.client_id.clone(), passing.recording.take());
+            Said::Now(unanswered(&passing.turn, &passing.served, &reason, (method, id), recording))
+        }
     }
+}
+
+/// Says why a server was not reached, or where to sign in first.
+fn unanswered(
+    turn: &Turn,
+    served: &Served,
+    reason: &NoAnswer,
+    (method, id): (&str, Id),
+    recording: Option<Recording>,
+) -> Message {
+    let told = match reason {
+        NoAnswer::Link(error) => Err(failure(served, error)),
+        NoAnswer::Broken(why) => Err(format!("the server {} cannot be used: {why}", served.id)),
+        NoAnswer::SignIn(reason) => Ok(calls::told(turn, served, Some(reason))),
+        NoAnswer::NobodysOwn => Ok(calls::told(turn, served, None)),
+    };
+    let (message, text) = match told {
+        Ok(Told::Visit(need)) => (elicit::answer(turn, method, id, &need), need.message),
+        Ok(Told::Words(text)) | Err(text) => {
+            (Message::error(id, RpcError::new(ErrorCode::Internal, text.clone())), text)
+        }
+    };
+    if let Some(recording) = recording {
+        recording.end(Outcome::Failed(text));
+    }
+    message
 }
 
 /// Holds a request against the rules.
@@ -406,35 +435,41 @@ fn meet(turn: &Turn, condition: &Condition) -> Result<(), Stopped> {
     }
 }
 
-/// Returns the open link of this session to a server.
-async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcError> {
-    if served.view.standing == Standing::SignInAgain {
-        return Err(sign_in(turn, served));
-    }
+/// Returns the open link of this session to a server, and what signs it in there.
+async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<(Arc<Link>, Option<Arc<Credential>>), NoAnswer> {
     let remote = match &served.way {
         Way::Remote(remote) => remote,
-        Way::Broken(why) => {
-            let text = format!("the server {} cannot be used: {why}", served.id);
-            return Err(RpcError::new(ErrorCode::Internal, text));
-        }
+        Way::Broken(why) => return Err(NoAnswer::Broken(why.clone())),
     };
+    let credential = calls::credential(turn, served).await?;
     let session = &turn.session;
-    let link = session.link(served.id.as_str(), || {
+    let make = || {
         Link::new(LinkParts {
             endpoint: remote.endpoint.clone(),
             credential: remote.credential.clone(),
             version: remote.version,
             capabilities: offered(&session.client.capabilities, turn.is_stateless()),
         })
-    });
+    };
+    let mut link = session.link(served.id.as_str(), make);
+    if credential.as_ref().is_some_and(|credential| !link.present(credential)) {
+        // Somebody signed in anew, perhaps as somebody else there: what the server keeps for one is not the other's.
+        turn.plane.end(session.drop_links(|other| other != served.id.as_str()));
+        link = session.link(served.id.as_str(), make);
+        credential.iter().for_each(|credential| {
+            link.present(credential);
+        });
+    }
     if link.opened().is_none() {
-        let opened = link.ready().await.map_err(|error| failure(turn, served, &error))?;
-        if let Some(level) = session.level().filter(|_| opened.offers("logging")) {
+        calls::open(turn, served, &link, credential.as_ref()).await?;
+        if let (Some(opened), Some(level)) = (link.opened(), session.level())
+            && opened.offers("logging")
+        {
             let _ = link.ask("logging/setLevel", Some(&raw::raw(&json!({"level": level})))).await;
         }
         hear(turn, served, &link);
     }
-    Ok(link)
+    Ok((link, credential))
 }
 
 /// What a client can do, as servers are told: what comes back to it has to have a way.
@@ -486,17 +521,12 @@ fn told(served: &Served, notification: Notification) -> Message {
     Message::Notification(Notification { method, params })
 }
 
-fn sign_in(turn: &Turn, served: &Served) -> RpcError {
-    let text = format!("sign in to {} again at {}", served.view.name, turn.site);
-    RpcError::new(ErrorCode::Internal, text)
-}
-
 /// What a client is told when a server gave no answer. What the server said stays here: it may speak of credentials.
-fn failure(turn: &Turn, served: &Served, error: &LinkError) -> RpcError {
+fn failure(served: &Served, error: &LinkError) -> String {
     tracing::warn!(error = error as &dyn std::error::Error, server = %served.id, "an MCP server gave no answer");
     let name = &served.view.name;
-    let text = match error {
-        LinkError::SignIn { .. } => return sign_in(turn, served),
+    match error {
+        LinkError::SignIn { .. } => format!("the server {name} does not take the credential it was given"),
         LinkError::Exchange(ExchangeError::Late(_)) => format!("the server {name} did not answer in time"),
         LinkError::Exchange(ExchangeError::Message(_) | ExchangeError::Events(_)) => {
             format!("the answer of the server {name} is larger than is accepted, or broke off")
@@ -505,8 +535,7 @@ fn failure(turn: &Turn, served: &Served, error: &LinkError) -> RpcError {
         LinkError::Exchange(_) | LinkError::Message(_) | LinkError::Version | LinkError::NoAnswer => {
             format!("the server {name} gave no answer that can be used")
         }
-    };
-    RpcError::new(ErrorCode::Internal, text)
+    }
 }
 
 impl Passing {
@@ -561,7 +590,7 @@ impl Passing {
     }
 
     fn fail(&mut self, error: &LinkError) -> Message {
-        let error = failure(&self.turn, &self.served, error);
+        let error = RpcError::new(ErrorCode::Internal, failure(&self.served, error));
         if let Some(recording) = self.recording.take() {
             recording.end(Outcome::Failed(error.message.to_string()));
         }

@@ -9,6 +9,7 @@
 
 mod call;
 mod codemode;
+mod elicit;
 mod endpoint;
 mod facts;
 mod page;
@@ -17,6 +18,7 @@ pub mod record;
 mod redact;
 mod rules;
 mod session;
+pub mod signin;
 pub mod snapshot;
 mod sse;
 pub mod sync;

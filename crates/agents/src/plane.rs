@@ -15,14 +15,17 @@ use net::proxy::serve::Tasks;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, ApplicationId};
+use url::Url;
 
 use crate::codemode::Scripts;
+use crate::elicit::Elicitations;
 use crate::endpoint;
 use crate::record::Recorder;
 use crate::session::{Session, Sessions};
+use crate::signin::{SignIns, pages};
 use crate::snapshot::{Portal, Snapshot};
 use crate::sse;
-use crate::visit::Visit;
+use crate::visit::{Holder, Visit};
 
 /// How often sessions that are over are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -33,6 +36,7 @@ pub struct Parts {
     pub recorder: Arc<dyn Recorder>,
     /// Runs the programs of Code Mode.
     pub scripts: Arc<dyn Scripts>,
+    pub sign_ins: Arc<SignIns>,
     pub account: AccountId,
     pub clock: net::Clock,
 }
@@ -48,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) scripts: Arc<dyn Scripts>,
+    pub(crate) sign_ins: Arc<SignIns>,
+    pub(crate) elicitations: Elicitations,
     pub(crate) account: AccountId,
     pub(crate) clock: net::Clock,
     pub(crate) tasks: Tasks,
@@ -56,9 +62,10 @@ pub(crate) struct Inner {
 impl Agents {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { snapshot, recorder, scripts, account, clock } = parts;
+        let Parts { snapshot, recorder, scripts, sign_ins, account, clock } = parts;
         let (sessions, tasks) = (Sessions::default(), Tasks::default());
-        let inner = Inner { snapshot, sessions, recorder, scripts, account, clock, tasks };
+        let elicitations = Elicitations::default();
+        let inner = Inner { snapshot, sessions, recorder, scripts, sign_ins, elicitations, account, clock, tasks };
         Self { inner: Arc::new(inner) }
     }
 
@@ -81,6 +88,12 @@ impl Agents {
                 None => endpoint::gone(),
             }
         })
+    }
+
+    /// Answers what is open to everybody at a portal: the document by which authorization servers know it as a client.
+    #[must_use]
+    pub fn open(&self, host: &str, path: &str, site: &Url) -> Option<Response<Body>> {
+        self.inner.snapshot.load().portals.contains_key(host).then(|| pages::client_document(path, site)).flatten()
     }
 
     /// Brings sessions in step with a snapshot that was swapped in: ends those of portals that are gone, links to servers
@@ -112,6 +125,7 @@ impl Agents {
         if patience.await.is_err() {
             self.inner.tasks.kill.cancel();
         }
+        self.inner.sign_ins.end().await;
     }
 
     /// Returns how many sessions there are.
@@ -135,7 +149,14 @@ impl Inner {
         }
     }
 
-    fn end(&self, links: Vec<Arc<crate::upstream::link::Link>>) {
+    /// Ends what a holder's sessions have at a server: whoever was signed in there is not any more.
+    pub(crate) fn end_links_of(&self, holder: Holder, server: &str) {
+        for session in self.sessions.of(holder) {
+            self.end(session.drop_links(|other| other != server));
+        }
+    }
+
+    pub(crate) fn end(&self, links: Vec<Arc<crate::upstream::link::Link>>) {
         for link in links {
             self.tasks.spawn(async move { link.end().await });
         }

@@ -10,6 +10,7 @@ use http::Response;
 use identity::identity::Identity;
 use net::proxy::body::Body;
 use types::ApplicationId;
+use url::Url;
 
 /// The portal at a host.
 pub(crate) struct Portal {
@@ -21,6 +22,10 @@ pub(crate) struct Portal {
 impl Inside for Portal {
     fn doors(&self) -> Vec<ApplicationId> {
         self.agents.doors(&self.host)
+    }
+
+    fn open(&self, path: &str, site: &Url) -> Option<Response<Body>> {
+        self.agents.open(&self.host, path, site)
     }
 
     fn visit(&self, visit: Visit) -> BoxFuture<'static, Response<Body>> {

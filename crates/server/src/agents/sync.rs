@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::Backends;
+use ::agents::signin::{NoCredential, Owner, SignIn, SignIns};
 use ::agents::sync::{LookError, Seen, look};
 use console::{BoxFuture, McpServers, McpUnavailable};
+use http::header::HeaderMap;
 use jiff::Timestamp;
 use mcp::document::view::SyncError;
+use mcp::names::ServerId;
 use serde_json::{Value, json};
 use store::{Change, ChangeFeed, Kind, McpCatalog, Operate, Principal, ReadAccess, Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +30,7 @@ pub(crate) struct Syncing {
     pub account: AccountId,
     pub principal: Principal,
     pub backends: Arc<Backends>,
+    pub sign_ins: Arc<SignIns>,
     pub clock: net::Clock,
 }
 
@@ -91,7 +95,11 @@ impl Syncing {
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
         let endpoint = match build::read(&self.backends, &stored, &secrets, &()) {
-            Ok((_, _, endpoint, credential)) => endpoint.map(|endpoint| (endpoint, credential)),
+            Ok(read) => match (read.endpoint, read.sign_in) {
+                (Ok(endpoint), Some(site)) => self.signed_in(id, &site).await.map(|credential| (endpoint, credential)),
+                (Ok(endpoint), None) => Ok((endpoint, read.credential)),
+                (Err(reason), _) => Err(reason),
+            },
             Err(reason) => Err(reason),
         };
         let outcome = match endpoint {
@@ -107,6 +115,21 @@ impl Syncing {
             // Somebody asked the server at the same time, and kept what it said.
             Ok(_) | Err(StoreError::Stale(_) | StoreError::Taken(_)) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Syncing {
+    /// The administrator's sign-in at a server.
+    async fn signed_in(&self, id: &McpServerId, site: &Arc<SignIn>) -> Result<HeaderMap, String> {
+        let server = ServerId::parse(id.as_str()).ok_or("its id is not one")?;
+        match self.sign_ins.credential(Owner::Everybody, &server, site).await {
+            Ok(credential) => Ok(credential.headers.clone()),
+            Err(NoCredential::Missing) => Err("an administrator has to sign in at it first".to_owned()),
+            Err(NoCredential::Lapsed | NoCredential::More) => {
+                Err("an administrator has to sign in at it again".to_owned())
+            }
+            Err(NoCredential::Unavailable(reason)) => Err(reason),
         }
     }
 }
