@@ -10,4 +10,6 @@ mod calls;
 mod protocol;
 mod rights;
 mod server;
+mod signin;
 mod support;
+mod vault;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agents::record::{Record, Recorder};
+use agents::signin::{SignIns, SignInsParts};
 use agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
 use agents::upstream::{Bounds, Endpoint};
 use agents::visit::{Person, Visit, Visitor};
@@ -32,6 +33,7 @@ use types::{ApplicationId, UserId};
 use uuid::Uuid;
 
 use crate::server::Server;
+use crate::vault::Memory;
 
 pub(crate) const HOST: &str = "mcp.test";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +48,7 @@ impl Recorder for Records {
 }
 
 /// Scripts need processes of their own; where they run, the whole program is tested.
-struct NoScripts;
+pub(crate) struct NoScripts;
 
 impl agents::Scripts for NoScripts {
     fn run<'a>(
@@ -70,9 +72,17 @@ pub(crate) fn door(server: &str) -> ApplicationId {
     ApplicationId(Uuid::from_u128(server.bytes().fold(1, |sum, byte| (sum << 8) + u128::from(byte))))
 }
 
-fn pool() -> Pool {
+pub(crate) fn pool() -> Pool {
+    pool_with(GuardParams { allow: vec!["127.0.0.0/8".parse().unwrap()], ..GuardParams::default() })
+}
+
+/// One that does not reach this machine, as the platform's own by default.
+pub(crate) fn strict_pool() -> Pool {
+    pool_with(GuardParams { refuse_private: true, ..GuardParams::default() })
+}
+
+fn pool_with(guard: GuardParams) -> Pool {
     let trust = TrustParams { bundled_roots: false, native_roots: false, ..TrustParams::default() };
-    let guard = GuardParams { allow: vec!["127.0.0.0/8".parse().unwrap()], ..GuardParams::default() };
     let connector = Connector::new(ConnectorParams {
         resolver: Arc::new(SystemResolver::new()),
         guard: Guard::new(guard),
@@ -118,6 +128,7 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
             address: document.address(),
             view: Arc::new(ServerView::new(name, *id, Arc::new(catalog))),
             way: Way::Remote(Box::new(Remote { endpoint: endpoint(server), credential, version: Some(seen.version) })),
+            sign_in: None,
             on_behalf: false,
         }));
     }
@@ -133,6 +144,12 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
         snapshot,
         recorder: Arc::clone(&records) as Arc<dyn Recorder>,
         scripts: Arc::new(NoScripts),
+        sign_ins: SignIns::new(SignInsParts {
+            vault: Arc::new(Memory::default()),
+            pool: pool(),
+            within: PATIENCE,
+            clock: Arc::new(jiff::Timestamp::now),
+        }),
         account: types::AccountId(Uuid::nil()),
         clock: Arc::new(jiff::Timestamp::now),
     });
@@ -221,11 +238,21 @@ impl<'a> Client<'a> {
     }
 
     /// Asks as a client of the stateless era does.
-    pub(crate) async fn ask_stateless(&self, method: &str, mut params: Value) -> Response<Body> {
+    pub(crate) async fn ask_stateless(&self, method: &str, params: Value) -> Response<Body> {
+        self.ask_stateless_with(method, params, json!({})).await
+    }
+
+    /// The same, of a client that can do more.
+    pub(crate) async fn ask_stateless_with(
+        &self,
+        method: &str,
+        mut params: Value,
+        capabilities: Value,
+    ) -> Response<Body> {
         let name = params.get("name").or_else(|| params.get("uri")).and_then(Value::as_str).map(str::to_owned);
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": capabilities,
             "io.modelcontextprotocol/clientInfo": {"name": "stateless", "version": "1"},
         });
         let mut more = vec![("mcp-protocol-version", "2026-07-28".to_owned()), ("mcp-method", method.to_owned())];
