@@ -68,7 +68,7 @@ fn to_sign_in(
     {
         return demand;
     }
-    let Some((address, cookie)) = sign_in_address(exchange, published, policy) else { return page::failed(exchange) };
+    let Some(there) = sign_in_address(exchange, published, (policy, None)) else { return page::failed(exchange) };
     if !navigates(exchange) {
         let why = ended.map_or_else(|| "sign in first".to_owned(), |ended| ended.to_string());
         return page::json(
@@ -76,6 +76,15 @@ fn to_sign_in(
             &json!({"error": "unauthenticated", "message": why, "login_url": application_root(exchange)}),
         );
     }
+    sent(there)
+}
+
+/// Sends a browser to prove a second factor, whatever the policies ask for, and back to this request.
+pub(crate) fn prove(exchange: &Exchange, published: &Published, within: Duration) -> Option<Response<Body>> {
+    sign_in_address(exchange, published, (None, Some(within.as_secs()))).map(sent)
+}
+
+fn sent((address, cookie): (String, Option<HeaderValue>)) -> Response<Body> {
     let mut response = page::redirect(&address);
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -99,7 +108,7 @@ fn application_root(exchange: &Exchange) -> String {
 fn sign_in_address(
     exchange: &Exchange,
     published: &Published,
-    policy: Option<AccessPolicyId>,
+    (policy, factor_within): (Option<AccessPolicyId>, Option<u64>),
 ) -> Option<(String, Option<HeaderValue>)> {
     // A browser that has a secret keeps it, so that several tabs can sign in at once.
     let known = exchange.cookies(APP_SIGN_IN).find_map(SessionSecret::parse);
@@ -123,6 +132,7 @@ fn sign_in_address(
         browser: secret.hash().text(),
         certificate: exchange.certificate_for_sign_in(),
         policy,
+        factor_within,
         approves: None,
         expires: exchange.now.after(SIGN_IN).seconds(),
     };

@@ -313,6 +313,20 @@ pub(crate) fn mfa<'a>(
     mfa_requirement::effective(policy.mfa.as_ref(), door.into().mfa, &exchange.snapshot.organization.mfa)
 }
 
+/// The same for the request that a sign-in began with, which may ask for a proof that is fresher.
+pub(crate) fn mfa_for<'a>(
+    exchange: &Exchange,
+    start: &Start,
+    policy: &Policy,
+    door: impl Into<Door<'a>>,
+) -> Option<mfa_requirement::MfaRules> {
+    let rules = mfa(exchange, policy, door);
+    match start.factor_within {
+        Some(seconds) => Some(mfa_requirement::MfaRules::within(rules, Duration::from_secs(seconds))),
+        None => rules,
+    }
+}
+
 /// Returns the second factor that is asked for at a door whatever policy covers somebody.
 pub(crate) fn mfa_at<'a>(exchange: &Exchange, door: impl Into<Door<'a>>) -> Option<mfa_requirement::MfaRules> {
     mfa_requirement::effective(None, door.into().mfa, &exchange.snapshot.organization.mfa)

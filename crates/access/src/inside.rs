@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 use crate::approval;
 use crate::caller;
+use crate::denial;
 use crate::exchange::Exchange;
 use crate::forward::Assertion;
 use crate::gate;
@@ -35,8 +37,20 @@ pub trait Inside: Send + Sync + 'static {
     /// Returns the further applications it stands for; few.
     fn doors(&self) -> Vec<ApplicationId>;
 
+    /// Answers what is open to everybody, whatever the policies say: documents that name nobody.
+    fn open(&self, _path: &str, _site: &Url) -> Option<Response<Body>> {
+        None
+    }
+
     /// Answers a request whose caller was let through.
-    fn visit(&self, visit: Visit) -> BoxFuture<'static, Response<Body>>;
+    fn visit(&self, visit: Visit) -> BoxFuture<'static, Outcome>;
+}
+
+/// What such an application makes of a request.
+pub enum Outcome {
+    Response(Response<Body>),
+    /// The person in the browser is to prove a second factor no longer ago than this, and to come back with the request.
+    Prove(Duration),
 }
 
 /// A request that was let through, and whose it is.
@@ -118,7 +132,13 @@ pub(crate) async fn visit(
         visitor: Visitor::of(assertion),
         open,
     };
-    Some(inside.visit(visit).await)
+    let by_agent = matches!(&visit.visitor, Visitor::Person { agent: true, .. } | Visitor::Program { .. });
+    match inside.visit(visit).await {
+        Outcome::Response(response) => Some(response),
+        // Who has no browser cannot be sent to a page.
+        Outcome::Prove(_) if by_agent => Some(denial::unauthorized("a person has to prove a second factor")),
+        Outcome::Prove(within) => denial::prove(exchange, published, within),
+    }
 }
 
 /// Tells whether an application lets the caller of this request in. What it would ask a person for first counts as no:

@@ -82,7 +82,7 @@ pub(crate) async fn enter(
     // A consent opens whatever the candidates cover; a sign-in the request it began with.
     let asking = if consents { candidates.as_slice() } else { &[] };
     for policy in asking.iter().filter_map(|index| published.policies.policy(*index)).chain([policy]) {
-        if caller::owes_factor(gate::mfa(exchange, policy, app).as_ref(), live.session(), exchange.now) {
+        if caller::owes_factor(gate::mfa_for(exchange, start, policy, app).as_ref(), live.session(), exchange.now) {
             return mfa::step_up(exchange, start, policy.id);
         }
     }

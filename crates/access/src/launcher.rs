@@ -61,6 +61,7 @@ pub(crate) fn start(exchange: &Exchange, host: &str) -> Option<Start> {
         browser: String::new(),
         certificate: exchange.certificate_for_sign_in(),
         policy: None,
+        factor_within: None,
         approves: None,
         expires: exchange.now.after(COOKIE_LIFE).seconds(),
     })

@@ -58,7 +58,7 @@ pub use client_certificate::HostCertificates;
 pub use config::AccessConfig;
 pub use custom::CustomPage;
 pub use directory::{Directory, DirectoryError, Kept, Standing, Which};
-pub use inside::{Inside, Visit, Visitor};
+pub use inside::{Inside, Outcome, Visit, Visitor};
 pub use ledger::{Ledger, LedgerError, Newcomer};
 pub use mail::{Letter, Postbox};
 pub use mfa::{FactorLedger, FactorPlace, KeptFactor, Shown};

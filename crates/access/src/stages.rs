@@ -26,6 +26,7 @@ use crate::gate;
 use crate::login;
 use crate::oauth;
 use crate::page;
+use crate::snapshot::Published;
 use crate::words::Message;
 
 /// Where our own endpoints live, on every host.
@@ -100,8 +101,17 @@ async fn run(client: Arc<Client>, request: Request<Incoming>) -> Response<Body> 
         Err(RouteError::Ambiguous) => return page::bad_address(&exchange, "it can be read in more than one way"),
     };
     let Some(published) = snapshot.applications.get(index) else { return page::nothing_here(&exchange) };
+    // What a part of this process tells everybody: how it is known as a client elsewhere.
+    if let Some(document) = open_document(&exchange, published) {
+        return document;
+    }
     // Policies decide on every request; what passes is streamed.
     Box::pin(gate::answer(&mut exchange, published)).await
+}
+
+fn open_document(exchange: &Exchange, published: &Published) -> Option<Response<Body>> {
+    let inside = published.inside.as_ref().filter(|_| matches!(exchange.method, Method::GET | Method::HEAD))?;
+    inside.open(&exchange.path, &exchange.site(&exchange.host)?)
 }
 
 /// A request that is not taken apart: the status, and why.

@@ -25,6 +25,9 @@ pub(crate) struct Start {
     /// The policy that covers the request and asks for more, where that is why the person was sent to sign in.
     #[serde(default)]
     pub(crate) policy: Option<AccessPolicyId>,
+    /// A part of the application asks for a proof of a second factor that is no older than so many seconds.
+    #[serde(default)]
+    pub(crate) factor_within: Option<u64>,
     /// The request for approval that somebody signs in to answer; the application is its door and is not opened.
     #[serde(default)]
     pub(crate) approves: Option<Digest>,

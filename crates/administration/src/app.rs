@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use types::{AccountId, ApplicationId, Email, McpServerId, ScriptName, TokenId};
+use url::Url;
 use utoipa::ToSchema;
 
 use crate::operations::access::policy_tests::PolicyTests;
@@ -92,6 +93,25 @@ pub trait McpServers: Send + Sync {
     /// Asks a server what it offers, with the administrator's own sign-in, and keeps what came of it in its catalogue: a
     /// server that does not answer is no error here.
     fn sync<'a>(&'a self, server: &'a McpServerId) -> BoxFuture<'a, Result<(), McpUnavailable>>;
+
+    /// Begins the administrator's sign-in at a server. The browser goes where the answer says and comes back to `back`;
+    /// `bound` is what it is bound to.
+    fn begin_sign_in<'a>(
+        &'a self,
+        server: &'a McpServerId,
+        back: &'a Url,
+        bound: [u8; 32],
+    ) -> BoxFuture<'a, Result<Url, McpUnavailable>>;
+
+    /// Ends one that a browser comes back from with `query`, if it is bound to one of `bounds`.
+    fn complete_sign_in<'a>(
+        &'a self,
+        query: &'a str,
+        bounds: &'a [[u8; 32]],
+    ) -> BoxFuture<'a, Result<McpServerId, McpUnavailable>>;
+
+    /// Signs the administrator out at a server.
+    fn end_sign_in<'a>(&'a self, server: &'a McpServerId) -> BoxFuture<'a, Result<(), McpUnavailable>>;
 
     /// Whether programs may be run as MCP servers. They run with the rights of this service, so it is its operator who
     /// allows them, and nobody through the API.

@@ -11,27 +11,24 @@ use mcp::names::ServerId;
 use mcp::raw::{self, Object};
 use mcp::version::tasks::{self, Support};
 use mcp::version::{Era, Feature, LogLevel, headers, input};
-use mcp::view::Standing;
-use policy::facts::mcp::Arguments;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::facts::{self, PersonFacts};
+use crate::admit::{self, Admitted, Case};
+use crate::elicit;
 use crate::input::Mark;
 use crate::passage::{self, Passage};
 use crate::record::{Outcome, Recording};
-use crate::redact;
-use crate::rules::{self, Condition, Redaction, Verdict};
+use crate::rules::Redaction;
+use crate::signin::Credential;
+use crate::signin::calls::{self, NoAnswer, Told};
 use crate::snapshot::{Served, Way};
 use crate::turn::{self, Said, Turn};
 use crate::upstream::http::ExchangeError;
 use crate::upstream::link::{Link, LinkError, LinkParts, Manner};
 use crate::watch;
 
-/// The code of the error that names the rule a request did not pass. Of the range JSON-RPC leaves to servers; MCP gives
-/// policy none.
-pub(crate) const BLOCKED: i64 = -32_010;
 /// Characters of arguments and results that a record keeps.
 const MOST_RECORDED: usize = 16 << 10;
 
@@ -197,11 +194,6 @@ pub(crate) struct Found {
     pub(crate) definition: Definition,
 }
 
-/// Why a request does not reach its server.
-enum Stopped {
-    Error(RpcError, Outcome),
-}
-
 /// The steps of a request that a server answers.
 pub(crate) async fn pass(
     turn: Arc<Turn>,
@@ -229,15 +221,12 @@ pub(crate) async fn pass(
         }
     });
     // The rules, with everything that is known now.
-    let admitted = admit(&turn, &served, &found.definition, method, arguments.as_deref(), &mut recording);
-    let redactions = match admitted {
-        Ok(redactions) => redactions,
-        Err(Stopped::Error(error, outcome)) => {
-            recording.end(outcome);
-            return Said::Now(Message::error(client_id, error));
-        }
+    let inner = recording.is_part();
+    let case = Case { turn: &turn, served: &served, definition: &found.definition, method };
+    let Admitted { arguments, redactions } = match admit::admit(&case, arguments, &mut recording).await {
+        Ok(admitted) => admitted,
+        Err(stopped) => return Said::Now(stopped.answer(&turn, (method, client_id), inner, recording)),
     };
-    let arguments = arguments.map(|arguments| redact::apply(&redactions, &arguments));
     let settings = &turn.portal.settings;
     recording.note(|record| {
         record.bytes.0 = arguments.as_ref().map_or(0, |arguments| arguments.get().len());
@@ -250,14 +239,12 @@ pub(crate) async fn pass(
         recording.end(Outcome::Failed(error.message.to_string()));
         return Said::Now(Message::error(client_id, error));
     };
-    let link = match link(&turn, &served).await {
-        Ok(link) => link,
-        Err(error) => {
-            recording.end(Outcome::Failed(error.message.to_string()));
-            return Said::Now(Message::error(client_id, error));
-        }
+    let params = elicit::without_own(params);
+    let reached = match reach(&turn, &served).await {
+        Ok(reached) => reached,
+        Err(reason) => return Said::Now(unanswered(&turn, &served, &reason, (method, client_id), Some(recording))),
     };
-    let sent = Sent { found, served, link, method, client_id, params, redactions };
+    let sent = Sent { found, served, reached, method, client_id, params, redactions };
     send(turn, sent, recording).await
 }
 
@@ -265,7 +252,7 @@ pub(crate) async fn pass(
 struct Sent {
     found: Found,
     served: Arc<Served>,
-    link: Arc<Link>,
+    reached: Reached,
     method: &'static str,
     client_id: Id,
     params: Box<RawValue>,
@@ -274,7 +261,7 @@ struct Sent {
 
 /// Sends a request in the way that its server understands.
 async fn send(turn: Arc<Turn>, sent: Sent, recording: Recording) -> Said {
-    let Sent { found, served, link, method, client_id, params, redactions } = sent;
+    let Sent { found, served, reached: Reached { link, credential }, method, client_id, params, redactions } = sent;
     let alone = recording.is_part() || !turn.asks;
     let opened = link.opened();
     let era = opened.as_ref().map_or(Era::Sessions, |opened| opened.version.era());
@@ -325,6 +312,7 @@ async fn send(turn: Arc<Turn>, sent: Sent, recording: Recording) -> Said {
         turn,
         served,
         link,
+        credential,
         method,
         client_id,
         subject: found.definition.key,
@@ -347,8 +335,8 @@ fn in_tasks(
     params: Box<RawValue>,
     alone: bool,
 ) -> (Box<RawValue>, bool) {
-    let both = turn.version().has(Feature::Tasks)
-        && link.opened().is_some_and(|opened| opened.version.has(Feature::Tasks));
+    let both =
+        turn.version().has(Feature::Tasks) && link.opened().is_some_and(|opened| opened.version.has(Feature::Tasks));
     let has_tasks = link.opened().is_some_and(|opened| opened.version.has(Feature::Tasks));
     let cannot_ask = turn.is_stateless() || alone;
     if has_tasks && cannot_ask && Support::of(&definition.json) == Support::Required {
@@ -388,140 +376,97 @@ pub(crate) struct OfTask {
 /// Sends a request about a task; the rules let the call through that made it.
 pub(crate) async fn about_task(turn: Arc<Turn>, of_task: OfTask, recording: Recording) -> Said {
     let OfTask { found, method, client_id, params, redactions } = of_task;
-    let gone = || RpcError::new(ErrorCode::InvalidParams, "Task not found");
-    let served = turn.portal.server(&found.server).cloned();
-    let link = match &served {
-        Some(served) => link(&turn, served).await,
-        None => Err(gone()),
+    let refused = |client_id, recording: Recording| {
+        recording.end(Outcome::Failed("there is no such task".to_owned()));
+        Said::Now(Message::error(client_id, RpcError::new(ErrorCode::InvalidParams, "Task not found")))
     };
-    let link = link.and_then(|link| {
-        // A task is spoken of in the words of the generation that made it.
-        let era = link.opened().map(|opened| opened.version.era());
-        if era == Some(turn.version().era()) { Ok(link) } else { Err(gone()) }
-    });
-    match (served, link) {
-        (Some(served), Ok(link)) => {
-            let sent = Sent { found, served, link, method, client_id, params, redactions };
-            send(turn, sent, recording).await
-        }
-        (_, Err(error)) => {
-            recording.end(Outcome::Failed(error.message.to_string()));
-            Said::Now(Message::error(client_id, error))
-        }
-        (None, Ok(_)) => Said::Now(Message::error(client_id, gone())),
+    let Some(served) = turn.portal.server(&found.server).cloned() else { return refused(client_id, recording) };
+    let reached = match reach(&turn, &served).await {
+        Ok(reached) => reached,
+        Err(reason) => return Said::Now(unanswered(&turn, &served, &reason, (method, client_id), Some(recording))),
+    };
+    // A task is spoken of in the words of the generation that made it.
+    if reached.link.opened().map(|opened| opened.version.era()) != Some(turn.version().era()) {
+        return refused(client_id, recording);
     }
+    let sent = Sent { found, served, reached, method, client_id, params, redactions };
+    send(turn, sent, recording).await
 }
 
-/// Holds a request without arguments against the rules.
-pub(crate) fn admitted(
+/// Says why a server was not reached, or where to sign in first.
+pub(crate) fn unanswered(
     turn: &Turn,
     served: &Served,
-    found: &Found,
-    method: &'static str,
-    recording: &mut Recording,
-) -> Result<(), (RpcError, Outcome)> {
-    match admit(turn, served, &found.definition, method, None, recording) {
-        Ok(_) => Ok(()),
-        Err(Stopped::Error(error, outcome)) => Err((error, outcome)),
-    }
-}
-
-/// Holds a request against the rules.
-fn admit(
-    turn: &Turn,
-    served: &Served,
-    definition: &Definition,
-    method: &'static str,
-    arguments: Option<&RawValue>,
-    recording: &mut Recording,
-) -> Result<Vec<Redaction>, Stopped> {
-    let value: Option<Value> = arguments.map(|arguments| serde_json::from_str(arguments.get()).unwrap_or_default());
-    let none = Arguments::default();
-    let indexed = match &value {
-        Some(value) => Arguments::index(value),
-        None => Some(none),
+    reason: &NoAnswer,
+    (method, id): (&str, Id),
+    recording: Option<Recording>,
+) -> Message {
+    let told = match reason {
+        NoAnswer::Link(error) => Err(failure(served, error)),
+        NoAnswer::Broken(why) => Err(format!("the server {} cannot be used: {why}", served.id)),
+        NoAnswer::SignIn(reason) => Ok(calls::told(turn, served, Some(reason))),
+        NoAnswer::NobodysOwn => Ok(calls::told(turn, served, None)),
     };
-    let caller = PersonFacts::of(&turn.visitor);
-    let about = facts::About {
-        portal: turn.portal.settings.id.as_str(),
-        server: Some(served.id.as_str()),
-        method,
-        subject: facts::subject(definition),
-        arguments: indexed.as_ref(),
-        code_mode: turn.surface == mcp::surface::Surface::CodeMode,
-    };
-    let facts = facts::facts(&caller, &turn.session, turn.source, about);
-    let ruling = rules::decide([&turn.portal.settings.rules, &served.server.rules], &facts);
-    recording.note(|record| record.rules.clone_from(&ruling.by));
-    if let Verdict::Block { rule, message } = &ruling.verdict {
-        return Err(blocked(rule, message.as_deref()));
-    }
-    for condition in &ruling.conditions {
-        meet(turn, condition)?;
-    }
-    Ok(ruling.redactions)
-}
-
-fn blocked(rule: &str, message: Option<&str>) -> Stopped {
-    let text = match message {
-        Some(message) => format!("blocked by the rule \"{rule}\": {message}"),
-        None => format!("blocked by the rule \"{rule}\""),
-    };
-    let data = Some(raw::raw(&json!({"rule": rule, "reason": message})));
-    Stopped::Error(RpcError { code: BLOCKED, message: text.into(), data }, Outcome::Blocked(rule.to_owned()))
-}
-
-/// Tells whether a condition is met; what is not leads to an error that says what to do.
-fn meet(turn: &Turn, condition: &Condition) -> Result<(), Stopped> {
-    match condition {
-        Condition::Factor { rule, max_age } => {
-            let proved = turn.visitor.person().and_then(|person| person.factor_at);
-            let age = proved.map(|at| turn.plane.now().saturating_sub(at));
-            let limit = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
-            if age.is_some_and(|age| age <= limit) {
-                return Ok(());
-            }
-            let message = "prove a second factor by signing in to the portal again, then repeat the call";
-            Err(blocked(rule, Some(message)))
+    let inner = recording.as_ref().is_some_and(Recording::is_part);
+    let (message, text) = match told {
+        Ok(Told::Visit(need)) => (elicit::answer(turn, (method, id), &need, inner), need.message),
+        Ok(Told::Words(text)) | Err(text) => {
+            (Message::error(id, RpcError::new(ErrorCode::Internal, text.clone())), text)
         }
-        Condition::Approval { rule, .. } => {
-            Err(blocked(rule, Some("it needs a person's confirmation, which this client cannot ask for")))
-        }
-        Condition::Worker { rule, .. } => Err(blocked(rule, Some("the Worker that decides about it is not running"))),
+    };
+    if let Some(recording) = recording {
+        recording.end(Outcome::Failed(text));
     }
+    message
+}
+
+/// An open link of a session to a server, and what signs it in there.
+pub(crate) struct Reached {
+    pub(crate) link: Arc<Link>,
+    pub(crate) credential: Option<Arc<Credential>>,
 }
 
 /// Returns the open link of this session to a server.
-pub(crate) async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcError> {
-    if served.view.standing == Standing::SignInAgain {
-        return Err(sign_in(turn, served));
-    }
+pub(crate) async fn reach(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Reached, NoAnswer> {
     let remote = match &served.way {
         Way::Remote(remote) => remote,
-        Way::Broken(why) => {
-            let text = format!("the server {} cannot be used: {why}", served.id);
-            return Err(RpcError::new(ErrorCode::Internal, text));
-        }
+        Way::Broken(why) => return Err(NoAnswer::Broken(why.clone())),
     };
+    let credential = calls::credential(turn, served).await?;
     let session = &turn.session;
-    let link = session.link(served.id.as_str(), || {
+    let make = || {
         Link::new(LinkParts {
             endpoint: remote.endpoint.clone(),
             credential: remote.credential.clone(),
             version: remote.version,
             capabilities: offered(&session.client.capabilities, turn.is_stateless()),
         })
-    });
-    if link.opened().is_none() {
-        let opened = link.ready().await.map_err(|error| failure(turn, served, &error))?;
-        if let Some(level) = session.level().filter(|_| opened.offers("logging")) {
-            let _ = link.ask("logging/setLevel", Some(&raw::raw(&json!({"level": level})))).await;
-        }
-        if opened.version.era() == Era::Sessions {
-            watch::hear(turn, served, &link);
-        }
+    };
+    let mut link = session.link(served.id.as_str(), make);
+    if credential.as_ref().is_some_and(|credential| !link.present(credential)) {
+        // Somebody signed in anew, perhaps as somebody else there: what the server keeps for one is not the other's.
+        turn.plane.end(session.drop_links(|other| other != served.id.as_str()));
+        link = session.link(served.id.as_str(), make);
+        credential.iter().for_each(|credential| {
+            link.present(credential);
+        });
     }
-    Ok(link)
+    if link.opened().is_none() {
+        calls::open(turn, served, &link, credential.as_ref()).await?;
+        opened(turn, served, &link).await;
+    }
+    Ok(Reached { link, credential })
+}
+
+/// Tells a server that was just reached what its client wants, and hears what it says unasked.
+async fn opened(turn: &Arc<Turn>, served: &Arc<Served>, link: &Arc<Link>) {
+    let Some(opened) = link.opened() else { return };
+    if let Some(level) = turn.session.level().filter(|_| opened.offers("logging")) {
+        let _ = link.ask("logging/setLevel", Some(&raw::raw(&json!({"level": level})))).await;
+    }
+    if opened.version.era() == Era::Sessions {
+        watch::hear(turn, served, link);
+    }
 }
 
 /// What a client can do, as servers are told: what comes back to it has to have a way. Tasks of clients are left out: a
@@ -536,17 +481,12 @@ fn offered(capabilities: &RawValue, stateless: bool) -> Box<RawValue> {
     if stateless { offered } else { tasks::declared(&offered) }
 }
 
-fn sign_in(turn: &Turn, served: &Served) -> RpcError {
-    let text = format!("sign in to {} again at {}", served.view.name, turn.site);
-    RpcError::new(ErrorCode::Internal, text)
-}
-
 /// What a client is told when a server gave no answer. What the server said stays here: it may speak of credentials.
-pub(crate) fn failure(turn: &Turn, served: &Served, error: &LinkError) -> RpcError {
+fn failure(served: &Served, error: &LinkError) -> String {
     tracing::warn!(error = error as &dyn std::error::Error, server = %served.id, "an MCP server gave no answer");
     let name = &served.view.name;
-    let text = match error {
-        LinkError::SignIn { .. } => return sign_in(turn, served),
+    match error {
+        LinkError::SignIn { .. } => format!("the server {name} does not take the credential it was given"),
         LinkError::Exchange(ExchangeError::Late(_)) => format!("the server {name} did not answer in time"),
         LinkError::Exchange(ExchangeError::Message(_) | ExchangeError::Events(_)) => {
             format!("the answer of the server {name} is larger than is accepted, or broke off")
@@ -555,8 +495,7 @@ pub(crate) fn failure(turn: &Turn, served: &Served, error: &LinkError) -> RpcErr
         LinkError::Exchange(_) | LinkError::Message(_) | LinkError::Version | LinkError::NoAnswer => {
             format!("the server {name} gave no answer that can be used")
         }
-    };
-    RpcError::new(ErrorCode::Internal, text)
+    }
 }
 
 pub(crate) fn is_failure(method: &str, result: &RawValue) -> bool {

@@ -21,8 +21,9 @@ use net::proxy::body::{Body, boxed, collect, empty_body, full_body};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::confirm;
 use crate::page;
-use crate::plane::Inner;
+use crate::plane::{Answer, Inner};
 use crate::session::{Client, NewSession, Session};
 use crate::snapshot::Portal;
 use crate::turn::{self, Said, Turn};
@@ -39,7 +40,14 @@ const MOST_BATCH: usize = 32;
 const MOST_SELF: usize = 128;
 
 /// Answers a request at a portal.
-pub(crate) async fn answer(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit) -> Response<Body> {
+pub(crate) async fn answer(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit) -> Answer {
+    match visit.request.uri().path() {
+        confirm::APPROVE | confirm::PROVE => confirm::answer(&plane, &portal, visit).await,
+        _ => Answer::Response(respond(plane, portal, visit).await),
+    }
+}
+
+async fn respond(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit) -> Response<Body> {
     let (path, method) = (visit.request.uri().path(), visit.request.method());
     match (path, method) {
         (PATH, _) if is_foreign(&visit) => plain(StatusCode::FORBIDDEN, "this page may not speak to the portal"),

@@ -96,7 +96,7 @@ pub(crate) fn subject(definition: &Definition) -> Subject<'_> {
 }
 
 /// What a tool says of itself, with the protocol's defaults where it is silent.
-fn hints(definition: &Definition) -> ToolHints {
+pub(crate) fn hints(definition: &Definition) -> ToolHints {
     let said = definition.annotations;
     let read_only = said.read_only_hint.unwrap_or(false);
     ToolHints {

@@ -7,8 +7,12 @@
 //! through, with a credential that is never the client's; and what a caller may not see cannot be told from what does not
 //! exist.
 
+mod admit;
+mod asks;
 mod call;
 mod codemode;
+mod confirm;
+mod elicit;
 mod endpoint;
 mod facts;
 mod feed;
@@ -20,6 +24,7 @@ pub mod record;
 mod redact;
 mod rules;
 mod session;
+pub mod signin;
 pub mod snapshot;
 mod sse;
 pub mod sync;
@@ -27,7 +32,10 @@ mod tasks;
 mod turn;
 pub mod upstream;
 pub mod visit;
+
 mod watch;
+mod workers;
 
 pub use codemode::Scripts;
-pub use plane::{Agents, Changed, Parts};
+pub use plane::{Agents, Answer, Changed, Parts};
+pub use workers::Workers;

@@ -8,12 +8,13 @@ use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 use maud::{DOCTYPE, Markup, html};
 use mcp::catalog::Kind;
-use mcp::view::Standing;
+use mcp::view::ServerView;
 use net::proxy::body::{Body, empty_body, full_body};
 
 use crate::endpoint::plain;
 use crate::plane::Inner;
 use crate::session::{Client, NewSession};
+use crate::signin::{calls, pages};
 use crate::snapshot::Portal;
 use crate::turn::Turn;
 use crate::visit::{Visit, Visitor};
@@ -25,14 +26,17 @@ const BROWSER: &str = "browser";
 /// Answers a request for a page.
 pub(crate) async fn answer(plane: &Arc<Inner>, portal: &Arc<Portal>, visit: Visit) -> Response<Body> {
     match (visit.request.uri().path(), visit.request.method()) {
-        ("/", &Method::GET | &Method::HEAD) => home(plane, portal, visit),
+        ("/", &Method::GET | &Method::HEAD) => home(plane, portal, visit).await,
         ("/page.css", &Method::GET | &Method::HEAD) => style(),
         ("/favicon.ico", _) => {
             let mut response = Response::new(empty_body());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
-        _ => plain(StatusCode::NOT_FOUND, "there is nothing here; clients connect at /mcp"),
+        _ => match pages::answer(plane, portal, visit).await {
+            Some(response) => response,
+            None => plain(StatusCode::NOT_FOUND, "there is nothing here; clients connect at /mcp"),
+        },
     }
 }
 
@@ -44,7 +48,8 @@ fn style() -> Response<Body> {
     response
 }
 
-fn home(plane: &Arc<Inner>, portal: &Arc<Portal>, visit: Visit) -> Response<Body> {
+/// The turn of a person's browser; `None` when the node has no room for its session.
+pub(crate) fn browsing(plane: &Arc<Inner>, portal: &Arc<Portal>, visit: Visit) -> Option<Turn> {
     let new = NewSession {
         portal: portal.settings.id.as_str(),
         holder: visit.visitor.holder(),
@@ -56,12 +61,37 @@ fn home(plane: &Arc<Inner>, portal: &Arc<Portal>, visit: Visit) -> Response<Body
         },
         apart: "page",
     };
-    let Some(opened) = plane.sessions.implied(new, plane.now()) else {
+    let opened = plane.sessions.implied(new, plane.now())?;
+    plane.end_all(opened.displaced);
+    Some(Turn::new(Arc::clone(plane), Arc::clone(portal), opened.session, visit))
+}
+
+async fn home(plane: &Arc<Inner>, portal: &Arc<Portal>, visit: Visit) -> Response<Body> {
+    let address = visit.site.join("/mcp").map_or_else(|_| visit.site.to_string(), |url| url.to_string());
+    let Some(turn) = browsing(plane, portal, visit) else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "the portal has no room for another session; try again shortly");
     };
-    plane.end_all(opened.displaced);
-    let address = visit.site.join("/mcp").map_or_else(|_| visit.site.to_string(), |url| url.to_string());
-    let turn = Turn::new(Arc::clone(plane), Arc::clone(portal), opened.session, visit);
+    let standings = calls::standings(&turn).await;
+    let body = html! {
+        (servers(&turn, &standings))
+        (connect(portal.settings.id.as_str(), &address))
+    };
+    whole(&turn.portal, &turn.visitor, StatusCode::OK, &body)
+}
+
+/// Makes a page of the portal.
+pub(crate) fn whole(portal: &Portal, visitor: &Visitor, status: StatusCode, body: &Markup) -> Response<Body> {
+    page(portal, visitor, status, &html! {}, body)
+}
+
+/// Makes a page with more in its head.
+pub(crate) fn page(
+    portal: &Portal,
+    visitor: &Visitor,
+    status: StatusCode,
+    head: &Markup,
+    body: &Markup,
+) -> Response<Body> {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -71,21 +101,20 @@ fn home(plane: &Arc<Inner>, portal: &Arc<Portal>, visit: Visit) -> Response<Body
                 meta name="color-scheme" content="light dark";
                 title { (portal.settings.name) }
                 link rel="stylesheet" href="/page.css";
+                (head)
             }
             body {
                 header {
                     h1 { (portal.settings.name) }
                     @if let Some(description) = &portal.settings.description { p { (description) } }
-                    (who(&turn.visitor))
+                    (who(visitor))
                 }
-                main {
-                    (servers(&turn))
-                    (connect(portal.settings.id.as_str(), &address))
-                }
+                main { (body) }
             }
         }
     };
     let mut response = Response::new(full_body(page.into_string()));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -99,9 +128,10 @@ fn home(plane: &Arc<Inner>, portal: &Arc<Portal>, visit: Visit) -> Response<Body
 fn who(visitor: &Visitor) -> Markup {
     html! {
         @match visitor {
-            Visitor::Person(person) => p.who {
-                "Signed in as " strong { (person.email) } " · "
-                a href="/cdn-cgi/access/logout" { "Sign out" }
+            Visitor::Person(person) => form.who method="post" action="/sign-out" {
+                "Signed in as " strong { (person.email) } " "
+                input type="hidden" name="token" value=(pages::token(person));
+                button.link type="submit" { "Sign out" }
             },
             Visitor::Program { name, .. } => p.who { "The service token " strong { (name) } },
             Visitor::Nobody => {},
@@ -109,30 +139,25 @@ fn who(visitor: &Visitor) -> Markup {
     }
 }
 
-fn servers(turn: &Turn) -> Markup {
-    let mut rows = Vec::new();
-    for (server, on) in turn.view.servers() {
-        let of = |kind| turn.view.list(kind).filter(|target| target.server.id == server.id).count();
-        let state = match server.standing {
-            Standing::Ready if on => ("ready", "Ready"),
-            Standing::Ready => ("off", "Off until a client turns it on"),
-            Standing::SignInAgain => ("attention", "Sign in again"),
-            Standing::Unreachable => ("attention", "Does not answer"),
-        };
-        rows.push((server, state, of(Kind::Tool), of(Kind::Prompt), of(Kind::Resource)));
-    }
+fn servers(turn: &Turn, standings: &[calls::Stands]) -> Markup {
+    let counts = |server: &ServerView| {
+        [(Kind::Tool, "tool"), (Kind::Prompt, "prompt"), (Kind::Resource, "resource")]
+            .map(|(kind, word)| {
+                counted(turn.view.list(kind).filter(|target| target.server.id == server.id).count(), word)
+            })
+            .join(" · ")
+    };
     html! {
         section aria-labelledby="servers" {
             h2 id="servers" { "Your servers" }
-            @if rows.is_empty() {
+            @if standings.is_empty() {
                 p.empty { "No allowed servers available, check your Zero Trust Policies" }
             } @else {
                 ul.servers {
-                    @for (server, (class, state), tools, prompts, resources) in &rows {
+                    @for stands in standings {
                         li {
-                            span.name { (server.name) } " " code { (server.id) }
-                            span class={ "state " (class) } { (state) }
-                            span.counts { (counted(*tools, "tool")) " · " (counted(*prompts, "prompt")) " · " (counted(*resources, "resource")) }
+                            (pages::named(turn, stands, "/"))
+                            span.counts { (counts(&stands.server)) }
                         }
                     }
                 }

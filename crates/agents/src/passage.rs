@@ -21,8 +21,8 @@ use mcp::version::input::{self, InputRequest, InputRequired};
 use mcp::version::stateless::missing_capability;
 use mcp::version::tasks::{self, Status};
 use mcp::version::{Era, Feature, Version};
-use serde_json::value::RawValue;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -32,6 +32,8 @@ use crate::input::{Mark, PATIENCE, Parked, Question};
 use crate::record::{Outcome, Recording};
 use crate::rules::Redaction;
 use crate::session::{Pending, Running, RunningGuard};
+use crate::signin::Credential;
+use crate::signin::calls::{self, NoAnswer};
 use crate::snapshot::{Portal, Served};
 use crate::sse;
 use crate::turn::{Said, Turn};
@@ -61,6 +63,8 @@ pub(crate) struct Passage {
     pub(crate) turn: Arc<Turn>,
     pub(crate) served: Arc<Served>,
     pub(crate) link: Arc<Link>,
+    /// What signs it in at the server.
+    pub(crate) credential: Option<Arc<Credential>>,
     /// What the client asked.
     pub(crate) method: &'static str,
     pub(crate) client_id: Id,
@@ -141,7 +145,7 @@ enum Step {
     /// The server wants this before it goes on.
     Input(InputRequired),
     Last(Message),
-    Failed(LinkError),
+    Failed(NoAnswer),
     /// It ends here, for a reason of ours.
     Refused(RpcError),
 }
@@ -357,11 +361,11 @@ impl Passage {
         }
     }
 
-    async fn hear(&mut self) -> Result<Heard, LinkError> {
+    async fn hear(&mut self) -> Result<Heard, NoAnswer> {
         match std::mem::replace(&mut self.way.upstream, Upstream::Unsent) {
             Upstream::Done => {
                 self.way.upstream = Upstream::Done;
-                Err(LinkError::NoAnswer)
+                Err(LinkError::NoAnswer.into())
             }
             Upstream::Unsent => self.send().await,
             Upstream::Stream(open) => self.listen(open).await,
@@ -369,28 +373,28 @@ impl Passage {
             Upstream::Polling(wait) => {
                 self.way.upstream = Upstream::Polling(wait);
                 tokio::time::sleep(wait).await;
-                self.poll().await.map(Heard::Step)
+                Ok(Heard::Step(self.poll().await?))
             }
         }
     }
 
-    async fn send(&mut self) -> Result<Heard, LinkError> {
+    async fn send(&mut self) -> Result<Heard, NoAnswer> {
         let id = self.link.next_id();
-        let running =
-            Running { link: Arc::clone(&self.link), id: id.clone(), cancelled: self.life.cancelled.clone() };
+        let running = Running { link: Arc::clone(&self.link), id: id.clone(), cancelled: self.life.cancelled.clone() };
         self.way.guard = Some((self.turn.session.runs(&self.client_id, running), id.clone()));
         let Way { method, params, manner, .. } = &self.way;
-        match self.link.request_as(id.clone(), method, Some(params), manner).await? {
+        let sent = (id.clone(), *method, &**params, manner);
+        match calls::request(&self.turn, &self.served, &self.link, self.credential.as_ref(), sent).await? {
             Reply::Message(message) => Ok(Heard::Message(message, id)),
             Reply::Stream { stream, id } => self.listen(Box::new(Open { stream, id, times: 0 })).await,
         }
     }
 
-    async fn listen(&mut self, open: Box<Open>) -> Result<Heard, LinkError> {
+    async fn listen(&mut self, open: Box<Open>) -> Result<Heard, NoAnswer> {
         let id = open.id.clone();
         // Kept in place while it is waited for: whoever gives this request up finds where it stands.
         self.way.upstream = Upstream::Stream(open);
-        let Upstream::Stream(open) = &mut self.way.upstream else { return Err(LinkError::NoAnswer) };
+        let Upstream::Stream(open) = &mut self.way.upstream else { return Err(LinkError::NoAnswer.into()) };
         let heard = open.stream.next().await;
         let error = match heard {
             Ok(Some(event)) => {
@@ -402,7 +406,7 @@ impl Passage {
             }
             Ok(None) => LinkError::NoAnswer,
             Err(error @ (ExchangeError::Broken(_) | ExchangeError::Late(_))) => error.into(),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(LinkError::from(error).into()),
         };
         let resumes = self.link.opened().is_some_and(|opened| opened.version.has(Feature::Resumption));
         match open.stream.last_id().map(str::to_owned).filter(|_| resumes && open.times < MOST_LOST) {
@@ -412,18 +416,18 @@ impl Passage {
                 self.way.upstream = Upstream::Lost { last, retry, id, times };
                 Ok(Heard::Step(Step::Lost(retry)))
             }
-            None => Err(error),
+            None => Err(error.into()),
         }
     }
 
     /// Goes on with a stream that the server closed, after its last event.
-    async fn go_on(&mut self, last: String, retry: u64, id: Id, times: u32) -> Result<Heard, LinkError> {
+    async fn go_on(&mut self, last: String, retry: u64, id: Id, times: u32) -> Result<Heard, NoAnswer> {
         self.way.upstream = Upstream::Lost { last: last.clone(), retry, id: id.clone(), times };
         tokio::time::sleep(Duration::from_millis(retry)).await;
         match self.link.listen(Some(&last)).await {
             Ok(Some(stream)) => self.listen(Box::new(Open { stream, id, times })).await,
-            Ok(None) => Err(LinkError::NoAnswer),
-            Err(error) if times >= MOST_LOST => Err(error),
+            Ok(None) => Err(LinkError::NoAnswer.into()),
+            Err(error) if times >= MOST_LOST => Err(error.into()),
             Err(_) => {
                 let retry = (retry * 2).clamp(RETRY, LONGEST_RETRY);
                 self.way.upstream = Upstream::Lost { last, retry, id, times: times + 1 };
@@ -510,7 +514,9 @@ impl Passage {
             }
             Status::Failed => {
                 self.way.task = None;
-                Step::Refused(error_of(&object).unwrap_or_else(|| RpcError::new(ErrorCode::Internal, "the task failed")))
+                Step::Refused(
+                    error_of(&object).unwrap_or_else(|| RpcError::new(ErrorCode::Internal, "the task failed")),
+                )
             }
             Status::Cancelled => {
                 self.way.task = None;
@@ -580,7 +586,7 @@ impl Passage {
                 Step::Input(required) => match self.collect(required, feed).await {
                     Ok(responses) => {
                         if let Err(error) = self.supply(responses).await {
-                            break self.fail(&error);
+                            break self.fail(&error.into());
                         }
                     }
                     Err(error) => break self.refuse(error),
@@ -600,11 +606,8 @@ impl Passage {
         let own = crate::tasks::owner(&self.turn);
         let exposed = |id: &str| self.turn.plane.handles.exposed(&own, &self.served.id, id);
         let params = request.params.as_deref().map(|params| tasks::rename(params, &exposed)).transpose();
-        let pending = Pending::Server {
-            link: Arc::clone(&self.link),
-            server: self.served.id.clone(),
-            id: request.id.clone(),
-        };
+        let pending =
+            Pending::Server { link: Arc::clone(&self.link), server: self.served.id.clone(), id: request.id.clone() };
         match params.ok().and_then(|params| Some((params, self.turn.session.ask(pending)?))) {
             Some((params, id)) => {
                 self.way.asked.push((id.clone(), request.id.clone()));
@@ -715,12 +718,7 @@ impl Passage {
             && missing_capability(&self.turn.session.client.capabilities, &required).is_none()
     }
 
-    fn answered(
-        &self,
-        id: Id,
-        result: Box<RawValue>,
-        recording: Option<&mut Recording>,
-    ) -> (Message, Outcome) {
+    fn answered(&self, id: Id, result: Box<RawValue>, recording: Option<&mut Recording>) -> (Message, Outcome) {
         let failed = crate::call::is_failure(self.method, &result);
         let result = match self.shown(result) {
             Ok(result) => result,
@@ -813,18 +811,24 @@ impl Passage {
         RpcError { code, message, data }
     }
 
-    pub(crate) fn fail(&mut self, error: &LinkError) -> Message {
-        let error = crate::call::failure(&self.turn, &self.served, error);
-        self.refuse(error)
+    pub(crate) fn fail(&mut self, reason: &NoAnswer) -> Message {
+        self.leave();
+        let about = (self.method, self.client_id.clone());
+        crate::call::unanswered(&self.turn, &self.served, reason, about, self.recording.take())
     }
 
-    fn refuse(&mut self, error: RpcError) -> Message {
+    /// Ends it before its answer.
+    fn leave(&mut self) {
         match self.way.upstream {
             Upstream::Unsent | Upstream::Done if self.way.task.is_none() => self.way.upstream = Upstream::Done,
             Upstream::Unsent | Upstream::Done | Upstream::Stream(_) | Upstream::Lost { .. } | Upstream::Polling(_) => {
                 self.life.given_up.cancel();
             }
         }
+    }
+
+    fn refuse(&mut self, error: RpcError) -> Message {
+        self.leave();
         if let Some(recording) = self.recording.take() {
             recording.end(Outcome::Failed(error.message.to_string()));
         }
@@ -837,9 +841,9 @@ impl Passage {
             "notifications/cancelled" => self.withdrawn(&notification),
             "notifications/message" if self.turn.is_stateless() => {
                 let wanted = self.turn.log_level?;
-                let level = notification.params().and_then(|params| {
-                    params.text("level").and_then(|level| mcp::version::LogLevel::parse(&level))
-                });
+                let level = notification
+                    .params()
+                    .and_then(|params| params.text("level").and_then(|level| mcp::version::LogLevel::parse(&level)));
                 level.filter(|level| *level >= wanted).map(|_| Message::Notification(notification))
             }
             _ => {
@@ -952,7 +956,7 @@ impl Parked {
         self.passage = self.passage.again(turn, client_id, recording);
         for (id, result) in brought {
             if let Err(error) = self.passage.link.tell(&Message::Response(Response { id, result })).await {
-                return Said::Now(self.passage.fail(&error));
+                return Said::Now(self.passage.fail(&error.into()));
             }
         }
         if !missing.is_empty() {

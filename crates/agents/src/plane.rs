@@ -17,15 +17,20 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, ApplicationId};
+use url::Url;
 
+use crate::asks::Asks;
 use crate::codemode::Scripts;
+use crate::elicit::Elicitations;
 use crate::endpoint;
 use crate::input::MOST_OF_ALL;
 use crate::record::Recorder;
 use crate::session::{Session, Sessions};
+use crate::signin::{SignIns, pages};
 use crate::snapshot::{Portal, Snapshot};
 use crate::tasks::Tasks as Handles;
-use crate::visit::Visit;
+use crate::visit::{Holder, Visit};
+use crate::workers::Workers;
 
 /// How often sessions that are over are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -36,6 +41,9 @@ pub struct Parts {
     pub recorder: Arc<dyn Recorder>,
     /// Runs the programs of Code Mode.
     pub scripts: Arc<dyn Scripts>,
+    /// Runs the owner's scripts for rules.
+    pub workers: Arc<dyn Workers>,
+    pub sign_ins: Arc<SignIns>,
     pub account: AccountId,
     pub clock: net::Clock,
     pub changed: Arc<dyn Changed>,
@@ -44,6 +52,13 @@ pub struct Parts {
 /// Hears that a server says its definitions have changed. Must not wait.
 pub trait Changed: Send + Sync + 'static {
     fn changed(&self, server: &ServerId);
+}
+
+/// What a request comes to.
+pub enum Answer {
+    Response(Response<Body>),
+    /// The browser is to prove a second factor that is no older than this, and to come back with the same request.
+    Prove(Duration),
 }
 
 /// The MCP portals of a node.
@@ -57,6 +72,10 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) scripts: Arc<dyn Scripts>,
+    pub(crate) workers: Arc<dyn Workers>,
+    pub(crate) asks: Asks,
+    pub(crate) sign_ins: Arc<SignIns>,
+    pub(crate) elicitations: Elicitations,
     pub(crate) account: AccountId,
     pub(crate) clock: net::Clock,
     pub(crate) tasks: Tasks,
@@ -70,12 +89,16 @@ pub(crate) struct Inner {
 impl Agents {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { snapshot, recorder, scripts, account, clock, changed } = parts;
+        let Parts { snapshot, recorder, scripts, workers, sign_ins, account, clock, changed } = parts;
         let inner = Inner {
             snapshot,
             sessions: Sessions::default(),
             recorder,
             scripts,
+            workers,
+            asks: Asks::default(),
+            sign_ins,
+            elicitations: Elicitations::default(),
             account,
             clock,
             tasks: Tasks::default(),
@@ -96,15 +119,21 @@ impl Agents {
 
     /// Answers a request at a portal.
     #[must_use]
-    pub fn answer(&self, host: &str, visit: Visit) -> BoxFuture<'static, Response<Body>> {
+    pub fn answer(&self, host: &str, visit: Visit) -> BoxFuture<'static, Answer> {
         let found = self.inner.snapshot.load().portals.get(host).cloned();
         let plane = Arc::clone(&self.inner);
         Box::pin(async move {
             match found {
                 Some(portal) => endpoint::answer(plane, portal, visit).await,
-                None => endpoint::gone(),
+                None => Answer::Response(endpoint::gone()),
             }
         })
+    }
+
+    /// Answers what is open to everybody at a portal: the document by which authorization servers know it as a client.
+    #[must_use]
+    pub fn open(&self, host: &str, path: &str, site: &Url) -> Option<Response<Body>> {
+        self.inner.snapshot.load().portals.contains_key(host).then(|| pages::client_document(path, site)).flatten()
     }
 
     /// Brings sessions in step with a snapshot that was swapped in: ends those of portals that are gone, links to servers
@@ -128,6 +157,7 @@ impl Agents {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let over = self.inner.sessions.sweep(self.inner.now());
             self.inner.end_all(over);
+            self.inner.asks.sweep(self.inner.now());
             self.inner.handles.sweep(self.inner.now());
         }
         let all = self.inner.sessions.remove(|_| true);
@@ -137,6 +167,7 @@ impl Agents {
         if patience.await.is_err() {
             self.inner.tasks.kill.cancel();
         }
+        self.inner.sign_ins.end().await;
     }
 
     /// Returns how many sessions there are.
@@ -161,7 +192,14 @@ impl Inner {
         }
     }
 
-    fn end(&self, links: Vec<Arc<crate::upstream::link::Link>>) {
+    /// Ends what a holder's sessions have at a server: whoever was signed in there is not any more.
+    pub(crate) fn end_links_of(&self, holder: Holder, server: &str) {
+        for session in self.sessions.of(holder) {
+            self.end(session.drop_links(|other| other != server));
+        }
+    }
+
+    pub(crate) fn end(&self, links: Vec<Arc<crate::upstream::link::Link>>) {
         for link in links {
             self.tasks.spawn(async move { link.end().await });
         }

@@ -16,7 +16,7 @@ use types::ScriptName;
 /// What is to become of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Ruling {
-    /// The rules that decided, the portal's first.
+    /// The rule that decided.
     pub(crate) by: Vec<String>,
     pub(crate) verdict: Verdict,
     /// What is taken out on the way, both ways.
@@ -54,16 +54,19 @@ pub(crate) struct Redaction {
     pub(crate) patterns: Arc<[Regex]>,
 }
 
-/// Asks the rules about a call.
-#[must_use]
-pub(crate) fn decide(lists: [&[ToolRule]; 2], facts: &McpFacts<'_>) -> Ruling {
-    let mut ruling = Ruling::default();
-    for rules in lists {
-        apply(rules, facts, &mut ruling);
-        if ruling.verdict != Verdict::Allow {
-            break;
+impl Condition {
+    pub(crate) fn rule(&self) -> &str {
+        match self {
+            Self::Approval { rule, .. } | Self::Factor { rule, .. } | Self::Worker { rule, .. } => rule,
         }
     }
+}
+
+/// Asks one list of rules about a call.
+#[must_use]
+pub(crate) fn decide(rules: &[ToolRule], facts: &McpFacts<'_>) -> Ruling {
+    let mut ruling = Ruling::default();
+    apply(rules, facts, &mut ruling);
     ruling
 }
 
@@ -165,7 +168,15 @@ mod tests {
             arguments: indexed.as_ref(),
             code_mode: false,
         };
-        decide([&rules(portal), &rules(server)], &facts)
+        let mut found = decide(&rules(portal), &facts);
+        if found.verdict == Verdict::Allow {
+            let server = decide(&rules(server), &facts);
+            found.by.extend(server.by);
+            found.verdict = server.verdict;
+            found.redactions.extend(server.redactions);
+            found.conditions.extend(server.conditions);
+        }
+        found
     }
 
     #[test]

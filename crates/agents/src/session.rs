@@ -426,6 +426,11 @@ impl Sessions {
         self.table.lock().values().filter(|session| session.portal == portal).cloned().collect()
     }
 
+    /// Returns every session of a holder.
+    pub(crate) fn of(&self, holder: Holder) -> Vec<Arc<Session>> {
+        self.table.lock().values().filter(|session| session.holder == holder).cloned().collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.lock().len()
     }

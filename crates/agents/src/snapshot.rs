@@ -13,6 +13,7 @@ use mcp::version::Version;
 use mcp::view::ServerView;
 use types::ApplicationId;
 
+use crate::signin::SignIn;
 use crate::upstream::Endpoint;
 
 /// The portals of an account.
@@ -45,6 +46,8 @@ pub struct Served {
     /// What it offers, as this portal shows it.
     pub view: Arc<ServerView>,
     pub way: Way,
+    /// How one signs in there; `None`: nobody does.
+    pub sign_in: Option<Arc<SignIn>>,
     /// Calls are made with the person's own sign-in at the server.
     pub on_behalf: bool,
 }

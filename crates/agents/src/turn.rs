@@ -19,18 +19,20 @@ use mcp::surface::{CodeMode, Surface};
 use mcp::version::headers::{self, HeaderError, Headers};
 use mcp::version::stateless::{self, CacheHint, CacheScope};
 use mcp::version::{Era, Feature, LogLevel, Version};
-use mcp::view::{self, PageLimits, ServerView, View};
+use mcp::view::{self, PageLimits, ServerView, Standing, View};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::call::{self, Asked};
 use crate::codemode::{self, Purpose};
+use crate::elicit;
 use crate::facts;
 use crate::plane::Inner;
 use crate::record::{Begin, Outcome, Recording};
 use crate::rules::{self, Verdict};
 use crate::session::{Pending, Seen, Session, ViewKey};
+use crate::signin::calls;
 use crate::snapshot::Portal;
 use crate::tasks;
 use crate::visit::{Visit, Visitor};
@@ -230,9 +232,9 @@ pub(crate) async fn collected(said: Said, id: Id) -> Message {
         Said::Later(message) => message.await,
         Said::Events(events) => {
             let last = events.fold(None, |_, event| async move { Some(event) }).await;
-            let data = last.as_deref().and_then(|event| {
-                event.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data: "))
-            });
+            let data = last
+                .as_deref()
+                .and_then(|event| event.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data: ")));
             match data.map(|data| mcp::message::parse(data, LARGEST)) {
                 Some(Ok(mcp::message::Payload::One(message))) => message,
                 _ => Message::error(id, RpcError::new(ErrorCode::Internal, "the server gave no answer")),
@@ -397,12 +399,20 @@ pub(crate) async fn built_in(turn: &Arc<Turn>, name: &str, request: &Request) ->
     let mut recording = turn.recording("tools/call", None);
     recording.note(|record| record.tool = Some(name.to_owned()));
     let answer = match tool {
-        BuiltIn::ListServers => Ok(builtin::list_servers(&turn.view)),
+        BuiltIn::ListServers => Ok(listed(turn).await),
         BuiltIn::QueryTools => builtin::query_tools(arguments, &turn.view),
-        BuiltIn::ToggleServers => Ok(builtin::text_result(&format!(
-            "Choose the servers of this portal at {}",
-            turn.site.join("/").map_or_else(|_| turn.site.to_string(), |url| url.to_string())
-        ))),
+        BuiltIn::ToggleServers => {
+            let message = "Choose the servers of this portal.".to_owned();
+            let need = turn.plane.elicitations.ask(turn, None, message);
+            if turn.is_stateless() && elicit::answered(request) {
+                Ok(listed(turn).await)
+            } else if turn.asks && elicit::opens_pages(&turn.session) {
+                recording.end(Outcome::Success);
+                return Some(Said::Now(elicit::answer(turn, ("tools/call", request.id.clone()), &need, false)));
+            } else {
+                Ok(builtin::text_result(&format!("{} {}", need.message, need.url)))
+            }
+        }
         BuiltIn::ToggleSingleServer => builtin::Toggle::read(arguments, &turn.view).map(|toggle| {
             turn.session.switch(toggle.server.clone(), toggle.on);
             turn.plane.tell_changed(&turn.session);
@@ -428,6 +438,21 @@ pub(crate) async fn built_in(turn: &Arc<Turn>, name: &str, request: &Request) ->
         }),
         Err(error) => Message::error(request.id.clone(), error),
     }))
+}
+
+/// The servers of a caller, with how each stands.
+async fn listed(turn: &Turn) -> Box<RawValue> {
+    let standings = calls::standings(turn).await;
+    let servers: Vec<_> = standings
+        .iter()
+        .map(|stands| builtin::Listed {
+            server: &stands.server,
+            on: stands.on,
+            standing: stands.standing,
+            link: (stands.standing == Standing::SignInAgain).then_some(turn.site.as_str()),
+        })
+        .collect();
+    builtin::list_servers(&servers)
 }
 
 /// The error for a name that stands for nothing the caller may see.

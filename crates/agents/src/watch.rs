@@ -21,7 +21,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 
-use crate::call;
+use crate::admit::{self, Case};
+use crate::call::{self, Reached};
 use crate::passage;
 use crate::plane::Inner;
 use crate::record::Outcome;
@@ -244,8 +245,8 @@ impl Ear {
             Message::Request(request) => {
                 let (server, id) = (self.served.id.clone(), request.id.clone());
                 let pending = Pending::Server { link: Arc::clone(&self.link), server, id };
-                let may = self.session.version.era() == Era::Sessions
-                    && mcp::version::input::is_of_servers(&request.method);
+                let may =
+                    self.session.version.era() == Era::Sessions && mcp::version::input::is_of_servers(&request.method);
                 match may.then(|| self.session.ask(pending)).flatten() {
                     Some(id) => self.session.tell(&Message::Request(Request { id, ..request })),
                     None if &*request.method == "ping" => {
@@ -429,11 +430,10 @@ pub(crate) async fn subscribe(turn: Arc<Turn>, request: Request, method: &'stati
         recording.end(Outcome::Failed(error.message.to_string()));
         return Said::Now(Message::error(request.id, error));
     };
-    let link = match call::link(&turn, &served).await {
-        Ok(link) => link,
-        Err(error) => {
-            recording.end(Outcome::Failed(error.message.to_string()));
-            return Said::Now(Message::error(request.id, error));
+    let link = match call::reach(&turn, &served).await {
+        Ok(reached) => reached.link,
+        Err(reason) => {
+            return Said::Now(call::unanswered(&turn, &served, &reason, (method, request.id), Some(recording)));
         }
     };
     if link.opened().is_none_or(|opened| opened.version.era() == Era::Sessions) {
@@ -442,12 +442,10 @@ pub(crate) async fn subscribe(turn: Arc<Turn>, request: Request, method: &'stati
         return call::pass(turn, found, request.id, method, None, make, recording).await;
     }
     // A server without sessions is listened to in the client's place.
-    let answer = match call::admitted(&turn, &served, &found, method, &mut recording) {
-        Err((error, outcome)) => {
-            recording.end(outcome);
-            return Said::Now(Message::error(request.id, error));
-        }
-        Ok(()) => {
+    let case = Case { turn: &turn, served: &served, definition: &found.definition, method };
+    let answer = match admit::admit(&case, None, &mut recording).await {
+        Err(stopped) => return Said::Now(stopped.answer(&turn, (method, request.id), false, recording)),
+        Ok(_) => {
             let thing = Thing::Uri(at_server);
             let done = match method {
                 "resources/subscribe" => watch(Ear::of(&turn, &served, &link), &thing),
@@ -511,9 +509,7 @@ pub(crate) async fn listen(turn: &Arc<Turn>, request: Request) -> Said {
             watching.wanted.tasks.insert(id);
         }
     }
-    for (member, names) in
-        [("resourceSubscriptions", &watching.wanted.uris), ("taskIds", &watching.wanted.tasks)]
-    {
+    for (member, names) in [("resourceSubscriptions", &watching.wanted.uris), ("taskIds", &watching.wanted.tasks)] {
         if filter.get(member).is_some() {
             agreed[member] = names.iter().cloned().collect();
         }
@@ -555,8 +551,10 @@ impl Watching {
         let Some(served) = self.turn.portal.server(&found.server).cloned() else { return false };
         let mut recording = self.turn.recording(method, Some(self.turn.id));
         recording.note(|record| record.resource = Some(at_server.clone()));
-        if let Err((_, outcome)) = call::admitted(&self.turn, &served, &found, method, &mut recording) {
-            recording.end(outcome);
+        let case = Case { turn: &self.turn, served: &served, definition: &found.definition, method };
+        if let Err(stopped) = admit::admit(&case, None, &mut recording).await {
+            let id = mcp::message::Id::number(0);
+            stopped.answer(&self.turn, (method, id), true, recording);
             return false;
         }
         let begun = self.begin(uri, Thing::Uri(at_server), &served).await;
@@ -573,7 +571,7 @@ impl Watching {
     }
 
     async fn begin(&mut self, name: &str, thing: Thing, served: &Arc<Served>) -> bool {
-        let Ok(link) = call::link(&self.turn, served).await else { return false };
+        let Ok(Reached { link, .. }) = call::reach(&self.turn, served).await else { return false };
         let era = link.opened().map(|opened| opened.version.era());
         let begun = match (&thing, era) {
             (_, Some(Era::Stateless)) => watch(Ear::of(&self.turn, served, &link), &thing),

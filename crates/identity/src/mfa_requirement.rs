@@ -63,6 +63,20 @@ pub struct MfaRules {
     pub models: Option<ListId>,
 }
 
+impl MfaRules {
+    /// Returns rules that ask for a proof of the person's own factor no longer ago than `freshness`: those that hold, made
+    /// stricter, or any factor where none do.
+    #[must_use]
+    pub fn within(rules: Option<Self>, freshness: Duration) -> Self {
+        let any = || Authenticator::WORDS.iter().map(|(_, kind)| *kind).collect();
+        match rules {
+            None => Self { allowed: any(), freshness, provider_factor: None, models: None },
+            Some(rules) if rules.freshness.is_zero() => Self { freshness, provider_factor: None, ..rules },
+            Some(rules) => Self { freshness: rules.freshness.min(freshness), provider_factor: None, ..rules },
+        }
+    }
+}
+
 impl MfaRequirement {
     /// Reads one configuration.
     ///

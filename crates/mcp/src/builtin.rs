@@ -203,18 +203,33 @@ pub fn read_code(raw: Option<&RawValue>) -> Result<String, RpcError> {
     Ok(code)
 }
 
+/// A server as `portal_list_servers` tells of it.
+pub struct Listed<'a> {
+    pub server: &'a ServerView,
+    pub on: bool,
+    pub standing: Standing,
+    /// Where its person changes how it stands.
+    pub link: Option<&'a str>,
+}
+
 /// Answers `portal_list_servers`.
 #[must_use]
-pub fn list_servers(view: &View) -> Box<RawValue> {
-    let entry = |server: &ServerView, on: bool| {
-        let status = match server.standing {
+pub fn list_servers(servers: &[Listed<'_>]) -> Box<RawValue> {
+    let entry = |listed: &Listed<'_>| {
+        let status = match listed.standing {
             Standing::Ready => "ready",
             Standing::SignInAgain => "sign_in_again",
             Standing::Unreachable => "unreachable",
         };
-        json!({"server_id": server.id.as_str(), "name": server.name, "enabled": on, "status": status})
+        let server = listed.server;
+        let mut entry =
+            json!({"server_id": server.id.as_str(), "name": server.name, "enabled": listed.on, "status": status});
+        if let Some(link) = listed.link {
+            entry["sign_in_at"] = link.into();
+        }
+        entry
     };
-    let servers: Vec<_> = view.servers().map(|(server, on)| entry(server, on)).collect();
+    let servers: Vec<_> = servers.iter().map(entry).collect();
     if servers.is_empty() {
         return text_result("No allowed servers available, check your Zero Trust Policies");
     }
@@ -326,17 +341,27 @@ mod tests {
         assert_eq!(BuiltIn::named("portal_other"), None);
     }
 
+    fn listed(view: &View) -> Vec<Listed<'_>> {
+        view.servers()
+            .map(|(server, on)| {
+                let missing = server.id == id("memory");
+                let standing = if missing { Standing::SignInAgain } else { Standing::Ready };
+                Listed { server, on, standing, link: missing.then_some("https://x/") }
+            })
+            .collect()
+    }
+
     #[test]
     fn servers_are_listed_with_their_state() {
         assert_eq!(
-            serde_json::from_str::<Value>(&text(&list_servers(&view()))).unwrap(),
+            serde_json::from_str::<Value>(&text(&list_servers(&listed(&view())))).unwrap(),
             json!([
-                {"server_id": "memory", "name": "MEMORY", "enabled": false, "status": "ready"},
+                {"server_id": "memory", "name": "MEMORY", "enabled": false, "status": "sign_in_again", "sign_in_at": "https://x/"},
                 {"server_id": "filesystem", "name": "FILESYSTEM", "enabled": true, "status": "ready"},
             ])
         );
         let nobody = View::merge([], &Toggles::new(), |_, _| true);
-        assert!(text(&list_servers(&nobody)).starts_with("No allowed servers available"));
+        assert!(text(&list_servers(&listed(&nobody))).starts_with("No allowed servers available"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod fixture;
 pub mod message;
 pub mod names;
 pub mod neutralise;
+pub mod oauth;
 pub mod raw;
 pub mod search;
 pub mod surface;

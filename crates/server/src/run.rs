@@ -307,12 +307,20 @@ impl Core {
             logs: self.logs.clone(),
             clock: Arc::clone(&self.clock),
             runtime: Arc::clone(&self.runtime),
+            workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
             upstream: Arc::clone(upstream),
         })
         .await?;
         tasks.loops.spawn(portals.follower.run(tasks.end_loops.clone()));
         let feed = self.store.changes().await?;
         tasks.loops.spawn(Arc::clone(&portals.syncing).run(feed, tasks.end_loops.clone()));
+        let (store, account, sign_ins, stop) =
+            (self.store.clone(), self.account, Arc::clone(&portals.sign_ins), tasks.end_loops.clone());
+        tasks.loops.spawn(async move {
+            if let Err(error) = crate::agents::vault::follow(store, account, sign_ins, stop).await {
+                tracing::error!(%error, "changes of sign-ins at MCP servers are not followed");
+            }
+        });
         let (agents, stop) = (portals.agents.clone(), tasks.end_loops.clone());
         tasks.loops.spawn(async move { agents.run(stop).await });
         running.state.set_agents(crate::state::Portals { settle: portals.settle, syncing: portals.syncing });

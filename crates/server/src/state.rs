@@ -15,6 +15,7 @@ use store::ChangeFeed;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use types::McpServerId;
+use url::Url;
 
 use crate::agents::Syncing;
 use crate::in_force::InForce;
@@ -167,16 +168,48 @@ impl SnapshotView for State {
     }
 }
 
+fn not_served() -> McpUnavailable {
+    McpUnavailable("this node does not serve Access, which MCP portals stand behind".to_owned())
+}
+
 impl McpServers for State {
     fn sync<'a>(&'a self, server: &'a McpServerId) -> console::BoxFuture<'a, Result<(), McpUnavailable>> {
         Box::pin(async move {
             match self.portals.get() {
                 Some(portals) => portals.syncing.sync(server).await,
-                None => {
-                    Err(McpUnavailable("this node does not serve Access, which MCP portals stand behind".to_owned()))
-                }
+                None => Err(not_served()),
             }
         })
+    }
+
+    fn begin_sign_in<'a>(
+        &'a self,
+        server: &'a McpServerId,
+        back: &'a Url,
+        bound: [u8; 32],
+    ) -> console::BoxFuture<'a, Result<Url, McpUnavailable>> {
+        match self.portals.get() {
+            Some(portals) => portals.syncing.begin_sign_in(server, back, bound),
+            None => Box::pin(async { Err(not_served()) }),
+        }
+    }
+
+    fn complete_sign_in<'a>(
+        &'a self,
+        query: &'a str,
+        bounds: &'a [[u8; 32]],
+    ) -> console::BoxFuture<'a, Result<McpServerId, McpUnavailable>> {
+        match self.portals.get() {
+            Some(portals) => portals.syncing.complete_sign_in(query, bounds),
+            None => Box::pin(async { Err(not_served()) }),
+        }
+    }
+
+    fn end_sign_in<'a>(&'a self, server: &'a McpServerId) -> console::BoxFuture<'a, Result<(), McpUnavailable>> {
+        match self.portals.get() {
+            Some(portals) => portals.syncing.end_sign_in(server),
+            None => Box::pin(async { Err(not_served()) }),
+        }
     }
 
     fn may_run_programs(&self) -> bool {

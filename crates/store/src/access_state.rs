@@ -145,7 +145,7 @@ impl Collection<'_, AccessSession> {
         self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
     }
 
-    /// Ends every session of a person, as [`Collection::end`] does with one.
+    /// Ends every session of a person, as [`Collection::end`] does with one, and every sign-in of theirs at MCP servers.
     ///
     /// # Errors
     ///
@@ -162,6 +162,7 @@ impl Collection<'_, AccessSession> {
                 .into_iter()
                 .map(|session| Write::DeleteChildren { kind: Kind::AppSession, parent: session.id.to_string() }),
         );
+        writes.extend(self.store.sign_ins_of(grant, user).await?);
         self.store.commit(grant, writes, Vec::new()).await.map(|_| ())
     }
 }

@@ -9,6 +9,7 @@ mod browser;
 mod github;
 mod origin;
 mod platform;
+mod protected;
 mod provider;
 
 pub use authenticator::{HeldCredential, SoftwareAuthenticator};
@@ -17,4 +18,5 @@ pub use browser::{Browser, Seen};
 pub use github::GithubServer;
 pub use origin::{Origin, OriginTls, connect, listen};
 pub use platform::{Platform, Ready};
+pub use protected::{Counts, Manners, ProtectedServer};
 pub use provider::{CLIENT_ID, CLIENT_SECRET, Identity, IdentityProvider, Mischief, rsa_key};

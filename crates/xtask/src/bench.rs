@@ -13,6 +13,7 @@ use crate::run::{check, check_lines, command, root};
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Subject {
     Access,
+    Agents,
     Gateway,
     Policy,
     Worker,
@@ -40,6 +41,11 @@ fn measure(what: Subject, seconds: u64, bounds: &mut Bounds) -> Result<()> {
             let mut cargo = platform(seconds)?;
             cargo.env("OIDC_PROVIDER", oidc_provider()?);
             bench("portunus", "access", &mut cargo, bounds)
+        }
+        Subject::Agents => {
+            let mut cargo = platform(seconds)?;
+            cargo.env("CONTEXTFORGE", contextforge()?).env("TOKENIZER", tokenizer()?);
+            bench("portunus", "agents", &mut cargo, bounds)
         }
         Subject::Gateway => {
             machine::prepare(&machine::FOR_GATEWAY_BENCHMARK)?;
@@ -94,6 +100,31 @@ fn oidc_provider() -> Result<PathBuf> {
                 .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
                 .arg(&directory)
                 .args(["oidc-provider", "@node-rs/argon2"]),
+        )?;
+    }
+    Ok(directory)
+}
+
+/// The directory of a Python environment that has it.
+fn contextforge() -> Result<PathBuf> {
+    let directory = root().join("target/peers/contextforge");
+    if !directory.join("bin/mcpgateway").exists() {
+        check(Command::new("python3").args(["-m", "venv"]).arg(&directory))?;
+        check(Command::new(directory.join("bin/pip")).args(["install", "--quiet", "mcp-contextforge-gateway"]))?;
+    }
+    Ok(directory)
+}
+
+/// The directory of the tokenizer.
+fn tokenizer() -> Result<PathBuf> {
+    let directory = root().join("target/peers/tokenizer");
+    if !directory.join("node_modules/gpt-tokenizer").exists() {
+        std::fs::create_dir_all(&directory)?;
+        check(
+            Command::new("npm")
+                .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+                .arg(&directory)
+                .arg("gpt-tokenizer"),
         )?;
     }
     Ok(directory)

@@ -111,6 +111,7 @@ fn start(exchange: &Exchange, link: &Link) -> Option<Start> {
         browser: String::new(),
         certificate: exchange.certificate_for_sign_in(),
         policy: None,
+        factor_within: None,
         approves: Some(link.request),
         expires: exchange.now.after(COOKIE_LIFE).seconds(),
     })

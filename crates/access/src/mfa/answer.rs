@@ -157,7 +157,7 @@ impl<'e> Visit<'e> {
         }
         let wanted = self.step.as_ref()?.policy;
         let policy = published.policies.policies().find(|policy| policy.id == wanted)?;
-        Some(gate::mfa(self.exchange, policy, app))
+        Some(gate::mfa_for(self.exchange, start, policy, app))
     }
 
     async fn page(self, proving: bool) -> Response<Body> {

@@ -146,8 +146,9 @@ impl Endpoint {
             return Ok(Answered { session: None, answer: Answer::Accepted });
         }
         if parts.status != StatusCode::OK {
-            let challenge = parts.headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-            let challenge = challenge.map(str::to_owned);
+            let challenges =
+                parts.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+            let challenge = Some(challenges.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
             let body = self.whole(body, MAX_REASON).await.unwrap_or_default();
             return Err(ExchangeError::Status { status: parts.status, challenge, body });
         }

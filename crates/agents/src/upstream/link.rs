@@ -19,6 +19,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::http::{Answer, Answered, Endpoint, ExchangeError, LAST_EVENT, SESSION, Stream, VERSION};
+use crate::signin::Credential;
 
 /// Prefix of the members of `_meta` that the protocol owns (2026-07-28).
 const META: &str = "io.modelcontextprotocol/";
@@ -61,6 +62,8 @@ pub(crate) struct LinkParts {
 /// A link to one server.
 pub(crate) struct Link {
     parts: LinkParts,
+    /// What was presented last, where it is a sign-in that is renewed from time to time.
+    presented: ArcSwapOption<Credential>,
     open: ArcSwapOption<Opened>,
     opening: tokio::sync::Mutex<()>,
     next: AtomicU64,
@@ -113,7 +116,25 @@ pub(crate) enum Reply {
 impl Link {
     #[must_use]
     pub(crate) fn new(parts: LinkParts) -> Self {
-        Self { parts, open: ArcSwapOption::empty(), opening: tokio::sync::Mutex::new(()), next: AtomicU64::new(1) }
+        let (presented, open) = (ArcSwapOption::empty(), ArcSwapOption::empty());
+        Self { parts, presented, open, opening: tokio::sync::Mutex::new(()), next: AtomicU64::new(1) }
+    }
+
+    /// Presents a credential from now on. `false`: the link was begun in another sign-in, and is not for this one.
+    pub(crate) fn present(&self, credential: &Arc<Credential>) -> bool {
+        let presented = self.presented.load();
+        match &*presented {
+            Some(before) if before.sign_in != credential.sign_in => return false,
+            Some(before) if Arc::ptr_eq(before, credential) => {}
+            Some(_) | None => self.presented.store(Some(Arc::clone(credential))),
+        }
+        true
+    }
+
+    /// The fields that carry the credential at the server.
+    fn credential(&self) -> HeaderMap {
+        let presented = self.presented.load();
+        presented.as_ref().map_or_else(|| self.parts.credential.clone(), |presented| presented.headers.clone())
     }
 
     /// Returns what is known of the server, if the link is open.
@@ -337,7 +358,8 @@ impl Link {
         // A session that is gone is begun again, and a credential that is not enough is no matter of the request.
         let is_ours = status == StatusCode::FORBIDDEN || (status == StatusCode::NOT_FOUND && opened.session.is_some());
         let message = self.read(body).ok().filter(|_| status.is_client_error() && !is_ours)?;
-        matches!(&message, Message::Error(error) if error.id.as_ref().is_none_or(|found| found == id)).then_some(message)
+        matches!(&message, Message::Error(error) if error.id.as_ref().is_none_or(|found| found == id))
+            .then_some(message)
     }
 
     fn reply(&self, sent: Answered, id: Id) -> Result<Reply, LinkError> {
@@ -361,7 +383,7 @@ impl Link {
     }
 
     fn headers(&self, opened: &Opened) -> HeaderMap {
-        let mut headers = self.parts.credential.clone();
+        let mut headers = self.credential();
         headers.insert(VERSION, HeaderValue::from_static(opened.version.as_str()));
         if let Some(session) = &opened.session {
             headers.insert(SESSION, session.clone());
@@ -450,7 +472,7 @@ impl Link {
             "clientInfo": client_info(),
         });
         let request = Request { id: id.clone(), method: "initialize".into(), params: Some(raw::raw(&params)) };
-        let answered = self.exchange(self.parts.credential.clone(), Message::Request(request).to_json().into()).await?;
+        let answered = self.exchange(self.credential(), Message::Request(request).to_json().into()).await?;
         let session = answered.session.clone();
         let answer = match self.reply(answered, id)? {
             Reply::Message(message) => outcome(message).ok_or(LinkError::NoAnswer)?,

@@ -8,11 +8,14 @@
 )]
 
 mod calls;
+mod conditions;
 mod faults;
 mod input;
 mod protocol;
 mod rights;
 mod server;
+mod signin;
 mod streams;
 mod support;
 mod tasks;
+mod vault;

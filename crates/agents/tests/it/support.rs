@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agents::record::{Record, Recorder};
+use agents::signin::{SignIns, SignInsParts};
 use agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
 use agents::upstream::{Bounds, Endpoint};
 use agents::visit::{Person, Visit, Visitor};
-use agents::{Agents, Parts};
+use agents::{Agents, Answer, Parts};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
@@ -32,6 +33,7 @@ use types::{ApplicationId, UserId};
 use uuid::Uuid;
 
 use crate::server::Server;
+use crate::vault::Memory;
 
 pub(crate) const HOST: &str = "mcp.test";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +48,7 @@ impl Recorder for Records {
 }
 
 /// Scripts need processes of their own; where they run, the whole program is tested.
-struct NoScripts;
+pub(crate) struct NoScripts;
 
 impl agents::Scripts for NoScripts {
     fn run<'a>(
@@ -69,6 +71,30 @@ impl agents::Changed for Changes {
     }
 }
 
+impl agents::Workers for NoScripts {
+    fn find(&self, _: &types::ScriptName) -> Option<Arc<worker::Script>> {
+        None
+    }
+
+    fn run<'a>(
+        &'a self,
+        _: &'a Arc<worker::Script>,
+        _: Request<Body>,
+        _: Arc<str>,
+        _: Duration,
+    ) -> worker::BoxFuture<'a, Result<worker::Reply, worker::CallError>> {
+        panic!("no test here runs a script")
+    }
+}
+
+/// Answers a request that asks for no second factor.
+pub(crate) async fn respond(agents: &Agents, visit: Visit) -> Response<Body> {
+    match agents.answer(HOST, visit).await {
+        Answer::Response(response) => response,
+        Answer::Prove(within) => panic!("a factor within {within:?} was asked for"),
+    }
+}
+
 /// A portal.
 pub(crate) struct Plane {
     pub(crate) agents: Agents,
@@ -81,9 +107,17 @@ pub(crate) fn door(server: &str) -> ApplicationId {
     ApplicationId(Uuid::from_u128(server.bytes().fold(1, |sum, byte| (sum << 8) + u128::from(byte))))
 }
 
-fn pool() -> Pool {
+pub(crate) fn pool() -> Pool {
+    pool_with(GuardParams { allow: vec!["127.0.0.0/8".parse().unwrap()], ..GuardParams::default() })
+}
+
+/// One that does not reach this machine, as the platform's own by default.
+pub(crate) fn strict_pool() -> Pool {
+    pool_with(GuardParams { refuse_private: true, ..GuardParams::default() })
+}
+
+fn pool_with(guard: GuardParams) -> Pool {
     let trust = TrustParams { bundled_roots: false, native_roots: false, ..TrustParams::default() };
-    let guard = GuardParams { allow: vec!["127.0.0.0/8".parse().unwrap()], ..GuardParams::default() };
     let connector = Connector::new(ConnectorParams {
         resolver: Arc::new(SystemResolver::new()),
         guard: Guard::new(guard),
@@ -129,6 +163,7 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
             address: document.address(),
             view: Arc::new(ServerView::new(name, *id, Arc::new(catalog))),
             way: Way::Remote(Box::new(Remote { endpoint: endpoint(server), credential, version: Some(seen.version) })),
+            sign_in: None,
             on_behalf: false,
         }));
     }
@@ -145,6 +180,13 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
         snapshot,
         recorder: Arc::clone(&records) as Arc<dyn Recorder>,
         scripts: Arc::new(NoScripts),
+        workers: Arc::new(NoScripts),
+        sign_ins: SignIns::new(SignInsParts {
+            vault: Arc::new(Memory::default()),
+            pool: pool(),
+            within: PATIENCE,
+            clock: Arc::new(jiff::Timestamp::now),
+        }),
         account: types::AccountId(Uuid::nil()),
         clock: Arc::new(jiff::Timestamp::now),
         changed: Arc::clone(&changes) as Arc<dyn agents::Changed>,
@@ -218,7 +260,7 @@ impl<'a> Client<'a> {
             visitor: self.visitor.clone(),
             open: self.open.clone(),
         };
-        self.plane.agents.answer(HOST, visit).await
+        respond(&self.plane.agents, visit).await
     }
 
     pub(crate) async fn post(&self, message: &Value) -> Response<Body> {
@@ -241,6 +283,11 @@ impl<'a> Client<'a> {
     /// Asks as a client of the stateless era does.
     pub(crate) async fn ask_stateless(&self, method: &str, params: Value) -> Response<Body> {
         self.ask_able(json!({}), method, params).await
+    }
+
+    /// The same, of a client that can do more.
+    pub(crate) async fn ask_stateless_with(&self, method: &str, params: Value, capabilities: Value) -> Response<Body> {
+        self.ask_able(capabilities, method, params).await
     }
 
     /// Asks as a client of the stateless era that can do something.

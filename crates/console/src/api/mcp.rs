@@ -10,7 +10,7 @@ use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
 use crate::operations::access::{AccessBody, AccessView};
-use crate::operations::mcp::{portals, servers};
+use crate::operations::mcp::{portals, servers, sign_in};
 use crate::paging::PageRequest;
 
 /// Most bytes of a portal or server.
@@ -91,6 +91,7 @@ async fn delete_portal(cx: Cx) -> Reply {
 fn server_endpoints() -> Vec<Endpoint> {
     const SERVERS: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers";
     const SERVER: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}";
+    const SIGN_IN: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}/sign_in";
     const SYNC: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}/sync";
     vec![
         endpoint(Method::GET, SERVERS, Permission(AccessRead), "List MCP servers", list_servers)
@@ -120,6 +121,10 @@ fn server_endpoints() -> Vec<Endpoint> {
             delete_server,
         )
         .returns::<AccessView>(),
+        endpoint(Method::POST, SIGN_IN, Permission(AccessWrite), "Begin to sign in at an MCP server", begin_sign_in)
+            .returns::<AccessView>(),
+        endpoint(Method::DELETE, SIGN_IN, Permission(AccessWrite), "Sign out at an MCP server", end_sign_in)
+            .returns::<AccessView>(),
         endpoint(Method::POST, SYNC, Permission(AccessWrite), "Ask an MCP server what it offers", sync_server)
             .returns::<AccessView>(),
     ]
@@ -153,4 +158,15 @@ async fn delete_server(cx: Cx) -> Reply {
 
 async fn sync_server(cx: Cx) -> Reply {
     ok(servers::sync(&cx.op, &server_id(&cx)?).await?)
+}
+
+async fn begin_sign_in(cx: Cx) -> Reply {
+    let url = sign_in::begin(&cx.op, &server_id(&cx)?).await?;
+    let mut shown = serde_json::Map::new();
+    shown.insert("authorization_url".to_owned(), url.as_str().into());
+    ok(AccessView(shown))
+}
+
+async fn end_sign_in(cx: Cx) -> Reply {
+    ok(sign_in::end(&cx.op, &server_id(&cx)?).await?)
 }

@@ -15,6 +15,7 @@ mod format;
 mod frame;
 mod kv;
 mod lists;
+mod mcp_sign_in;
 mod overview;
 mod record;
 mod rules;
@@ -109,6 +110,9 @@ fn access_routes() -> Router<Arc<App>> {
         policies, providers, published, reusable, tester, tokens,
     };
     Router::new()
+        .route("/mcp/servers/{id}/sign-in", post(mcp_sign_in::begin))
+        .route("/mcp/servers/{id}/sign-out", post(mcp_sign_in::end))
+        .route(crate::operations::mcp::sign_in::CALLBACK, get(mcp_sign_in::callback))
         .route("/access", get(applications::page).post(applications::create))
         .route("/access/new", get(applications::new_page))
         .route("/access/log", get(log::page))

@@ -24,6 +24,7 @@ use store::{
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 use types::{AccountId, McpServerId};
+use url::Url;
 use uuid::Uuid;
 
 /// 2026-01-02T03:04:05Z
@@ -157,6 +158,8 @@ pub(crate) struct Upstreams {
     store: Store,
     account: AccountId,
     pub(crate) runs_programs: AtomicBool,
+    /// The administrator's sign-in that was begun last, and what it is bound to.
+    begun: Mutex<Option<(McpServerId, [u8; 32])>>,
 }
 
 impl McpServers for Upstreams {
@@ -186,6 +189,32 @@ impl McpServers for Upstreams {
             catalogs.keep(&operate, server.clone(), catalog, read.map(|read| read.revision)).await.unwrap();
             Ok(())
         })
+    }
+
+    fn begin_sign_in<'a>(
+        &'a self,
+        server: &'a McpServerId,
+        back: &'a Url,
+        bound: [u8; 32],
+    ) -> BoxFuture<'a, Result<Url, McpUnavailable>> {
+        *self.begun.lock().unwrap() = Some((server.clone(), bound));
+        let url = Url::parse_with_params("https://as.example/authorize", [("redirect_uri", back.as_str())]).unwrap();
+        Box::pin(async move { Ok(url) })
+    }
+
+    fn complete_sign_in<'a>(
+        &'a self,
+        _: &'a str,
+        bounds: &'a [[u8; 32]],
+    ) -> BoxFuture<'a, Result<McpServerId, McpUnavailable>> {
+        let begun = self.begun.lock().unwrap().take().filter(|(_, bound)| bounds.contains(bound));
+        Box::pin(
+            async move { begun.map(|(server, _)| server).ok_or_else(|| McpUnavailable("another browser".to_owned())) },
+        )
+    }
+
+    fn end_sign_in<'a>(&'a self, _: &'a McpServerId) -> BoxFuture<'a, Result<(), McpUnavailable>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn may_run_programs(&self) -> bool {
@@ -220,7 +249,12 @@ impl Console {
             insist_on_https: https,
         };
         let scripts = Arc::new(Scripts::default());
-        let upstreams = Arc::new(Upstreams { store: store.clone(), account, runs_programs: AtomicBool::new(false) });
+        let upstreams = Arc::new(Upstreams {
+            store: store.clone(),
+            account,
+            runs_programs: AtomicBool::new(false),
+            begun: Mutex::default(),
+        });
         let router = console::router(ConsoleDeps {
             store: Arc::new(store.clone()),
             logs: logs.clone(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::Backends;
+use ::agents::signin::{Manual, SignIn};
 use ::agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
 use ::agents::upstream::{Bounds, Endpoint};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -16,9 +17,10 @@ use identity::application::{ApplicationDocument, ApplicationKind};
 use identity::document::{Problem, read_stored};
 use identity::origin::{Origin, OriginTarget, OriginTls};
 use mcp::catalog::{Catalog, Kind};
+use mcp::document::credentials::AuthMode;
 use mcp::document::overrides::Override;
 use mcp::document::portal::{self, PortalDocument};
-use mcp::document::server::{Auth, HEADERS, Server, ServerDocument, Upstream};
+use mcp::document::server::{Auth, CLIENT_SECRET, HEADERS, Server, ServerDocument, Upstream};
 use mcp::names::{self, ServerId};
 use mcp::raw;
 use mcp::view::ServerView;
@@ -57,6 +59,7 @@ struct Known {
     version: Option<mcp::version::Version>,
     endpoint: Result<Endpoint, String>,
     credential: HeaderMap,
+    sign_in: Option<Arc<SignIn>>,
 }
 
 impl Builder {
@@ -141,9 +144,10 @@ impl Builder {
             let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
             let catalog = catalogs.get(&stored.id);
             match read(&self.backends, &stored, &secrets, lists) {
-                Ok((server, address, endpoint, credential)) => {
+                Ok(Read { server, address, endpoint, credential, sign_in }) => {
                     let server = Known {
                         server: Arc::new(server),
+                        sign_in,
                         address,
                         catalog: Arc::new(catalog.map(catalogue).unwrap_or_default()),
                         version: catalog.and_then(spoken),
@@ -159,7 +163,14 @@ impl Builder {
     }
 }
 
-type Read = (Server, String, Result<Endpoint, String>, HeaderMap);
+/// What a stored server is made into.
+pub(super) struct Read {
+    pub server: Server,
+    pub address: String,
+    pub endpoint: Result<Endpoint, String>,
+    pub credential: HeaderMap,
+    pub sign_in: Option<Arc<SignIn>>,
+}
 
 /// Makes a server of what is stored.
 pub(super) fn read(
@@ -172,16 +183,43 @@ pub(super) fn read(
     let held = |name: &str| secrets.contains_key(name);
     let server = Server::parse(stored.id.clone(), &document, &held, lists).map_err(words)?;
     let endpoint = match &server.upstream {
-        // A shared credential must not stand in for one that each person was to have.
-        Upstream::Remote(_) if matches!(server.auth, Auth::Dynamic | Auth::Manual(_)) => {
-            Err("people cannot sign in at servers yet".to_owned())
-        }
         Upstream::Remote(url) => endpoint(backends, url),
         Upstream::Stdio { .. } => Err("programs are not run here".to_owned()),
         Upstream::Worker(_) => Err("Workers are not asked here".to_owned()),
     };
     let credential = secrets.get(HEADERS).map_or_else(|| Ok(HeaderMap::new()), credential)?;
-    Ok((server, document.address(), endpoint, credential))
+    let sign_in = match (&server.upstream, &endpoint) {
+        (Upstream::Remote(url), Ok(endpoint)) => sign_in(&server, &document, url, endpoint, secrets),
+        (Upstream::Remote(_) | Upstream::Stdio { .. } | Upstream::Worker(_), _) => None,
+    };
+    Ok(Read { server, address: document.address(), endpoint, credential, sign_in })
+}
+
+/// How one signs in at a server that people sign in at.
+fn sign_in(
+    server: &Server,
+    document: &ServerDocument,
+    url: &Url,
+    endpoint: &Endpoint,
+    secrets: &BTreeMap<String, Secret<String>>,
+) -> Option<Arc<SignIn>> {
+    let manual = match &server.auth {
+        Auth::None | Auth::Headers => return None,
+        Auth::Dynamic => None,
+        Auth::Manual(client) => {
+            Some(Arc::new(Manual { client: (**client).clone(), secret: secrets.get(CLIENT_SECRET).cloned() }))
+        }
+    };
+    let secret = manual.as_ref().and_then(|manual| manual.secret.as_ref()).map(|secret| secret.expose().as_str());
+    let told = serde_json::json!([server.id, url, document.auth_config, secret]).to_string();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, told.as_bytes());
+    Some(Arc::new(SignIn {
+        address: url.clone(),
+        endpoint: endpoint.clone(),
+        manual,
+        registers: document.auth_config.as_ref().is_some_and(|config| config.auth_mode == Some(AuthMode::Dcr)),
+        settings: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+    }))
 }
 
 fn endpoint(backends: &Backends, url: &Url) -> Result<Endpoint, String> {
@@ -272,6 +310,7 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
         address: known.address.clone(),
         view: Arc::new(view),
         way,
+        sign_in: known.sign_in.clone(),
         on_behalf: link.on_behalf,
     }))
 }

@@ -2,14 +2,15 @@
 //!
 //! Invariant: nothing is added to what Access says of a caller.
 
-use ::access::{Inside, Visit, Visitor};
-use ::agents::Agents;
+use ::access::{Inside, Outcome, Visit, Visitor};
 use ::agents::visit;
+use ::agents::{Agents, Answer};
 use futures_util::future::BoxFuture;
 use http::Response;
 use identity::identity::Identity;
 use net::proxy::body::Body;
 use types::ApplicationId;
+use url::Url;
 
 /// The portal at a host.
 pub(crate) struct Portal {
@@ -23,7 +24,11 @@ impl Inside for Portal {
         self.agents.doors(&self.host)
     }
 
-    fn visit(&self, visit: Visit) -> BoxFuture<'static, Response<Body>> {
+    fn open(&self, path: &str, site: &Url) -> Option<Response<Body>> {
+        self.agents.open(&self.host, path, site)
+    }
+
+    fn visit(&self, visit: Visit) -> BoxFuture<'static, Outcome> {
         let Visit { request, id, site, source, visitor, open, .. } = visit;
         let visitor = match visitor {
             Visitor::Nobody => visit::Visitor::Nobody,
@@ -36,7 +41,13 @@ impl Inside for Portal {
             })),
         };
         let open = open.into_iter().collect();
-        self.agents.answer(&self.host, visit::Visit { request, id, site, source, visitor, open })
+        let answer = self.agents.answer(&self.host, visit::Visit { request, id, site, source, visitor, open });
+        Box::pin(async move {
+            match answer.await {
+                Answer::Response(response) => Outcome::Response(response),
+                Answer::Prove(within) => Outcome::Prove(within),
+            }
+        })
     }
 }
 

@@ -7,11 +7,13 @@ mod build;
 mod inside;
 mod record;
 mod sync;
+pub(crate) mod vault;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::{Backends, OriginParts};
+use ::agents::signin::{SignIns, SignInsParts};
 use ::agents::{Agents, Parts};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -23,10 +25,13 @@ use types::AccountId;
 use self::build::Builder;
 pub(crate) use self::inside::Portal;
 pub(crate) use self::sync::Syncing;
+use self::vault::StoreVault;
 use crate::lists::Lists;
 use crate::state::{SETTLING, Settle};
 use crate::upstream::Upstream;
 
+/// How long an authorization server has for one answer.
+const AUTHORIZATION: Duration = Duration::from_secs(15);
 /// How often a build that failed is tried again.
 const TEND: Duration = Duration::from_secs(60);
 
@@ -38,6 +43,8 @@ pub(crate) struct Ground {
     pub clock: net::Clock,
     /// Runs the programs of Code Mode.
     pub runtime: Arc<worker::Runtime>,
+    /// Runs the owner's scripts for rules.
+    pub workers: Arc<dyn ::agents::Workers>,
     pub upstream: Arc<Upstream>,
 }
 
@@ -47,6 +54,7 @@ pub(crate) struct Assembled {
     pub follower: Follower,
     pub settle: Settle,
     pub syncing: Arc<Syncing>,
+    pub sign_ins: Arc<SignIns>,
 }
 
 /// Owned by the one task that runs it.
@@ -93,10 +101,22 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
     let first = builder.build(1).await?;
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
     let (again, said) = mpsc::channel(sync::SAID);
+    let sign_ins = SignIns::new(SignInsParts {
+        vault: Arc::new(StoreVault {
+            store: ground.store.clone(),
+            account: ground.account,
+            principal: principal.clone(),
+        }),
+        pool: ground.upstream.pool.clone(),
+        within: AUTHORIZATION,
+        clock: Arc::clone(&ground.clock),
+    });
     let agents = Agents::new(Parts {
         snapshot: Arc::clone(&snapshot),
         recorder: Arc::new(record::Recorder { logs: ground.logs, account: ground.account }),
         scripts: ground.runtime,
+        workers: ground.workers,
+        sign_ins: Arc::clone(&sign_ins),
         account: ground.account,
         clock: Arc::clone(&ground.clock),
         changed: Arc::new(sync::Again(again.clone())),
@@ -106,13 +126,14 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         account: ground.account,
         principal,
         backends,
+        sign_ins: Arc::clone(&sign_ins),
         clock: ground.clock,
         again,
         said: Mutex::new(Some(said)),
     });
     let (settle, requests) = mpsc::channel(SETTLING);
     let follower = Follower { builder, agents: agents.clone(), snapshot, feed, requests, revision: 1 };
-    Ok(Assembled { agents, follower, settle, syncing })
+    Ok(Assembled { agents, follower, settle, syncing, sign_ins })
 }
 
 impl Follower {

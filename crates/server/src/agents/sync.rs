@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::Backends;
+use ::agents::signin::{Begin, CompleteError, NoCredential, Owner, SignIn, SignIns};
 use ::agents::sync::{LookError, Seen, listen, look};
 use ::agents::upstream::Endpoint;
 use console::{BoxFuture, McpServers, McpUnavailable};
@@ -15,6 +16,8 @@ use http::header::HeaderMap;
 use jiff::Timestamp;
 use mcp::document::view::SyncError;
 use mcp::names::ServerId;
+use mcp::oauth::client::About;
+use mcp::oauth::flow::{Callback, CallbackError};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store::{Change, ChangeFeed, Kind, McpCatalog, Operate, Principal, ReadAccess, Revision, Store, StoreError};
@@ -23,6 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use types::{AccountId, McpServerId};
+use url::Url;
 
 use super::AgentsError;
 use super::build;
@@ -43,6 +47,7 @@ pub(crate) struct Syncing {
     pub account: AccountId,
     pub principal: Principal,
     pub backends: Arc<Backends>,
+    pub sign_ins: Arc<SignIns>,
     pub clock: net::Clock,
     /// Takes the servers that say they have changed.
     pub again: mpsc::Sender<McpServerId>,
@@ -101,6 +106,27 @@ struct Ears {
 impl McpServers for Syncing {
     fn sync<'a>(&'a self, server: &'a McpServerId) -> BoxFuture<'a, Result<(), McpUnavailable>> {
         Box::pin(async move { self.one(server).await.map_err(|error| McpUnavailable(error.to_string())) })
+    }
+
+    fn begin_sign_in<'a>(
+        &'a self,
+        server: &'a McpServerId,
+        back: &'a Url,
+        bound: [u8; 32],
+    ) -> BoxFuture<'a, Result<Url, McpUnavailable>> {
+        Box::pin(async move { self.begin(server, back, bound).await.map_err(McpUnavailable) })
+    }
+
+    fn complete_sign_in<'a>(
+        &'a self,
+        query: &'a str,
+        bounds: &'a [[u8; 32]],
+    ) -> BoxFuture<'a, Result<McpServerId, McpUnavailable>> {
+        Box::pin(async move { self.complete(query, bounds).await.map_err(McpUnavailable) })
+    }
+
+    fn end_sign_in<'a>(&'a self, server: &'a McpServerId) -> BoxFuture<'a, Result<(), McpUnavailable>> {
+        Box::pin(async move { self.leave(server).await.map_err(McpUnavailable) })
     }
 
     fn may_run_programs(&self) -> bool {
@@ -214,7 +240,11 @@ impl Syncing {
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(None) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
         let read = build::read(&self.backends, &stored, &secrets, &());
-        Ok(read.ok().and_then(|(_, _, endpoint, credential)| Some((endpoint.ok()?, credential))))
+        let Ok(build::Read { endpoint: Ok(endpoint), credential, sign_in, .. }) = read else { return Ok(None) };
+        Ok(match sign_in {
+            None => Some((endpoint, credential)),
+            Some(site) => self.signed_in(id, &site).await.ok().map(|credential| (endpoint, credential)),
+        })
     }
 
     async fn all_due(&self) {
@@ -242,7 +272,11 @@ impl Syncing {
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
         let endpoint = match build::read(&self.backends, &stored, &secrets, &()) {
-            Ok((_, _, endpoint, credential)) => endpoint.map(|endpoint| (endpoint, credential)),
+            Ok(read) => match (read.endpoint, read.sign_in) {
+                (Ok(endpoint), Some(site)) => self.signed_in(id, &site).await.map(|credential| (endpoint, credential)),
+                (Ok(endpoint), None) => Ok((endpoint, read.credential)),
+                (Err(reason), _) => Err(reason),
+            },
             Err(reason) => Err(reason),
         };
         let outcome = match endpoint {
@@ -258,6 +292,69 @@ impl Syncing {
             // Somebody asked the server at the same time, and kept what it said.
             Ok(_) | Err(StoreError::Stale(_) | StoreError::Taken(_)) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Syncing {
+    /// Finds how one signs in at a server.
+    async fn site(&self, id: &McpServerId) -> Result<(ServerId, Arc<SignIn>), String> {
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        let read = self.principal.authorize::<ReadAccess>(self.account).map_err(|error| words(&error))?;
+        let operate = self.principal.authorize::<Operate>(self.account).map_err(|error| words(&error))?;
+        let servers = self.store.mcp_servers();
+        let stored = servers.get(&read, id).await.map_err(|error| words(&error))?;
+        let mut stored = stored.ok_or("there is no such server any more")?;
+        let secrets = servers.open_members(&operate, &mut stored).map_err(|error| words(&error))?;
+        let site = build::read(&self.backends, &stored, &secrets, &())?.sign_in;
+        let server = ServerId::parse(id.as_str()).ok_or("its id is not one")?;
+        Ok((server, site.ok_or("nobody signs in at this server")?))
+    }
+
+    async fn begin(&self, id: &McpServerId, back: &Url, bound: [u8; 32]) -> Result<Url, String> {
+        let (server, site) = self.site(id).await?;
+        let page = back.join("/").map_err(|error| error.to_string())?;
+        let about = About { document: None, site: page, redirect: back.clone() };
+        let begin = Begin { owner: Owner::Everybody, server: &server, site: &site, about: &about, bound, back: "" };
+        self.sign_ins.begin(begin).await.map_err(|error| error.to_string())
+    }
+
+    async fn complete(&self, query: &str, bounds: &[[u8; 32]]) -> Result<McpServerId, String> {
+        let query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let text = |name: &str| query.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        let callback = Callback { code: text("code"), iss: text("iss"), error: text("error") };
+        let words = |error: CompleteError| error.to_string();
+        let completed = self.sign_ins.take(text("state").unwrap_or_default()).await.map_err(words)?;
+        if completed.owner != Owner::Everybody {
+            return Err(CompleteError::Unknown.to_string());
+        }
+        let id: McpServerId = completed.server.as_str().parse().map_err(|_| "its id is not one".to_owned())?;
+        let (_, site) = self.site(&id).await?;
+        let mut outcome = Err(CompleteError::Unknown);
+        for bound in bounds {
+            outcome = self.sign_ins.complete(&completed, &site, &callback, *bound).await;
+            if !matches!(outcome, Err(CompleteError::Callback(CallbackError::Browser))) {
+                break;
+            }
+        }
+        outcome.map(|()| id).map_err(words)
+    }
+
+    async fn leave(&self, id: &McpServerId) -> Result<(), String> {
+        let (server, site) = self.site(id).await?;
+        self.sign_ins.sign_out(Owner::Everybody, &server, &site).await.map_err(|error| error.to_string())
+    }
+
+    /// The administrator's sign-in at a server.
+    async fn signed_in(&self, id: &McpServerId, site: &Arc<SignIn>) -> Result<HeaderMap, String> {
+        let server = ServerId::parse(id.as_str()).ok_or("its id is not one")?;
+        match self.sign_ins.credential(Owner::Everybody, &server, site).await {
+            Ok(credential) => Ok(credential.headers.clone()),
+            Err(NoCredential::Missing) => Err("an administrator has to sign in at it first".to_owned()),
+            Err(NoCredential::Lapsed | NoCredential::More) => {
+                Err("an administrator has to sign in at it again".to_owned())
+            }
+            Err(NoCredential::Unavailable(reason)) => Err(reason),
         }
     }
 }

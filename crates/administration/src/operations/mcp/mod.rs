@@ -7,6 +7,7 @@
 mod application;
 pub mod portals;
 pub mod servers;
+pub mod sign_in;
 
 use store::{McpPortal, McpServer};
 use types::Code;
