@@ -24,7 +24,7 @@ use crate::facts::{self, PersonFacts};
 use crate::record::{Outcome, Recording};
 use crate::redact;
 use crate::rules::{self, Condition, Redaction, Verdict};
-use crate::session::{Pending, Running, RunningGuard};
+use crate::session::{Pending, Running, RunningGuard, Session};
 use crate::snapshot::{Served, Way};
 use crate::sse;
 use crate::turn::{self, Said, Turn};
@@ -421,7 +421,7 @@ async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcEr
     let session = &turn.session;
     let link = session.link(served.id.as_str(), || {
         Link::new(LinkParts {
-            endpoint: remote.endpoint.clone(),
+            endpoint: remote.endpoint.for_caller(|| about(turn, served)),
             credential: remote.credential.clone(),
             version: remote.version,
             capabilities: offered(&session.client.capabilities, turn.is_stateless()),
@@ -432,9 +432,27 @@ async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcEr
         if let Some(level) = session.level().filter(|_| opened.offers("logging")) {
             let _ = link.ask("logging/setLevel", Some(&raw::raw(&json!({"level": level})))).await;
         }
-        hear(turn, served, &link);
+        if link.is_unheard() {
+            hear(turn, served, &link);
+        }
     }
     Ok(link)
+}
+
+/// What a Worker is told of its caller, as `request.cf`: what Access found out, and nothing that the client says.
+fn about(turn: &Turn, served: &Served) -> Value {
+    let identity = turn.visitor.person().map(|person| {
+        json!({
+            "id": person.user.to_string(), "email": person.email.as_str(), "name": person.name,
+            "groups": person.group_names,
+        })
+    });
+    let program = match &turn.visitor {
+        crate::visit::Visitor::Program { id, name } => Some(json!({"id": id.to_string(), "client_id": name})),
+        crate::visit::Visitor::Nobody | crate::visit::Visitor::Person(_) => None,
+    };
+    let mcp = json!({"portal": turn.portal.settings.id.as_str(), "server": served.id.as_str()});
+    json!({"identity": identity, "service_token": program, "mcp": mcp})
 }
 
 /// What a client can do, as servers are told: what comes back to it has to have a way.
@@ -456,24 +474,45 @@ fn hear(turn: &Arc<Turn>, served: &Arc<Served>, link: &Arc<Link>) {
     let stop = session.stop.clone();
     turn.plane.tasks.spawn(async move {
         let heard = async {
-            let Ok(Some(mut stream)) = link.listen(None).await else { return };
-            while let Ok(Some(event)) = stream.next().await {
-                let Ok(message) = link.read(&event.data) else { continue };
-                let message = match message {
-                    Message::Notification(notification) => told(&served, notification),
-                    Message::Request(request) => {
-                        match session.ask(Pending { link: Arc::clone(&link), id: request.id.clone() }) {
-                            Some(id) => Message::Request(Request { id, ..request }),
-                            None => continue,
-                        }
-                    }
-                    Message::Response(_) | Message::Error(_) => continue,
-                };
-                session.push(sse::write(None, message.to_json().as_bytes()));
+            let mut openings = link.openings();
+            loop {
+                openings.mark_unchanged();
+                // One without a stream has none the next time either; one that was begun again has one of its own.
+                if !hear_once(&session, &served, &link).await || openings.changed().await.is_err() {
+                    return;
+                }
             }
         };
-        stop.run_until_cancelled(heard).await;
+        tokio::select! {
+            () = heard => {}
+            () = stop.cancelled() => {}
+            () = link.over() => {}
+        }
     });
+}
+
+/// Hears one stream to its end; tells whether there was one.
+async fn hear_once(session: &Session, served: &Served, link: &Arc<Link>) -> bool {
+    let mut stream = match link.listen(None).await {
+        Ok(Some(stream)) => stream,
+        Ok(None) => return false,
+        Err(_) => return true,
+    };
+    while let Ok(Some(event)) = stream.next().await {
+        let Ok(message) = link.read(&event.data) else { continue };
+        let message = match message {
+            Message::Notification(notification) => told(served, notification),
+            Message::Request(request) => {
+                match session.ask(Pending { link: Arc::clone(link), id: request.id.clone() }) {
+                    Some(id) => Message::Request(Request { id, ..request }),
+                    None => continue,
+                }
+            }
+            Message::Response(_) | Message::Error(_) => continue,
+        };
+        session.push(sse::write(None, message.to_json().as_bytes()));
+    }
+    true
 }
 
 /// Makes a server's notification the portal's: URIs are those clients know.
@@ -498,6 +537,13 @@ fn failure(turn: &Turn, served: &Served, error: &LinkError) -> RpcError {
     let text = match error {
         LinkError::SignIn { .. } => return sign_in(turn, served),
         LinkError::Exchange(ExchangeError::Late(_)) => format!("the server {name} did not answer in time"),
+        LinkError::Exchange(ExchangeError::Start(programs::StartError::Busy)) => {
+            format!("the server {name} is busy: as many of its programs run as may")
+        }
+        LinkError::Exchange(ExchangeError::Start(_)) => format!("the program of the server {name} does not run"),
+        LinkError::Exchange(ExchangeError::Gone(_) | ExchangeError::Forgotten) => {
+            format!("the server {name} ended before its answer")
+        }
         LinkError::Exchange(ExchangeError::Message(_) | ExchangeError::Events(_)) => {
             format!("the answer of the server {name} is larger than is accepted, or broke off")
         }

@@ -131,7 +131,7 @@ impl Inner {
     pub(crate) fn end_all(&self, sessions: Vec<Arc<Session>>) {
         for session in sessions {
             session.stop.cancel();
-            self.end(session.drop_links(|_| false));
+            self.end(session.drop_links(|_, _| false));
         }
     }
 
@@ -142,7 +142,11 @@ impl Inner {
     }
 
     fn end_links(&self, session: &Session, portal: &Portal) {
-        let links = session.drop_links(|server| portal.servers.iter().any(|served| served.id.as_str() == server));
+        // A program or an address that was changed is another server: what it keeps for the session is not carried over.
+        let links = session.drop_links(|server, link| {
+            let served = portal.servers.iter().find(|served| served.id.as_str() == server);
+            served.is_some_and(|served| served.way.leads(link))
+        });
         self.end(links);
     }
 

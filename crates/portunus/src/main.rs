@@ -21,6 +21,8 @@ static ALLOCATOR: allocator::ByRole = allocator::ByRole::new();
 fn main() -> ExitCode {
     // Before anything else: the same program is also the process that Workers are forked from.
     worker::run_if_zygote();
+    // And the one that starts programs which are MCP servers.
+    programs::run_if_launcher();
     let arguments = Arguments::parse();
     let runtime = match runtime() {
         Ok(runtime) => runtime,

@@ -173,7 +173,7 @@ impl Programs {
             drop(place);
             owner.ended(&server, &program, &state, end, begun.elapsed());
         });
-        Ok(Process { input: streams.input, output: streams.output, handle: keeper_handle(&streams.state) })
+        Ok(Process { input: streams.input, output: streams.output, handle: Handle::new(streams.state) })
     }
 
     /// Ends every program.
@@ -190,10 +190,6 @@ impl Programs {
     pub fn running(&self) -> usize {
         self.inner.table.lock().running.len()
     }
-}
-
-fn keeper_handle(state: &Arc<State>) -> Handle {
-    Handle::new(Arc::clone(state))
 }
 
 /// A place among the processes that may run.

@@ -26,6 +26,7 @@ pub(crate) struct State {
     pub(crate) stop: CancellationToken,
     work: Mutex<Work>,
     end: Mutex<Option<End>>,
+    over: CancellationToken,
     served: AtomicBool,
     tail: Tail,
 }
@@ -41,6 +42,7 @@ impl State {
             stop: CancellationToken::new(),
             work: Mutex::new(Work { in_flight: 0, since: Instant::now() }),
             end: Mutex::new(None),
+            over: CancellationToken::new(),
             served: AtomicBool::new(false),
             tail: Tail::new(secrets),
         }
@@ -112,6 +114,17 @@ impl Handle {
         *self.state.end.lock()
     }
 
+    /// Waits until the process has ended, or is being ended.
+    pub async fn ended(&self) -> End {
+        self.state.over.cancelled().await;
+        self.end().unwrap_or(End::Lost)
+    }
+
+    /// Ends the process.
+    pub fn stop(&self) {
+        self.state.stop.cancel();
+    }
+
     /// Returns the last words of the process on standard error: at most 4 KiB, without the values of its variables.
     #[must_use]
     pub fn said(&self) -> String {
@@ -155,6 +168,7 @@ impl Keeper {
             () = idle(&self.state, self.idle) => End::Stopped,
         };
         *self.state.end.lock() = Some(end);
+        self.state.over.cancel();
         // A launcher whose host has nothing more to say ends its family.
         let _ = self.control.get_mut().get_mut().shutdown().await;
         let left = tokio::time::timeout(LEAVE, async {

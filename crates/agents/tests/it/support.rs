@@ -101,7 +101,7 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
     for (id, server) in servers {
         let mut credential = HeaderMap::new();
         credential.insert("authorization", HeaderValue::from_static("Bearer administrators"));
-        let seen = agents::sync::look(endpoint(server), credential.clone()).await.unwrap();
+        let seen = agents::sync::look(endpoint(server).into(), credential.clone()).await.unwrap();
         let mut catalog = Catalog::default();
         for kind in Kind::ALL {
             catalog.extend(kind, seen.lists[kind as usize].iter().map(|item| &**item));
@@ -117,7 +117,11 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
             audience: format!("aud-{id}"),
             address: document.address(),
             view: Arc::new(ServerView::new(name, *id, Arc::new(catalog))),
-            way: Way::Remote(Box::new(Remote { endpoint: endpoint(server), credential, version: Some(seen.version) })),
+            way: Way::Remote(Box::new(Remote {
+                endpoint: endpoint(server).into(),
+                credential,
+                version: Some(seen.version),
+            })),
             on_behalf: false,
         }));
     }

@@ -136,9 +136,9 @@ async fn everything_a_program_started_ends_with_it_whatever_it_did_to_stay() {
 
 #[tokio::test]
 async fn a_family_beyond_its_bounds_is_ended_and_says_which() {
-    let ground = ground(|settings| settings.limits = Limits { processes: 8, memory: 64 << 20, ..Limits::default() });
+    let ground = ground(|settings| settings.limits = Limits { processes: 24, memory: 64 << 20, ..Limits::default() });
     for (script, end) in [
-        ("for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1000 & done; exec cat", End::Processes(8)),
+        ("for i in $(seq 30); do sleep 1000 & done; exec cat", End::Processes(24)),
         (
             // Each is well within what one process may have.
             "hold() { x=$(head -c 20000000 /dev/zero | tr '\\0' x); sleep 1000; }; hold & hold & hold & hold & exec cat",
@@ -146,8 +146,7 @@ async fn a_family_beyond_its_bounds_is_ended_and_says_which() {
         ),
     ] {
         let process = ground.programs.start(script, &shell(script)).await.unwrap();
-        until(|| process.handle.end().is_some()).await;
-        assert_eq!(process.handle.end(), Some(end));
+        assert_eq!(tokio::time::timeout(PATIENCE, process.handle.ended()).await.unwrap(), end);
     }
     ground.programs.close().await;
 }

@@ -4,6 +4,7 @@
 //! feed is opened before anything is read, and a store that does not answer leaves the portals as they are.
 
 mod build;
+mod inner;
 mod inside;
 mod record;
 mod sync;
@@ -19,10 +20,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use types::AccountId;
 
-use self::build::Builder;
+use self::build::{Builder, Means};
 pub(crate) use self::inside::Portal;
 pub(crate) use self::sync::Syncing;
 use crate::lists::Lists;
+use crate::services::Services;
 use crate::state::{SETTLING, Settle};
 use crate::upstream::Upstream;
 
@@ -38,6 +40,9 @@ pub(crate) struct Ground {
     /// Runs the programs of Code Mode.
     pub runtime: Arc<worker::Runtime>,
     pub upstream: Arc<Upstream>,
+    /// Absent: programs are not run as MCP servers.
+    pub programs: Option<programs::Programs>,
+    pub services: Arc<Services>,
 }
 
 /// The plane, and the loops that keep it in step.
@@ -82,11 +87,13 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         trust: ground.upstream.trust(),
         clock: Arc::clone(&ground.clock),
     }));
+    let workers = Arc::new(inner::PortalWorkers { services: ground.services });
+    let means = Arc::new(Means { backends, programs: ground.programs, workers });
     let mut builder = Builder {
         store: ground.store.clone(),
         account: ground.account,
         principal: principal.clone(),
-        backends: Arc::clone(&backends),
+        means: Arc::clone(&means),
         lists: Lists::default(),
     };
     let first = builder.build(1).await?;
@@ -99,7 +106,7 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         clock: Arc::clone(&ground.clock),
     });
     let syncing =
-        Arc::new(Syncing { store: ground.store, account: ground.account, principal, backends, clock: ground.clock });
+        Arc::new(Syncing { store: ground.store, account: ground.account, principal, means, clock: ground.clock });
     let (settle, requests) = mpsc::channel(SETTLING);
     let follower = Follower { builder, agents: agents.clone(), snapshot, feed, requests, revision: 1 };
     Ok(Assembled { agents, follower, settle, syncing })

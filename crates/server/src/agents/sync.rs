@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::Backends;
 use ::agents::sync::{LookError, Seen, look};
 use console::{BoxFuture, McpServers, McpUnavailable};
 use jiff::Timestamp;
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use types::{AccountId, McpServerId};
 
 use super::AgentsError;
-use super::build;
+use super::build::{self, Means};
 
 /// How often every server is asked.
 const EVERY: Duration = Duration::from_secs(2 * 3_600);
@@ -26,7 +25,7 @@ pub(crate) struct Syncing {
     pub store: Store,
     pub account: AccountId,
     pub principal: Principal,
-    pub backends: Arc<Backends>,
+    pub means: Arc<Means>,
     pub clock: net::Clock,
 }
 
@@ -36,7 +35,7 @@ impl McpServers for Syncing {
     }
 
     fn may_run_programs(&self) -> bool {
-        false
+        self.means.programs.is_some()
     }
 }
 
@@ -90,7 +89,7 @@ impl Syncing {
         let operate = self.principal.authorize::<Operate>(self.account)?;
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
-        let endpoint = match build::read(&self.backends, &stored, &secrets, &()) {
+        let endpoint = match build::read(&self.means, &stored, &secrets, &()) {
             Ok((_, _, endpoint, credential)) => endpoint.map(|endpoint| (endpoint, credential)),
             Err(reason) => Err(reason),
         };
@@ -131,6 +130,10 @@ fn keep(standing: McpCatalog, outcome: Result<Seen, SyncError>, now: Timestamp) 
             "protocolVersion": seen.version.as_str(),
             "serverInfo": seen.info,
             "instructions": seen.instructions,
+            "transport": seen.place.as_ref().map(|place| json!({
+                "type": place.transport.as_str(),
+                "target": place.target,
+            })),
         })),
         tools: values(tools),
         prompts: values(prompts),
