@@ -442,10 +442,11 @@ async fn link(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Arc<Link>, RpcEr
 /// What a Worker is told of its caller, as `request.cf`: what Access found out, and nothing that the client says.
 fn about(turn: &Turn, served: &Served) -> Value {
     let identity = turn.visitor.person().map(|person| {
-        json!({
-            "id": person.user.to_string(), "email": person.email.as_str(), "name": person.name,
-            "groups": person.group_names,
-        })
+        let groups = person.group_names.iter().enumerate().map(
+            |(at, name)| json!({"id": person.group_ids.get(at), "name": name, "email": person.group_emails.get(at)}),
+        );
+        let groups: Vec<_> = groups.collect();
+        json!({"id": person.user.to_string(), "email": person.email.as_str(), "name": person.name, "groups": groups})
     });
     let program = match &turn.visitor {
         crate::visit::Visitor::Program { id, name } => Some(json!({"id": id.to_string(), "client_id": name})),

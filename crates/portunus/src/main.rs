@@ -60,6 +60,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User(user) => commands::user::run(user).await,
         Command::Logs(logs) => commands::logs::run(logs).await,
         Command::Worker(worker) => commands::worker::run(worker).await,
+        Command::Mcp(mcp) => commands::mcp::run(mcp),
         Command::Ca(ca) => commands::ca::run(ca).await,
         Command::Key(key) => commands::key::run(key).await,
     }

@@ -172,6 +172,7 @@ impl Platform {
             let mut people = demo::load(&store, &system, account).await?;
             demo::launcher::load(&store, &system, account).await?;
             let agent = demo::wiki::load(&store, &system, account, wiki, &mut people).await?;
+            demo::portal::load(&store, &system, account).await?;
             (demo::network(sites.address, &sites.root), people, Some(agent))
         } else {
             (Fixed::default(), Vec::new(), None)
@@ -213,6 +214,13 @@ impl Platform {
         if let (Some(bound), Some(agent)) = (addresses.access, &agent) {
             commands.extend(demo::wiki::commands(bound.port(), &authority, &credentials, agent));
             commands.extend(demo::launcher::commands(bound.port(), &authority, &credentials));
+            commands.extend(demo::portal::commands(bound.port(), &authority, &credentials, agent));
+            // What its servers offer is there before anybody is told of it.
+            for server in demo::portal::SERVERS {
+                let id = server.parse().map_err(DemoError::from)?;
+                console::McpServers::sync(&*running.state, &id).await.map_err(|error| DemoError::Tools(error.0))?;
+            }
+            console::SnapshotView::settle(&*running.state).await;
         }
         let status = console::SnapshotView::status(&*running.state);
         let notice =

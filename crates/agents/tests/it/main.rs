@@ -7,6 +7,8 @@
 )]
 
 mod calls;
+mod places;
+mod programs;
 mod protocol;
 mod rights;
 mod server;
