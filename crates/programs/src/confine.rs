@@ -29,7 +29,6 @@ const SYSTEM: &[&str] = &[
     "/nix/store",
     "/proc",
     "/sys",
-    "/dev",
     "/run/systemd/resolve",
     "/run/resolvconf",
     "/var/cache/fontconfig",
@@ -55,8 +54,9 @@ const SYSTEM: &[&str] = &[
     "/etc/ssl",
     "/etc/timezone",
 ];
-/// Devices without a memory, and what browsers share memory by.
-const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"];
+/// Devices without a memory. Not the others: a service that runs as root owns the disks. Nor `/dev/shm`, where programs of
+/// several people would meet.
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 /// Data of one process: a stop for growth between two looks at the family.
 const DATA_PER_MEMORY: u64 = 2;
 /// Tasks of the user the host runs as, over all programs.
@@ -83,8 +83,7 @@ pub(crate) fn walls(order: &Order) -> Result<RulesetCreated, RulesetError> {
         .create()?
         .add_rules(path_beneath_rules(system, read))?
         .add_rules(path_beneath_rules(written, all))?
-        .add_rules(path_beneath_rules(DEVICES.iter().take(5), devices))?
-        .add_rules(path_beneath_rules(DEVICES.iter().skip(5), all))
+        .add_rules(path_beneath_rules(DEVICES, devices))
 }
 
 /// Confines the calling process, right before it becomes the program.

@@ -18,13 +18,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::Secret;
 use uuid::Uuid;
 
-use crate::keeper::{Handle, Keeper, State};
+use crate::keeper::{Handle, Keeper, LEAVE, State};
 use crate::launcher::ARGUMENT;
 use crate::order::{self, End, Limits, Order, Report};
 
@@ -149,6 +150,16 @@ impl Programs {
     /// # Errors
     /// It cannot be started, or must not be now.
     pub async fn start(&self, server: &str, program: &Program) -> Result<Process, StartError> {
+        let (programs, server, program) = (self.clone(), server.to_owned(), program.clone());
+        let (sender, receiver) = oneshot::channel();
+        // Whoever asks may leave at any moment; a start is seen through, so that its end is too.
+        self.inner.tracker.spawn(async move {
+            let _ = sender.send(programs.begin(&server, &program).await);
+        });
+        receiver.await.unwrap_or(Err(StartError::Closed))
+    }
+
+    async fn begin(&self, server: &str, program: &Program) -> Result<Process, StartError> {
         let inner = &self.inner;
         let serial = Uuid::new_v4();
         let state = inner.enter(server, program, serial)?;
@@ -211,7 +222,9 @@ struct Streams {
     state: Arc<State>,
 }
 
-type Launched = (tokio::process::Child, tokio::io::Lines<tokio::io::BufReader<tokio::net::UnixStream>>, Streams);
+type Control = tokio::io::Lines<tokio::io::BufReader<tokio::net::UnixStream>>;
+type Pipes = (pipe::Sender, pipe::Receiver, pipe::Receiver);
+type Launched = (tokio::process::Child, Control, Streams);
 
 impl Inner {
     /// Takes a place, from the one that is idle for longest if there is none.
@@ -258,33 +271,18 @@ impl Inner {
         let mut launcher = tokio::process::Command::new(&self.settings.launcher);
         launcher.arg(ARGUMENT).env_clear().envs(kept()).current_dir("/").kill_on_drop(true);
         launcher.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = launcher.spawn().map_err(failed)?;
+        let mut child = launcher.spawn().map_err(failed)?;
         // The builder holds the launcher's end; with it open, the launcher's death would not be heard.
         drop(launcher);
-        let (input, theirs_input) = pipe::pipe().map_err(failed)?;
-        let (theirs_output, output) = pipe::pipe().map_err(failed)?;
-        let (theirs_error, error) = pipe::pipe().map_err(failed)?;
-        let given = [
-            theirs_input.into_blocking_fd().map_err(failed)?,
-            theirs_output.into_blocking_fd().map_err(failed)?,
-            theirs_error.into_blocking_fd().map_err(failed)?,
-        ];
-        // An order fits into the socket's buffer but for arguments of megabytes, which the launcher reads at once.
-        ours.set_write_timeout(Some(Duration::from_secs(2))).map_err(failed)?;
-        order::send(&ours, &order, given.each_ref().map(|fd| fd.as_fd())).map_err(failed)?;
-        drop(given);
-        ours.set_nonblocking(true).map_err(failed)?;
-        let control = tokio::net::UnixStream::from_std(ours).map_err(failed)?;
-        let mut control = tokio::io::BufReader::new(control).lines();
-        let told = tokio::time::timeout(START, control.next_line()).await;
-        let told = told.map_err(|_| StartError::Failed("its launcher does not answer".to_owned()))?.map_err(failed)?;
-        match told.as_deref().map(serde_json::from_str::<Report>) {
-            Some(Ok(Report::Started)) => {
-                Ok((child, control, Streams { input, output, error, state: Arc::clone(state) }))
+        match hand_over(ours, &order).await {
+            Ok((control, (input, output, error))) => {
+                let streams = Streams { input, output, error, state: Arc::clone(state) };
+                Ok((child, control, streams))
             }
-            Some(Ok(Report::Failed(reason))) => Err(StartError::Failed(reason)),
-            Some(Ok(Report::Ended(_)) | Err(_)) | None => {
-                Err(StartError::Failed("its launcher ended at once".to_owned()))
+            Err(error) => {
+                // Nothing is left that speaks to it, so it ends, with what it may have started.
+                let _ = tokio::time::timeout(LEAVE, child.wait()).await;
+                Err(error)
             }
         }
     }
@@ -328,6 +326,33 @@ impl Programs {
         if handle.serves() {
             self.inner.forgive(server);
         }
+    }
+}
+
+/// Tells a launcher what to run, and waits until it does.
+async fn hand_over(ours: UnixStream, order: &Order) -> Result<(Control, Pipes), StartError> {
+    let failed = |error: io::Error| StartError::Failed(format!("it cannot be started: {error}"));
+    let (input, theirs_input) = pipe::pipe().map_err(failed)?;
+    let (theirs_output, output) = pipe::pipe().map_err(failed)?;
+    let (theirs_error, error) = pipe::pipe().map_err(failed)?;
+    let given = [
+        theirs_input.into_blocking_fd().map_err(failed)?,
+        theirs_output.into_blocking_fd().map_err(failed)?,
+        theirs_error.into_blocking_fd().map_err(failed)?,
+    ];
+    // An order fits into the socket's buffer but for arguments of megabytes, which the launcher reads at once.
+    ours.set_write_timeout(Some(Duration::from_secs(2))).map_err(failed)?;
+    order::send(&ours, order, given.each_ref().map(|fd| fd.as_fd())).map_err(failed)?;
+    drop(given);
+    ours.set_nonblocking(true).map_err(failed)?;
+    let control = tokio::net::UnixStream::from_std(ours).map_err(failed)?;
+    let mut control = tokio::io::BufReader::new(control).lines();
+    let told = tokio::time::timeout(START, control.next_line()).await;
+    let told = told.map_err(|_| StartError::Failed("its launcher does not answer".to_owned()))?.map_err(failed)?;
+    match told.as_deref().map(serde_json::from_str::<Report>) {
+        Some(Ok(Report::Started)) => Ok((control, (input, output, error))),
+        Some(Ok(Report::Failed(reason))) => Err(StartError::Failed(reason)),
+        Some(Ok(Report::Ended(_)) | Err(_)) | None => Err(StartError::Failed("its launcher ended at once".to_owned())),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::order::{End, Report};
 use crate::tail::Tail;
 
 /// How long a launcher may take to end a family.
-const LEAVE: Duration = Duration::from_secs(8);
+pub(crate) const LEAVE: Duration = Duration::from_secs(8);
 
 /// What is known of a process.
 pub(crate) struct State {

@@ -135,6 +135,17 @@ async fn everything_a_program_started_ends_with_it_whatever_it_did_to_stay() {
 }
 
 #[tokio::test]
+async fn a_start_that_nobody_waits_for_leaves_nothing() {
+    let ground = ground(|_| {});
+    let program = shell("sleep 1000 & exec cat");
+    let given_up = tokio::time::timeout(Duration::ZERO, ground.programs.start("a", &program)).await;
+    assert!(given_up.is_err());
+    ground.programs.close().await;
+    assert_eq!(ground.programs.running(), 0);
+    assert_eq!(std::fs::read_dir(ground.directory.path().join("programs")).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn a_family_beyond_its_bounds_is_ended_and_says_which() {
     let ground = ground(|settings| settings.limits = Limits { processes: 24, memory: 64 << 20, ..Limits::default() });
     for (script, end) in [
