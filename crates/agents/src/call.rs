@@ -11,12 +11,13 @@ use mcp::names::ServerId;
 use mcp::raw::{self, Object};
 use mcp::version::tasks::{self, Support};
 use mcp::version::{Era, Feature, LogLevel, headers, input};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::admit::{self, Admitted, Case};
 use crate::elicit;
+use crate::facts;
 use crate::input::Mark;
 use crate::passage::{self, Passage};
 use crate::record::{Outcome, Recording};
@@ -27,6 +28,7 @@ use crate::snapshot::{Served, Way};
 use crate::turn::{self, Said, Turn};
 use crate::upstream::http::ExchangeError;
 use crate::upstream::link::{Link, LinkError, LinkParts, Manner};
+use crate::visit::Visitor;
 use crate::watch;
 
 /// Characters of arguments and results that a record keeps.
@@ -436,7 +438,7 @@ pub(crate) async fn reach(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Reac
     let session = &turn.session;
     let make = || {
         Link::new(LinkParts {
-            endpoint: remote.endpoint.clone(),
+            endpoint: remote.endpoint.for_caller(|| about(turn, served)),
             credential: remote.credential.clone(),
             version: remote.version,
             capabilities: offered(&session.client.capabilities, turn.is_stateless()),
@@ -445,7 +447,7 @@ pub(crate) async fn reach(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Reac
     let mut link = session.link(served.id.as_str(), make);
     if credential.as_ref().is_some_and(|credential| !link.present(credential)) {
         // Somebody signed in anew, perhaps as somebody else there: what the server keeps for one is not the other's.
-        turn.plane.end(session.drop_links(|other| other != served.id.as_str()));
+        turn.plane.end(session.drop_links(|other, _| other != served.id.as_str()));
         link = session.link(served.id.as_str(), make);
         credential.iter().for_each(|credential| {
             link.present(credential);
@@ -458,13 +460,23 @@ pub(crate) async fn reach(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Reac
     Ok(Reached { link, credential })
 }
 
+/// What a Worker is told of its caller, as `request.cf`: what Access found out, and nothing that the client says.
+fn about(turn: &Turn, served: &Served) -> Value {
+    let program = match &turn.visitor {
+        Visitor::Program { id, name } => Some(json!({"id": id.to_string(), "client_id": name})),
+        Visitor::Nobody | Visitor::Person(_) => None,
+    };
+    let mcp = json!({"portal": turn.portal.settings.id.as_str(), "server": served.id.as_str()});
+    json!({"identity": facts::identity(&turn.visitor), "service_token": program, "mcp": mcp})
+}
+
 /// Tells a server that was just reached what its client wants, and hears what it says unasked.
 async fn opened(turn: &Arc<Turn>, served: &Arc<Served>, link: &Arc<Link>) {
     let Some(opened) = link.opened() else { return };
     if let Some(level) = turn.session.level().filter(|_| opened.offers("logging")) {
         let _ = link.ask("logging/setLevel", Some(&raw::raw(&json!({"level": level})))).await;
     }
-    if opened.version.era() == Era::Sessions {
+    if opened.version.era() == Era::Sessions && link.is_unheard() {
         watch::hear(turn, served, link);
     }
 }
@@ -488,6 +500,13 @@ fn failure(served: &Served, error: &LinkError) -> String {
     match error {
         LinkError::SignIn { .. } => format!("the server {name} does not take the credential it was given"),
         LinkError::Exchange(ExchangeError::Late(_)) => format!("the server {name} did not answer in time"),
+        LinkError::Exchange(ExchangeError::Start(programs::StartError::Busy)) => {
+            format!("the server {name} is busy: as many of its programs run as may")
+        }
+        LinkError::Exchange(ExchangeError::Start(_)) => format!("the program of the server {name} does not run"),
+        LinkError::Exchange(ExchangeError::Gone(_) | ExchangeError::Forgotten) => {
+            format!("the server {name} ended before its answer")
+        }
         LinkError::Exchange(ExchangeError::Message(_) | ExchangeError::Events(_)) => {
             format!("the answer of the server {name} is larger than is accepted, or broke off")
         }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use mcp::catalog::{Definition, Kind};
 use policy::facts::Person as PersonOfPolicy;
 use policy::facts::mcp::{Arguments, McpFacts, Subject, ToolHints};
+use serde_json::{Value, json};
 
 use crate::session::Session;
 use crate::visit::Visitor;
@@ -76,6 +77,16 @@ pub(crate) fn facts<'a>(
         arguments: about.arguments,
         code_mode: about.code_mode,
     }
+}
+
+/// What scripts are told of a person; nothing of anybody else.
+pub(crate) fn identity(visitor: &Visitor) -> Value {
+    let Some(person) = visitor.person() else { return Value::Null };
+    let groups = person.group_names.iter().enumerate().map(
+        |(at, name)| json!({"id": person.group_ids.get(at), "name": name, "email": person.group_emails.get(at)}),
+    );
+    let groups: Vec<Value> = groups.collect();
+    json!({"id": person.user, "email": person.email, "name": person.name, "groups": groups})
 }
 
 /// The method that uses a definition.

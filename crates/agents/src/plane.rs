@@ -188,14 +188,14 @@ impl Inner {
         for session in sessions {
             session.stop.cancel();
             session.parking.clear();
-            self.end(session.drop_links(|_| false));
+            self.end(session.drop_links(|_, _| false));
         }
     }
 
     /// Ends what a holder's sessions have at a server: whoever was signed in there is not any more.
     pub(crate) fn end_links_of(&self, holder: Holder, server: &str) {
         for session in self.sessions.of(holder) {
-            self.end(session.drop_links(|other| other != server));
+            self.end(session.drop_links(|other, _| other != server));
         }
     }
 
@@ -206,7 +206,11 @@ impl Inner {
     }
 
     fn end_links(&self, session: &Session, portal: &Portal) {
-        let links = session.drop_links(|server| portal.servers.iter().any(|served| served.id.as_str() == server));
+        // A program or an address that was changed is another server: what it keeps for the session is not carried over.
+        let links = session.drop_links(|server, link| {
+            let served = portal.servers.iter().find(|served| served.id.as_str() == server);
+            served.is_some_and(|served| served.way.leads(link))
+        });
         self.end(links);
     }
 

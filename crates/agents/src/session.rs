@@ -182,9 +182,10 @@ impl Session {
     }
 
     /// Forgets links to servers that are not kept, and returns them to be ended.
-    pub(crate) fn drop_links(&self, keep: impl Fn(&str) -> bool) -> Vec<Arc<Link>> {
+    pub(crate) fn drop_links(&self, keep: impl Fn(&str, &Link) -> bool) -> Vec<Arc<Link>> {
         let mut links = self.links.lock();
-        let gone: Vec<String> = links.keys().filter(|server| !keep(server)).cloned().collect();
+        let gone: Vec<String> =
+            links.iter().filter(|(server, link)| !keep(server, link)).map(|(server, _)| server.clone()).collect();
         gone.iter().filter_map(|server| links.remove(server)).collect()
     }
 

@@ -14,7 +14,8 @@ use mcp::view::ServerView;
 use types::ApplicationId;
 
 use crate::signin::SignIn;
-use crate::upstream::Endpoint;
+use crate::upstream::Channel;
+use crate::upstream::link::Link;
 
 /// The portals of an account.
 #[derive(Default)]
@@ -59,9 +60,19 @@ pub enum Way {
     Broken(String),
 }
 
-/// A server at an address.
+impl Way {
+    /// Whether a link leads to the server in this way.
+    pub(crate) fn leads(&self, link: &Link) -> bool {
+        match self {
+            Self::Remote(remote) => link.leads_to(&remote.endpoint),
+            Self::Broken(_) => false,
+        }
+    }
+}
+
+/// A server that can be reached, and with what.
 pub struct Remote {
-    pub endpoint: Endpoint,
+    pub endpoint: Channel,
     /// The administrator's credential.
     pub credential: HeaderMap,
     /// What it spoke when it was last looked at.

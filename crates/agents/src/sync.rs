@@ -11,9 +11,9 @@ use mcp::version::{Era, Version, headers};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::upstream::Endpoint;
 use crate::upstream::http::ExchangeError;
 use crate::upstream::link::{Link, LinkError, LinkParts, Reply};
+use crate::upstream::{Channel, Place};
 
 /// Pages of one list.
 const MOST_PAGES: usize = 200;
@@ -27,6 +27,8 @@ pub struct Seen {
     /// `serverInfo`, as it gave it.
     pub info: Option<Box<RawValue>>,
     pub instructions: Option<String>,
+    /// Where it was found, of a server at an address.
+    pub place: Option<Place>,
     /// Its definitions, by kind, as it listed them.
     pub lists: [Vec<Box<RawValue>>; 4],
 }
@@ -48,7 +50,7 @@ pub struct LookError {
 ///
 /// # Errors
 /// It cannot be reached, refuses, or answers what is no answer.
-pub async fn look(endpoint: Endpoint, credential: HeaderMap) -> Result<Seen, LookError> {
+pub async fn look(endpoint: Channel, credential: HeaderMap) -> Result<Seen, LookError> {
     // Servers leave out what a client could not answer; which clients can is found out with each call.
     let everything = json!({"roots": {"listChanged": true}, "sampling": {}, "elicitation": {"form": {}, "url": {}}});
     let capabilities = raw::raw(&everything);
@@ -63,7 +65,7 @@ pub async fn look(endpoint: Endpoint, credential: HeaderMap) -> Result<Seen, Loo
 ///
 /// # Errors
 /// It cannot be reached, refuses, or breaks off.
-pub async fn listen(endpoint: Endpoint, credential: HeaderMap, changed: &(dyn Fn() + Sync)) -> Result<(), LookError> {
+pub async fn listen(endpoint: Channel, credential: HeaderMap, changed: &(dyn Fn() + Sync)) -> Result<(), LookError> {
     let link = Link::new(LinkParts { endpoint, credential, version: None, capabilities: raw::raw(&json!({})) });
     let heard = hear(&link, changed).await;
     link.end().await;
@@ -115,7 +117,7 @@ async fn read(link: &Link) -> Result<Seen, LookError> {
         }
     }
     let (info, instructions) = (opened.info.clone(), opened.instructions.clone());
-    Ok(Seen { version: opened.version, info, instructions, lists })
+    Ok(Seen { version: opened.version, info, instructions, place: link.place(), lists })
 }
 
 fn is_usable(tool: &RawValue) -> bool {
@@ -200,6 +202,9 @@ fn explain(error: &LinkError) -> LookError {
         | LinkError::Version
         | LinkError::NoAnswer => None,
     };
-    let is_upstream = !matches!(error, LinkError::Exchange(ExchangeError::Send(_) | ExchangeError::Late(_)));
+    let unreached = |error: &ExchangeError| {
+        matches!(error, ExchangeError::Send(_) | ExchangeError::Late(_) | ExchangeError::Start(_))
+    };
+    let is_upstream = !matches!(error, LinkError::Exchange(error) if unreached(error));
     LookError { message, is_upstream, status, mcp_code, sign_in: matches!(error, LinkError::SignIn { .. }) }
 }

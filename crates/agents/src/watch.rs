@@ -268,13 +268,19 @@ pub(crate) fn hear(turn: &Turn, served: &Arc<Served>, link: &Arc<Link>) {
     let ear = Ear::of(turn, served, link);
     let stop = ear.session.stop.clone();
     turn.plane.tasks.spawn(async move {
-        stop.run_until_cancelled(follow(&ear)).await;
+        tokio::select! {
+            () = follow(&ear) => {}
+            () = ear.link.over() => {}
+            () = stop.cancelled() => {}
+        }
     });
 }
 
 async fn follow(ear: &Ear) {
     let (mut last, mut wait) = (None::<String>, SHORTEST_WAIT);
+    let mut openings = ear.link.openings();
     loop {
+        openings.mark_unchanged();
         match ear.link.listen(last.as_deref()).await {
             // It has no such stream, or none that goes on from there.
             Ok(None) if last.take().is_none() => return,
@@ -292,7 +298,10 @@ async fn follow(ear: &Ear) {
                 last = stream.last_id().map(str::to_owned).or(last);
             }
         }
-        tokio::time::sleep(wait).await;
+        // A session that was begun anew has a stream of its own, and is heard at once.
+        if let Ok(Ok(())) = tokio::time::timeout(wait, openings.changed()).await {
+            last = None;
+        }
     }
 }
 

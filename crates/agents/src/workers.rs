@@ -13,7 +13,7 @@ use http::{Request, Response};
 use mcp::raw::{self, Object};
 use net::proxy::body::{Body, collect, full_body};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::json;
 use types::ScriptName;
 use worker::{Answer, BoxFuture, CallError, Reply, Script};
 
@@ -145,13 +145,6 @@ async fn ended(response: Response<Body>) -> Result<Word, String> {
 /// What a Worker is told, in the shape of `request.cf`.
 fn facts_json(case: &Case<'_>, rule: &str) -> String {
     let turn = case.turn;
-    let identity = turn.visitor.person().map(|person| {
-        let groups = person.group_names.iter().enumerate().map(
-            |(at, name)| json!({"id": person.group_ids.get(at), "name": name, "email": person.group_emails.get(at)}),
-        );
-        let groups: Vec<Value> = groups.collect();
-        json!({"id": person.user, "email": person.email, "name": person.name, "groups": groups})
-    });
     let service_token = match &turn.visitor {
         Visitor::Program { name, .. } => Some(name),
         Visitor::Person(_) | Visitor::Nobody => None,
@@ -160,7 +153,7 @@ fn facts_json(case: &Case<'_>, rule: &str) -> String {
     json!({
         "requestId": turn.id,
         "accountId": turn.plane.account,
-        "identity": identity,
+        "identity": facts::identity(&turn.visitor),
         "serviceToken": service_token,
         "device": null,
         "risk": null,

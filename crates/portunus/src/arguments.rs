@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// Workers.
     #[command(subcommand)]
     Worker(Worker),
+    /// Servers of the Model Context Protocol.
+    #[command(subcommand)]
+    Mcp(Mcp),
     /// The certificate authority that signs inspected sites.
     #[command(subcommand)]
     Ca(Ca),
@@ -227,6 +230,21 @@ pub(crate) enum Worker {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mcp {
+    /// Write the start of an MCP server that is a Worker: two tools in TypeScript, and how to put them behind a portal.
+    #[command(
+        after_help = "Example:\n  portunus mcp new notes\n\nWrites notes.ts and notes.md. Nothing that is there is overwritten."
+    )]
+    New {
+        /// The name of the Worker and of the server: letters, digits and hyphens.
+        name: String,
+        /// Where to write [default: here].
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
     },
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod key;
 pub(crate) mod logs;
+pub(crate) mod mcp;
 pub(crate) mod state;
 pub(crate) mod token;
 pub(crate) mod up;

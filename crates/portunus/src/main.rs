@@ -21,6 +21,8 @@ static ALLOCATOR: allocator::ByRole = allocator::ByRole::new();
 fn main() -> ExitCode {
     // Before anything else: the same program is also the process that Workers are forked from.
     worker::run_if_zygote();
+    // And the one that starts programs which are MCP servers.
+    programs::run_if_launcher();
     let arguments = Arguments::parse();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -58,6 +60,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User(user) => commands::user::run(user).await,
         Command::Logs(logs) => commands::logs::run(logs).await,
         Command::Worker(worker) => commands::worker::run(worker).await,
+        Command::Mcp(mcp) => commands::mcp::run(mcp),
         Command::Ca(ca) => commands::ca::run(ca).await,
         Command::Key(key) => commands::key::run(key).await,
     }

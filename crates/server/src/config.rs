@@ -35,6 +35,23 @@ pub struct Config {
     pub acme: Option<AcmeConfig>,
     pub roles: BTreeSet<Role>,
     pub logs: PathBuf,
+    /// Programs may be run as MCP servers.
+    pub programs: Option<ProgramsConfig>,
+}
+
+/// What programs that are MCP servers may reach of this machine's files, besides what its own programs need to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramsConfig {
+    /// Whether any are run: a section that says nothing allows nothing.
+    #[serde(default)]
+    pub allow: bool,
+    /// Directories they may read and run from.
+    #[serde(default)]
+    pub read: Vec<PathBuf>,
+    /// Directories they may write in, too.
+    #[serde(default)]
+    pub write: Vec<PathBuf>,
 }
 
 /// An authority that speaks ACME, whose terms were agreed to.
@@ -91,6 +108,8 @@ pub enum ConfigError {
     Name { path: PathBuf, name: String, source: HostError },
     #[error("{path}: acme.{problem}")]
     Acme { path: PathBuf, problem: String },
+    #[error("{path}: programs.{key} {directory:?} {problem}")]
+    Programs { path: PathBuf, key: &'static str, directory: PathBuf, problem: &'static str },
     #[error("{path}: store.url {url:?} must start with sqlite: or postgres://")]
     StoreUrl { path: PathBuf, url: String },
 }
@@ -108,6 +127,7 @@ struct File {
     #[serde(default)]
     console: ConsoleSection,
     acme: Option<AcmeSection>,
+    programs: Option<ProgramsConfig>,
     #[serde(default)]
     logs: LogsSection,
 }
@@ -183,6 +203,26 @@ impl AcmeSection {
     }
 }
 
+impl ProgramsConfig {
+    /// Refuses directories that would hand out what the process itself keeps.
+    fn check(&self, data: &Path) -> Result<(), (&'static str, PathBuf, &'static str)> {
+        let data = std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf());
+        for (key, directory) in
+            self.read.iter().map(|read| ("read", read)).chain(self.write.iter().map(|write| ("write", write)))
+        {
+            if !directory.is_absolute() {
+                return Err((key, directory.clone(), "is no absolute path"));
+            }
+            let real = directory.canonicalize().unwrap_or_else(|_| directory.clone());
+            let kept = data.canonicalize().unwrap_or_else(|_| data.clone());
+            if kept.starts_with(&real) || real.starts_with(&kept) {
+                return Err((key, directory.clone(), "holds the data directory, or lies in it"));
+            }
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogsSection {
@@ -228,6 +268,12 @@ impl Config {
         };
         let acme = file.acme.map(|acme| acme.read(&store)).transpose();
         let acme = acme.map_err(|problem| ConfigError::Acme { path: path.clone(), problem })?;
+        let programs = file.programs.filter(|programs| programs.allow);
+        if let Some(programs) = &programs {
+            let fault =
+                |(key, directory, problem)| ConfigError::Programs { path: path.clone(), key, directory, problem };
+            programs.check(&data).map_err(fault)?;
+        }
         let console_names = file.console.names.into_iter().map(|name| match Host::parse(&name) {
             Ok(host) => Ok(host),
             Err(source) => Err(ConfigError::Name { path: path.clone(), name, source }),
@@ -236,6 +282,7 @@ impl Config {
             console_names: console_names.collect::<Result<_, _>>()?,
             console_tls: file.console.tls.map(|tls| CertificateFiles { certificate: tls.certificate, key: tls.key }),
             acme,
+            programs,
             store,
             console: overrides.console.or(file.listen.console).unwrap_or(CONSOLE),
             proxy: overrides.proxy.or(file.listen.proxy).unwrap_or(PROXY),
@@ -289,6 +336,8 @@ mod tests {
             ("[listen]\nproxy = \"nowhere\"", "invalid socket address"),
             ("[console]\nnames = [\"a b\"]", "\"a b\" is no host name or address"),
             ("[console]\ntls = { certificate = \"c.pem\" }", "missing field `key`"),
+            ("data = \"/srv/p/data\"\n[programs]\nallow = true\nread = [\"srv\"]", "is no absolute path"),
+            ("data = \"/srv/p/data\"\n[programs]\nallow = true\nwrite = [\"/srv\"]", "holds the data directory"),
             ("[acme]\ndirectory = \"https://a.example.net/d\"", "acme.agree_to_terms must be true"),
             ("[acme]\ndirectory = \"http://a/d\"\nagree_to_terms = true", "must start with https://"),
             ("[acme]\ndirectory = \"https://a/d\"\nagree_to_terms = true\ncontact = [\"ops\"]", "\"ops\" is no e-mail"),

@@ -1,9 +1,11 @@
-//! The demo company: two people, three sites, one list, four rules, two Workers, and a proxy that asks who it is.
+//! The demo company: two people, three sites, one list, four rules, two Workers, a proxy that asks who it is, a wiki, and an
+//! MCP portal in front of two more Workers.
 //!
 //! It is ordinary content written through the same stores as anybody's; only the sites are served by this process. It
 //! decides nothing at run time. Invariant: loading it twice into one data directory changes nothing.
 
 pub mod launcher;
+pub mod portal;
 pub mod sites;
 pub mod wiki;
 
@@ -54,6 +56,8 @@ pub enum DemoError {
     Sites(#[from] sites::SitesError),
     #[error("demo content is not well formed")]
     Content(#[from] serde_json::Error),
+    #[error("the demo's MCP servers cannot be asked: {0}")]
+    Tools(String),
     #[error("demo content has a bad name")]
     Name(#[from] types::IdError),
 }
@@ -96,10 +100,11 @@ pub fn network(address: SocketAddr, root: &str) -> Fixed {
 /// The store does not answer.
 pub async fn load(store: &Store, principal: &Principal, account: AccountId) -> Result<Vec<Credential>, DemoError> {
     load_list(store, principal, account).await?;
-    load_script(store, principal, account, TRAINING_CHECK, include_str!("../demo/training-check.ts"), training_env())
-        .await?;
-    load_script(store, principal, account, LEARNER_HEADER, include_str!("../demo/learner-header.ts"), Vec::new())
-        .await?;
+    let asks = || vec![LEARNING.to_owned()];
+    let check = include_str!("../demo/training-check.ts");
+    load_script(store, principal, account, TRAINING_CHECK, check, (training_env(), asks())).await?;
+    let header = include_str!("../demo/learner-header.ts");
+    load_script(store, principal, account, LEARNER_HEADER, header, (Vec::new(), asks())).await?;
     load_rules(store, principal, account).await?;
     load_endpoint(store, principal, account).await?;
     load_people(store, principal, account).await
@@ -134,7 +139,7 @@ async fn load_script(
     account: AccountId,
     name: &str,
     source: &str,
-    bindings: Vec<Binding>,
+    (bindings, egress): (Vec<Binding>, Vec<String>),
 ) -> Result<(), DemoError> {
     let grant = principal.authorize::<WriteScripts>(account)?;
     let name: ScriptName = name.parse()?;
@@ -147,7 +152,7 @@ async fn load_script(
         main_module: format!("{name}.ts"),
         modules: Vec::new(),
         bindings,
-        egress: vec![LEARNING.into()],
+        egress,
         compatibility_date: None,
         compatibility_flags: Vec::new(),
         limits: ScriptLimits::default(),

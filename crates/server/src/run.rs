@@ -14,6 +14,7 @@ use console::{Addresses, ConsoleDeps};
 use gateway::{Gateway, GatewayConfig};
 use logs::{Logs, LogsConfig};
 use parking_lot::Mutex;
+use programs::Programs;
 use store::{KvNamespace, Principal, Store, WriteKv};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -25,7 +26,7 @@ use worker::{Runtime, RuntimeConfig};
 
 use crate::account::{self, AccountError};
 use crate::background::Background;
-use crate::config::{AcmeConfig, Config, Role};
+use crate::config::{AcmeConfig, Config, ProgramsConfig, Role};
 use crate::demo::{self, DemoError};
 use crate::door::Door;
 use crate::managed::Managed;
@@ -43,6 +44,8 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 /// Bytes of records that may wait for the disk. Each request in flight holds room for its own, so this is also how many
 /// there may be before the log pushes back.
 const LOG_QUEUE: usize = 64 << 20;
+/// How long a program that is an MCP server runs without anything to do.
+const PROGRAM_IDLE: Duration = Duration::from_secs(15 * 60);
 /// What managed actions remember lives here.
 const MANAGED_MEMORY: &str = "Managed actions";
 
@@ -66,6 +69,8 @@ pub enum StartError {
     Access(#[from] crate::access::AccessError),
     #[error("cannot start MCP portals")]
     Agents(#[from] crate::agents::AgentsError),
+    #[error("cannot make ready to run programs")]
+    Programs(#[source] std::io::Error),
     #[error("cannot load the demo")]
     Demo(#[from] DemoError),
     #[error("cannot use the network settings")]
@@ -126,6 +131,7 @@ struct Core {
     account: AccountId,
     logs: Logs,
     runtime: Arc<Runtime>,
+    programs: Option<Programs>,
     clock: net::Clock,
 }
 
@@ -166,6 +172,7 @@ impl Platform {
             let mut people = demo::load(&store, &system, account).await?;
             demo::launcher::load(&store, &system, account).await?;
             let agent = demo::wiki::load(&store, &system, account, wiki, &mut people).await?;
+            demo::portal::load(&store, &system, account).await?;
             (demo::network(sites.address, &sites.root), people, Some(agent))
         } else {
             (Fixed::default(), Vec::new(), None)
@@ -174,7 +181,8 @@ impl Platform {
         let fixed = Fixed { listeners, ..fixed };
         let logs = Logs::open(&config.logs, LogsConfig { queue_bytes: LOG_QUEUE, ..LogsConfig::default() }).await?;
         let runtime = Arc::new(Runtime::start(RuntimeConfig::default()).await?);
-        let core = Core { store, account, logs, runtime, clock: crate::clock() };
+        let programs = config.programs.as_ref().map(|programs| run_programs(&config.data, programs)).transpose()?;
+        let core = Core { store, account, logs, runtime, programs, clock: crate::clock() };
         let network = account::network(&core.store, &system, account).await?;
         let upstream = Arc::new(Upstream::new(fixed, &network, Arc::clone(&core.clock))?);
         let running = core.assemble(&upstream, &tasks).await?;
@@ -206,6 +214,13 @@ impl Platform {
         if let (Some(bound), Some(agent)) = (addresses.access, &agent) {
             commands.extend(demo::wiki::commands(bound.port(), &authority, &credentials, agent));
             commands.extend(demo::launcher::commands(bound.port(), &authority, &credentials));
+            commands.extend(demo::portal::commands(bound.port(), &authority, &credentials, agent));
+            // What its servers offer is there before anybody is told of it.
+            for server in demo::portal::SERVERS {
+                let id = server.parse().map_err(DemoError::from)?;
+                console::McpServers::sync(&*running.state, &id).await.map_err(|error| DemoError::Tools(error.0))?;
+            }
+            console::SnapshotView::settle(&*running.state).await;
         }
         let status = console::SnapshotView::status(&*running.state);
         let notice =
@@ -223,6 +238,9 @@ impl Platform {
         tasks.end_loops.cancel();
         tasks.loops.close();
         tasks.loops.wait().await;
+        if let Some(programs) = &core.programs {
+            programs.close().await;
+        }
         core.runtime.shutdown(Duration::from_secs(2)).await;
         upstream.pool.shut_down().await;
         core.logs.shutdown().await;
@@ -309,6 +327,8 @@ impl Core {
             runtime: Arc::clone(&self.runtime),
             workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
             upstream: Arc::clone(upstream),
+            programs: self.programs.clone(),
+            services: Arc::clone(&running.services),
         })
         .await?;
         tasks.loops.spawn(portals.follower.run(tasks.end_loops.clone()));
@@ -422,6 +442,20 @@ fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, StartEr
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
     let address = listener.map(TcpListener::local_addr).transpose();
     address.map_err(|source| StartError::Listen { address: unspecified, source })
+}
+
+/// Makes ready to run programs as MCP servers.
+fn run_programs(data: &std::path::Path, config: &ProgramsConfig) -> Result<Programs, StartError> {
+    let settings = programs::Settings {
+        // This very program, even after another version was put in its place.
+        launcher: PathBuf::from("/proc/self/exe"),
+        homes: data.join("programs"),
+        read: config.read.clone(),
+        write: config.write.clone(),
+        limits: programs::Limits::default(),
+        idle: PROGRAM_IDLE,
+    };
+    Programs::new(settings).map_err(StartError::Programs)
 }
 
 /// Creates the data directory for its owner alone.

@@ -80,6 +80,19 @@ impl Services {
         self.scripts.load().ready.get(name).cloned()
     }
 
+    /// Runs a Worker's `fetch` handler. Dropping the future ends the call.
+    ///
+    /// # Errors
+    /// It failed, or took more than it may.
+    pub(crate) async fn run(
+        &self,
+        script: &Arc<Script>,
+        request: http::Request<Body>,
+        call: Call,
+    ) -> Result<worker::Reply, CallError> {
+        self.runtime.fetch(script, request, call).await
+    }
+
     /// Returns the Workers whose active version takes security events.
     pub(crate) fn consumers(&self) -> Vec<Arc<Script>> {
         let scripts = self.scripts.load();

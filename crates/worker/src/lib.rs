@@ -25,6 +25,7 @@ mod operations;
 mod pool;
 mod process;
 pub mod protocol;
+mod provided;
 pub mod runtime;
 mod sandbox;
 mod script;

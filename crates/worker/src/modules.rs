@@ -52,7 +52,7 @@ pub enum ModuleError {
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct CompileError(pub Vec<ModuleError>);
 
-/// Makes JavaScript of every module, the main one first.
+/// Makes JavaScript of every module, the main one first, and adds the provided ones that they import.
 ///
 /// # Errors
 /// Names everything that is wrong: the first fault of each module, and a main module that is not there.
@@ -77,7 +77,11 @@ pub fn compile<'a>(
     if !found {
         errors.push(ModuleError::NoMain(main.to_owned()));
     }
-    if errors.is_empty() { Ok(compiled) } else { Err(CompileError(errors)) }
+    if !errors.is_empty() {
+        return Err(CompileError(errors));
+    }
+    crate::provided::add(&mut compiled);
+    Ok(compiled)
 }
 
 fn javascript(module: SourceModule<'_>) -> Result<Option<String>, ModuleError> {
@@ -140,6 +144,19 @@ mod tests {
         assert_eq!(compiled[1].code, "export default JSON.parse(\"{\\\"a\\\":1}\");\n");
         assert_eq!(compiled[2].code, "export default \"a \\\"b\\\"\";\n");
         assert!(compiled[3].code.contains("atob(\"YWJj\")"));
+    }
+
+    #[test]
+    fn a_module_that_the_product_provides_is_there_for_those_who_import_it() {
+        let asks = module(
+            "main.ts",
+            SourceKind::TypeScript,
+            b"import { server } from \"portunus:mcp\"; export default server({});",
+        );
+        let compiled = compile("main.ts", [asks]).unwrap();
+        assert_eq!(compiled.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["main.ts", "portunus:mcp"]);
+        let own = module("portunus:mcp", SourceKind::EsModule, b"export const server = (x) => x;");
+        assert_eq!(compile("main.ts", [asks, own]).unwrap().len(), 2);
     }
 
     #[test]

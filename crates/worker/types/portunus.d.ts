@@ -26,6 +26,49 @@ interface ExportedHandler<Env = unknown, Message = unknown> {
 }
 type HandlerResult = Response | Request | undefined | void;
 
+/** The Model Context Protocol: a Worker that is a server of tools behind a portal. */
+declare module "portunus:mcp" {
+  /**
+   * Makes the default export of such a Worker. Tools without `readOnlyHint: true` are switched off until the server's
+   * `updated_tools` names them with `enabled: true`.
+   */
+  export function server<Env = unknown>(definition: ToolServer<Env>): Required<Pick<ExportedHandler<Env>, "fetch">>;
+  export interface ToolServer<Env> {
+    readonly name: string;
+    readonly version?: string;
+    readonly title?: string;
+    /** For the model: what the tools are for. */
+    readonly instructions?: string;
+    /** By name: letters, digits, `_`, `-` and `.`. */
+    readonly tools: { readonly [name: string]: Tool<Env> };
+  }
+  export interface Tool<Env> {
+    readonly title?: string;
+    readonly description: string;
+    /** JSON Schema of the arguments, an object. `type`, `enum`, `required`, `items` and `additionalProperties` are held against a call. */
+    readonly inputSchema?: { readonly properties?: Record<string, unknown>; readonly required?: readonly string[]; readonly [keyword: string]: unknown };
+    readonly outputSchema?: { readonly [keyword: string]: unknown };
+    readonly annotations?: {
+      readonly title?: string;
+      readonly readOnlyHint?: boolean;
+      readonly destructiveHint?: boolean;
+      readonly idempotentHint?: boolean;
+      readonly openWorldHint?: boolean;
+    };
+    /** A text, anything that is JSON, or a whole result with `content`. What is thrown becomes a result with `isError`. */
+    call(args: any, context: ToolContext<Env>): unknown;
+  }
+  export interface ToolContext<Env> {
+    readonly env: Env;
+    readonly ctx: ExecutionContext;
+    readonly request: IncomingRequest;
+    /** Who calls, as Access found out; null for a program with a service token, and when the server is looked at. */
+    readonly caller: NonNullable<RequestFacts["identity"]> | null;
+    /** With `mcp: {portal, server}` and `service_token`. */
+    readonly facts: RequestFacts;
+  }
+}
+
 interface ExecutionContext {
   /** Keeps the invocation going until the promise settles, after the answer was given. */
   waitUntil(promise: Promise<unknown>): void;

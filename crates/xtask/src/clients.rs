@@ -40,6 +40,8 @@ pub(crate) fn all() -> Result<()> {
     platform.run(suite("node").arg(node.join("assertion.mjs")).env("PYTHON", &python).env("PYTHON_RUNNER", runner))?;
     drop(platform);
 
+    servers(&work, &node, &python)?;
+
     let demo = Platform::start(&work, &["--demo"])?;
     demo.run(suite("node").arg(node.join("intercept.mjs")))?;
     demo.run(suite(&python).arg(ours("python/intercept.py")))?;
@@ -59,9 +61,48 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite("node").arg(node.join("mail.mjs")))?;
     demo.run(suite("node").arg(node.join("gallery.mjs")))?;
     println!(
-        "\nclients: type definitions, SDKs, Node, Python, MCP's conformance suite, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
+        "\nclients: type definitions, SDKs, Node, Python, MCP's conformance suite, MCP servers of npm and PyPI, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
     );
     Ok(())
+}
+
+/// Runs the MCP servers of npm and PyPI behind a portal, on a platform whose operator lets them run.
+fn servers(work: &Path, node: &Path, python: &Path) -> Result<()> {
+    let files = Scratch(work.join(format!("files-{}", std::process::id())));
+    std::fs::create_dir_all(&files.0)?;
+    let prints = |program: &Path, arguments: &[&str]| -> Result<String> {
+        let output = Command::new(program).args(arguments).output().context("cannot run an interpreter")?;
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    };
+    // Interpreters may be anywhere; what they load beside them has to be readable.
+    let of_node = prints(Path::new("node"), &["-p", "require('path').resolve(process.execPath, '../..')"])?;
+    let of_python = prints(python, &["-c", "import sys; print(sys.base_prefix)"])?;
+    let environment = python.ancestors().nth(2).unwrap_or(work);
+    let mut read = vec![node.to_path_buf(), environment.to_path_buf(), of_python.into()];
+    // The system's own is readable as it is, and the root of everything must not be named.
+    read.extend(Some(PathBuf::from(of_node)).filter(|path| !path.starts_with("/usr") && path.parent().is_some()));
+    let mut config = toml::Table::new();
+    let paths = |paths: &[PathBuf]| -> toml::Value {
+        paths.iter().map(|path| toml::Value::from(path.display().to_string())).collect::<Vec<_>>().into()
+    };
+    let mut programs = toml::Table::new();
+    programs.insert("allow".to_owned(), true.into());
+    programs.insert("read".to_owned(), paths(&read));
+    programs.insert("write".to_owned(), paths(std::slice::from_ref(&files.0)));
+    config.insert("programs".to_owned(), programs.into());
+    let file = files.0.with_extension("toml");
+    std::fs::write(&file, config.to_string())?;
+    let platform = Platform::start(work, &["--config", file.to_str().context("the path is no text")?])?;
+    std::fs::remove_file(&file)?;
+    let chromium = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    let chromium = chromium.into_iter().find(|path| Path::new(path).exists()).context("no Chromium")?;
+    platform.run(
+        suite("node")
+            .arg(node.join("servers.mjs"))
+            .env("FILES", &files.0)
+            .env("PYTHON", python)
+            .env("CHROMIUM", chromium),
+    )
 }
 
 /// A part of `tests/clients`.

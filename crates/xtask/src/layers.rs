@@ -22,7 +22,7 @@ const FUNCTION_LINES: usize = 100;
 const LAYERS: [(&str, &[&str]); 6] = [
     ("vocabulary", &["types", "expr"]),
     ("engines", &["policy", "identity", "scim", "mcp", "markdown"]),
-    ("ports", &["store", "logs", "net", "worker"]),
+    ("ports", &["store", "logs", "net", "worker", "programs"]),
     ("administration", &["administration"]),
     ("planes", &["gateway", "access", "agents", "console"]),
     ("assembly", &["portunus", "server", "testkit", "xtask"]),

@@ -1,19 +1,21 @@
 //! One exchange with an MCP server over Streamable HTTP: a message goes out, a message or a stream of them comes back.
 //!
-//! It knows HTTP and nothing of what the messages say. Invariants: nothing of a client's request goes along, only the
+//! It knows HTTP and nothing of what the messages say; its answers and errors are those of the other kinds of server too. Invariants: nothing of a client's request goes along, only the
 //! fields set here and the server's own credential; and neither a head, a message nor a stream is waited for or held
 //! beyond the bounds of [`Bounds`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use net::proxy::body::{Body, boxed, collect, empty_body, full_body};
 use net::upstream::{Pool, Route, SendError};
 
+use super::wire::Receiver;
 use crate::sse::{self, Event, EventError};
 
 /// The session at a server (2025-03-26 to 2025-11-25).
@@ -27,9 +29,9 @@ pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// The last event that was seen of a stream.
 pub(crate) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
-const EITHER: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+pub(super) const EITHER: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Bytes of an error's body that are read for its reason.
 const MAX_REASON: usize = 16 << 10;
@@ -43,6 +45,11 @@ pub struct Bounds {
     pub silence: Duration,
     /// Bytes of one message.
     pub message: usize,
+}
+
+impl Bounds {
+    /// Of what is not there.
+    pub(crate) const NONE: Self = Self { head: Duration::ZERO, silence: Duration::ZERO, message: 0 };
 }
 
 /// How a server is reached.
@@ -94,6 +101,14 @@ pub(crate) enum ExchangeError {
     Events(#[from] EventError),
     #[error("the server's stream broke off")]
     Broken(#[source] net::BoxError),
+    #[error("the server's program does not run")]
+    Start(#[source] programs::StartError),
+    /// It ended, or failed; why, in words for its administrator.
+    #[error("the server is gone: {0}")]
+    Gone(Arc<str>),
+    /// The connection that a session lived on is gone; nothing was sent.
+    #[error("the server's connection is gone")]
+    Forgotten,
 }
 
 impl Endpoint {
@@ -140,54 +155,75 @@ impl Endpoint {
         let sent = self.pool.send_erased(self.route.clone(), request);
         let arrived = tokio::time::timeout(self.bounds.head, sent).await;
         let response = arrived.map_err(|_| ExchangeError::Late(self.bounds.head))??.response;
-        let (parts, body) = response.into_parts();
-        let body = boxed(body);
-        if parts.status == StatusCode::ACCEPTED || parts.status == StatusCode::NO_CONTENT {
-            return Ok(Answered { session: None, answer: Answer::Accepted });
-        }
-        if parts.status != StatusCode::OK {
-            let challenges =
-                parts.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-            let challenge = Some(challenges.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
-            let body = self.whole(body, MAX_REASON).await.unwrap_or_default();
-            return Err(ExchangeError::Status { status: parts.status, challenge, body });
-        }
-        let session = parts.headers.get(SESSION).cloned();
-        let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let answer = if kind.eq_ignore_ascii_case(b"text/event-stream") {
-            let reader = sse::Reader::new(self.bounds.message);
-            Answer::Stream(Stream { body, reader, silence: self.bounds.silence })
-        } else if kind.eq_ignore_ascii_case(b"application/json") {
-            let limit = self.bounds.message;
-            Answer::Message(self.whole(body, limit).await.ok_or(ExchangeError::Message(limit))?)
-        } else {
-            return Err(ExchangeError::ContentType(String::from_utf8_lossy(kind).into_owned()));
-        };
-        Ok(Answered { session, answer })
+        answered(response.map(boxed), self.bounds).await
     }
+}
 
-    async fn whole(&self, body: Body, limit: usize) -> Option<Bytes> {
-        tokio::time::timeout(self.bounds.silence, collect(body, limit)).await.ok()?
+/// Makes an answer of a response.
+///
+/// # Errors
+/// It is none.
+pub(super) async fn answered(response: Response<Body>, bounds: Bounds) -> Result<Answered, ExchangeError> {
+    let (parts, body) = response.into_parts();
+    if parts.status == StatusCode::ACCEPTED || parts.status == StatusCode::NO_CONTENT {
+        return Ok(Answered { session: None, answer: Answer::Accepted });
     }
+    if parts.status != StatusCode::OK {
+        let challenges =
+            parts.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let challenge = Some(challenges.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
+        let body = whole(body, bounds, MAX_REASON).await.unwrap_or_default();
+        return Err(ExchangeError::Status { status: parts.status, challenge, body });
+    }
+    let session = parts.headers.get(SESSION).cloned();
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let answer = if kind.eq_ignore_ascii_case(b"text/event-stream") {
+        let reader = sse::Reader::new(bounds.message);
+        Answer::Stream(Stream { source: Source::Events { body, reader, silence: bounds.silence } })
+    } else if kind.eq_ignore_ascii_case(b"application/json") {
+        let limit = bounds.message;
+        Answer::Message(whole(body, bounds, limit).await.ok_or(ExchangeError::Message(limit))?)
+    } else {
+        return Err(ExchangeError::ContentType(String::from_utf8_lossy(kind).into_owned()));
+    };
+    Ok(Answered { session, answer })
+}
+
+async fn whole(body: Body, bounds: Bounds, limit: usize) -> Option<Bytes> {
+    tokio::time::timeout(bounds.silence, collect(body, limit)).await.ok()?
 }
 
 /// Messages of a server, one after the other.
 pub(crate) struct Stream {
-    body: Body,
-    reader: sse::Reader,
-    silence: Duration,
+    source: Source,
+}
+
+enum Source {
+    Events { body: Body, reader: sse::Reader, silence: Duration },
+    Wire { receiver: Receiver, first: Option<Bytes> },
 }
 
 impl Stream {
+    /// What comes over a connection in both directions; `first` has come already.
+    pub(super) fn of_wire(receiver: Receiver, first: Option<Bytes>) -> Self {
+        Self { source: Source::Wire { receiver, first } }
+    }
+
     /// Returns after which event to go on when the stream breaks off; `None` where it cannot be gone on with.
     pub(crate) fn last_id(&self) -> Option<&str> {
-        self.reader.last_id()
+        match &self.source {
+            Source::Events { reader, .. } => reader.last_id(),
+            Source::Wire { .. } => None,
+        }
     }
 
     /// Returns after how many milliseconds to go on, when the server said so.
     pub(crate) fn retry(&self) -> Option<u64> {
-        self.reader.retry()
+        match &self.source {
+            Source::Events { reader, .. } => reader.retry(),
+            Source::Wire { .. } => None,
+        }
     }
 
     /// Waits for the next event; `None` at the end.
@@ -195,18 +231,35 @@ impl Stream {
     /// # Errors
     /// The connection is lost, nothing came for too long, or what came is no event.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, ExchangeError> {
-        loop {
-            if let Some(event) = self.reader.next_event()? {
-                return Ok(Some(event));
+        match &mut self.source {
+            Source::Events { body, reader, silence } => next_event(body, reader, *silence).await,
+            Source::Wire { receiver, first } => {
+                let message = match first.take() {
+                    Some(first) => Some(first),
+                    None => receiver.next().await?,
+                };
+                Ok(message.map(|data| Event { name: "message".to_owned(), data, id: None }))
             }
-            let frame = tokio::time::timeout(self.silence, self.body.frame()).await;
-            match frame.map_err(|_| ExchangeError::Late(self.silence))? {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(ExchangeError::Broken(error)),
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.reader.push(data);
-                    }
+        }
+    }
+}
+
+async fn next_event(
+    body: &mut Body,
+    reader: &mut sse::Reader,
+    silence: Duration,
+) -> Result<Option<Event>, ExchangeError> {
+    loop {
+        if let Some(event) = reader.next_event()? {
+            return Ok(Some(event));
+        }
+        let frame = tokio::time::timeout(silence, body.frame()).await;
+        match frame.map_err(|_| ExchangeError::Late(silence))? {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(ExchangeError::Broken(error)),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    reader.push(data);
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! another; request ids at the server are the link's own; and a server is told the capabilities of its client alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -17,8 +17,11 @@ use mcp::version::headers::{HeaderParameter, headers_of};
 use mcp::version::{Era, Version, tasks};
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::http::{Answer, Answered, Endpoint, ExchangeError, LAST_EVENT, SESSION, Stream, VERSION};
+use super::channel::{Channel, Line, Place, is_elsewhere};
+use super::http::{Answer, Answered, ExchangeError, LAST_EVENT, SESSION, Stream, VERSION};
 use crate::signin::Credential;
 
 /// Prefix of the members of `_meta` that the protocol owns (2026-07-28).
@@ -50,7 +53,7 @@ pub(crate) enum LinkError {
 
 /// What a link is made from.
 pub(crate) struct LinkParts {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Channel,
     /// The fields that carry the credential at the server.
     pub(crate) credential: HeaderMap,
     /// What the server spoke when it was last looked at; `None` finds out.
@@ -65,6 +68,13 @@ pub(crate) struct Link {
     /// What was presented last, where it is a sign-in that is renewed from time to time.
     presented: ArcSwapOption<Credential>,
     open: ArcSwapOption<Opened>,
+    /// What carries its messages: the way that led to the server, once one has.
+    line: ArcSwapOption<Line>,
+    /// How often it was opened.
+    openings: watch::Sender<u64>,
+    /// Somebody hears what the server says unasked.
+    heard: AtomicBool,
+    over: CancellationToken,
     opening: tokio::sync::Mutex<()>,
     next: AtomicU64,
 }
@@ -116,8 +126,17 @@ pub(crate) enum Reply {
 impl Link {
     #[must_use]
     pub(crate) fn new(parts: LinkParts) -> Self {
-        let (presented, open) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        Self { parts, presented, open, opening: tokio::sync::Mutex::new(()), next: AtomicU64::new(1) }
+        Self {
+            parts,
+            presented: ArcSwapOption::empty(),
+            open: ArcSwapOption::empty(),
+            line: ArcSwapOption::empty(),
+            openings: watch::Sender::new(0),
+            heard: AtomicBool::new(false),
+            over: CancellationToken::new(),
+            opening: tokio::sync::Mutex::new(()),
+            next: AtomicU64::new(1),
+        }
     }
 
     /// Presents a credential from now on. `false`: the link was begun in another sign-in, and is not for this one.
@@ -156,6 +175,7 @@ impl Link {
         }
         let opened = Arc::new(self.begin().await?);
         self.open.store(Some(Arc::clone(&opened)));
+        self.openings.send_modify(|openings| *openings += 1);
         Ok(opened)
     }
 
@@ -181,9 +201,9 @@ impl Link {
     ) -> Result<Reply, LinkError> {
         let opened = self.ready().await?;
         match self.send(&opened, id.clone(), method, params, manner).await {
-            Err(LinkError::Exchange(ExchangeError::Status { status: StatusCode::NOT_FOUND, .. }))
-                if opened.session.is_some() =>
-            {
+            Err(LinkError::Exchange(
+                ExchangeError::Status { status: StatusCode::NOT_FOUND, .. } | ExchangeError::Forgotten,
+            )) if opened.session.is_some() => {
                 self.forget(&opened);
                 let opened = self.ready().await?;
                 self.send(&opened, id, method, params, manner).await
@@ -282,18 +302,45 @@ impl Link {
         if let Some(id) = last_event.and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert(LAST_EVENT, id);
         }
-        match self.parts.endpoint.listen(headers).await {
-            Ok(stream) => Ok(Some(stream)),
-            Err(ExchangeError::Status { status, .. }) if status.is_client_error() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.line()?.listen(headers).await?)
+    }
+
+    /// Tells of each time that the link was opened.
+    pub(crate) fn openings(&self) -> watch::Receiver<u64> {
+        self.openings.subscribe()
+    }
+
+    /// Tells whether nobody hears yet what the server says unasked; whoever asks is to.
+    pub(crate) fn is_unheard(&self) -> bool {
+        !self.heard.swap(true, Ordering::Relaxed)
+    }
+
+    /// Resolves when the link is no longer wanted.
+    pub(crate) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    /// Tells whether the link leads to the same server, reached in the same way.
+    pub(crate) fn leads_to(&self, endpoint: &Channel) -> bool {
+        self.parts.endpoint.is_same(endpoint)
+    }
+
+    /// Returns where the server was found.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.parts.endpoint.place()
+    }
+
+    fn line(&self) -> Result<Arc<Line>, LinkError> {
+        self.line.load_full().ok_or(LinkError::Exchange(ExchangeError::Forgotten))
     }
 
     /// Ends the session at the server.
     pub(crate) async fn end(&self) {
-        let Some(opened) = self.open.swap(None) else { return };
-        if opened.session.is_some() {
-            self.parts.endpoint.end(self.headers(&opened)).await;
+        self.over.cancel();
+        let opened = self.open.swap(None);
+        if let Some(line) = self.line.swap(None) {
+            let session = opened.filter(|opened| opened.session.is_some());
+            line.end(session.map(|opened| self.headers(&opened))).await;
         }
     }
 
@@ -302,7 +349,7 @@ impl Link {
     /// # Errors
     /// It is none.
     pub(crate) fn read(&self, bytes: &[u8]) -> Result<Message, LinkError> {
-        let limits = Limits { bytes: self.parts.endpoint.bounds.message, ..Limits::default() };
+        let limits = Limits { bytes: self.parts.endpoint.bounds().message, ..Limits::default() };
         match message::parse(bytes, limits) {
             Ok(Payload::One(message)) => Ok(message),
             Ok(Payload::Batch(_)) => Err(LinkError::Message(message::MessageError::Batch)),
@@ -374,7 +421,7 @@ impl Link {
     }
 
     async fn exchange(&self, headers: HeaderMap, body: Bytes) -> Result<Answered, LinkError> {
-        match self.parts.endpoint.post(headers, body).await {
+        match self.line()?.post(headers, body).await {
             Err(ExchangeError::Status { status: StatusCode::UNAUTHORIZED, challenge, .. }) => {
                 Err(LinkError::SignIn { challenge })
             }
@@ -421,8 +468,40 @@ impl Link {
         raw::splice(text, &[("_meta", Some(&meta))]).ok()
     }
 
+    /// Begins at the first place where there is a server, over the line that led there before if there is one.
     async fn begin(&self) -> Result<Opened, LinkError> {
-        if self.parts.version.is_none_or(|version| version.era() == Era::Stateless) {
+        if self.line.load().is_some() {
+            match self.begin_there().await {
+                Err(LinkError::Exchange(error)) if is_elsewhere(&error) => {}
+                outcome => return outcome,
+            }
+        }
+        let mut first = None;
+        for (at, line) in self.parts.endpoint.lines() {
+            self.line.store(Some(Arc::new(line)));
+            match self.begin_there().await {
+                Ok(opened) => {
+                    self.parts.endpoint.found(at);
+                    return Ok(opened);
+                }
+                Err(LinkError::Exchange(error)) if is_elsewhere(&error) => {
+                    first.get_or_insert(LinkError::Exchange(error));
+                }
+                Err(error) => {
+                    first = Some(error);
+                    break;
+                }
+            }
+        }
+        // The next attempt looks everywhere again.
+        if let Some(line) = self.line.swap(None) {
+            line.end(None).await;
+        }
+        Err(first.unwrap_or(LinkError::NoAnswer))
+    }
+
+    async fn begin_there(&self) -> Result<Opened, LinkError> {
+        if !self.line()?.is_of_2024() && self.parts.version.is_none_or(|version| version.era() == Era::Stateless) {
             match self.discover().await {
                 Ok(opened) => return Ok(opened),
                 // Servers of the older era know neither the method nor how to answer without a session.

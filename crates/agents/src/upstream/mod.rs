@@ -1,8 +1,16 @@
 //! The way to MCP servers.
 //!
-//! [`http`] carries one message, [`link`] a conversation. Neither decides what may be said.
+//! [`channel`] says what kinds there are; [`http`], [`duplex`] and [`inner`] carry one message each in their way, [`wire`]
+//! sorts what comes over a connection in both directions, [`link`] is a conversation. None decides what may be said.
 
+pub(crate) mod channel;
+pub(crate) mod duplex;
 pub(crate) mod http;
+pub(crate) mod inner;
 pub(crate) mod link;
+mod wire;
 
+pub use channel::{Candidate, Channel, Place, Remote as Address, Transport, places};
+pub use duplex::Stdio;
 pub use http::{Bounds, Endpoint};
+pub use inner::{Inner, Workers};

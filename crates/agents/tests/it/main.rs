@@ -11,6 +11,8 @@ mod calls;
 mod conditions;
 mod faults;
 mod input;
+mod places;
+mod programs;
 mod protocol;
 mod rights;
 mod server;

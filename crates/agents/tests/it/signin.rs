@@ -92,7 +92,7 @@ fn snapshot(wish: &Wish<'_>, revision: u64) -> Snapshot {
             address: document.address(),
             view: Arc::new(ServerView::new(name, *id, Arc::new(catalog))),
             way: Way::Remote(Box::new(Remote {
-                endpoint: site.endpoint.clone(),
+                endpoint: site.endpoint.clone().into(),
                 credential: HeaderMap::new(),
                 version: Some(Version::LATEST_WITH_SESSIONS),
             })),

@@ -1,20 +1,20 @@
 //! A portal in front of servers, and a client that speaks to it without sockets between.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agents::record::{Record, Recorder};
 use agents::signin::{SignIns, SignInsParts};
 use agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
-use agents::upstream::{Bounds, Endpoint};
+use agents::sync::Seen;
+use agents::upstream::{Bounds, Channel, Endpoint};
 use agents::visit::{Person, Visit, Visitor};
 use agents::{Agents, Answer, Parts};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
-use http::uri::PathAndQuery;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use mcp::catalog::{Catalog, Kind};
@@ -36,7 +36,7 @@ use crate::server::Server;
 use crate::vault::Memory;
 
 pub(crate) const HOST: &str = "mcp.test";
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 pub(crate) struct Records(pub(crate) Mutex<Vec<Record>>);
@@ -129,13 +129,17 @@ fn pool_with(guard: GuardParams) -> Pool {
 }
 
 pub(crate) fn endpoint(server: &Server) -> Endpoint {
-    let host = Host::parse(&server.address.ip().to_string()).unwrap();
-    let origin = Origin::new(Scheme::Http, host, server.address.port());
+    endpoint_at(server.address, "/mcp")
+}
+
+pub(crate) fn endpoint_at(address: SocketAddr, path: &str) -> Endpoint {
+    let host = Host::parse(&address.ip().to_string()).unwrap();
+    let origin = Origin::new(Scheme::Http, host, address.port());
     Endpoint {
         pool: pool(),
         route: Route::new(origin, Offer::Http1),
-        target: PathAndQuery::from_static("/mcp"),
-        authority: HeaderValue::try_from(server.address.to_string()).unwrap(),
+        target: path.parse().unwrap(),
+        authority: HeaderValue::try_from(address.to_string()).unwrap(),
         bounds: Bounds { head: PATIENCE, silence: PATIENCE, message: 1 << 20 },
     }
 }
@@ -146,28 +150,43 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
     for (id, server) in servers {
         let mut credential = HeaderMap::new();
         credential.insert("authorization", HeaderValue::from_static("Bearer administrators"));
-        let seen = agents::sync::look(endpoint(server), credential.clone()).await.unwrap();
-        let mut catalog = Catalog::default();
-        for kind in Kind::ALL {
-            catalog.extend(kind, seen.lists[kind as usize].iter().map(|item| &**item));
-        }
-        let document = json!({"id": id, "name": id, "hostname": format!("http://{}/mcp", server.address), "auth_type": "unauthenticated", "portunus": {"rules": rules}});
-        let document = ServerDocument::read(&document, None).unwrap();
-        let parsed = mcp::document::server::Server::parse(id.parse().unwrap(), &document, &|_| false, &()).unwrap();
-        let name = ServerId::parse(id).unwrap();
-        served.push(Arc::new(Served {
-            id: name.clone(),
-            server: Arc::new(parsed),
-            application: door(id),
-            audience: format!("aud-{id}"),
-            address: document.address(),
-            view: Arc::new(ServerView::new(name, *id, Arc::new(catalog))),
-            way: Way::Remote(Box::new(Remote { endpoint: endpoint(server), credential, version: Some(seen.version) })),
-            sign_in: None,
-            on_behalf: false,
-        }));
+        let endpoint = Channel::from(endpoint(server));
+        let seen = agents::sync::look(endpoint.clone(), credential.clone()).await.unwrap();
+        served.push(serve(id, endpoint, credential, &seen, &rules));
     }
-    let mut document = json!({"id": "work", "name": "Work", "hostname": HOST, "servers": servers.iter().map(|(id, _)| json!({"server_id": id})).collect::<Vec<_>>()});
+    portal(served, settings)
+}
+
+/// Makes a portal of one server, reached in any way, that was looked at.
+pub(crate) async fn plane_of(id: &str, endpoint: Channel, seen: Seen, rules: Value) -> Plane {
+    portal(vec![serve(id, endpoint, HeaderMap::new(), &seen, &rules)], json!({}))
+}
+
+fn serve(id: &str, endpoint: Channel, credential: HeaderMap, seen: &Seen, rules: &Value) -> Arc<Served> {
+    let mut catalog = Catalog::default();
+    for kind in Kind::ALL {
+        catalog.extend(kind, seen.lists[kind as usize].iter().map(|item| &**item));
+    }
+    let document = json!({"id": id, "name": id, "hostname": "http://mcp.example.com/mcp", "auth_type": "unauthenticated", "portunus": {"rules": rules}});
+    let document = ServerDocument::read(&document, None).unwrap();
+    let parsed = mcp::document::server::Server::parse(id.parse().unwrap(), &document, &|_| false, &()).unwrap();
+    let name = ServerId::parse(id).unwrap();
+    Arc::new(Served {
+        id: name.clone(),
+        server: Arc::new(parsed),
+        application: door(id),
+        audience: format!("aud-{id}"),
+        address: document.address(),
+        view: Arc::new(ServerView::new(name, id, Arc::new(catalog))),
+        way: Way::Remote(Box::new(Remote { endpoint, credential, version: Some(seen.version) })),
+        sign_in: None,
+        on_behalf: false,
+    })
+}
+
+fn portal(served: Vec<Arc<Served>>, settings: Value) -> Plane {
+    let ids: Vec<_> = served.iter().map(|served| json!({"server_id": served.id.as_str()})).collect();
+    let mut document = json!({"id": "work", "name": "Work", "hostname": HOST, "servers": ids});
     document.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     let document = PortalDocument::read(&document, None).unwrap();
     let settings = portal::Portal::parse("work".parse().unwrap(), &document, &()).unwrap();

@@ -8,7 +8,7 @@ use testkit::{Origin, Platform};
 use crate::access::curl;
 use crate::support::{binary, recorded, settled};
 
-const PORTAL: &str = "mcp.localhost";
+pub(crate) const PORTAL: &str = "mcp.localhost";
 
 /// A server with one tool that adds and one that deletes; it wants a bearer token.
 fn server() -> Router {
@@ -36,14 +36,14 @@ fn server() -> Router {
 }
 
 /// One client of the portal.
-struct Agent<'a> {
-    platform: &'a Platform,
-    headers: Vec<String>,
+pub(crate) struct Agent<'a> {
+    pub(crate) platform: &'a Platform,
+    pub(crate) headers: Vec<String>,
 }
 
 impl Agent<'_> {
     /// Sends a message and returns the head of the answer and its body.
-    fn send(&self, query: &str, message: &Value) -> (String, Value) {
+    pub(crate) fn send(&self, query: &str, message: &Value) -> (String, Value) {
         let body = message.to_string();
         let mut arguments = vec!["--header", "content-type: application/json", "--data", &body];
         for header in &self.headers {
@@ -54,17 +54,38 @@ impl Agent<'_> {
         (head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "curl", "version": "8"}});
         let (head, _) = self.send("", &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
         let line = head.lines().find(|line| line.starts_with("mcp-session-id")).unwrap_or_else(|| panic!("{head}"));
         self.headers.push(line.to_owned());
     }
 
-    fn call(&self, query: &str, tool: &str, arguments: Value) -> Value {
+    pub(crate) fn call(&self, query: &str, tool: &str, arguments: Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
         self.send(query, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})).1
     }
+}
+
+/// Puts servers behind the portal, and lets in a program with the token.
+pub(crate) async fn open(platform: &Platform, servers: &[&str], token: &Value) {
+    let servers: Vec<_> = servers.iter().map(|id| json!({"server_id": id, "on_behalf": false})).collect();
+    let portal = json!({"id": "work", "name": "Work", "hostname": PORTAL, "servers": servers});
+    platform.api("POST", "/access/ai-controls/mcp/portals", Some(portal)).await.unwrap();
+    let apps = platform.api("GET", "/access/apps", None).await.unwrap();
+    for app in apps.as_array().unwrap() {
+        if matches!(app["type"].as_str().unwrap(), "mcp" | "mcp_portal") {
+            let policy = json!({"name": "agents", "decision": "non_identity", "include": [{"service_token": {"token_id": token["id"]}}]});
+            let path = format!("/access/apps/{}/policies", app["id"].as_str().unwrap());
+            platform.api("POST", &path, Some(policy)).await.unwrap();
+        }
+    }
+}
+
+/// What a program with the token shows.
+pub(crate) fn shows(token: &Value) -> Vec<String> {
+    let header = |name: &str, member: &str| format!("{name}: {}", token[member].as_str().unwrap());
+    vec![header("cf-access-client-id", "client_id"), header("cf-access-client-secret", "client_secret")]
 }
 
 async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
@@ -75,16 +96,7 @@ async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
         "portunus": {"rules": [{"name": "nothing is deleted", "expression": "mcp.tool.name == \"delete\" and any(mcp.arguments[\"a\"][*] == \"1\")", "action": "block"}]},
     });
     platform.api("POST", "/access/ai-controls/mcp/servers", Some(server)).await.unwrap();
-    let portal = json!({"id": "work", "name": "Work", "hostname": PORTAL, "servers": [{"server_id": "sums", "on_behalf": false}]});
-    platform.api("POST", "/access/ai-controls/mcp/portals", Some(portal)).await.unwrap();
-    let apps = platform.api("GET", "/access/apps", None).await.unwrap();
-    for app in apps.as_array().unwrap() {
-        if matches!(app["type"].as_str().unwrap(), "mcp" | "mcp_portal") {
-            let policy = json!({"name": "agents", "decision": "non_identity", "include": [{"service_token": {"token_id": token["id"]}}]});
-            let path = format!("/access/apps/{}/policies", app["id"].as_str().unwrap());
-            platform.api("POST", &path, Some(policy)).await.unwrap();
-        }
-    }
+    open(platform, &["sums"], &token).await;
     let synced = platform.api("POST", "/access/ai-controls/mcp/servers/sums/sync", Some(json!({}))).await.unwrap();
     assert_eq!(synced["status"], "ready", "{synced}");
     settled(platform).await;
@@ -96,10 +108,7 @@ async fn an_agent_finds_calls_and_programs_the_tools_behind_a_portal() {
     let origin = Origin::start(server(), None).await.unwrap();
     let platform = Platform::start(binary(), &[]).unwrap();
     let token = publish(&platform, origin.address).await;
-    let header = |name: &str, member: &str| format!("{name}: {}", token[member].as_str().unwrap());
-    let credentials =
-        vec![header("cf-access-client-id", "client_id"), header("cf-access-client-secret", "client_secret")];
-    let mut agent = Agent { platform: &platform, headers: credentials };
+    let mut agent = Agent { platform: &platform, headers: shows(&token) };
     agent.begin();
     let (_, listed) = agent.send("", &json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}));
     assert!(listed.to_string().contains("sums_add"), "{listed}");

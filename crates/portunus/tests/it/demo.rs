@@ -15,7 +15,7 @@ async fn the_printed_commands_show_what_they_promise() {
     let platform = Platform::start(binary(), &["--demo"]).unwrap();
     let commands: Vec<&str> =
         platform.printed.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
-    assert_eq!(commands.len(), 8, "{}", platform.printed.join("\n"));
+    assert_eq!(commands.len(), 11, "{}", platform.printed.join("\n"));
 
     let expired = run(commands[0]);
     assert!(
@@ -44,6 +44,17 @@ async fn the_printed_commands_show_what_they_promise() {
         welcome.contains("Welcome to Acme") && welcome.contains("/cdn-cgi/access/login/access.localhost"),
         "{welcome}"
     );
+
+    let tools = run(commands[8]);
+    for tool in ["staff_find_people", "staff_on_call", "help-desk_list_tickets", "help-desk_update_ticket"] {
+        assert!(tools.contains(tool), "{tools}");
+    }
+    let found = run(commands[9]);
+    assert!(found.contains("help_desk_update_ticket"), "{found}");
+    let worked = run(commands[10]);
+    for part in ["T-1", "assigned", "Chidi Anand", "blocked by the rule", "Agents close no tickets"] {
+        assert!(worked.contains(part), "{worked}");
+    }
 
     for (host, rule) in [
         ("chat.openmind.test", "Unapproved AI sites are blocked"),

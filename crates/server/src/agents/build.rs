@@ -10,7 +10,9 @@ use std::time::Duration;
 use ::access::Backends;
 use ::agents::signin::{Manual, SignIn};
 use ::agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
-use ::agents::upstream::{Bounds, Endpoint};
+use ::agents::upstream::{
+    Address, Bounds, Candidate, Channel, Endpoint, Inner, Place, Stdio, Transport, Workers, places,
+};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use identity::application::{ApplicationDocument, ApplicationKind};
@@ -20,11 +22,13 @@ use mcp::catalog::{Catalog, Kind};
 use mcp::document::credentials::AuthMode;
 use mcp::document::overrides::Override;
 use mcp::document::portal::{self, PortalDocument};
-use mcp::document::server::{Auth, CLIENT_SECRET, HEADERS, Server, ServerDocument, Upstream};
+use mcp::document::server::{Auth, CLIENT_SECRET, HEADERS, Server, ServerDocument, Upstream, VARIABLE};
 use mcp::names::{self, ServerId};
 use mcp::raw;
 use mcp::view::ServerView;
 use policy::lists::ListSet;
+use programs::{Program, Programs};
+use serde_json::json;
 use store::{McpCatalog, McpServer, Operate, Principal, ReadAccess, Store, Stored};
 use types::{AccountId, ApplicationId, McpServerId, Secret};
 use url::Url;
@@ -40,8 +44,16 @@ pub(super) struct Builder {
     pub store: Store,
     pub account: AccountId,
     pub principal: Principal,
-    pub backends: Arc<Backends>,
+    pub means: Arc<Means>,
     pub lists: Lists<Option<Arc<expr::List>>>,
+}
+
+/// What servers are reached with.
+pub(crate) struct Means {
+    pub backends: Arc<Backends>,
+    /// Absent: programs are not run here.
+    pub programs: Option<Programs>,
+    pub workers: Arc<dyn Workers>,
 }
 
 /// Applications of portals by host, and of servers by id, with their audiences.
@@ -57,7 +69,7 @@ struct Known {
     address: String,
     catalog: Arc<Catalog>,
     version: Option<mcp::version::Version>,
-    endpoint: Result<Endpoint, String>,
+    endpoint: Result<Channel, String>,
     credential: HeaderMap,
     sign_in: Option<Arc<SignIn>>,
 }
@@ -143,8 +155,9 @@ impl Builder {
         for mut stored in self.store.mcp_servers().list(&grant).await? {
             let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
             let catalog = catalogs.get(&stored.id);
-            match read(&self.backends, &stored, &secrets, lists) {
+            match read(&self.means, &stored, &secrets, lists) {
                 Ok(Read { server, address, endpoint, credential, sign_in }) => {
+                    let endpoint = endpoint.map(|endpoint| expected(endpoint, catalog));
                     let server = Known {
                         server: Arc::new(server),
                         sign_in,
@@ -167,14 +180,14 @@ impl Builder {
 pub(super) struct Read {
     pub server: Server,
     pub address: String,
-    pub endpoint: Result<Endpoint, String>,
+    pub endpoint: Result<Channel, String>,
     pub credential: HeaderMap,
     pub sign_in: Option<Arc<SignIn>>,
 }
 
 /// Makes a server of what is stored.
 pub(super) fn read(
-    backends: &Backends,
+    means: &Means,
     stored: &Stored<McpServer>,
     secrets: &BTreeMap<String, Secret<String>>,
     lists: &dyn expr::Lists,
@@ -183,13 +196,32 @@ pub(super) fn read(
     let held = |name: &str| secrets.contains_key(name);
     let server = Server::parse(stored.id.clone(), &document, &held, lists).map_err(words)?;
     let endpoint = match &server.upstream {
-        Upstream::Remote(url) => endpoint(backends, url),
-        Upstream::Stdio { .. } => Err("programs are not run here".to_owned()),
-        Upstream::Worker(_) => Err("Workers are not asked here".to_owned()),
+        Upstream::Remote(url) => address(&means.backends, url),
+        Upstream::Stdio { command, args, env } => match &means.programs {
+            Some(programs) => {
+                let value = |name: &String| Some((name.clone(), secrets.get(&format!("{VARIABLE}{name}"))?.clone()));
+                let env = env.iter().filter_map(value).collect();
+                let program = Arc::new(Program { command: command.clone(), args: args.clone(), env });
+                let (programs, server) = (programs.clone(), stored.id.to_string());
+                Ok(Channel::Program(Stdio { programs, server, program, bounds: BOUNDS }))
+            }
+            None => Err("programs are not run here; whoever operates this service has to allow it".to_owned()),
+        },
+        Upstream::Worker(script) => Ok(Channel::Worker(Inner {
+            workers: Arc::clone(&means.workers),
+            script: script.clone(),
+            facts: json!({"identity": null, "service_token": null, "mcp": {"server": stored.id.as_str()}})
+                .to_string()
+                .into(),
+            bounds: BOUNDS,
+        })),
     };
     let credential = secrets.get(HEADERS).map_or_else(|| Ok(HeaderMap::new()), credential)?;
     let sign_in = match (&server.upstream, &endpoint) {
-        (Upstream::Remote(url), Ok(endpoint)) => sign_in(&server, &document, url, endpoint, secrets),
+        (Upstream::Remote(url), Ok(_)) => {
+            let endpoint = endpoint_of(&means.backends, url)?;
+            sign_in(&server, &document, url, &endpoint, secrets)
+        }
         (Upstream::Remote(_) | Upstream::Stdio { .. } | Upstream::Worker(_), _) => None,
     };
     Ok(Read { server, address: document.address(), endpoint, credential, sign_in })
@@ -222,7 +254,30 @@ fn sign_in(
     }))
 }
 
-fn endpoint(backends: &Backends, url: &Url) -> Result<Endpoint, String> {
+/// The places where a server of an address is looked for.
+fn address(backends: &Backends, url: &Url) -> Result<Channel, String> {
+    let endpoint = endpoint_of(backends, url)?;
+    let candidates = places(url.path(), url.query());
+    let candidates = candidates.iter().filter_map(|place| Candidate::at(&endpoint, place)).collect();
+    Ok(Channel::Remote(Address::new(candidates)))
+}
+
+/// Looks for a server first where it was found when it was last looked at.
+fn expected(channel: Channel, catalog: Option<&McpCatalog>) -> Channel {
+    let place = catalog.and_then(|catalog| {
+        let found = catalog.server.as_ref()?.get("transport")?;
+        let transport = [Transport::Streamable, Transport::Events];
+        let kind = found.get("type")?.as_str()?;
+        let transport = transport.into_iter().find(|transport| transport.as_str() == kind)?;
+        Some(Place { transport, target: found.get("target")?.as_str()?.to_owned() })
+    });
+    match channel {
+        Channel::Remote(remote) => Channel::Remote(remote.expect(place.as_ref())),
+        Channel::Program(_) | Channel::Worker(_) => channel,
+    }
+}
+
+fn endpoint_of(backends: &Backends, url: &Url) -> Result<Endpoint, String> {
     let host = url.host_str().ok_or("its address names no host")?.to_owned();
     let port = url.port_or_known_default().ok_or("its address names no port")?;
     let target = match url.scheme() {
@@ -294,6 +349,9 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
     {
         view.overrides.extend(changes(kind, portal, server));
     }
+    if matches!(known.server.upstream, Upstream::Worker(_)) {
+        hold_writes(&known.catalog, &mut view.overrides);
+    }
     let way = match &known.endpoint {
         Ok(endpoint) => Way::Remote(Box::new(Remote {
             endpoint: endpoint.clone(),
@@ -313,6 +371,15 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
         sign_in: known.sign_in.clone(),
         on_behalf: link.on_behalf,
     }))
+}
+
+/// Switches off what a Worker's tools may change, unless somebody switched it on by name: `updated_tools` with `enabled`.
+fn hold_writes(catalog: &Catalog, overrides: &mut HashMap<(Kind, Box<str>), names::Override>) {
+    for tool in catalog.list(Kind::Tool) {
+        if tool.annotations.read_only_hint != Some(true) {
+            overrides.entry((Kind::Tool, tool.key.clone())).or_default().enabled.get_or_insert(false);
+        }
+    }
 }
 
 /// What a portal and a server change of tools or prompts.

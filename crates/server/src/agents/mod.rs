@@ -4,6 +4,7 @@
 //! feed is opened before anything is read, and a store that does not answer leaves the portals as they are.
 
 mod build;
+mod inner;
 mod inside;
 mod record;
 mod sync;
@@ -22,11 +23,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use types::AccountId;
 
-use self::build::Builder;
+use self::build::{Builder, Means};
 pub(crate) use self::inside::Portal;
 pub(crate) use self::sync::Syncing;
 use self::vault::StoreVault;
 use crate::lists::Lists;
+use crate::services::Services;
 use crate::state::{SETTLING, Settle};
 use crate::upstream::Upstream;
 
@@ -46,6 +48,9 @@ pub(crate) struct Ground {
     /// Runs the owner's scripts for rules.
     pub workers: Arc<dyn ::agents::Workers>,
     pub upstream: Arc<Upstream>,
+    /// Absent: programs are not run as MCP servers.
+    pub programs: Option<programs::Programs>,
+    pub services: Arc<Services>,
 }
 
 /// The plane, and the loops that keep it in step.
@@ -91,11 +96,13 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         trust: ground.upstream.trust(),
         clock: Arc::clone(&ground.clock),
     }));
+    let workers = Arc::new(inner::PortalWorkers { services: ground.services });
+    let means = Arc::new(Means { backends, programs: ground.programs, workers });
     let mut builder = Builder {
         store: ground.store.clone(),
         account: ground.account,
         principal: principal.clone(),
-        backends: Arc::clone(&backends),
+        means: Arc::clone(&means),
         lists: Lists::default(),
     };
     let first = builder.build(1).await?;
@@ -125,7 +132,7 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         store: ground.store,
         account: ground.account,
         principal,
-        backends,
+        means,
         sign_ins: Arc::clone(&sign_ins),
         clock: ground.clock,
         again,

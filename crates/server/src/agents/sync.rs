@@ -7,10 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::Backends;
 use ::agents::signin::{Begin, CompleteError, NoCredential, Owner, SignIn, SignIns};
 use ::agents::sync::{LookError, Seen, listen, look};
-use ::agents::upstream::Endpoint;
+use ::agents::upstream::Channel;
 use console::{BoxFuture, McpServers, McpUnavailable};
 use http::header::HeaderMap;
 use jiff::Timestamp;
@@ -29,7 +28,7 @@ use types::{AccountId, McpServerId};
 use url::Url;
 
 use super::AgentsError;
-use super::build;
+use super::build::{self, Means};
 
 /// How often every server is asked.
 const EVERY: Duration = Duration::from_secs(2 * 3_600);
@@ -46,7 +45,7 @@ pub(crate) struct Syncing {
     pub store: Store,
     pub account: AccountId,
     pub principal: Principal,
-    pub backends: Arc<Backends>,
+    pub means: Arc<Means>,
     pub sign_ins: Arc<SignIns>,
     pub clock: net::Clock,
     /// Takes the servers that say they have changed.
@@ -130,7 +129,7 @@ impl McpServers for Syncing {
     }
 
     fn may_run_programs(&self) -> bool {
-        false
+        self.means.programs.is_some()
     }
 }
 
@@ -234,13 +233,17 @@ impl Syncing {
     }
 
     /// How a server is reached with the administrator's credential; `None` where it is not.
-    async fn reach(&self, id: &McpServerId) -> Result<Option<(Endpoint, HeaderMap)>, AgentsError> {
+    async fn reach(&self, id: &McpServerId) -> Result<Option<(Channel, HeaderMap)>, AgentsError> {
         let read = self.principal.authorize::<ReadAccess>(self.account)?;
         let operate = self.principal.authorize::<Operate>(self.account)?;
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(None) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
-        let read = build::read(&self.backends, &stored, &secrets, &());
+        let read = build::read(&self.means, &stored, &secrets, &());
         let Ok(build::Read { endpoint: Ok(endpoint), credential, sign_in, .. }) = read else { return Ok(None) };
+        // A program would run for as long as it is listened to, and a Worker has nothing to say unasked.
+        if !matches!(endpoint, Channel::Remote(_)) {
+            return Ok(None);
+        }
         Ok(match sign_in {
             None => Some((endpoint, credential)),
             Some(site) => self.signed_in(id, &site).await.ok().map(|credential| (endpoint, credential)),
@@ -271,7 +274,7 @@ impl Syncing {
         let operate = self.principal.authorize::<Operate>(self.account)?;
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
-        let endpoint = match build::read(&self.backends, &stored, &secrets, &()) {
+        let endpoint = match build::read(&self.means, &stored, &secrets, &()) {
             Ok(read) => match (read.endpoint, read.sign_in) {
                 (Ok(endpoint), Some(site)) => self.signed_in(id, &site).await.map(|credential| (endpoint, credential)),
                 (Ok(endpoint), None) => Ok((endpoint, read.credential)),
@@ -306,7 +309,7 @@ impl Syncing {
         let stored = servers.get(&read, id).await.map_err(|error| words(&error))?;
         let mut stored = stored.ok_or("there is no such server any more")?;
         let secrets = servers.open_members(&operate, &mut stored).map_err(|error| words(&error))?;
-        let site = build::read(&self.backends, &stored, &secrets, &())?.sign_in;
+        let site = build::read(&self.means, &stored, &secrets, &())?.sign_in;
         let server = ServerId::parse(id.as_str()).ok_or("its id is not one")?;
         Ok((server, site.ok_or("nobody signs in at this server")?))
     }
@@ -379,6 +382,10 @@ fn keep(standing: McpCatalog, outcome: Result<Seen, SyncError>, now: Timestamp) 
             "protocolVersion": seen.version.as_str(),
             "serverInfo": seen.info,
             "instructions": seen.instructions,
+            "transport": seen.place.as_ref().map(|place| json!({
+                "type": place.transport.as_str(),
+                "target": place.target,
+            })),
         })),
         tools: values(tools),
         prompts: values(prompts),

@@ -32,7 +32,7 @@ const APPLICATION: ApplicationId = ApplicationId(Uuid::from_u128(0x0190_0000_000
 const PEOPLE: AccessPolicyId = AccessPolicyId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0012));
 const AGENT: AccessPolicyId = AccessPolicyId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0013));
 const PROVIDER: ProviderId = ProviderId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0014));
-const TOKEN: ServiceTokenId = ServiceTokenId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0015));
+pub(super) const TOKEN: ServiceTokenId = ServiceTokenId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0015));
 
 /// What an agent shows.
 pub struct AgentToken {

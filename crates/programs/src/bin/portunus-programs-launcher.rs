@@ -1,0 +1,5 @@
+//! The launcher that the integration tests start programs with.
+
+fn main() {
+    programs::run_if_launcher();
+}
