@@ -90,6 +90,8 @@ pub(crate) struct Way {
     task: Option<String>,
     /// The task was asked for here: its result is waited for.
     makes_task: bool,
+    /// A task was waited for in the client's place.
+    waited: bool,
     wanted: Wanted,
     rounds: u32,
     /// Keys of a task's questions that have been answered.
@@ -159,6 +161,7 @@ impl Way {
             asked: Vec::new(),
             task: None,
             makes_task,
+            waited: false,
             wanted: Wanted::Nothing,
             rounds: 0,
             settled: BTreeSet::new(),
@@ -449,7 +452,7 @@ impl Passage {
                 }
             });
         }
-        let task = tasks::created(&response.result)?;
+        let Some(task) = tasks::created(&response.result) else { return Some(Step::Last(message)) };
         let ours = match link_era {
             Some(Era::Sessions) => self.way.makes_task,
             Some(Era::Stateless) => !knows_input,
@@ -459,6 +462,7 @@ impl Passage {
             return Some(Step::Last(message));
         }
         self.way.task = Some(task.id.clone());
+        self.way.waited = true;
         if link_era == Some(Era::Sessions) {
             self.way.method = "tasks/result";
             self.way.params = raw::raw(&json!({"taskId": task.id}));
@@ -744,10 +748,16 @@ impl Passage {
         let result = match self.method {
             // The result of the call stands within.
             "tasks/get" if self.turn.is_stateless() => {
-                tasks::with_result(&result, |inner| self.content("tools/call", inner)).unwrap_or(result)
+                let shown = |inner: Box<RawValue>| {
+                    self.content("tools/call", tasks::unrelated(&inner).unwrap_or(inner))
+                };
+                tasks::with_result(&result, shown).unwrap_or(result)
             }
             method => self.content(method, result),
         };
+        if self.way.waited {
+            return Ok(self.of_era(tasks::unrelated(&result).unwrap_or(result)));
+        }
         let result = self.with_our_tasks(result)?;
         Ok(self.of_era(result))
     }
