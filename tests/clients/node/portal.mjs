@@ -21,14 +21,14 @@ const callback = "http://127.0.0.1:8976/callback";
 /** Publishes a portal in front of both servers, for the demo's person. */
 async function publish({ sessions, stateless }) {
   const mcp = "/access/ai-controls/mcp";
-  for (const [id, { url }] of Object.entries({ older: sessions, newer: stateless })) {
+  for (const [id, { url }] of Object.entries({ early: sessions, late: stateless })) {
     await api("POST", `${mcp}/servers`, { id, name: id, hostname: url, auth_type: "unauthenticated" });
     const synced = await api("POST", `${mcp}/servers/${id}/sync`, {});
     assert.equal(synced.status, "ready", JSON.stringify(synced));
   }
-  const servers = ["older", "newer"].map((server_id) => ({ server_id, on_behalf: false }));
+  const servers = ["early", "late"].map((server_id) => ({ server_id, on_behalf: false }));
   await api("POST", `${mcp}/portals`, { id: "tools", name: "Tools", hostname: address.hostname, servers });
-  const names = ["older", "newer", "Tools"];
+  const names = ["early", "late", "Tools"];
   for (const app of (await api("GET", "/access/apps?per_page=100")).filter(({ type, name }) => type.startsWith("mcp") && names.includes(name))) {
     const include = [{ email: { email: process.env.PERSON } }];
     await api("POST", `/access/apps/${app.id}/policies`, { name: "the person", decision: "allow", include });
@@ -72,8 +72,8 @@ async function typescript() {
   const [client, transport] = await connect();
   const { tools } = await client.listTools();
   const names = tools.map(({ name }) => name);
-  for (const name of ["older_test_simple_text", "newer_test_simple_text", "portal_list_servers"]) assert.ok(names.includes(name), `${name} in ${names}`);
-  for (const server of ["older", "newer"]) {
+  for (const name of ["early_test_simple_text", "late_test_simple_text", "portal_list_servers"]) assert.ok(names.includes(name), `${name} in ${names}`);
+  for (const server of ["early", "late"]) {
     assert.match(text(await client.callTool({ name: `${server}_test_simple_text`, arguments: {} })), /simple text response/);
     const seen = [];
     await client.callTool({ name: `${server}_test_tool_with_progress`, arguments: {} }, undefined, { onprogress: ({ progress }) => seen.push(progress) });
@@ -84,14 +84,14 @@ async function typescript() {
     assert.match(prompt.messages[0].content.text, /arg1='a', arg2='b'/);
   }
   // A server with sessions asks in the middle of a call, one without by its result; the client hears the same.
-  assert.match(text(await client.callTool({ name: "older_test_elicitation", arguments: { message: "Who?" } })), /"username":"ana"/);
-  assert.match(text(await client.callTool({ name: "older_test_sampling", arguments: { prompt: "?" } })), /LLM response: Paris/);
-  assert.equal(text(await client.callTool({ name: "newer_test_input_required_result_elicitation", arguments: {} })), "Hello, Ana!");
-  assert.equal(text(await client.callTool({ name: "newer_test_input_required_result_sampling", arguments: {} })), "Paris");
-  assert.equal(text(await client.callTool({ name: "newer_test_input_required_result_list_roots", arguments: {} })), "file:///work");
-  assert.match(text(await client.callTool({ name: "newer_slow_compute", arguments: { seconds: 1.5 } })), /Computed/);
+  assert.match(text(await client.callTool({ name: "early_test_elicitation", arguments: { message: "Who?" } })), /"username":"ana"/);
+  assert.match(text(await client.callTool({ name: "early_test_sampling", arguments: { prompt: "?" } })), /LLM response: Paris/);
+  assert.equal(text(await client.callTool({ name: "late_test_input_required_result_elicitation", arguments: {} })), "Hello, Ana!");
+  assert.equal(text(await client.callTool({ name: "late_test_input_required_result_sampling", arguments: {} })), "Paris");
+  assert.equal(text(await client.callTool({ name: "late_test_input_required_result_list_roots", arguments: {} })), "file:///work");
+  assert.match(text(await client.callTool({ name: "late_slow_compute", arguments: { seconds: 1.5 } })), /Computed/);
   // A server that hangs up in the middle is come back to, by the portal and by the client.
-  assert.match(text(await client.callTool({ name: "older_test_reconnection", arguments: {} })), /You came back/);
+  assert.match(text(await client.callTool({ name: "early_test_reconnection", arguments: {} })), /You came back/);
   await transport.terminateSession();
   await client.close();
 }
@@ -115,14 +115,14 @@ async function inspector() {
     return JSON.parse(await run(process.execPath, whole, { NODE_OPTIONS: loader, NODE_EXTRA_CA_CERTS: authority_file }));
   };
   const { tools } = await ask("--method", "tools/list");
-  assert.ok(tools.some(({ name }) => name === "newer_greet"));
-  const greeted = await ask("--method", "tools/call", "--tool-name", "newer_greet", "--tool-arg", "name=Ana");
+  assert.ok(tools.some(({ name }) => name === "late_greet"));
+  const greeted = await ask("--method", "tools/call", "--tool-name", "late_greet", "--tool-arg", "name=Ana");
   assert.equal(greeted.content[0].text, "Hello, Ana!");
   const { resources } = await ask("--method", "resources/list");
-  assert.ok(resources.some(({ uri }) => uri === "mcp-server:older/test://static-text"));
-  const read = await ask("--method", "resources/read", "--uri", "mcp-server:older/test://static-text");
+  assert.ok(resources.some(({ uri }) => uri === "mcp-server:early/test://static-text"));
+  const read = await ask("--method", "resources/read", "--uri", "mcp-server:early/test://static-text");
   assert.match(read.contents[0].text, /static text resource/);
-  const prompt = await ask("--method", "prompts/get", "--prompt-name", "older_test_simple_prompt");
+  const prompt = await ask("--method", "prompts/get", "--prompt-name", "early_test_simple_prompt");
   assert.match(prompt.messages[0].content.text, /simple prompt/);
 }
 

@@ -40,15 +40,15 @@ async def main():
             async with ClientSession(read, write, elicitation_callback=elicit) as session:
                 await session.initialize()
                 names = [tool.name for tool in (await session.list_tools()).tools]
-                assert "older_test_simple_text" in names and "newer_test_simple_text" in names, names
-                for server in ["older", "newer"]:
+                assert "early_test_simple_text" in names and "late_test_simple_text" in names, names
+                for server in ["early", "late"]:
                     answer = await session.call_tool(f"{server}_test_simple_text", {})
                     assert "simple text response" in answer.content[0].text, answer
                     found = await session.read_resource(f"mcp-server:{server}/test://static-text")
                     assert "static text resource" in found.contents[0].text, found
-                asked = await session.call_tool("older_test_elicitation", {"message": "Who?"})
+                asked = await session.call_tool("early_test_elicitation", {"message": "Who?"})
                 assert '"username":"ana"' in asked.content[0].text, asked
-                asked = await session.call_tool("newer_test_input_required_result_elicitation", {})
+                asked = await session.call_tool("late_test_input_required_result_elicitation", {})
                 assert asked.content[0].text == "Hello, Ana!", asked
     print("python: passed")
 
