@@ -347,8 +347,8 @@ fn in_tasks(
     params: Box<RawValue>,
     alone: bool,
 ) -> (Box<RawValue>, bool) {
-    let both = turn.version().has(Feature::Tasks)
-        && link.opened().is_some_and(|opened| opened.version.has(Feature::Tasks));
+    let both =
+        turn.version().has(Feature::Tasks) && link.opened().is_some_and(|opened| opened.version.has(Feature::Tasks));
     let has_tasks = link.opened().is_some_and(|opened| opened.version.has(Feature::Tasks));
     let cannot_ask = turn.is_stateless() || alone;
     if has_tasks && cannot_ask && Support::of(&definition.json) == Support::Required {

@@ -7,6 +7,7 @@
 //! through, with a credential that is never the client's; and what a caller may not see cannot be told from what does not
 //! exist.
 
+mod answer;
 mod call;
 mod codemode;
 mod endpoint;

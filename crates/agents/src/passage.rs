@@ -21,8 +21,8 @@ use mcp::version::input::{self, InputRequest, InputRequired};
 use mcp::version::stateless::missing_capability;
 use mcp::version::tasks::{self, Status};
 use mcp::version::{Era, Feature, Version};
-use serde_json::value::RawValue;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -32,7 +32,7 @@ use crate::input::{Mark, PATIENCE, Parked, Question};
 use crate::record::{Outcome, Recording};
 use crate::rules::Redaction;
 use crate::session::{Pending, Running, RunningGuard};
-use crate::snapshot::{Portal, Served};
+use crate::snapshot::Served;
 use crate::sse;
 use crate::turn::{Said, Turn};
 use crate::upstream::http::{ExchangeError, Stream};
@@ -379,8 +379,7 @@ impl Passage {
 
     async fn send(&mut self) -> Result<Heard, LinkError> {
         let id = self.link.next_id();
-        let running =
-            Running { link: Arc::clone(&self.link), id: id.clone(), cancelled: self.life.cancelled.clone() };
+        let running = Running { link: Arc::clone(&self.link), id: id.clone(), cancelled: self.life.cancelled.clone() };
         self.way.guard = Some((self.turn.session.runs(&self.client_id, running), id.clone()));
         let Way { method, params, manner, .. } = &self.way;
         match self.link.request_as(id.clone(), method, Some(params), manner).await? {
@@ -514,7 +513,9 @@ impl Passage {
             }
             Status::Failed => {
                 self.way.task = None;
-                Step::Refused(error_of(&object).unwrap_or_else(|| RpcError::new(ErrorCode::Internal, "the task failed")))
+                Step::Refused(
+                    error_of(&object).unwrap_or_else(|| RpcError::new(ErrorCode::Internal, "the task failed")),
+                )
             }
             Status::Cancelled => {
                 self.way.task = None;
@@ -604,11 +605,8 @@ impl Passage {
         let own = crate::tasks::owner(&self.turn);
         let exposed = |id: &str| self.turn.plane.handles.exposed(&own, &self.served.id, id);
         let params = request.params.as_deref().map(|params| tasks::rename(params, &exposed)).transpose();
-        let pending = Pending::Server {
-            link: Arc::clone(&self.link),
-            server: self.served.id.clone(),
-            id: request.id.clone(),
-        };
+        let pending =
+            Pending::Server { link: Arc::clone(&self.link), server: self.served.id.clone(), id: request.id.clone() };
         match params.ok().and_then(|params| Some((params, self.turn.session.ask(pending)?))) {
             Some((params, id)) => {
                 self.way.asked.push((id.clone(), request.id.clone()));
@@ -678,167 +676,24 @@ impl Passage {
         }
     }
 
-    /// Makes the server's answer the client's.
-    pub(crate) fn finish(&mut self, message: Message) -> Message {
+    /// Notes that the server has answered.
+    pub(crate) fn close(&mut self) {
         self.way.upstream = Upstream::Done;
-        let id = self.client_id.clone();
-        let mut recording = self.recording.take();
-        if let Some(recording) = &mut recording {
-            recording.server_done();
-        }
-        let (message, outcome) = match message {
-            Message::Response(Response { result, .. }) => self.answered(id, result, recording.as_mut()),
-            Message::Error(error) => {
-                let outcome = Outcome::Failed(error.error.message.to_string());
-                let asks = input::of_error(&error.error).filter(|_| self.visits_pages());
-                match asks {
-                    Some(requests) => {
-                        let result = self.of_era(input::required(&requests, None));
-                        (Message::Response(Response { id, result }), Outcome::Success)
-                    }
-                    None => (Message::error(id, self.error(error.error)), outcome),
-                }
-            }
-            Message::Request(_) | Message::Notification(_) => {
-                let error = RpcError::new(ErrorCode::Internal, "the server gave no answer");
-                (Message::error(id, error), Outcome::Failed("no answer".to_owned()))
-            }
-        };
-        if let Some(recording) = recording {
-            recording.end(outcome);
-        }
-        message
     }
 
-    /// A client of the era without the error that sends a person to a page is asked to go there.
-    fn visits_pages(&self) -> bool {
-        let required = json!({"elicitation": {"url": {}}});
-        self.turn.is_stateless()
-            && !self.declined
-            && input::may_ask(self.method)
-            && missing_capability(&self.turn.session.client.capabilities, &required).is_none()
-    }
-
-    fn answered(
-        &self,
-        id: Id,
-        result: Box<RawValue>,
-        recording: Option<&mut Recording>,
-    ) -> (Message, Outcome) {
-        let failed = crate::call::is_failure(self.method, &result);
-        let result = match self.shown(result) {
-            Ok(result) => result,
-            Err(error) => {
-                let outcome = Outcome::Failed(error.message.to_string());
-                return (Message::error(id, error), outcome);
-            }
-        };
-        if let Some(recording) = recording {
-            let log = self.turn.portal.settings.log_results;
-            recording.note(|record| {
-                record.bytes.1 = result.get().len();
-                record.result = log.then(|| crate::call::shortened(result.get()));
-            });
-        }
-        let outcome = if failed { Outcome::Failed("the tool failed".to_owned()) } else { Outcome::Success };
-        (Message::Response(Response { id, result }), outcome)
-    }
-
-    fn shown(&self, result: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
-        let result = match self.method {
-            // The result of the call stands within.
-            "tasks/get" if self.turn.is_stateless() => {
-                let shown = |inner: Box<RawValue>| {
-                    self.content("tools/call", tasks::unrelated(&inner).unwrap_or(inner))
-                };
-                tasks::with_result(&result, shown).unwrap_or(result)
-            }
-            method => self.content(method, result),
-        };
-        if self.way.waited {
-            return Ok(self.of_era(tasks::unrelated(&result).unwrap_or(result)));
-        }
-        let result = self.with_our_tasks(result)?;
-        Ok(self.of_era(result))
-    }
-
-    fn content(&self, method: &str, result: Box<RawValue>) -> Box<RawValue> {
-        content(&self.turn.portal, &self.served, &self.redactions, method, result)
-    }
-
-    /// Names tasks by our ids, and keeps one that this call has made.
-    fn with_our_tasks(&self, result: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
-        let is_about_tasks = self.method.starts_with("tasks/");
-        let made = if self.method == "tools/call" { tasks::created(&result) } else { None };
-        let is_related = memchr::memmem::find(result.get().as_bytes(), b"related-task").is_some();
-        if !is_about_tasks && made.is_none() && !is_related {
-            return Ok(result);
-        }
-        let own = crate::tasks::owner(&self.turn);
-        if let Some(task) = made {
-            let made = crate::tasks::Made {
-                server: &self.served.id,
-                at_server: &task.id,
-                tool: &self.subject,
-                redactions: &self.redactions,
-            };
-            if self.turn.plane.handles.keep(&own, &made, self.turn.plane.now()).is_none() {
-                return Err(RpcError::new(ErrorCode::Internal, "there is no room for another task at the moment"));
-            }
-        }
-        let exposed = |id: &str| self.turn.plane.handles.exposed(&own, &self.served.id, id);
-        tasks::rename(&result, &exposed).map_err(|_| {
-            RpcError::new(ErrorCode::Internal, "the server's answer belongs to a task that is not the caller's")
-        })
-    }
-
-    fn of_era(&self, result: Box<RawValue>) -> Box<RawValue> {
-        if self.turn.is_stateless() {
-            return crate::turn::completed(&self.turn, self.method, result);
-        }
-        mcp::version::stateless::plain(&result).unwrap_or(result)
-    }
-
-    /// Makes a server's error one of the version that the client speaks.
-    fn error(&self, error: RpcError) -> RpcError {
-        let RpcError { code, message, data } = error;
-        let (stateless, reads) = (self.turn.is_stateless(), self.method == "resources/read");
-        let (missing, invalid) = (ErrorCode::ResourceNotFound.number(), ErrorCode::InvalidParams.number());
-        let object = data.as_deref().and_then(|data| Object::parse(data.get()).ok());
-        let uri = object.as_ref().and_then(|data| data.text("uri").map(std::borrow::Cow::into_owned));
-        let code = match ErrorCode::from_number(code) {
-            Some(ErrorCode::ResourceNotFound) if stateless => invalid,
-            Some(ErrorCode::InvalidParams) if !stateless && reads && uri.is_some() => missing,
-            // What the portal and its server made of each other is nothing that the client can mend.
-            Some(ErrorCode::HeaderMismatch | ErrorCode::UnsupportedVersion) => ErrorCode::Internal.number(),
-            _ => code,
-        };
-        let data = match (data, uri) {
-            (Some(data), Some(uri)) if reads && self.served.view.prefixed => {
-                let uri = raw::raw(&mcp::uris::to_client(&self.served.id, &uri));
-                Some(raw::splice(data.get(), &[("uri", Some(&*uri))]).unwrap_or(data))
-            }
-            (data, _) => data,
-        };
-        RpcError { code, message, data }
-    }
-
-    pub(crate) fn fail(&mut self, error: &LinkError) -> Message {
-        let error = crate::call::failure(&self.turn, &self.served, error);
-        self.refuse(error)
-    }
-
-    fn refuse(&mut self, error: RpcError) -> Message {
+    /// Notes that the client is answered before its server is done: the server is told, if it is still at work.
+    pub(crate) fn give_up(&mut self) {
         match self.way.upstream {
-            Upstream::Unsent | Upstream::Done if self.way.task.is_none() => self.way.upstream = Upstream::Done,
+            Upstream::Unsent | Upstream::Done if self.way.task.is_none() => self.close(),
             Upstream::Unsent | Upstream::Done | Upstream::Stream(_) | Upstream::Lost { .. } | Upstream::Polling(_) => {
                 self.life.given_up.cancel();
             }
         }
-        if let Some(recording) = self.recording.take() {
-            recording.end(Outcome::Failed(error.message.to_string()));
-        }
-        Message::error(self.client_id.clone(), error)
+    }
+
+    /// Tells whether a task was waited for in the client's place.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.way.waited
     }
 
     /// Makes a server's notification the client's; `None` where it is not for the client.
@@ -847,9 +702,9 @@ impl Passage {
             "notifications/cancelled" => self.withdrawn(&notification),
             "notifications/message" if self.turn.is_stateless() => {
                 let wanted = self.turn.log_level?;
-                let level = notification.params().and_then(|params| {
-                    params.text("level").and_then(|level| mcp::version::LogLevel::parse(&level))
-                });
+                let level = notification
+                    .params()
+                    .and_then(|params| params.text("level").and_then(|level| mcp::version::LogLevel::parse(&level)));
                 level.filter(|level| *level >= wanted).map(|_| Message::Notification(notification))
             }
             _ => {
@@ -869,26 +724,6 @@ impl Passage {
         let params = json!({"requestId": ours.as_json(), "reason": reason});
         Some(Message::notification("notifications/cancelled", &params))
     }
-}
-
-/// Makes what a server answered what a client may see: URIs it knows, nothing invisible, nothing that rules take out.
-pub(crate) fn content(
-    portal: &Portal,
-    served: &Served,
-    redactions: &[Redaction],
-    method: &str,
-    result: Box<RawValue>,
-) -> Box<RawValue> {
-    let result = match served.view.prefixed {
-        true => mcp::uris::rewrite_result(&served.id, method, &result).unwrap_or(result),
-        false => result,
-    };
-    let result = match portal.settings.neutralize_results {
-        true => mcp::neutralise::result(&result).unwrap_or(result),
-        false => result,
-    };
-    // After what is invisible is gone: it could have parted what a pattern looks for.
-    crate::redact::result(redactions, &result)
 }
 
 /// What a server said, and under which id its answer comes.

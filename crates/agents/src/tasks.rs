@@ -75,9 +75,10 @@ impl Tasks {
             return None;
         }
         let mut table = self.0.lock();
-        let known = table.by_owner.get(owner).and_then(|own| {
-            own.iter().find(|task| task.server == *made.server && task.at_server == made.at_server)
-        });
+        let known = table
+            .by_owner
+            .get(owner)
+            .and_then(|own| own.iter().find(|task| task.server == *made.server && task.at_server == made.at_server));
         if let Some(task) = known {
             return Some(task.id.clone());
         }

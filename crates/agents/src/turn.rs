@@ -230,9 +230,9 @@ pub(crate) async fn collected(said: Said, id: Id) -> Message {
         Said::Later(message) => message.await,
         Said::Events(events) => {
             let last = events.fold(None, |_, event| async move { Some(event) }).await;
-            let data = last.as_deref().and_then(|event| {
-                event.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data: "))
-            });
+            let data = last
+                .as_deref()
+                .and_then(|event| event.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data: ")));
             match data.map(|data| mcp::message::parse(data, LARGEST)) {
                 Some(Ok(mcp::message::Payload::One(message))) => message,
                 _ => Message::error(id, RpcError::new(ErrorCode::Internal, "the server gave no answer")),

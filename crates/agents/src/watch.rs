@@ -21,8 +21,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 
+use crate::answer;
 use crate::call;
-use crate::passage;
 use crate::plane::Inner;
 use crate::record::Outcome;
 use crate::session::{Pending, Session};
@@ -252,8 +252,8 @@ impl Ear {
             Message::Request(request) => {
                 let (server, id) = (self.served.id.clone(), request.id.clone());
                 let pending = Pending::Server { link: Arc::clone(&self.link), server, id };
-                let may = self.session.version.era() == Era::Sessions
-                    && mcp::version::input::is_of_servers(&request.method);
+                let may =
+                    self.session.version.era() == Era::Sessions && mcp::version::input::is_of_servers(&request.method);
                 match may.then(|| self.session.ask(pending)).flatten() {
                     Some(id) => self.session.tell(&Message::Request(Request { id, ..request })),
                     None if &*request.method == "ping" => {
@@ -417,7 +417,7 @@ fn of_task(
     let task = plane.handles.find(&owner, &id, plane.now())?;
     let shown = |result: Box<RawValue>| {
         let result = tasks::unrelated(&result).unwrap_or(result);
-        passage::content(portal, served, &task.redactions, "tools/call", result)
+        answer::content(portal, served, &task.redactions, "tools/call", result)
     };
     let params = tasks::with_result(params, shown).ok()?;
     tasks::rename(&params, &|_| Some(id.clone())).ok()
@@ -531,9 +531,7 @@ pub(crate) async fn listen(turn: &Arc<Turn>, request: Request) -> Said {
             watching.wanted.tasks.insert(id);
         }
     }
-    for (member, names) in
-        [("resourceSubscriptions", &watching.wanted.uris), ("taskIds", &watching.wanted.tasks)]
-    {
+    for (member, names) in [("resourceSubscriptions", &watching.wanted.uris), ("taskIds", &watching.wanted.tasks)] {
         if filter.get(member).is_some() {
             agreed[member] = names.iter().cloned().collect();
         }

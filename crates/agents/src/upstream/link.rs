@@ -337,7 +337,8 @@ impl Link {
         // A session that is gone is begun again, and a credential that is not enough is no matter of the request.
         let is_ours = status == StatusCode::FORBIDDEN || (status == StatusCode::NOT_FOUND && opened.session.is_some());
         let message = self.read(body).ok().filter(|_| status.is_client_error() && !is_ours)?;
-        matches!(&message, Message::Error(error) if error.id.as_ref().is_none_or(|found| found == id)).then_some(message)
+        matches!(&message, Message::Error(error) if error.id.as_ref().is_none_or(|found| found == id))
+            .then_some(message)
     }
 
     fn reply(&self, sent: Answered, id: Id) -> Result<Reply, LinkError> {

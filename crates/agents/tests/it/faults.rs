@@ -29,7 +29,8 @@ async fn a_server_that_dies_in_the_middle_of_a_call_ends_it() {
     let one = Server::start("one", Era::Sessions).await;
     let plane = plane(&[("one", &one)], json!({}), json!([])).await;
     let client = Client::new(&plane, person(1), &["one"]).begin(json!({})).await;
-    let call = json!({"jsonrpc": "2.0", "id": "c-1", "method": "tools/call", "params": {"name": "one_hang", "arguments": {}}});
+    let call =
+        json!({"jsonrpc": "2.0", "id": "c-1", "method": "tools/call", "params": {"name": "one_hang", "arguments": {}}});
     let response = client.post(&call).await;
     one.kill();
     let answer = messages(response).await.pop().unwrap();

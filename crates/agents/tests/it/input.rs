@@ -16,7 +16,8 @@ async fn a_client_with_a_session_is_asked_for_what_a_server_without_wants() {
     let two = Server::start("two", Era::Stateless).await;
     let plane = plane(&[("two", &two)], json!({}), json!([])).await;
     let client = Client::new(&plane, person(1), &["two"]).begin(ABLE()).await;
-    let call = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "two_wants", "arguments": {}}});
+    let call =
+        json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "two_wants", "arguments": {}}});
     let mut stream = client.post(&call).await.into_body();
     for key in ["first", "second"] {
         let question = next_event(&mut stream).await;
@@ -73,7 +74,10 @@ async fn a_client_without_a_session_tries_again_with_what_a_server_with_sessions
     assert_eq!(last["result"]["content"][0]["text"], "{\"action\":\"accept\"}", "{last}");
     assert_eq!(say(&client, ABLE(), with(&state_again, answers)).await["error"]["code"], -32_602);
     assert_eq!(one.seen("tools/call").len(), 1, "the server was called once");
-    assert_eq!(one.seen("initialize").last().unwrap()["params"]["capabilities"], ABLE().as_object().map(|able| json!({"elicitation": able["elicitation"]})).unwrap());
+    assert_eq!(
+        one.seen("initialize").last().unwrap()["params"]["capabilities"],
+        ABLE().as_object().map(|able| json!({"elicitation": able["elicitation"]})).unwrap()
+    );
 }
 
 #[tokio::test]
@@ -128,7 +132,11 @@ async fn between_two_of_the_stateless_era_input_passes_as_it_is() {
     assert_eq!(say(&client, ABLE(), call.clone()).await["result"]["resultType"], "complete");
     call["requestState"] = json!("forged");
     let response = client.ask_able(ABLE(), "tools/call", call).await;
-    assert_eq!(messages(response).await[0]["error"]["message"], "no such state", "the server's own refusal is passed on");
+    assert_eq!(
+        messages(response).await[0]["error"]["message"],
+        "no such state",
+        "the server's own refusal is passed on"
+    );
 }
 
 #[tokio::test]
@@ -138,8 +146,10 @@ async fn logs_come_where_they_were_asked_for() {
     let client = Client::new(&plane, person(1), &["one"]);
     for (level, heard) in [(None, 0), (Some("warning"), 0), (Some("info"), 1)] {
         let meta = level.map_or_else(|| json!({}), |level| json!({"io.modelcontextprotocol/logLevel": level}));
-        let response = client.ask_able(json!({}), "tools/call", json!({"name": "one_stop", "arguments": {}, "_meta": meta})).await;
-        let logs = messages(response).await.iter().filter(|message| message["method"] == "notifications/message").count();
+        let response =
+            client.ask_able(json!({}), "tools/call", json!({"name": "one_stop", "arguments": {}, "_meta": meta})).await;
+        let logs =
+            messages(response).await.iter().filter(|message| message["method"] == "notifications/message").count();
         assert_eq!(logs, heard, "{level:?}");
     }
     let levels: Vec<_> = one.seen("logging/setLevel").iter().map(|set| set["params"]["level"].clone()).collect();
@@ -153,12 +163,16 @@ async fn arguments_that_stand_in_headers_are_checked_and_said_again() {
     let mut client = Client::new(&plane, person(1), &["two"]);
     let call = json!({"name": "two_region", "arguments": {"region": "größe"}});
     assert_eq!(say(&client, json!({}), call.clone()).await["error"]["code"], -32_020);
-    client.headers = vec![("mcp-param-region", "=?base64?Z3LDtsOfZQ==?=".to_owned()), ("mcp-param-other", "x".to_owned())];
+    client.headers =
+        vec![("mcp-param-region", "=?base64?Z3LDtsOfZQ==?=".to_owned()), ("mcp-param-other", "x".to_owned())];
     say(&client, json!({}), call).await;
     let session = Client::new(&plane, person(1), &["two"]).begin(json!({})).await;
     session.call("two_region", json!({"region": "eu"})).await;
     let said = two.inner.parameters.lock().clone();
-    assert_eq!(said, [("region".to_owned(), "=?base64?Z3LDtsOfZQ==?=".to_owned()), ("region".to_owned(), "eu".to_owned())]);
+    assert_eq!(
+        said,
+        [("region".to_owned(), "=?base64?Z3LDtsOfZQ==?=".to_owned()), ("region".to_owned(), "eu".to_owned())]
+    );
     let names = session.names("tools/list").await;
     assert!(names.contains(&"two_region".to_owned()) && !names.contains(&"two_unsound".to_owned()));
 }

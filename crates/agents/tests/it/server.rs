@@ -196,13 +196,14 @@ fn request(server: &Arc<Inner>, message: &Value, method: &str) -> Response {
             message,
             &json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}, "resources": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}}),
         ),
-        "tools/list" if message["params"]["cursor"] == "2" => {
-            answer(message, &json!({"tools": [
+        "tools/list" if message["params"]["cursor"] == "2" => answer(
+            message,
+            &json!({"tools": [
                 tool("ask", false), tool("large", true), tool("stop", true), tool("hang", true), tool("poll", true),
                 tool("slow", true), tool("wants", true), tool("link", true), tool("broken", true), tool("endless", true),
                 tool("flood", true), tool("short", true), tool("page", true), job(), region(), unsound(),
-            ]}))
-        }
+            ]}),
+        ),
         "tools/list" => {
             answer(message, &json!({"tools": [tool("echo", true), tool("count", true)], "nextCursor": "2"}))
         }
@@ -282,20 +283,27 @@ fn call(server: &Arc<Inner>, message: &Value) -> Response {
             let params = &message["params"];
             let ask = |key: &str, state: &str| {
                 let request = json!({"method": "elicitation/create", "params": {"mode": "form", "message": key}});
-                answer(message, &json!({"resultType": "input_required", "inputRequests": {key: request}, "requestState": state}))
+                answer(
+                    message,
+                    &json!({"resultType": "input_required", "inputRequests": {key: request}, "requestState": state}),
+                )
             };
             match params["requestState"].as_str() {
                 None => ask("first", "s1"),
                 Some("s1") if params["inputResponses"]["first"].is_object() => ask("second", "s2"),
                 Some("s2") => {
                     let said = &params["inputResponses"]["second"];
-                    answer(message, &json!({"resultType": "complete", "content": [{"type": "text", "text": said.to_string()}]}))
+                    answer(
+                        message,
+                        &json!({"resultType": "complete", "content": [{"type": "text", "text": said.to_string()}]}),
+                    )
                 }
                 Some(_) => error(message, -32_602, "no such state", StatusCode::BAD_REQUEST),
             }
         }
         "page" => {
-            let page = json!({"mode": "url", "elicitationId": "e-1", "url": "https://example.com/", "message": "sign in"});
+            let page =
+                json!({"mode": "url", "elicitationId": "e-1", "url": "https://example.com/", "message": "sign in"});
             let data = json!({"elicitations": [page]});
             let body = json!({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32_042, "message": "visit", "data": data}});
             ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()

@@ -127,7 +127,10 @@ async fn resources_are_watched_in_all_four_pairs_of_generations() {
     heard.sort_by_key(ToString::to_string);
     for (event, uri) in heard.iter().zip(uris) {
         assert_eq!(event["params"]["uri"], uri);
-        assert_eq!(event["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], acknowledged["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"]);
+        assert_eq!(
+            event["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
+            acknowledged["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"]
+        );
     }
     drop(stream);
     until("letting go", || !one.seen("resources/unsubscribe").is_empty()).await;

@@ -16,7 +16,8 @@ async fn with_sessions_a_client_asks_for_a_task_and_for_its_result() {
     let one = Server::start("one", Era::Sessions).await;
     let plane = plane(&[("one", &one)], json!({}), redact()).await;
     let client = Client::new(&plane, person(1), &["one"]).begin(json!({})).await;
-    let (_, made) = client.ask("tools/call", json!({"name": "one_job", "arguments": {}, "task": {"ttl": 60_000}})).await;
+    let (_, made) =
+        client.ask("tools/call", json!({"name": "one_job", "arguments": {}, "task": {"ttl": 60_000}})).await;
     let id = made["result"]["task"]["taskId"].as_str().unwrap().to_owned();
     assert!(id.starts_with("one_") && !id.contains("t-0"), "{made}");
     let (_, got) = client.ask("tasks/get", json!({"taskId": id})).await;
@@ -38,7 +39,8 @@ async fn with_sessions_a_client_asks_for_a_task_and_for_its_result() {
     let (_, cancelled) = client.ask("tasks/cancel", json!({"taskId": id})).await;
     assert_eq!(cancelled["result"]["taskId"], json!(id));
     assert_eq!(one.inner.tasks.lock()["t-0"], "cancelled");
-    let records: Vec<_> = plane.records.0.lock().iter().map(|record| (record.method.clone(), record.tool.clone())).collect();
+    let records: Vec<_> =
+        plane.records.0.lock().iter().map(|record| (record.method.clone(), record.tool.clone())).collect();
     assert!(records.contains(&("tasks/result".to_owned(), Some("job".to_owned()))), "{records:?}");
 }
 
@@ -113,7 +115,8 @@ async fn the_portal_waits_for_tasks_that_a_client_has_no_way_to_ask_for() {
     assert_eq!(answer["result"]["content"][0]["text"], "done asecret", "{answer}");
     // A server without sessions makes one of its own accord, and asks in the middle of it.
     let client = Client::new(&plane, person(1), &["one", "two"]).begin(json!({"elicitation": {}})).await;
-    let call = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "two_job", "arguments": {}}});
+    let call =
+        json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "two_job", "arguments": {}}});
     let mut stream = client.post(&call).await.into_body();
     let question = next_event(&mut stream).await;
     assert_eq!(question["params"]["message"], "name?");

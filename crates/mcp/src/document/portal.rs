@@ -298,7 +298,8 @@ fn links(documents: &[LinkDocument], problems: &mut Problems) -> Vec<Link> {
         }
         let prefixed = document.portunus.as_ref().is_none_or(|extension| extension.prefix);
         if !prefixed && documents.len() > 1 {
-            problems.add(at("portunus/prefix"), "must be true where a portal has several servers: names tell them apart");
+            problems
+                .add(at("portunus/prefix"), "must be true where a portal has several servers: names tell them apart");
         }
         let LinkDocument { default_disabled, on_behalf, .. } = *document;
         found.push(Link { server, default_disabled, on_behalf, tools, prompts, prefixed });

@@ -126,7 +126,8 @@ pub fn plain(result: &RawValue) -> Result<Box<RawValue>, RawError> {
         return Ok(result.to_owned());
     }
     let object = Object::parse(result.get())?;
-    let changes: Vec<_> = OWN.into_iter().filter(|name| object.value(name).is_some()).map(|name| (name, None)).collect();
+    let changes: Vec<_> =
+        OWN.into_iter().filter(|name| object.value(name).is_some()).map(|name| (name, None)).collect();
     if changes.is_empty() { Ok(result.to_owned()) } else { splice(result.get(), &changes) }
 }
 

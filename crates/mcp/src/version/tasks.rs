@@ -250,7 +250,8 @@ mod tests {
         let new = raw::raw(&json!({"resultType": "task", "taskId": "1", "status": "working", "pollIntervalMs": 250}));
         let expected = Some(Task { id: "1".into(), status: Status::Working, poll: Some(250) });
         assert_eq!((created(&old), created(&new)), (expected.clone(), expected));
-        for none in [json!({"content": []}), json!({"taskId": "1"}), json!({"task": {"taskId": "1", "status": "odd"}})] {
+        for none in [json!({"content": []}), json!({"taskId": "1"}), json!({"task": {"taskId": "1", "status": "odd"}})]
+        {
             assert_eq!(created(&raw::raw(&none)), None, "{none}");
         }
         let done = raw::raw(&json!({"taskId": "1", "status": "completed", "pollIntervalMs": 1e99}));

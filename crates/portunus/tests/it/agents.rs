@@ -11,7 +11,7 @@ use crate::support::{binary, recorded, settled};
 const PORTAL: &str = "mcp.localhost";
 
 /// A server with one tool that adds and one that deletes; it wants a bearer token.
-fn server() -> Router {
+pub(crate) fn server() -> Router {
     Router::new().fallback(|headers: axum::http::HeaderMap, body: String| async move {
         if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some("Bearer upstream-secret") {
             return axum::http::StatusCode::UNAUTHORIZED.into_response();
@@ -36,9 +36,9 @@ fn server() -> Router {
 }
 
 /// One client of the portal.
-struct Agent<'a> {
-    platform: &'a Platform,
-    headers: Vec<String>,
+pub(crate) struct Agent<'a> {
+    pub(crate) platform: &'a Platform,
+    pub(crate) headers: Vec<String>,
 }
 
 impl Agent<'_> {
@@ -54,20 +54,20 @@ impl Agent<'_> {
         (head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "curl", "version": "8"}});
         let (head, _) = self.send("", &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
         let line = head.lines().find(|line| line.starts_with("mcp-session-id")).unwrap_or_else(|| panic!("{head}"));
         self.headers.push(line.to_owned());
     }
 
-    fn call(&self, query: &str, tool: &str, arguments: Value) -> Value {
+    pub(crate) fn call(&self, query: &str, tool: &str, arguments: Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
         self.send(query, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})).1
     }
 }
 
-async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
+pub(crate) async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
     let token = platform.api("POST", "/access/service_tokens", Some(json!({"name": "agent"}))).await.unwrap();
     let server = json!({
         "id": "sums", "name": "Sums", "hostname": format!("http://{origin}/mcp"), "auth_type": "bearer",
