@@ -5,7 +5,7 @@
 //! unguessable number. Invariants: a state leads to a call of the caller and the request it was made for, once; a call that
 //! nobody comes back for is cancelled; and how many wait is bounded, per session and for the node.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -61,9 +61,9 @@ struct Entry {
     until: i64,
 }
 
-/// The calls of a session that wait.
+/// The calls of a session that wait, the longest first.
 #[derive(Default)]
-pub(crate) struct Parking(Mutex<HashMap<String, Entry>>);
+pub(crate) struct Parking(Mutex<VecDeque<(String, Entry)>>);
 
 impl Parking {
     /// Lets a call wait and returns the state that leads to it. Of too many the one that waits longest is cancelled.
@@ -71,9 +71,8 @@ impl Parking {
         let state = Uuid::new_v4().simple().to_string();
         let until = now.saturating_add(i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX));
         let mut waiting = self.0.lock();
-        let oldest = waiting.iter().min_by_key(|(_, entry)| entry.until).map(|(state, _)| state.clone());
-        let displaced = if waiting.len() >= MOST { oldest.and_then(|state| waiting.remove(&state)) } else { None };
-        waiting.insert(state.clone(), Entry { parked: Box::new(parked), mark, until });
+        let displaced = if waiting.len() >= MOST { waiting.pop_front() } else { None };
+        waiting.push_back((state.clone(), Entry { parked: Box::new(parked), mark, until }));
         drop(waiting);
         // Cancelling tells its server, which takes other locks.
         drop(displaced);
@@ -83,8 +82,9 @@ impl Parking {
     /// Takes the call that a state leads to; `None` where it leads to none, or to one that another request began.
     pub(crate) fn take(&self, state: &str, mark: Mark, now: i64) -> Option<Parked> {
         let mut waiting = self.0.lock();
-        waiting.get(state).filter(|entry| entry.mark == mark && entry.until > now)?;
-        waiting.remove(state).map(|entry| *entry.parked)
+        let is_it = |(found, entry): &(String, Entry)| found == state && entry.mark == mark && entry.until > now;
+        let at = waiting.iter().position(is_it)?;
+        waiting.remove(at).map(|(_, entry)| *entry.parked)
     }
 
     /// Cancels every call: its session has ended.
@@ -96,9 +96,9 @@ impl Parking {
     /// Cancels the calls that nobody came back for in time.
     pub(crate) fn sweep(&self, now: i64) {
         let mut waiting = self.0.lock();
-        let over: Vec<String> =
-            waiting.iter().filter(|(_, entry)| entry.until <= now).map(|(state, _)| state.clone()).collect();
-        let over: Vec<Entry> = over.iter().filter_map(|state| waiting.remove(state)).collect();
+        // They all wait for as long.
+        let over = waiting.iter().take_while(|(_, entry)| entry.until <= now).count();
+        let over: Vec<(String, Entry)> = waiting.drain(..over).collect();
         drop(waiting);
         drop(over);
     }

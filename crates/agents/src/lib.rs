@@ -8,6 +8,7 @@
 //! exist.
 
 mod admit;
+mod answer;
 mod asks;
 mod call;
 mod codemode;

@@ -34,7 +34,7 @@ use crate::rules::Redaction;
 use crate::session::{Pending, Running, RunningGuard};
 use crate::signin::Credential;
 use crate::signin::calls::{self, NoAnswer};
-use crate::snapshot::{Portal, Served};
+use crate::snapshot::Served;
 use crate::sse;
 use crate::turn::{Said, Turn};
 use crate::upstream::http::{ExchangeError, Stream};
@@ -94,6 +94,8 @@ pub(crate) struct Way {
     task: Option<String>,
     /// The task was asked for here: its result is waited for.
     makes_task: bool,
+    /// A task was waited for in the client's place.
+    waited: bool,
     wanted: Wanted,
     rounds: u32,
     /// Keys of a task's questions that have been answered.
@@ -163,6 +165,7 @@ impl Way {
             asked: Vec::new(),
             task: None,
             makes_task,
+            waited: false,
             wanted: Wanted::Nothing,
             rounds: 0,
             settled: BTreeSet::new(),
@@ -453,7 +456,7 @@ impl Passage {
                 }
             });
         }
-        let task = tasks::created(&response.result)?;
+        let Some(task) = tasks::created(&response.result) else { return Some(Step::Last(message)) };
         let ours = match link_era {
             Some(Era::Sessions) => self.way.makes_task,
             Some(Era::Stateless) => !knows_input,
@@ -463,6 +466,7 @@ impl Passage {
             return Some(Step::Last(message));
         }
         self.way.task = Some(task.id.clone());
+        self.way.waited = true;
         if link_era == Some(Era::Sessions) {
             self.way.method = "tasks/result";
             self.way.params = raw::raw(&json!({"taskId": task.id}));
@@ -677,162 +681,24 @@ impl Passage {
         }
     }
 
-    /// Makes the server's answer the client's.
-    pub(crate) fn finish(&mut self, message: Message) -> Message {
+    /// Notes that the server has answered.
+    pub(crate) fn close(&mut self) {
         self.way.upstream = Upstream::Done;
-        let id = self.client_id.clone();
-        let mut recording = self.recording.take();
-        if let Some(recording) = &mut recording {
-            recording.server_done();
-        }
-        let (message, outcome) = match message {
-            Message::Response(Response { result, .. }) => self.answered(id, result, recording.as_mut()),
-            Message::Error(error) => {
-                let outcome = Outcome::Failed(error.error.message.to_string());
-                let asks = input::of_error(&error.error).filter(|_| self.visits_pages());
-                match asks {
-                    Some(requests) => {
-                        let result = self.of_era(input::required(&requests, None));
-                        (Message::Response(Response { id, result }), Outcome::Success)
-                    }
-                    None => (Message::error(id, self.error(error.error)), outcome),
-                }
-            }
-            Message::Request(_) | Message::Notification(_) => {
-                let error = RpcError::new(ErrorCode::Internal, "the server gave no answer");
-                (Message::error(id, error), Outcome::Failed("no answer".to_owned()))
-            }
-        };
-        if let Some(recording) = recording {
-            recording.end(outcome);
-        }
-        message
     }
 
-    /// A client of the era without the error that sends a person to a page is asked to go there.
-    fn visits_pages(&self) -> bool {
-        let required = json!({"elicitation": {"url": {}}});
-        self.turn.is_stateless()
-            && !self.declined
-            && input::may_ask(self.method)
-            && missing_capability(&self.turn.session.client.capabilities, &required).is_none()
-    }
-
-    fn answered(&self, id: Id, result: Box<RawValue>, recording: Option<&mut Recording>) -> (Message, Outcome) {
-        let failed = crate::call::is_failure(self.method, &result);
-        let result = match self.shown(result) {
-            Ok(result) => result,
-            Err(error) => {
-                let outcome = Outcome::Failed(error.message.to_string());
-                return (Message::error(id, error), outcome);
-            }
-        };
-        if let Some(recording) = recording {
-            let log = self.turn.portal.settings.log_results;
-            recording.note(|record| {
-                record.bytes.1 = result.get().len();
-                record.result = log.then(|| crate::call::shortened(result.get()));
-            });
-        }
-        let outcome = if failed { Outcome::Failed("the tool failed".to_owned()) } else { Outcome::Success };
-        (Message::Response(Response { id, result }), outcome)
-    }
-
-    fn shown(&self, result: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
-        let result = match self.method {
-            // The result of the call stands within.
-            "tasks/get" if self.turn.is_stateless() => {
-                tasks::with_result(&result, |inner| self.content("tools/call", inner)).unwrap_or(result)
-            }
-            method => self.content(method, result),
-        };
-        let result = self.with_our_tasks(result)?;
-        Ok(self.of_era(result))
-    }
-
-    fn content(&self, method: &str, result: Box<RawValue>) -> Box<RawValue> {
-        content(&self.turn.portal, &self.served, &self.redactions, method, result)
-    }
-
-    /// Names tasks by our ids, and keeps one that this call has made.
-    fn with_our_tasks(&self, result: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
-        let is_about_tasks = self.method.starts_with("tasks/");
-        let made = if self.method == "tools/call" { tasks::created(&result) } else { None };
-        let is_related = memchr::memmem::find(result.get().as_bytes(), b"related-task").is_some();
-        if !is_about_tasks && made.is_none() && !is_related {
-            return Ok(result);
-        }
-        let own = crate::tasks::owner(&self.turn);
-        if let Some(task) = made {
-            let made = crate::tasks::Made {
-                server: &self.served.id,
-                at_server: &task.id,
-                tool: &self.subject,
-                redactions: &self.redactions,
-            };
-            if self.turn.plane.handles.keep(&own, &made, self.turn.plane.now()).is_none() {
-                return Err(RpcError::new(ErrorCode::Internal, "there is no room for another task at the moment"));
-            }
-        }
-        let exposed = |id: &str| self.turn.plane.handles.exposed(&own, &self.served.id, id);
-        tasks::rename(&result, &exposed).map_err(|_| {
-            RpcError::new(ErrorCode::Internal, "the server's answer belongs to a task that is not the caller's")
-        })
-    }
-
-    fn of_era(&self, result: Box<RawValue>) -> Box<RawValue> {
-        if self.turn.is_stateless() {
-            return crate::turn::completed(&self.turn, self.method, result);
-        }
-        mcp::version::stateless::plain(&result).unwrap_or(result)
-    }
-
-    /// Makes a server's error one of the version that the client speaks.
-    fn error(&self, error: RpcError) -> RpcError {
-        let RpcError { code, message, data } = error;
-        let (stateless, reads) = (self.turn.is_stateless(), self.method == "resources/read");
-        let (missing, invalid) = (ErrorCode::ResourceNotFound.number(), ErrorCode::InvalidParams.number());
-        let object = data.as_deref().and_then(|data| Object::parse(data.get()).ok());
-        let uri = object.as_ref().and_then(|data| data.text("uri").map(std::borrow::Cow::into_owned));
-        let code = match ErrorCode::from_number(code) {
-            Some(ErrorCode::ResourceNotFound) if stateless => invalid,
-            Some(ErrorCode::InvalidParams) if !stateless && reads && uri.is_some() => missing,
-            // What the portal and its server made of each other is nothing that the client can mend.
-            Some(ErrorCode::HeaderMismatch | ErrorCode::UnsupportedVersion) => ErrorCode::Internal.number(),
-            _ => code,
-        };
-        let data = match (data, uri) {
-            (Some(data), Some(uri)) if reads && self.served.view.prefixed => {
-                let uri = raw::raw(&mcp::uris::to_client(&self.served.id, &uri));
-                Some(raw::splice(data.get(), &[("uri", Some(&*uri))]).unwrap_or(data))
-            }
-            (data, _) => data,
-        };
-        RpcError { code, message, data }
-    }
-
-    pub(crate) fn fail(&mut self, reason: &NoAnswer) -> Message {
-        self.leave();
-        let about = (self.method, self.client_id.clone());
-        crate::call::unanswered(&self.turn, &self.served, reason, about, self.recording.take())
-    }
-
-    /// Ends it before its answer.
-    fn leave(&mut self) {
+    /// Notes that the client is answered before its server is done: the server is told, if it is still at work.
+    pub(crate) fn give_up(&mut self) {
         match self.way.upstream {
-            Upstream::Unsent | Upstream::Done if self.way.task.is_none() => self.way.upstream = Upstream::Done,
+            Upstream::Unsent | Upstream::Done if self.way.task.is_none() => self.close(),
             Upstream::Unsent | Upstream::Done | Upstream::Stream(_) | Upstream::Lost { .. } | Upstream::Polling(_) => {
                 self.life.given_up.cancel();
             }
         }
     }
 
-    fn refuse(&mut self, error: RpcError) -> Message {
-        self.leave();
-        if let Some(recording) = self.recording.take() {
-            recording.end(Outcome::Failed(error.message.to_string()));
-        }
-        Message::error(self.client_id.clone(), error)
+    /// Tells whether a task was waited for in the client's place.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.way.waited
     }
 
     /// Makes a server's notification the client's; `None` where it is not for the client.
@@ -863,26 +729,6 @@ impl Passage {
         let params = json!({"requestId": ours.as_json(), "reason": reason});
         Some(Message::notification("notifications/cancelled", &params))
     }
-}
-
-/// Makes what a server answered what a client may see: URIs it knows, nothing invisible, nothing that rules take out.
-pub(crate) fn content(
-    portal: &Portal,
-    served: &Served,
-    redactions: &[Redaction],
-    method: &str,
-    result: Box<RawValue>,
-) -> Box<RawValue> {
-    let result = match served.view.prefixed {
-        true => mcp::uris::rewrite_result(&served.id, method, &result).unwrap_or(result),
-        false => result,
-    };
-    let result = match portal.settings.neutralize_results {
-        true => mcp::neutralise::result(&result).unwrap_or(result),
-        false => result,
-    };
-    // After what is invisible is gone: it could have parted what a pattern looks for.
-    crate::redact::result(redactions, &result)
 }
 
 /// What a server said, and under which id its answer comes.

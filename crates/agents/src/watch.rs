@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 
 use crate::admit::{self, Case};
+use crate::answer;
 use crate::call::{self, Reached};
-use crate::passage;
 use crate::plane::Inner;
 use crate::record::Outcome;
 use crate::session::{Pending, Session};
@@ -108,6 +108,13 @@ impl Listeners {
         (number, receiver)
     }
 
+    /// Changes what a stream is to hear of.
+    fn set(&self, number: u64, wanted: &Wanted) {
+        if let Some(listener) = self.all.lock().iter_mut().find(|listener| listener.number == number) {
+            listener.wanted.clone_from(wanted);
+        }
+    }
+
     /// Forgets a stream, and returns what no other one of the client wants.
     fn remove(&self, number: u64, wanted: &Wanted) -> Wanted {
         let mut all = self.all.lock();
@@ -167,7 +174,8 @@ impl Watches {
         }
         let count = names.entry(name.clone()).or_default();
         *count += 1;
-        if *count == 1 {
+        // Whoever begins to watch reads what there is by then.
+        if *count == 1 && !is_new {
             watch.changed.notify_one();
         }
         Some(is_new)
@@ -417,7 +425,10 @@ fn of_task(
     let at_server = Object::parse(params.get()).ok()?.text("taskId")?.into_owned();
     let id = plane.handles.exposed(&owner, &served.id, &at_server)?;
     let task = plane.handles.find(&owner, &id, plane.now())?;
-    let shown = |result| passage::content(portal, served, &task.redactions, "tools/call", result);
+    let shown = |result: Box<RawValue>| {
+        let result = tasks::unrelated(&result).unwrap_or(result);
+        answer::content(portal, served, &task.redactions, "tools/call", result)
+    };
     let params = tasks::with_result(params, shown).ok()?;
     tasks::rename(&params, &|_| Some(id.clone())).ok()
 }
@@ -507,8 +518,17 @@ pub(crate) async fn listen(turn: &Arc<Turn>, request: Request) -> Said {
             wanted.lists.push(method);
         }
     }
-    let mut watching = Watching { turn: Arc::clone(turn), number: None, wanted, things: Vec::new() };
-    for uri in texts("resourceSubscriptions") {
+    let uris = texts("resourceSubscriptions");
+    // It hears from the beginning: what changes while it is being arranged would be lost otherwise.
+    let all = Wanted {
+        lists: wanted.lists.clone(),
+        uris: uris.iter().cloned().collect(),
+        tasks: task_ids.iter().cloned().collect(),
+    };
+    let subscription = request.id.as_json().to_owned();
+    let (number, receiver) = turn.session.listeners.add(subscription.clone(), all);
+    let mut watching = Watching { turn: Arc::clone(turn), number, wanted, things: Vec::new() };
+    for uri in uris {
         if watching.begin_uri(&uri).await {
             watching.wanted.uris.insert(uri);
         }
@@ -524,9 +544,7 @@ pub(crate) async fn listen(turn: &Arc<Turn>, request: Request) -> Said {
         }
     }
     recording.end(Outcome::Success);
-    let subscription = request.id.as_json().to_owned();
-    let (number, receiver) = turn.session.listeners.add(subscription.clone(), watching.wanted.clone());
-    watching.number = Some(number);
+    turn.session.listeners.set(number, &watching.wanted);
     let acknowledged = json!({"_meta": {SUBSCRIPTION: subscription}, "notifications": agreed});
     let first = Message::notification("notifications/subscriptions/acknowledged", &acknowledged);
     let first = sse::write(None, first.to_json().as_bytes());
@@ -546,7 +564,7 @@ pub(crate) async fn listen(turn: &Arc<Turn>, request: Request) -> Said {
 /// What a stream watches at servers; let go with it.
 struct Watching {
     turn: Arc<Turn>,
-    number: Option<u64>,
+    number: u64,
     wanted: Wanted,
     /// Each with the name that clients know.
     things: Vec<(String, Thing, Arc<Served>, Arc<Link>)>,
@@ -600,10 +618,7 @@ impl Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         let session = &self.turn.session;
-        let left = match self.number {
-            Some(number) => session.listeners.remove(number, &self.wanted),
-            None => self.wanted.clone(),
-        };
+        let left = session.listeners.remove(self.number, &self.wanted);
         for (name, thing, served, link) in self.things.drain(..) {
             let is_over = left.uris.contains(&name) || left.tasks.contains(&name);
             match (thing, link.opened().map(|opened| opened.version.era())) {

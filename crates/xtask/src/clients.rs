@@ -54,6 +54,10 @@ pub(crate) fn all() -> Result<()> {
     ] {
         demo.run(suite(program).arg(path).env("PERSON", PERSON).env("PASSWORD", password))?;
     }
+    demo.run(suite("node").arg(node.join("portal-conformance.mjs")))?;
+    let mut portal = suite("node");
+    portal.arg(node.join("portal.mjs")).env("PERSON", PERSON).env("PASSWORD", password);
+    demo.run(portal.env("PYTHON", &python).env("PYTHON_SUITES", ours("python")))?;
     demo.run(suite("node").arg(node.join("browser.mjs")))?;
     demo.run(suite("node").arg(node.join("console.mjs")))?;
     demo.run(suite("node").arg(node.join("launcher.mjs")))?;
@@ -61,7 +65,7 @@ pub(crate) fn all() -> Result<()> {
     demo.run(suite("node").arg(node.join("mail.mjs")))?;
     demo.run(suite("node").arg(node.join("gallery.mjs")))?;
     println!(
-        "\nclients: type definitions, SDKs, Node, Python, MCP's conformance suite, MCP servers of npm and PyPI, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
+        "\nclients: type definitions, SDKs, Node, Python, MCP's conformance suite and Inspector, a portal, MCP servers of npm and PyPI, an identity provider, the listener, a mail server, the browser, the console and Access in it pass"
     );
     Ok(())
 }

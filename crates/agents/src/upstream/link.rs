@@ -547,7 +547,7 @@ impl Link {
         let offered = self.parts.version.unwrap_or(Version::LATEST_WITH_SESSIONS);
         let params = json!({
             "protocolVersion": offered.as_str(),
-            "capabilities": self.parts.capabilities,
+            "capabilities": tasks::undeclared(&self.parts.capabilities),
             "clientInfo": client_info(),
         });
         let request = Request { id: id.clone(), method: "initialize".into(), params: Some(raw::raw(&params)) };

@@ -100,7 +100,8 @@ async fn every_call_has_one_record_with_who_what_and_how_it_ended() {
     client.call("one_echo", json!({"a": 1})).await;
     client.call("one_none", json!({})).await;
     // A client without a session that leaves in the middle: nobody can hear the answer any more.
-    drop(client.ask_stateless("tools/call", json!({"name": "one_hang", "arguments": {}})).await);
+    let stateless = Client::new(&plane, person(1), &["one"]);
+    drop(stateless.ask_stateless("tools/call", json!({"name": "one_hang", "arguments": {}})).await);
     until("the record", || plane.records.0.lock().iter().filter(|record| record.tool.is_some()).count() == 3).await;
     let records = plane.records.0.lock();
     let calls: Vec<_> = records.iter().filter(|record| record.method == "tools/call").collect();

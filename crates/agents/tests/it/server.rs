@@ -194,7 +194,7 @@ fn request(server: &Arc<Inner>, message: &Value, method: &str) -> Response {
         }
         "server/discover" => answer(
             message,
-            &json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}, "prompts": {}, "resources": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}}),
+            &json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}, "resources": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}}),
         ),
         "tools/list" if message["params"]["cursor"] == "2" => answer(
             message,

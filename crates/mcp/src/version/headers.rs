@@ -103,7 +103,8 @@ pub fn status(error: &RpcError) -> u16 {
 
 /// Tells which era a request belongs to, from what only the stateless one has.
 ///
-/// A request that claims both is held to the stateless rules, which then refuse it.
+/// A request whose body claims both is held to the stateless rules, which then refuse it. A head that names a version with
+/// sessions makes `Mcp-Method` one of the many fields that those versions do not know.
 #[must_use]
 pub fn era(headers: &Headers<'_>, request: &Request) -> Era {
     let named = headers.protocol_version.and_then(|text| text.parse::<Version>().ok());
@@ -111,8 +112,12 @@ pub fn era(headers: &Headers<'_>, request: &Request) -> Era {
         .params()
         .and_then(|params| params.object("_meta"))
         .is_some_and(|meta| meta.value("io.modelcontextprotocol/protocolVersion").is_some());
-    let stateless = in_body || headers.method.is_some() || named.is_some_and(|version| version.era() == Era::Stateless);
-    if stateless { Era::Stateless } else { Era::Sessions }
+    match named.map(Version::era) {
+        _ if in_body => Era::Stateless,
+        Some(era) => era,
+        None if headers.method.is_some() => Era::Stateless,
+        None => Era::Sessions,
+    }
 }
 
 /// Returns the member of the params that `Mcp-Name` repeats, for the methods that name something.
@@ -418,6 +423,7 @@ mod tests {
         assert_eq!(era(&headers("", "", ""), &bare), Era::Sessions);
         assert_eq!(era(&headers("2026-07-28", "", ""), &bare), Era::Stateless);
         assert_eq!(era(&headers("", "tools/list", ""), &bare), Era::Stateless);
+        assert_eq!(era(&headers("2025-11-25", "tools/list", ""), &bare), Era::Sessions);
         assert_eq!(era(&headers("2025-11-25", "", ""), &request("tools/list", json!({}))), Era::Stateless);
     }
 

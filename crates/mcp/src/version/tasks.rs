@@ -161,6 +161,36 @@ pub fn with_result(
     }
 }
 
+/// Takes out to which task a result belongs, for a client that has no part in it.
+///
+/// # Errors
+/// It is no sound object.
+pub fn unrelated(value: &RawValue) -> Result<Box<RawValue>, RawError> {
+    let object = Object::parse(value.get())?;
+    let Some(meta) = object.value("_meta").filter(|meta| meta.get().starts_with('{')) else {
+        return Ok(value.to_owned());
+    };
+    if Object::parse(meta.get())?.value(RELATED).is_none() {
+        return Ok(value.to_owned());
+    }
+    let meta = splice(meta.get(), &[(RELATED, None)])?;
+    let is_empty = Object::parse(meta.get())?.members().next().is_none();
+    splice(value.get(), &[("_meta", (!is_empty).then_some(&*meta))])
+}
+
+/// Takes the extension out of capabilities, for versions that have none.
+#[must_use]
+pub fn undeclared(capabilities: &RawValue) -> Box<RawValue> {
+    let without = || {
+        let extensions = Object::parse(capabilities.get()).ok()?.value("extensions")?;
+        Object::parse(extensions.get()).ok()?.value(EXTENSION)?;
+        let extensions = splice(extensions.get(), &[(EXTENSION, None)]).ok()?;
+        let is_empty = Object::parse(extensions.get()).ok()?.members().next().is_none();
+        splice(capabilities.get(), &[("extensions", (!is_empty).then_some(&*extensions))]).ok()
+    };
+    without().unwrap_or_else(|| capabilities.to_owned())
+}
+
 /// Adds the extension to capabilities of either side.
 #[must_use]
 pub fn declared(capabilities: &RawValue) -> Box<RawValue> {
@@ -248,5 +278,22 @@ mod tests {
         assert!(declares(&after));
         let value: Value = serde_json::from_str(declared(&after).get()).unwrap();
         assert_eq!(value, json!({"roots": {}, "extensions": {"x/y": {"a": 1}, EXTENSION: {}}}));
+        let plain = raw::raw(&json!({"roots": {}}));
+        for capabilities in [&before, &plain] {
+            let back: Value = serde_json::from_str(undeclared(&declared(capabilities)).get()).unwrap();
+            assert_eq!(back, serde_json::from_str::<Value>(capabilities.get()).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_result_is_freed_of_the_task_it_belongs_to() {
+        for (before, after) in [
+            (json!({"content": [], "_meta": {RELATED: {"taskId": "1"}}}), json!({"content": []})),
+            (json!({"_meta": {RELATED: {}, "a": 1}}), json!({"_meta": {"a": 1}})),
+            (json!({"content": []}), json!({"content": []})),
+        ] {
+            let found: Value = serde_json::from_str(unrelated(&raw::raw(&before)).unwrap().get()).unwrap();
+            assert_eq!(found, after, "{before}");
+        }
     }
 }

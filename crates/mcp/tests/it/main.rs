@@ -1,4 +1,6 @@
-//! What the documents of portals and servers promise.
-#![expect(clippy::unwrap_used, reason = "tests")]
+//! What the documents of portals and servers promise, and what is read of clients and servers.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod corpus;
 mod documents;
+mod wire;

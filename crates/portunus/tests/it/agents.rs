@@ -11,7 +11,7 @@ use crate::support::{binary, recorded, settled};
 pub(crate) const PORTAL: &str = "mcp.localhost";
 
 /// A server with one tool that adds and one that deletes; it wants a bearer token.
-fn server() -> Router {
+pub(crate) fn server() -> Router {
     Router::new().fallback(|headers: axum::http::HeaderMap, body: String| async move {
         if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some("Bearer upstream-secret") {
             return axum::http::StatusCode::UNAUTHORIZED.into_response();
@@ -88,7 +88,7 @@ pub(crate) fn shows(token: &Value) -> Vec<String> {
     vec![header("cf-access-client-id", "client_id"), header("cf-access-client-secret", "client_secret")]
 }
 
-async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
+pub(crate) async fn publish(platform: &Platform, origin: std::net::SocketAddr) -> Value {
     let token = platform.api("POST", "/access/service_tokens", Some(json!({"name": "agent"}))).await.unwrap();
     let server = json!({
         "id": "sums", "name": "Sums", "hostname": format!("http://{origin}/mcp"), "auth_type": "bearer",

@@ -7,6 +7,7 @@ mod access_markdown;
 mod access_workers;
 mod acme;
 mod agents;
+mod agents_escape;
 mod agents_servers;
 mod clients;
 mod command_line;
