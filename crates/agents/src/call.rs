@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::facts::{self, PersonFacts};
+use crate::plane::Inner;
 use crate::record::{Outcome, Recording};
 use crate::redact;
 use crate::rules::{self, Condition, Redaction, Verdict};
@@ -453,14 +454,14 @@ fn offered(capabilities: &RawValue, stateless: bool) -> Box<RawValue> {
 /// Hears what a server says unasked, for as long as the session lives.
 fn hear(turn: &Arc<Turn>, served: &Arc<Served>, link: &Arc<Link>) {
     let (session, served, link) = (Arc::clone(&turn.session), Arc::clone(served), Arc::clone(link));
-    let stop = session.stop.clone();
+    let (plane, stop) = (Arc::clone(&turn.plane), session.stop.clone());
     turn.plane.tasks.spawn(async move {
         let heard = async {
             let Ok(Some(mut stream)) = link.listen(None).await else { return };
             while let Ok(Some(event)) = stream.next().await {
                 let Ok(message) = link.read(&event.data) else { continue };
                 let message = match message {
-                    Message::Notification(notification) => told(&served, notification),
+                    Message::Notification(notification) => told(&plane, &served, notification),
                     Message::Request(request) => {
                         match session.ask(Pending { link: Arc::clone(&link), id: request.id.clone() }) {
                             Some(id) => Message::Request(Request { id, ..request }),
@@ -477,8 +478,9 @@ fn hear(turn: &Arc<Turn>, served: &Arc<Served>, link: &Arc<Link>) {
 }
 
 /// Makes a server's notification the portal's: URIs are those clients know.
-fn told(served: &Served, notification: Notification) -> Message {
+fn told(plane: &Inner, served: &Served, notification: Notification) -> Message {
     let Notification { method, params } = notification;
+    plane.note_change(&served.server.id, &method);
     let params = params.map(|params| match served.view.prefixed {
         true => uris::rewrite_result(&served.id, &method, &params).unwrap_or(params),
         false => params,
@@ -571,7 +573,7 @@ impl Passing {
     /// Makes a message that comes before the answer the client's; `None` where it is not for the client.
     async fn between(&mut self, message: Message) -> Option<Message> {
         match message {
-            Message::Notification(notification) => Some(told(&self.served, notification)),
+            Message::Notification(notification) => Some(told(&self.turn.plane, &self.served, notification)),
             Message::Request(request) => {
                 let pending = Pending { link: Arc::clone(&self.link), id: request.id.clone() };
                 let asked = if self.turn.is_stateless() { None } else { self.turn.session.ask(pending) };

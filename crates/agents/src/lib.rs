@@ -10,6 +10,7 @@
 mod call;
 mod codemode;
 mod endpoint;
+mod explain;
 mod facts;
 mod page;
 mod plane;

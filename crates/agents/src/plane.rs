@@ -13,8 +13,9 @@ use mcp::version::Era;
 use net::proxy::body::Body;
 use net::proxy::serve::Tasks;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use types::{AccountId, ApplicationId};
+use types::{AccountId, ApplicationId, McpServerId};
 
 use crate::codemode::Scripts;
 use crate::endpoint;
@@ -33,6 +34,8 @@ pub struct Parts {
     pub recorder: Arc<dyn Recorder>,
     /// Runs the programs of Code Mode.
     pub scripts: Arc<dyn Scripts>,
+    /// Is told of servers that say they offer something else by now; what is shown of them is decided anew.
+    pub changed: mpsc::Sender<McpServerId>,
     pub account: AccountId,
     pub clock: net::Clock,
 }
@@ -48,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) scripts: Arc<dyn Scripts>,
+    changed: mpsc::Sender<McpServerId>,
     pub(crate) account: AccountId,
     pub(crate) clock: net::Clock,
     pub(crate) tasks: Tasks,
@@ -56,10 +60,14 @@ pub(crate) struct Inner {
 impl Agents {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { snapshot, recorder, scripts, account, clock } = parts;
+        let Parts { snapshot, recorder, scripts, changed, account, clock } = parts;
         let (sessions, tasks) = (Sessions::default(), Tasks::default());
-        let inner = Inner { snapshot, sessions, recorder, scripts, account, clock, tasks };
+        let inner = Inner { snapshot, sessions, recorder, scripts, changed, account, clock, tasks };
         Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.snapshot.load_full()
     }
 
     /// Returns the applications of a portal's servers: whoever answers for a visitor says which of them are open.
@@ -125,6 +133,14 @@ impl Inner {
     /// Returns the time, in seconds since the epoch.
     pub(crate) fn now(&self) -> i64 {
         (self.clock)().as_second()
+    }
+
+    /// Notes that a server offers something else by now. Clients see what is approved until it was looked at.
+    pub(crate) fn note_change(&self, server: &McpServerId, method: &str) {
+        if method.ends_with("/list_changed") {
+            // Where too many wait, the look that every server is due finds it.
+            let _ = self.changed.try_send(server.clone());
+        }
     }
 
     /// Ends sessions, and tells their servers.

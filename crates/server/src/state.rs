@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 use store::ChangeFeed;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use types::McpServerId;
+use identity::identity::Identity;
+use mcp::explanation::SeenServer;
+use types::{ApplicationId, McpPortalId, McpServerId};
 
 use crate::agents::Syncing;
 use crate::in_force::InForce;
@@ -181,6 +183,10 @@ impl McpServers for State {
 
     fn may_run_programs(&self) -> bool {
         self.portals.get().is_some_and(|portals| portals.syncing.may_run_programs())
+    }
+
+    fn sees(&self, portal: &McpPortalId, person: &Identity, open: &[ApplicationId]) -> Option<Vec<SeenServer>> {
+        self.portals.get()?.syncing.sees(portal, person, open)
     }
 }
 

@@ -63,6 +63,8 @@ impl agents::Scripts for NoScripts {
 pub(crate) struct Plane {
     pub(crate) agents: Agents,
     pub(crate) records: Arc<Records>,
+    /// Servers that said they offer something else.
+    pub(crate) changes: Mutex<tokio::sync::mpsc::Receiver<types::McpServerId>>,
 }
 
 pub(crate) fn door(server: &str) -> ApplicationId {
@@ -129,14 +131,16 @@ pub(crate) async fn plane(servers: &[(&str, &Server)], settings: Value, rules: V
     let portals = [(HOST.to_owned(), Arc::new(portal))].into();
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { revision: 1, portals }));
     let records = Arc::new(Records::default());
+    let (changed, changes) = tokio::sync::mpsc::channel(4);
     let agents = Agents::new(Parts {
         snapshot,
         recorder: Arc::clone(&records) as Arc<dyn Recorder>,
         scripts: Arc::new(NoScripts),
+        changed,
         account: types::AccountId(Uuid::nil()),
         clock: Arc::new(jiff::Timestamp::now),
     });
-    Plane { agents, records }
+    Plane { agents, records, changes: Mutex::new(changes) }
 }
 
 pub(crate) fn person(number: u128) -> Person {

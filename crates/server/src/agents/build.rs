@@ -3,7 +3,7 @@
 //! Invariant: what cannot be read takes only itself out of force and is named in the log; a server without an application
 //! is shown to nobody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use identity::origin::{Origin, OriginTarget, OriginTls};
 use mcp::catalog::{Catalog, Kind};
 use mcp::document::overrides::Override;
 use mcp::document::portal::{self, PortalDocument};
-use mcp::document::server::{Auth, HEADERS, Server, ServerDocument, Upstream};
+use mcp::document::server::{Auth, HEADERS, Pinning, Server, ServerDocument, Upstream};
 use mcp::names::{self, ServerId};
-use mcp::raw;
+use mcp::pinning::{self, Effective, Ledger};
 use mcp::view::ServerView;
 use policy::lists::ListSet;
 use store::{McpCatalog, McpServer, Operate, Principal, ReadAccess, Store, Stored};
@@ -54,6 +54,8 @@ struct Known {
     server: Arc<Server>,
     address: String,
     catalog: Arc<Catalog>,
+    /// Definitions that are not shown until an administrator approves them.
+    held: HashSet<(Kind, Box<str>)>,
     version: Option<mcp::version::Version>,
     endpoint: Result<Endpoint, String>,
     credential: HeaderMap,
@@ -142,10 +144,13 @@ impl Builder {
             let catalog = catalogs.get(&stored.id);
             match read(&self.backends, &stored, &secrets, lists) {
                 Ok((server, address, endpoint, credential)) => {
+                    let shown = catalog.map(|catalog| shown(&stored.id, catalog, server.pinning));
+                    let Effective { catalog: shown, held } = shown.unwrap_or_default();
                     let server = Known {
                         server: Arc::new(server),
                         address,
-                        catalog: Arc::new(catalog.map(catalogue).unwrap_or_default()),
+                        catalog: Arc::new(shown),
+                        held,
                         version: catalog.and_then(spoken),
                         endpoint,
                         credential,
@@ -221,19 +226,20 @@ fn credential(headers: &Secret<String>) -> Result<HeaderMap, String> {
 }
 
 /// Makes a catalogue of what a server listed.
-fn catalogue(stored: &McpCatalog) -> Catalog {
-    let mut catalog = Catalog::default();
-    let lists = [
-        (Kind::Tool, &stored.tools),
-        (Kind::Prompt, &stored.prompts),
-        (Kind::Resource, &stored.resources),
-        (Kind::ResourceTemplate, &stored.resource_templates),
-    ];
-    for (kind, items) in lists {
-        let items: Vec<_> = items.iter().map(raw::raw).collect();
-        catalog.extend(kind, items.iter().map(|item| &**item));
+pub(super) fn listed(stored: &McpCatalog) -> Catalog {
+    Catalog::of([&stored.tools, &stored.prompts, &stored.resources, &stored.resource_templates])
+}
+
+/// What people are shown of it. Where nobody can say what was approved, nothing was.
+fn shown(id: &McpServerId, stored: &McpCatalog, pinning: Pinning) -> Effective {
+    let listed = listed(stored);
+    match Ledger::read(stored.pins.as_ref()) {
+        Ok(ledger) => pinning::effective(&listed, &ledger, pinning),
+        Err(error) => {
+            report("server", id.as_str(), &format!("what was approved of it cannot be read: {error}"));
+            Effective::default()
+        }
     }
-    catalog
 }
 
 fn spoken(catalog: &McpCatalog) -> Option<mcp::version::Version> {
@@ -249,6 +255,7 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
         return None;
     };
     let mut view = ServerView::new(id.clone(), known.server.name.clone(), Arc::clone(&known.catalog));
+    view.held.clone_from(&known.held);
     view.default_disabled = link.default_disabled;
     for (kind, portal, server) in
         [(Kind::Tool, &link.tools, &known.server.tools), (Kind::Prompt, &link.prompts, &known.server.prompts)]

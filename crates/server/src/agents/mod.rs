@@ -14,6 +14,7 @@ use std::time::Duration;
 use ::access::{Backends, OriginParts};
 use ::agents::{Agents, Parts};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use store::{Change, ChangeFeed, Kind, Principal, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,9 @@ use crate::upstream::Upstream;
 
 /// How often a build that failed is tried again.
 const TEND: Duration = Duration::from_secs(60);
+
+/// Servers that said they changed and wait to be asked.
+const CHANGED: usize = 256;
 
 /// What the portals stand on.
 pub(crate) struct Ground {
@@ -67,6 +71,8 @@ pub enum AgentsError {
     Denied(#[from] store::Denied),
     #[error("a list: {0}")]
     List(String),
+    #[error("what was approved of a server cannot be read: {0}")]
+    Pins(String),
 }
 
 /// Reads the first snapshot.
@@ -91,15 +97,24 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
     };
     let first = builder.build(1).await?;
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
+    let (changed, changes) = mpsc::channel(CHANGED);
     let agents = Agents::new(Parts {
         snapshot: Arc::clone(&snapshot),
         recorder: Arc::new(record::Recorder { logs: ground.logs, account: ground.account }),
         scripts: ground.runtime,
+        changed,
         account: ground.account,
         clock: Arc::clone(&ground.clock),
     });
-    let syncing =
-        Arc::new(Syncing { store: ground.store, account: ground.account, principal, backends, clock: ground.clock });
+    let syncing = Arc::new(Syncing {
+        store: ground.store,
+        account: ground.account,
+        principal,
+        backends,
+        clock: ground.clock,
+        agents: agents.clone(),
+        changes: Mutex::new(Some(changes)),
+    });
     let (settle, requests) = mpsc::channel(SETTLING);
     let follower = Follower { builder, agents: agents.clone(), snapshot, feed, requests, revision: 1 };
     Ok(Assembled { agents, follower, settle, syncing })
