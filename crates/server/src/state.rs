@@ -10,12 +10,12 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use console::{McpServers, McpUnavailable, OriginAnswer, SnapshotStatus, SnapshotView};
 use gateway::Snapshot;
+use identity::identity::Identity;
+use mcp::explanation::SeenServer;
 use parking_lot::Mutex;
 use store::ChangeFeed;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use identity::identity::Identity;
-use mcp::explanation::SeenServer;
 use types::{ApplicationId, McpPortalId, McpServerId};
 
 use crate::agents::Syncing;

@@ -540,7 +540,8 @@ async fn decisions(audited: &mut Audited, sync: &str) {
     for (act, tools) in [("refuse", vec![tool("one")]), ("approve", vec![tool("one"), tool("two")])] {
         *audited.console.upstreams.tools.lock().unwrap() = tools;
         audited.call(Method::POST, sync, &["jira"], Value::Null).await;
-        let waiting = audited.console.get("access/ai-controls/mcp/servers/jira/definitions?state=waiting").await.result();
+        let waiting =
+            audited.console.get("access/ai-controls/mcp/servers/jira/definitions?state=waiting").await.result();
         let one = &waiting[0];
         let choice = json!({"kind": "tool", "name": one["name"], "digest": one["digest"]});
         let path = format!("access/ai-controls/mcp/servers/{{server_id}}/definitions/{act}");

@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use ::mcp::catalog::Catalog;
+use ::mcp::detector::{self, Surroundings};
+use ::mcp::document::server::Pinning;
+use ::mcp::explanation::{SeenDefinition, SeenServer, Why};
+use ::mcp::pinning::{KindWord, Ledger, Listing};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -18,11 +23,6 @@ use identity::identity::Identity;
 use identity::selector::WorkerQuestion;
 use jiff::Timestamp;
 use logs::{Logs, LogsConfig};
-use ::mcp::catalog::Catalog;
-use ::mcp::detector::{self, Surroundings};
-use ::mcp::document::server::Pinning;
-use ::mcp::explanation::{SeenDefinition, SeenServer, Why};
-use ::mcp::pinning::{KindWord, Ledger, Listing};
 use serde_json::{Value, json};
 use store::{
     Account, McpCatalog, NewToken, Operate, Permission, Permissions, Principal, Store, StoreConfig, WriteTokens,

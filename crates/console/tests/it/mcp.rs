@@ -498,12 +498,17 @@ async fn what_a_server_changes_waits_for_an_administrator() {
     let refused = console.post(&refuse, json!({"definitions": [choice(flagged)]})).await.result();
     assert_eq!(refused, json!([]));
     let all = console.get(&definitions).await.result();
-    let states: Vec<_> =
-        all.as_array().unwrap().iter().map(|found| (found["name"].as_str().unwrap(), found["state"].as_str().unwrap())).collect();
+    let states: Vec<_> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| (found["name"].as_str().unwrap(), found["state"].as_str().unwrap()))
+        .collect();
     assert_eq!(states, [("get_issue", "approved"), ("add", "refused"), ("list", "approved"), ("triage", "approved")]);
     assert!(all[0]["approved_by"].is_string() && all[3].get("approved_by").is_none(), "{all}");
     let audit = console.audit().await;
-    let decided: Vec<_> = audit.iter().map(|record| record["NewValue"].to_string()).filter(|after| after.contains("digest")).collect();
+    let decided: Vec<_> =
+        audit.iter().map(|record| record["NewValue"].to_string()).filter(|after| after.contains("digest")).collect();
     assert!(decided.len() == 2 && decided.iter().any(|after| after.contains("refused")), "{decided:?}");
 }
 
@@ -523,7 +528,10 @@ async fn a_decision_is_about_the_definition_that_was_seen() {
     for (body, pointer) in [
         (json!({}), "/definitions"),
         (json!({"all": true, "definitions": [choice(&seen[1])]}), "/definitions"),
-        (json!({"definitions": [{"kind": "sampling", "name": "x", "digest": seen[1]["digest"]}]}), "/definitions/0/kind"),
+        (
+            json!({"definitions": [{"kind": "sampling", "name": "x", "digest": seen[1]["digest"]}]}),
+            "/definitions/0/kind",
+        ),
         (json!({"definitions": [{"kind": "tool", "name": "x", "digest": "abc"}]}), "/definitions/0/digest"),
     ] {
         assert_eq!(console.post(&approve, body.clone()).await.error(400).0, pointer, "{body}");

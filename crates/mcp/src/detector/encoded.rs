@@ -51,6 +51,6 @@ fn readable(bytes: &[u8]) -> Option<String> {
 
 /// Whether a long run is data, not a word: capitals, small letters and digits.
 fn is_mixed(run: &str) -> bool {
-    let has = |test: fn(&u8) -> bool| run.as_bytes().iter().any(|byte| test(byte));
+    let has = |test: fn(&u8) -> bool| run.as_bytes().iter().any(test);
     has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
 }

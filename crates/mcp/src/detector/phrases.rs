@@ -46,7 +46,8 @@ struct Rules {
 static RULES: LazyLock<Option<Rules>> = LazyLock::new(|| {
     let expressions = expressions();
     let any = RegexSet::new(expressions.iter().map(|(_, text)| text)).ok()?;
-    let each = expressions.iter().map(|(reason, text)| Some((*reason, Regex::new(text).ok()?))).collect::<Option<_>>()?;
+    let each =
+        expressions.iter().map(|(reason, text)| Some((*reason, Regex::new(text).ok()?))).collect::<Option<_>>()?;
     Some(Rules { any, each })
 });
 

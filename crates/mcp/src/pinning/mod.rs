@@ -263,7 +263,8 @@ impl Ledger {
             let mut pin = known.unwrap_or_else(|| Pin::of(definition));
             pin.flags = flags;
             pin.settle(definition, listing, first);
-            let approved = pin.approved.as_mut().and_then(|approved| Some((approved.text.as_ref()?.get().len(), approved)));
+            let approved =
+                pin.approved.as_mut().and_then(|approved| Some((approved.text.as_ref()?.get().len(), approved)));
             if let Some((bytes, approved)) = approved {
                 kept += bytes;
                 if kept > MOST_KEPT {

@@ -55,8 +55,7 @@ impl Server {
     }
 
     fn sees(&self, expected: &[(&str, &str)]) {
-        let expected: Vec<_> =
-            expected.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let expected: Vec<_> = expected.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         assert_eq!(self.shown(), expected, "{:?}", self.ledger);
     }
 

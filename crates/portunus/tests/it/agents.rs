@@ -178,7 +178,8 @@ async fn what_a_server_changes_behind_a_portal_is_shown_once_it_is_approved() {
         let (_, listed) = agent.send("", &json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}));
         let tools = listed["result"]["tools"].as_array().unwrap().clone();
         let own = tools.iter().filter(|tool| tool["name"].as_str().unwrap().starts_with("sums_"));
-        own.map(|tool| format!("{}: {}", tool["name"].as_str().unwrap(), tool["description"].as_str().unwrap())).collect::<Vec<_>>()
+        own.map(|tool| format!("{}: {}", tool["name"].as_str().unwrap(), tool["description"].as_str().unwrap()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(shown(&agent), ["sums_add: Adds.", "sums_sub: Subtracts."]);
 

@@ -132,9 +132,7 @@ impl Syncing {
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
         let (endpoint, pinning) = match build::read(&self.backends, &stored, &secrets, &()) {
-            Ok((server, _, endpoint, credential)) => {
-                (endpoint.map(|endpoint| (endpoint, credential)), server.pinning)
-            }
+            Ok((server, _, endpoint, credential)) => (endpoint.map(|endpoint| (endpoint, credential)), server.pinning),
             Err(reason) => (Err(reason), Pinning::All),
         };
         let outcome = match endpoint {
@@ -175,8 +173,7 @@ fn answered(
     now: Timestamp,
 ) -> Result<McpCatalog, AgentsError> {
     let [tools, prompts, resources, templates] = &seen.lists;
-    let verbatim =
-        |list: &Vec<Box<RawValue>>| list.iter().map(|item| Verbatim::new(item)).collect::<Vec<_>>();
+    let verbatim = |list: &Vec<Box<RawValue>>| list.iter().map(|item| Verbatim::new(item)).collect::<Vec<_>>();
     let mut catalog = McpCatalog {
         synced_at: Some(now),
         succeeded_at: Some(now),
@@ -206,7 +203,8 @@ fn answered(
 fn surroundings(listed: &Catalog, others: &[Stored<McpCatalog>]) -> Surroundings {
     let others: Vec<(&str, Catalog)> =
         others.iter().map(|other| (other.id.as_str(), build::listed(&other.document))).collect();
-    let keys = |catalog: &Catalog, kind| catalog.list(kind).iter().map(|found| found.key.to_string()).collect::<Vec<_>>();
+    let keys =
+        |catalog: &Catalog, kind| catalog.list(kind).iter().map(|found| found.key.to_string()).collect::<Vec<_>>();
     let own: Vec<String> = [keys(listed, Kind::Tool), keys(listed, Kind::Prompt)].concat();
     let theirs: Vec<(&str, Vec<String>)> =
         others.iter().map(|(id, catalog)| (*id, keys(catalog, Kind::Tool))).collect();

@@ -18,8 +18,8 @@ use types::{McpPortalId, McpServerId};
 use utoipa::ToSchema;
 
 use super::definitions::{listed, pinning_of};
-use super::servers::document_of;
 use super::portals;
+use super::servers::document_of;
 use crate::auth::OpContext;
 use crate::failure::Failure;
 

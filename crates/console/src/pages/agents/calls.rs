@@ -61,7 +61,9 @@ fn sentence(record: &Map<String, Value>, succeeded: bool) -> String {
     };
     match (text("Action"), succeeded) {
         ("block", _) => format!("The call was blocked{rule}; nothing reached the server."),
-        (_, true) if rule.is_empty() => "The call was let through, as no rule was against it, and succeeded.".to_owned(),
+        (_, true) if rule.is_empty() => {
+            "The call was let through, as no rule was against it, and succeeded.".to_owned()
+        }
         (_, true) => format!("The call was let through{rule} and succeeded."),
         _ if text("ServerID").is_empty() => "The portal answered with an error.".to_owned(),
         _ => format!("The call was let through{rule} and failed."),

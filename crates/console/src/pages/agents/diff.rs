@@ -131,7 +131,9 @@ mod tests {
         let shown = draw(Some(&json!({"name": "a", "title": "old"})), &json!({"name": "a", "title": "<b>new</b>"}));
         let shown = shown.into_string();
         assert!(shown.contains("title: old") && shown.contains("title: &lt;b&gt;new&lt;/b&gt;"), "{shown}");
-        assert!(shown.contains("class=\"gone\"") && shown.contains("class=\"new\"") && shown.contains("class=\"same\""));
+        assert!(
+            shown.contains("class=\"gone\"") && shown.contains("class=\"new\"") && shown.contains("class=\"same\"")
+        );
         let new = draw(None, &json!({"name": "a"})).into_string();
         assert!(!new.contains("class=\"gone\""), "{new}");
     }

@@ -76,11 +76,7 @@ struct ServerChoice {
     on_behalf: bool,
 }
 
-async fn choices(
-    visitor: &Visitor,
-    standing: &[Value],
-    typed: Option<&Fields>,
-) -> Result<Vec<ServerChoice>, Failure> {
+async fn choices(visitor: &Visitor, standing: &[Value], typed: Option<&Fields>) -> Result<Vec<ServerChoice>, Failure> {
     let stored = servers::search(&visitor.cx, None).await?;
     let all = servers::show_all(&visitor.cx, &stored).await?;
     let ticked = |fields: &Fields, field: &str, id: &str| fields.all(field).any(|chosen| chosen == id);
@@ -89,8 +85,12 @@ async fn choices(
         let link = standing.iter().find(|link| text(link, "server_id") == id);
         let flag = |name: &str, other: bool| link.map_or(other, |link| link[name].as_bool().unwrap_or(other));
         let (chosen, off, on_behalf) = match typed.filter(|fields| fields.find("name").is_some()) {
-            Some(fields) => (ticked(fields, "server", &id), ticked(fields, "off", &id), ticked(fields, "on_behalf", &id)),
-            None => (link.is_some(), flag("default_disabled", false), flag("on_behalf", view.text("auth_type") == "oauth")),
+            Some(fields) => {
+                (ticked(fields, "server", &id), ticked(fields, "off", &id), ticked(fields, "on_behalf", &id))
+            }
+            None => {
+                (link.is_some(), flag("default_disabled", false), flag("on_behalf", view.text("auth_type") == "oauth"))
+            }
         };
         ServerChoice { id, name: view.text("name").to_owned(), chosen, off, on_behalf }
     };
@@ -109,16 +109,17 @@ fn common(form: &Form<'_>, problems: Problems<'_>) -> Markup {
             @if form.choices.is_empty() { p.hint { "There is no server yet; " a href="/agents/servers/new" { "add one" } "." } }
             @else {
                 table.cards {
-                    thead { tr { th scope="col" { "Server" } th scope="col" { "Behind this portal" } th scope="col" { "Off at first" } th scope="col" { "Each person's own sign-in" } } }
+                    thead { tr { th scope="col" { "Server" } th scope="col" { "Behind it" } th scope="col" { "Off at first" } th scope="col" { "Own sign-in" } } }
                     tbody { @for server in form.choices {
                         tr {
                             td data-label="Server" { strong { (server.name) } " " code { (server.id) } }
-                            @for (label, field, on) in [("Behind this portal", "server", server.chosen), ("Off at first", "off", server.off), ("Each person's own sign-in", "on_behalf", server.on_behalf)] {
+                            @for (label, field, on) in [("Behind it", "server", server.chosen), ("Off at first", "off", server.off), ("Own sign-in", "on_behalf", server.on_behalf)] {
                                 td data-label=(label) { input type="checkbox" name=(field) value=(server.id) checked[on] aria-label={ (label) ": " (server.name) }; }
                             }
                         }
                     } }
                 }
+                p.hint { "Off at first: people turn it on themselves. Own sign-in: calls use what each person signed in with at the server, not what you gave Portunus for everybody." }
             }
         }
     }
@@ -132,7 +133,8 @@ fn links(fields: &Fields, standing: &[Value]) -> Vec<Value> {
     let new = fields.all("server").filter(|id| !before.contains(id));
     let link = |id: &str| {
         let stored = standing.iter().find(|link| text(link, "server_id") == id);
-        let mut link = json!({"server_id": id, "default_disabled": ticked("off", id), "on_behalf": ticked("on_behalf", id)});
+        let mut link =
+            json!({"server_id": id, "default_disabled": ticked("off", id), "on_behalf": ticked("on_behalf", id)});
         for list in ["updated_tools", "updated_prompts"] {
             if let Some(changes) = stored.and_then(|link| link.get(list)) {
                 link[list] = changes.clone();
@@ -168,7 +170,8 @@ async fn draw(
         @if visitor.may(Permission::LogsRead) { a.button.quiet href={ "/activity?dataset=mcp_portal_logs" } { "Calls" } }
         @if may_write { a.button.quiet href={ (path) "/delete" } { "Delete" } }
     };
-    let is_it = |app: &AccessView| app.text("type") == "mcp_portal" && app.0["destinations"][0]["uri"].as_str() == Some(host);
+    let is_it =
+        |app: &AccessView| app.text("type") == "mcp_portal" && app.0["destinations"][0]["uri"].as_str() == Some(host);
     let choices = choices(visitor, members(view, "servers"), typed).await?;
     Ok(html! {
         p.crumbs { a href="/agents" { "Agents" } " / " (view.text("name")) }

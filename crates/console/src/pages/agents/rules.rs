@@ -22,7 +22,11 @@ use crate::pages::{Page, format, go, id};
 
 /// The actions, with what they say.
 const ACTIONS: [(RuleAction, &str, &str); 6] = [
-    (RuleAction::Block, "Block", "Answers with an error that names the rule. A tool that is blocked whatever the arguments is not listed."),
+    (
+        RuleAction::Block,
+        "Block",
+        "Answers with an error that names the rule. A tool that is blocked whatever the arguments is not listed.",
+    ),
     (RuleAction::Allow, "Allow", "Lets the call go on; no later rule of this list is asked."),
     (RuleAction::RequireApproval, "Ask a person", "Waits until the person confirms on a page."),
     (RuleAction::RequireMfa, "Second factor", "Waits until the person proved a second factor."),
@@ -101,7 +105,10 @@ pub(super) fn section(view: &AccessView, path: &str, may_write: bool) -> Markup 
 }
 
 /// Serves `GET /agents/{kind}/{id}/rules/{index}`, where `new` is the place after the last.
-pub(in crate::pages) async fn page(visitor: Visitor, Path((kind, owner, index)): Path<(String, String, String)>) -> Page {
+pub(in crate::pages) async fn page(
+    visitor: Visitor,
+    Path((kind, owner, index)): Path<(String, String, String)>,
+) -> Page {
     let owner = Owner::read(&kind, &owner)?;
     let view = owner.view(&visitor).await?;
     let rules = stored(&view);
@@ -231,7 +238,9 @@ fn document(fields: &Fields) -> Value {
     };
     match RuleAction::named(fields.get("action")) {
         Some(RuleAction::Block) => set("message", fields.text("message").map(Value::from)),
-        Some(RuleAction::RequireApproval) => set("approval", fields.text("lifetime").map(|text| json!({"lifetime": text}))),
+        Some(RuleAction::RequireApproval) => {
+            set("approval", fields.text("lifetime").map(|text| json!({"lifetime": text})))
+        }
         Some(RuleAction::RequireMfa) => set("mfa", fields.text("max_age").map(|text| json!({"max_age": text}))),
         Some(RuleAction::Redact) => {
             set("redact", Some(json!({"paths": fields.lines("paths"), "patterns": fields.lines("patterns")})));

@@ -7,9 +7,9 @@ use maud::{Markup, html};
 use store::Permission;
 use types::McpPortalId;
 
-use crate::operations::mcp::seen::{self, GateView, SeenServerView, SeenView};
 use crate::operations::mcp::portals;
-use crate::pages::control::{Control, Problems};
+use crate::operations::mcp::seen::{self, GateView, SeenServerView, SeenView};
+use crate::pages::control::Problems;
 use crate::pages::frame::{self, Place, refused_form, title};
 use crate::pages::visitor::Visitor;
 use crate::pages::{Page, format, id};
@@ -43,7 +43,7 @@ fn question(portal: &McpPortalId, email: &str, problems: Problems<'_>) -> Markup
     html! {
         (problems.plain())
         form.filters method="get" action={ "/agents/portals/" (portal) "/seen" } {
-            (Control::new("email", "Person").required().mono().placeholder("ann@example.com").input("email", email))
+            label { span { "Person" } input type="email" name="email" value=(email) required placeholder="ann@example.com" autocomplete="off" spellcheck="false"; }
             button.primary type="submit" { "Look" }
         }
     }

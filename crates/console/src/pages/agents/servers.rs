@@ -84,7 +84,11 @@ fn new_form(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Marku
 
 fn credentials(problems: Problems<'_>, hint: &str) -> Markup {
     let found = problems.at("/auth_credentials");
-    Control::new("auth_credentials", "Token, or headers as JSON").mono().hint(hint).problems(found).input("password", "")
+    Control::new("auth_credentials", "Token, or headers as JSON")
+        .mono()
+        .hint(hint)
+        .problems(found)
+        .input("password", "")
 }
 
 /// Serves `GET /agents/servers/{id}`.

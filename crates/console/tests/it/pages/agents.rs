@@ -61,7 +61,10 @@ async fn a_server_and_a_portal_are_made_and_changed_on_their_pages() {
     let answer = browser.send("/agents/portals/staff", &changed).await;
     assert_eq!(location(&answer), "/agents/portals/staff?note=saved", "{}", text(&answer));
     let saved = console.get(path).await.result();
-    assert_eq!((&saved["name"], &saved["code_mode"], saved.get("description")), (&json!("People"), &json!("enforced"), None));
+    assert_eq!(
+        (&saved["name"], &saved["code_mode"], saved.get("description")),
+        (&json!("People"), &json!("enforced"), None)
+    );
     let link = &saved["servers"][0];
     assert_eq!((&link["default_disabled"], &link["on_behalf"]), (&json!(false), &json!(true)));
     // What the form does not show stays.
@@ -69,11 +72,24 @@ async fn a_server_and_a_portal_are_made_and_changed_on_their_pages() {
     let ours = &saved["portunus"];
     assert_eq!((&ours["neutralize_results"], &ours["rules"][0]["name"]), (&json!(false), &json!("r")));
 
-    let answer = browser.send("/agents/servers/jira", &[("name", "Tickets"), ("description", ""), ("pinning", "new"), ("auth_credentials", "")]).await;
+    let answer = browser
+        .send(
+            "/agents/servers/jira",
+            &[("name", "Tickets"), ("description", ""), ("pinning", "new"), ("auth_credentials", "")],
+        )
+        .await;
     assert_eq!(location(&answer), "/agents/servers/jira?note=saved", "{}", text(&answer));
     let saved = console.get(&format!("{SERVERS}/jira")).await.result();
-    assert_eq!((&saved["name"], &saved["portunus"]["pinning"], &saved["authentication_status"]), (&json!("Tickets"), &json!("new"), &json!("connected")));
-    let refused = browser.send("/agents/servers", &[("name", "X"), ("id", "a_b"), ("hostname", "nowhere"), ("auth_type", "unauthenticated")]).await;
+    assert_eq!(
+        (&saved["name"], &saved["portunus"]["pinning"], &saved["authentication_status"]),
+        (&json!("Tickets"), &json!("new"), &json!("connected"))
+    );
+    let refused = browser
+        .send(
+            "/agents/servers",
+            &[("name", "X"), ("id", "a_b"), ("hostname", "nowhere"), ("auth_type", "unauthenticated")],
+        )
+        .await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     let refused = text(&refused);
     assert!(refused.contains("value=\"nowhere\"") && refused.contains("Not saved"), "{refused}");
@@ -96,7 +112,13 @@ async fn what_changed_is_shown_and_approved_on_the_page_of_a_server() {
     let page = browser.page("/agents").await;
     assert!(page.contains("2\u{a0}wait") || page.contains("2 wait"), "{page}");
     let page = browser.page("/agents/servers/jira/definitions?state=waiting").await;
-    for shown in ["description: Gets one.", "description: Gets an issue.", "keep something from the person", "‹U+200B›", "&lt;b&gt;"] {
+    for shown in [
+        "description: Gets one.",
+        "description: Gets an issue.",
+        "keep something from the person",
+        "‹U+200B›",
+        "&lt;b&gt;",
+    ] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
     assert!(!page.contains("<b>Do") && !page.contains('\u{200B}'), "{page}");
@@ -122,7 +144,15 @@ async fn rules_about_calls_are_written_moved_and_deleted() {
     let server = json!({"id": "jira", "name": "Jira", "hostname": "https://jira.example.com/mcp", "auth_type": "unauthenticated"});
     console.post(SERVERS, server).await.result();
     let rule = |name: &'static str, action: &'static str| {
-        [("name", name), ("expression", "mcp.code_mode"), ("action", action), ("enabled", "1"), ("message", "No."), ("lifetime", "1h"), ("paths", "/card\n/iban")]
+        [
+            ("name", name),
+            ("expression", "mcp.code_mode"),
+            ("action", action),
+            ("enabled", "1"),
+            ("message", "No."),
+            ("lifetime", "1h"),
+            ("paths", "/card\n/iban"),
+        ]
     };
     let new = "/agents/servers/jira/rules/new";
     browser.page(new).await;
@@ -162,7 +192,8 @@ async fn what_somebody_sees_is_said_with_the_reason() {
     let browser = Browser::set_up(&console).await;
     let server = json!({"id": "jira", "name": "Jira", "hostname": "https://jira.example.com/mcp", "auth_type": "unauthenticated"});
     console.post(SERVERS, server).await.result();
-    let portal = json!({"id": "staff", "name": "Staff", "hostname": "mcp.example.com", "servers": [{"server_id": "jira"}]});
+    let portal =
+        json!({"id": "staff", "name": "Staff", "hostname": "mcp.example.com", "servers": [{"server_id": "jira"}]});
     console.post("access/ai-controls/mcp/portals", portal).await.result();
     for app in console.get("access/apps").await.result().as_array().unwrap() {
         let policy = json!({"name": "Ann", "decision": "allow", "include": [{"email": {"email": "ann@example.com"}}]});
@@ -177,7 +208,9 @@ async fn what_somebody_sees_is_said_with_the_reason() {
         let page = browser.page(&format!("{seen}?email={}", email.replace('@', "%40"))).await;
         assert_eq!(page.contains("jira_get_issue"), open, "{page}");
         if open {
-            for shown in ["the rule &quot;nothing is deleted&quot; blocks it", "it waits for an administrator", "1 of 3 seen"] {
+            for shown in
+                ["the rule &quot;nothing is deleted&quot; blocks it", "it waits for an administrator", "1 of 3 seen"]
+            {
                 assert!(page.contains(shown), "{shown}: {page}");
             }
         } else {

@@ -62,9 +62,15 @@ fn portal_endpoints() -> Vec<Endpoint> {
             delete_portal,
         )
         .returns::<AccessView>(),
-        endpoint(Method::GET, SEEN, Permission(AccessRead), "Say what a person sees of an MCP portal, and why", seen_of)
-            .returns::<SeenView>()
-            .query(&[("email", "whose view; needs the permission to read people")]),
+        endpoint(
+            Method::GET,
+            SEEN,
+            Permission(AccessRead),
+            "Say what a person sees of an MCP portal, and why",
+            seen_of,
+        )
+        .returns::<SeenView>()
+        .query(&[("email", "whose view; needs the permission to read people")]),
     ]
 }
 
