@@ -24,8 +24,8 @@ const NEAR: usize = 160;
 pub struct Surroundings {
     /// The names of the server's own tools and prompts.
     own: HashSet<String>,
-    /// Skeletons of names, with a name that has it.
-    skeletons: HashMap<String, String>,
+    /// Skeletons of names, each with two of the names that have it: more say nothing more.
+    skeletons: HashMap<String, Vec<String>>,
     /// Exposed and bare names of other servers' tools, in lower case, and the server they belong to.
     others: HashMap<String, String>,
 }
@@ -40,11 +40,11 @@ impl Surroundings {
         let mut surroundings = Self::default();
         for name in own {
             surroundings.own.insert(name.to_owned());
-            surroundings.skeletons.entry(skeleton(name).collect()).or_insert_with(|| name.to_owned());
+            surroundings.remember(name);
         }
         for (server, tools) in others {
             for tool in tools {
-                surroundings.skeletons.entry(skeleton(tool).collect()).or_insert_with(|| tool.to_owned());
+                surroundings.remember(tool);
                 surroundings.others.insert(format!("{server}_{tool}").to_lowercase(), server.to_owned());
                 if is_distinct(tool) {
                     surroundings.others.entry(tool.to_lowercase()).or_insert_with(|| server.to_owned());
@@ -55,6 +55,13 @@ impl Surroundings {
             surroundings.others.remove(&name.to_lowercase());
         }
         surroundings
+    }
+
+    fn remember(&mut self, name: &str) {
+        let known = self.skeletons.entry(skeleton(name).collect()).or_default();
+        if known.len() < 2 && !known.iter().any(|other| other == name) {
+            known.push(name.to_owned());
+        }
     }
 }
 
@@ -69,8 +76,8 @@ pub(super) fn name(name: &str, surroundings: &Surroundings, found: &mut Found) {
     if imitates(name) || (!name.is_ascii() && name.chars().all(|c| c.is_ascii() || ascii_twin(c).is_some())) {
         found.add(Reason::Lookalike, "name", name);
     }
-    let other = surroundings.skeletons.get(&skeleton(name).collect::<String>());
-    if let Some(other) = other.filter(|other| *other != name) {
+    let alike = surroundings.skeletons.get(&skeleton(name).collect::<String>());
+    if let Some(other) = alike.into_iter().flatten().find(|other| *other != name) {
         found.add(Reason::Lookalike, "name", &format!("{name}, which looks like {other}"));
     }
 }

@@ -109,10 +109,11 @@ fn what_is_shown_of_a_find_is_bounded_and_visible() {
 
 #[test]
 fn names_that_look_like_others_are_flagged() {
-    let around =
-        Surroundings::new(["read_file", "read_fi1e", "list"], [("github", vec!["create_issue", "delete_all"])]);
+    let own = ["read_file", "read_fi1e", "list", "create_issue", "de1ete_all"];
+    let around = Surroundings::new(own, [("github", vec!["create_issue", "delete_all"])]);
     for (name, flagged) in [
-        ("read_file", false),
+        // Of two of one server nobody can tell which is meant.
+        ("read_file", true),
         ("read_fi1e", true),
         ("list", false),
         ("create_issue", false),

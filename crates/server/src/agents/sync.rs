@@ -33,7 +33,7 @@ use super::{AgentsError, build, inside};
 /// How often every server is asked.
 const EVERY: Duration = Duration::from_secs(2 * 3_600);
 /// How often servers are asked that say they changed.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Asks servers.
 pub(crate) struct Syncing {

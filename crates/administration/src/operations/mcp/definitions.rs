@@ -202,7 +202,7 @@ fn nothing_waits() -> Failure {
 
 /// The definitions that are decided about.
 fn choices(kept: &Kept, sent: &DecisionBody) -> Result<Vec<Choice>, Failure> {
-    if sent.all == !sent.definitions.is_empty() {
+    if sent.all != sent.definitions.is_empty() {
         return Err(Failure::invalid("/definitions", "name definitions, or set `all`, and not both"));
     }
     if sent.definitions.len() > MOST_CHOICES {

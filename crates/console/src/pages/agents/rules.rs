@@ -205,7 +205,8 @@ pub(in crate::pages) async fn change(
 
 fn still_there(place: Spot, rules: &[Value], fields: &Fields) -> Result<(), Failure> {
     let Some(rule) = place.index.and_then(|index| rules.get(index)) else { return Ok(()) };
-    if fields.raw("was") == rule.to_string() {
+    let stands = rule.to_string();
+    if fields.raw("was") == stands {
         return Ok(());
     }
     Err(Failure::new(Code::Conflict, "the rules were changed meanwhile; open the rule again"))
