@@ -12,9 +12,10 @@ use identity::evaluation::WorkerWord;
 use identity::identity::Identity;
 use identity::selector::WorkerQuestion;
 use jiff::Timestamp;
+use mcp::explanation::SeenServer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use types::{AccountId, ApplicationId, Email, McpServerId, ScriptName, TokenId};
+use types::{AccountId, ApplicationId, Email, McpPortalId, McpServerId, ScriptName, TokenId};
 use url::Url;
 use utoipa::ToSchema;
 
@@ -116,6 +117,10 @@ pub trait McpServers: Send + Sync {
     /// Whether programs may be run as MCP servers. They run with the rights of this service, so it is its operator who
     /// allows them, and nobody through the API.
     fn may_run_programs(&self) -> bool;
+
+    /// Says what somebody sees of a portal, as they last signed in; `open` are the applications of its servers that let
+    /// them in. `None` where the portal is not in force.
+    fn sees(&self, portal: &McpPortalId, person: &Identity, open: &[ApplicationId]) -> Option<Vec<SeenServer>>;
 }
 
 /// A server could not be asked at all.

@@ -47,8 +47,14 @@ pub(crate) fn facts<'a>(
     source: IpAddr,
     about: About<'a>,
 ) -> McpFacts<'a> {
-    let person = caller.visitor.person();
     let text = |text: &'a String| (!text.is_empty()).then_some(text.as_str());
+    let client = (text(&session.client.name), text(&session.client.version));
+    McpFacts { client, ..without_client(caller, source, about) }
+}
+
+/// What is known of a call before a client makes it.
+pub(crate) fn without_client<'a>(caller: &'a PersonFacts<'a>, source: IpAddr, about: About<'a>) -> McpFacts<'a> {
+    let person = caller.visitor.person();
     McpFacts {
         person: person.map(|person| PersonOfPolicy {
             id: &caller.id,
@@ -69,7 +75,7 @@ pub(crate) fn facts<'a>(
         },
         src_ip: source,
         country: None,
-        client: (text(&session.client.name), text(&session.client.version)),
+        client: (None, None),
         portal: about.portal,
         server: about.server,
         method: about.method,

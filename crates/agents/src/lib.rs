@@ -15,6 +15,7 @@ mod codemode;
 mod confirm;
 mod elicit;
 mod endpoint;
+mod explain;
 mod facts;
 mod feed;
 mod input;

@@ -109,6 +109,10 @@ impl Agents {
         Self { inner: Arc::new(inner) }
     }
 
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.snapshot.load_full()
+    }
+
     /// Returns the applications of a portal's servers: whoever answers for a visitor says which of them are open.
     #[must_use]
     pub fn doors(&self, host: &str) -> Vec<ApplicationId> {

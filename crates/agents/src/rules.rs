@@ -16,7 +16,7 @@ use types::ScriptName;
 /// What is to become of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Ruling {
-    /// The rule that decided.
+    /// The rules that decided, the portal's first.
     pub(crate) by: Vec<String>,
     pub(crate) verdict: Verdict,
     /// What is taken out on the way, both ways.
@@ -67,6 +67,21 @@ impl Condition {
 pub(crate) fn decide(rules: &[ToolRule], facts: &McpFacts<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     apply(rules, facts, &mut ruling);
+    ruling
+}
+
+/// Asks both lists, with the same facts.
+#[must_use]
+pub(crate) fn decide_both(lists: [&[ToolRule]; 2], facts: &McpFacts<'_>) -> Ruling {
+    let [portal, server] = lists;
+    let mut ruling = decide(portal, facts);
+    if ruling.verdict == Verdict::Allow {
+        let more = decide(server, facts);
+        ruling.by.extend(more.by);
+        ruling.verdict = more.verdict;
+        ruling.redactions.extend(more.redactions);
+        ruling.conditions.extend(more.conditions);
+    }
     ruling
 }
 
@@ -141,7 +156,7 @@ mod tests {
     use policy::facts::mcp::{Arguments, McpFacts, Subject, ToolHints};
     use serde_json::{Value, json};
 
-    use super::{Condition, Ruling, Verdict, decide, visible};
+    use super::{Condition, Ruling, Verdict, decide_both, visible};
 
     fn rules(value: Value) -> Vec<ToolRule> {
         let documents: Vec<RuleDocument> = serde_json::from_value(value).unwrap();
@@ -168,15 +183,7 @@ mod tests {
             arguments: indexed.as_ref(),
             code_mode: false,
         };
-        let mut found = decide(&rules(portal), &facts);
-        if found.verdict == Verdict::Allow {
-            let server = decide(&rules(server), &facts);
-            found.by.extend(server.by);
-            found.verdict = server.verdict;
-            found.redactions.extend(server.redactions);
-            found.conditions.extend(server.conditions);
-        }
-        found
+        decide_both([&rules(portal), &rules(server)], &facts)
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::upstream::{Channel, Place};
 /// Pages of one list.
 const MOST_PAGES: usize = 200;
 /// Bytes of everything a server lists.
-const MOST_BYTES: usize = 16 << 20;
+const MOST_BYTES: usize = 4 << 20;
 
 /// What a server is.
 #[derive(Debug)]

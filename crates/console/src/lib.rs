@@ -1,16 +1,15 @@
-//! The admin API and the console.
+//! The console: pages for people beside the API for programs.
 //!
-//! It offers what `administration` can do to programs as the v4 API and to people as pages. It does nothing by itself,
+//! It offers what `administration` can do to people as pages, and serves the v4 API. It does nothing by itself,
 //! decides no traffic and owns no listener: [`router`] returns a service for one. Invariant: no page or answer shows a
 //! secret.
 
-pub mod api;
 mod pages;
-mod paging;
 mod public;
 
-pub(crate) use administration::{app, auth, failure, form, guard, refusal, session, strict, throttle};
+pub(crate) use administration::{app, auth, failure, guard, session, strict, throttle};
 pub use administration::{multipart, operations};
+pub use api;
 use axum::Router;
 
 pub use app::{

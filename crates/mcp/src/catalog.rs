@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use types::Verbatim;
 
 use crate::raw::{self, Object};
 
@@ -174,6 +175,16 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// Makes a catalogue of what was kept, in the order of [`Kind::ALL`].
+    #[must_use]
+    pub fn of(lists: [&[Verbatim]; 4]) -> Self {
+        let mut catalog = Self::default();
+        for (kind, items) in Kind::ALL.into_iter().zip(lists) {
+            catalog.extend(kind, items.iter().map(Verbatim::raw));
+        }
+        catalog
+    }
+
     /// Adds definitions in the order given; what cannot be carried is left out and kept as a fault.
     pub fn extend<'a>(&mut self, kind: Kind, items: impl IntoIterator<Item = &'a RawValue>) {
         let (list, index) = (&mut self.lists[kind as usize], &mut self.index[kind as usize]);

@@ -10,11 +10,13 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use console::{McpServers, McpUnavailable, OriginAnswer, SnapshotStatus, SnapshotView};
 use gateway::Snapshot;
+use identity::identity::Identity;
+use mcp::explanation::SeenServer;
 use parking_lot::Mutex;
 use store::ChangeFeed;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use types::McpServerId;
+use types::{ApplicationId, McpPortalId, McpServerId};
 use url::Url;
 
 use crate::agents::Syncing;
@@ -214,6 +216,10 @@ impl McpServers for State {
 
     fn may_run_programs(&self) -> bool {
         self.portals.get().is_some_and(|portals| portals.syncing.may_run_programs())
+    }
+
+    fn sees(&self, portal: &McpPortalId, person: &Identity, open: &[ApplicationId]) -> Option<Vec<SeenServer>> {
+        self.portals.get()?.syncing.sees(portal, person, open)
     }
 }
 

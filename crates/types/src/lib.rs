@@ -7,6 +7,7 @@ mod code;
 mod envelope;
 mod ids;
 mod secret;
+mod verbatim;
 
 pub use code::Code;
 pub use envelope::{ApiMessage, Envelope, MessageSource, ResultInfo};
@@ -16,3 +17,4 @@ pub use ids::{
     ProxyEndpointId, RequestId, RuleId, ScriptName, ServiceTokenId, TokenId, UserId, VersionId,
 };
 pub use secret::Secret;
+pub use verbatim::Verbatim;

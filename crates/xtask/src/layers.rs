@@ -19,11 +19,12 @@ const FUNCTION_LINES: usize = 100;
 
 /// Crates by layer, lowest first. A crate may use crates of lower layers; planes, administration and ports never use
 /// their own layer, assembly, engines and vocabulary may.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     ("vocabulary", &["types", "expr"]),
     ("engines", &["policy", "identity", "scim", "mcp", "markdown"]),
     ("ports", &["store", "logs", "net", "worker", "programs"]),
     ("administration", &["administration"]),
+    ("interfaces", &["api"]),
     ("planes", &["gateway", "access", "agents", "console"]),
     ("assembly", &["portunus", "server", "testkit", "xtask"]),
 ];

@@ -12,7 +12,7 @@ import { OWNER, authority, console_url, credential, proxy, setup_url, suite } fr
 const WIDE = { width: 1600, height: 1000 };
 const NARROW = { width: 360, height: 740 };
 /** More pages than this mean that the walk does not see that two are alike. */
-const MOST_PAGES = 80;
+const MOST_PAGES = 110;
 
 /** What is wrong with the pages looked at; all of it is told at once. */
 const faults = [];

@@ -111,6 +111,7 @@ async fn listen(State(server): State<Arc<Inner>>, headers: HeaderMap) -> Respons
     let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "demo://a"}});
     let (sender, receiver) = mpsc::unbounded_channel();
     sender.send(updated).unwrap();
+    sender.send(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})).unwrap();
     events(receiver, Some(sender))
 }
 

@@ -40,7 +40,11 @@ static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
 fn choices() -> String {
     let actions = policy::Hook::Http.actions().iter().map(|action| ("action", action.as_str()));
     let templates = worker::templates::all().iter().map(|template| ("template", template.name.as_str()));
+    let mcp = mcp::document::rule::RuleAction::WORDS.iter().map(|(word, _)| ("action", *word));
+    // An action that both know has one rule.
+    let mcp = mcp.filter(|(_, word)| !policy::Hook::Http.actions().iter().any(|known| known.as_str() == *word));
     actions
+        .chain(mcp)
         .chain(templates)
         .map(|(group, word)| {
             format!("form:has([name={group}][value=\"{word}\"]:checked) [data-{group}~=\"{word}\"]{{display:block}}\n")

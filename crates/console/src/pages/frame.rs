@@ -22,28 +22,33 @@ pub(super) enum Place {
     Workers,
     Kv,
     Access,
+    Agents,
     Activity,
     Settings,
 }
 
-const PLACES: [(Place, &str, &str, &str); 8] = [
+const PLACES: [(Place, &str, &str, &str); 9] = [
     (Place::Overview, "/", "Overview", "o"),
     (Place::Rules, "/rules", "Rules", "r"),
     (Place::Lists, "/lists", "Lists", "l"),
     (Place::Workers, "/workers", "Workers", "w"),
     (Place::Kv, "/kv", "KV", "k"),
     (Place::Access, "/access", "Access", "c"),
+    (Place::Agents, "/agents", "Agents", "m"),
     (Place::Activity, "/activity", "Activity", "a"),
     (Place::Settings, "/settings", "Settings", "s"),
 ];
 
 /// What a page says after a form was taken; the query names it, so nobody can make it say something else.
-const NOTES: [(&str, &str); 15] = [
+const NOTES: [(&str, &str); 18] = [
     ("saved", "Saved. It is in force within a second."),
     ("created", "Created. It is in force within a second."),
     ("stored", "Stored. Workers read it from here on."),
     ("deleted", "Deleted."),
     ("moved", "Moved."),
+    ("approved", "Approved. People see it within a second."),
+    ("refused", "Refused. It asks for no attention until it changes again."),
+    ("asked", "The server was asked; its state says what came of it."),
     ("enabled", "The rule is enabled."),
     ("disabled", "The rule is disabled; it decides nothing."),
     ("deployed", "That version serves from here on."),

@@ -6,6 +6,7 @@
 
 mod access;
 mod activity;
+mod agents;
 mod assets;
 mod chart;
 mod control;
@@ -45,6 +46,7 @@ pub(crate) fn router(_app: &Arc<App>) -> Router<Arc<App>> {
         .merge(rule_routes())
         .merge(worker_routes())
         .merge(access_routes())
+        .merge(agent_routes())
         .merge(settings_routes())
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
 }
@@ -170,6 +172,25 @@ fn access_routes() -> Router<Arc<App>> {
         .route("/access/outbox/server/test", post(mail_server::test))
         .route("/access/outbox/server/delete", post(mail_server::delete))
         .route("/access/outbox/{id}", get(outbox::mail_page))
+}
+
+fn agent_routes() -> Router<Arc<App>> {
+    use agents::{definitions, portals, rules, seen, servers};
+    Router::new()
+        .route("/agents", get(agents::page))
+        .route("/agents/portals", post(portals::create))
+        .route("/agents/portals/new", get(portals::new_page))
+        .route("/agents/portals/{id}", get(portals::page).post(portals::save))
+        .route("/agents/portals/{id}/seen", get(seen::page))
+        .route("/agents/portals/{id}/delete", get(portals::confirm_delete).post(portals::delete))
+        .route("/agents/servers", post(servers::create))
+        .route("/agents/servers/new", get(servers::new_page))
+        .route("/agents/servers/{id}", get(servers::page).post(servers::save))
+        .route("/agents/servers/{id}/sync", post(servers::sync))
+        .route("/agents/servers/{id}/definitions", get(definitions::page).post(definitions::decide))
+        .route("/agents/servers/{id}/delete", get(servers::confirm_delete).post(servers::delete))
+        .route("/agents/{kind}/{id}/rules/{index}", get(rules::page).post(rules::save))
+        .route("/agents/{kind}/{id}/rules/{index}/change", post(rules::change))
 }
 
 fn settings_routes() -> Router<Arc<App>> {

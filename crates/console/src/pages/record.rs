@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::access::log;
 use super::activity::{DATASETS, time_field};
+use super::agents::calls;
 use super::frame::{self, Place};
 use super::visitor::Visitor;
 use super::{Page, format, id};
@@ -30,8 +31,7 @@ pub(super) async fn page(visitor: Visitor, Path((dataset, record)): Path<(String
         p.muted { (format::time(at)) " UTC" }
         @match dataset.as_str() {
             "access_requests" => (log::explanation(&record)),
-            // What the record says of itself is all there is to say.
-            "mcp_portal_logs" => {}
+            "mcp_portal_logs" => (calls::explanation(&record)),
             "worker" => (call(&record)),
             "audit" => (change(&record)),
             _ => (exchange(&dataset, &record, has_connection)),

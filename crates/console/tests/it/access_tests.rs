@@ -528,8 +528,24 @@ async fn mcp(audited: &mut Audited) {
         if key == "jira" {
             let sync = "access/ai-controls/mcp/servers/{server_id}/sync";
             audited.call(post.clone(), sync, &[key], Value::Null).await;
+            decisions(audited, sync).await;
         }
         audited.call(delete.clone(), member, &[key], Value::Null).await;
+    }
+}
+
+/// What waits at the server is approved and refused.
+async fn decisions(audited: &mut Audited, sync: &str) {
+    let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+    for (act, tools) in [("refuse", vec![tool("one")]), ("approve", vec![tool("one"), tool("two")])] {
+        *audited.console.upstreams.tools.lock().unwrap() = tools;
+        audited.call(Method::POST, sync, &["jira"], Value::Null).await;
+        let waiting =
+            audited.console.get("access/ai-controls/mcp/servers/jira/definitions?state=waiting").await.result();
+        let one = &waiting[0];
+        let choice = json!({"kind": "tool", "name": one["name"], "digest": one["digest"]});
+        let path = format!("access/ai-controls/mcp/servers/{{server_id}}/definitions/{act}");
+        audited.call(Method::POST, &path, &["jira"], json!({"definitions": [choice]})).await;
     }
 }
 

@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use ::mcp::catalog::Catalog;
+use ::mcp::detector::{self, Surroundings};
+use ::mcp::document::server::Pinning;
+use ::mcp::explanation::{SeenDefinition, SeenServer, Why};
+use ::mcp::pinning::{KindWord, Ledger, Listing};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -14,6 +19,7 @@ use console::{
 };
 use http_body_util::BodyExt as _;
 use identity::evaluation::WorkerWord;
+use identity::identity::Identity;
 use identity::selector::WorkerQuestion;
 use jiff::Timestamp;
 use logs::{Logs, LogsConfig};
@@ -23,7 +29,7 @@ use store::{
 };
 use tempfile::TempDir;
 use tower::ServiceExt as _;
-use types::{AccountId, McpServerId};
+use types::{AccountId, ApplicationId, McpPortalId, McpServerId, Verbatim};
 use url::Url;
 use uuid::Uuid;
 
@@ -160,6 +166,45 @@ pub(crate) struct Upstreams {
     pub(crate) runs_programs: AtomicBool,
     /// The administrator's sign-in that was begun last, and what it is bound to.
     begun: Mutex<Option<(McpServerId, [u8; 32])>>,
+    /// The tools that servers offer.
+    pub(crate) tools: Mutex<Vec<Value>>,
+}
+
+/// What the plane would say of a portal with one server.
+fn seen(open: bool) -> Vec<SeenServer> {
+    let definition = |key: &str, why| SeenDefinition {
+        kind: KindWord::Tool,
+        key: key.to_owned(),
+        exposed: format!("jira_{key}"),
+        why,
+    };
+    let shown = vec![
+        definition("get_issue", Why::Visible { rules: vec!["reading".to_owned()], conditions: Vec::new() }),
+        definition("delete_issue", Why::Rule("nothing is deleted".to_owned())),
+        definition("new_tool", Why::Held),
+    ];
+    vec![SeenServer {
+        id: "jira".to_owned(),
+        name: "Jira".to_owned(),
+        open,
+        on: true,
+        broken: None,
+        definitions: if open { shown } else { Vec::new() },
+    }]
+}
+
+/// Keeps what a server listed, as the node does that asks it.
+fn answered(standing: McpCatalog, tools: &[Value], now: Timestamp) -> McpCatalog {
+    let tools: Vec<Verbatim> = tools.iter().map(Verbatim::from).collect();
+    let prompts = vec![Verbatim::from(&json!({"name": "triage"}))];
+    let of = |tools: &[Verbatim], prompts: &[Verbatim]| Catalog::of([tools, prompts, &[], &[]]);
+    let (before, listed) = (of(&standing.tools, &standing.prompts), of(&tools, &prompts));
+    let at = now.to_string();
+    let listing = Listing { pinning: Pinning::All, before: &before, now: &listed, at: &at };
+    let ledger = Ledger::read(standing.pins.as_ref()).unwrap();
+    let ledger = ledger.settled(listing, |found| detector::inspect(found, &Surroundings::default()));
+    let pins = Some(ledger.write());
+    McpCatalog { synced_at: Some(now), succeeded_at: Some(now), tools, prompts, pins, ..McpCatalog::default() }
 }
 
 impl McpServers for Upstreams {
@@ -178,13 +223,10 @@ impl McpServers for Upstreams {
                     error: Some(json!({"message": "the server did not answer", "retryable": true, "status_code": 504})),
                     ..McpCatalog::default()
                 },
-                _ => McpCatalog {
-                    synced_at: now,
-                    succeeded_at: now,
-                    tools: vec![json!({"name": "get_issue", "inputSchema": {"type": "object"}})],
-                    prompts: vec![json!({"name": "triage"})],
-                    ..McpCatalog::default()
-                },
+                _ => {
+                    let standing = read.as_ref().map(|read| read.document.clone()).unwrap_or_default();
+                    answered(standing, &self.tools.lock().unwrap().clone(), self.store.now())
+                }
             };
             catalogs.keep(&operate, server.clone(), catalog, read.map(|read| read.revision)).await.unwrap();
             Ok(())
@@ -220,6 +262,10 @@ impl McpServers for Upstreams {
     fn may_run_programs(&self) -> bool {
         self.runs_programs.load(Ordering::SeqCst)
     }
+
+    fn sees(&self, portal: &McpPortalId, _: &Identity, open: &[ApplicationId]) -> Option<Vec<SeenServer>> {
+        (portal.as_str() == "staff").then(|| seen(!open.is_empty()))
+    }
 }
 
 impl Console {
@@ -249,11 +295,13 @@ impl Console {
             insist_on_https: https,
         };
         let scripts = Arc::new(Scripts::default());
+        let tools = vec![json!({"name": "get_issue", "inputSchema": {"type": "object"}})];
         let upstreams = Arc::new(Upstreams {
             store: store.clone(),
             account,
             runs_programs: AtomicBool::new(false),
             begun: Mutex::default(),
+            tools: Mutex::new(tools),
         });
         let router = console::router(ConsoleDeps {
             store: Arc::new(store.clone()),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Console};
 
+mod agents;
 mod approvals;
 mod custom;
 mod factors;

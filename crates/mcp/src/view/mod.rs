@@ -76,6 +76,12 @@ impl ServerView {
         self.prefixed.then_some(&self.id)
     }
 
+    /// Returns the name or URI a client would see.
+    #[must_use]
+    pub fn exposed_name(&self, definition: &Definition) -> String {
+        self.exposed(definition).0
+    }
+
     /// Returns the name or URI a client sees, and whether an administrator gave it.
     fn exposed(&self, definition: &Definition) -> (String, bool) {
         match definition.kind {

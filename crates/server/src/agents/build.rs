@@ -3,7 +3,7 @@
 //! Invariant: what cannot be read takes only itself out of force and is named in the log; a server without an application
 //! is shown to nobody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +22,11 @@ use mcp::catalog::{Catalog, Kind};
 use mcp::document::credentials::AuthMode;
 use mcp::document::overrides::Override;
 use mcp::document::portal::{self, PortalDocument};
-use mcp::document::server::{Auth, CLIENT_SECRET, HEADERS, Server, ServerDocument, Upstream, VARIABLE};
+use mcp::document::server::{
+    Auth, CLIENT_SECRET, HEADERS, Pinning, Server, ServerDocument, Upstream, VARIABLE,
+};
 use mcp::names::{self, ServerId};
-use mcp::raw;
+use mcp::pinning::{self, Effective, Ledger};
 use mcp::view::ServerView;
 use policy::lists::ListSet;
 use programs::{Program, Programs};
@@ -68,6 +70,8 @@ struct Known {
     server: Arc<Server>,
     address: String,
     catalog: Arc<Catalog>,
+    /// Definitions that are not shown until an administrator approves them.
+    held: HashSet<(Kind, Box<str>)>,
     version: Option<mcp::version::Version>,
     endpoint: Result<Channel, String>,
     credential: HeaderMap,
@@ -158,11 +162,14 @@ impl Builder {
             match read(&self.means, &stored, &secrets, lists) {
                 Ok(Read { server, address, endpoint, credential, sign_in }) => {
                     let endpoint = endpoint.map(|endpoint| expected(endpoint, catalog));
+                    let shown = catalog.map(|catalog| shown(&stored.id, catalog, server.pinning));
+                    let Effective { catalog: shown, held } = shown.unwrap_or_default();
                     let server = Known {
                         server: Arc::new(server),
                         sign_in,
                         address,
-                        catalog: Arc::new(catalog.map(catalogue).unwrap_or_default()),
+                        catalog: Arc::new(shown),
+                        held,
                         version: catalog.and_then(spoken),
                         endpoint,
                         credential,
@@ -314,19 +321,20 @@ fn credential(headers: &Secret<String>) -> Result<HeaderMap, String> {
 }
 
 /// Makes a catalogue of what a server listed.
-fn catalogue(stored: &McpCatalog) -> Catalog {
-    let mut catalog = Catalog::default();
-    let lists = [
-        (Kind::Tool, &stored.tools),
-        (Kind::Prompt, &stored.prompts),
-        (Kind::Resource, &stored.resources),
-        (Kind::ResourceTemplate, &stored.resource_templates),
-    ];
-    for (kind, items) in lists {
-        let items: Vec<_> = items.iter().map(raw::raw).collect();
-        catalog.extend(kind, items.iter().map(|item| &**item));
+pub(super) fn listed(stored: &McpCatalog) -> Catalog {
+    Catalog::of([&stored.tools, &stored.prompts, &stored.resources, &stored.resource_templates])
+}
+
+/// What people are shown of it. Where nobody can say what was approved, nothing was.
+fn shown(id: &McpServerId, stored: &McpCatalog, pinning: Pinning) -> Effective {
+    let listed = listed(stored);
+    match Ledger::read(stored.pins.as_ref()) {
+        Ok(ledger) => pinning::effective(&listed, &ledger, pinning),
+        Err(error) => {
+            report("server", id.as_str(), &format!("what was approved of it cannot be read: {error}"));
+            Effective::default()
+        }
     }
-    catalog
 }
 
 fn spoken(catalog: &McpCatalog) -> Option<mcp::version::Version> {
@@ -342,6 +350,7 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
         return None;
     };
     let mut view = ServerView::new(id.clone(), known.server.name.clone(), Arc::clone(&known.catalog));
+    view.held.clone_from(&known.held);
     view.default_disabled = link.default_disabled;
     view.prefixed = link.prefixed;
     for (kind, portal, server) in

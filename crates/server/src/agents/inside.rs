@@ -51,7 +51,8 @@ impl Inside for Portal {
     }
 }
 
-fn person(identity: &Identity) -> visit::Person {
+/// Somebody, as they last signed in.
+pub(super) fn person(identity: &Identity) -> visit::Person {
     let mut person = visit::Person {
         user: identity.user,
         email: identity.email.clone(),

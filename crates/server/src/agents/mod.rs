@@ -81,6 +81,8 @@ pub enum AgentsError {
     Denied(#[from] store::Denied),
     #[error("a list: {0}")]
     List(String),
+    #[error("what was approved of a server cannot be read: {0}")]
+    Pins(String),
 }
 
 /// Reads the first snapshot.
@@ -135,6 +137,7 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         means,
         sign_ins: Arc::clone(&sign_ins),
         clock: ground.clock,
+        agents: agents.clone(),
         again,
         said: Mutex::new(Some(said)),
     });

@@ -7,28 +7,38 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::agents::Agents;
 use ::agents::signin::{Begin, CompleteError, NoCredential, Owner, SignIn, SignIns};
 use ::agents::sync::{LookError, Seen, listen, look};
 use ::agents::upstream::Channel;
+use ::agents::visit::Visitor;
 use console::{BoxFuture, McpServers, McpUnavailable};
 use http::header::HeaderMap;
+use identity::identity::Identity;
 use jiff::Timestamp;
+use mcp::catalog::{Catalog, Kind};
+use mcp::detector::{self, Surroundings};
+use mcp::document::server::Pinning;
 use mcp::document::view::SyncError;
+use mcp::explanation::SeenServer;
 use mcp::names::ServerId;
 use mcp::oauth::client::About;
 use mcp::oauth::flow::{Callback, CallbackError};
+use mcp::pinning::{Ledger, Listing};
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use store::{Change, ChangeFeed, Kind, McpCatalog, Operate, Principal, ReadAccess, Revision, Store, StoreError};
+use store::{Change, ChangeFeed, McpCatalog, Operate, Principal, ReadAccess, Revision, Store, StoreError, Stored};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use types::{AccountId, McpServerId};
+use types::{AccountId, ApplicationId, McpPortalId, McpServerId, Verbatim};
 use url::Url;
 
 use super::AgentsError;
 use super::build::{self, Means};
+use super::inside;
 
 /// How often every server is asked.
 const EVERY: Duration = Duration::from_secs(2 * 3_600);
@@ -48,6 +58,7 @@ pub(crate) struct Syncing {
     pub means: Arc<Means>,
     pub sign_ins: Arc<SignIns>,
     pub clock: net::Clock,
+    pub agents: Agents,
     /// Takes the servers that say they have changed.
     pub again: mpsc::Sender<McpServerId>,
     /// Gives them to the one loop that asks.
@@ -130,6 +141,11 @@ impl McpServers for Syncing {
 
     fn may_run_programs(&self) -> bool {
         self.means.programs.is_some()
+    }
+
+    fn sees(&self, portal: &McpPortalId, person: &Identity, open: &[ApplicationId]) -> Option<Vec<SeenServer>> {
+        let visitor = Visitor::Person(Box::new(inside::person(person)));
+        self.agents.explain(portal.as_str(), &visitor, person.ip, &open.iter().copied().collect())
     }
 }
 
@@ -274,13 +290,18 @@ impl Syncing {
         let operate = self.principal.authorize::<Operate>(self.account)?;
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
-        let endpoint = match build::read(&self.means, &stored, &secrets, &()) {
-            Ok(read) => match (read.endpoint, read.sign_in) {
-                (Ok(endpoint), Some(site)) => self.signed_in(id, &site).await.map(|credential| (endpoint, credential)),
-                (Ok(endpoint), None) => Ok((endpoint, read.credential)),
-                (Err(reason), _) => Err(reason),
-            },
-            Err(reason) => Err(reason),
+        let (endpoint, pinning) = match build::read(&self.means, &stored, &secrets, &()) {
+            Ok(read) => {
+                let endpoint = match (read.endpoint, read.sign_in) {
+                    (Ok(endpoint), Some(site)) => {
+                        self.signed_in(id, &site).await.map(|credential| (endpoint, credential))
+                    }
+                    (Ok(endpoint), None) => Ok((endpoint, read.credential)),
+                    (Err(reason), _) => Err(reason),
+                };
+                (endpoint, read.server.pinning)
+            }
+            Err(reason) => (Err(reason), Pinning::All),
         };
         let outcome = match endpoint {
             Ok((endpoint, credential)) => look(endpoint, credential).await.map_err(|error| explained(&error)),
@@ -288,9 +309,15 @@ impl Syncing {
         };
         let now = (self.clock)();
         let catalogs = self.store.mcp_catalogs();
-        let standing = catalogs.get(&read, id).await?;
+        let all = catalogs.list(&read).await?;
+        let (standing, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|catalog| catalog.id == *id);
+        let standing = standing.into_iter().next();
         let revision = standing.as_ref().map(|standing| standing.revision);
-        let catalog = keep(standing.map(|standing| standing.document).unwrap_or_default(), outcome, now);
+        let standing = standing.map(|standing| standing.document).unwrap_or_default();
+        let catalog = match outcome {
+            Ok(seen) => answered(&standing, &seen, pinning, &others, now)?,
+            Err(error) => silent(standing, &error, now),
+        };
         match catalogs.keep(&operate, id.clone(), catalog, revision).await {
             // Somebody asked the server at the same time, and kept what it said.
             Ok(_) | Err(StoreError::Stale(_) | StoreError::Taken(_)) => Ok(()),
@@ -362,19 +389,23 @@ impl Syncing {
     }
 }
 
-fn keep(standing: McpCatalog, outcome: Result<Seen, SyncError>, now: Timestamp) -> McpCatalog {
-    let seen = match outcome {
-        Ok(seen) => seen,
-        Err(error) => {
-            let error = serde_json::to_value(error).unwrap_or(Value::Null);
-            return McpCatalog { synced_at: Some(now), error: Some(error), ..standing };
-        }
-    };
+/// What is kept of a server that gave no answer: what it said before, with the reason.
+fn silent(standing: McpCatalog, error: &SyncError, now: Timestamp) -> McpCatalog {
+    let error = serde_json::to_value(error).unwrap_or(Value::Null);
+    McpCatalog { synced_at: Some(now), error: Some(error), ..standing }
+}
+
+/// What is kept of a server's answer, with what of it waits for an administrator.
+fn answered(
+    standing: &McpCatalog,
+    seen: &Seen,
+    pinning: Pinning,
+    others: &[Stored<McpCatalog>],
+    now: Timestamp,
+) -> Result<McpCatalog, AgentsError> {
     let [tools, prompts, resources, templates] = &seen.lists;
-    let values = |list: &Vec<Box<serde_json::value::RawValue>>| {
-        list.iter().filter_map(|item| serde_json::from_str::<Value>(item.get()).ok()).collect::<Vec<_>>()
-    };
-    McpCatalog {
+    let verbatim = |list: &Vec<Box<RawValue>>| list.iter().map(|item| Verbatim::new(item)).collect::<Vec<_>>();
+    let mut catalog = McpCatalog {
         synced_at: Some(now),
         succeeded_at: Some(now),
         error: None,
@@ -387,12 +418,35 @@ fn keep(standing: McpCatalog, outcome: Result<Seen, SyncError>, now: Timestamp) 
                 "target": place.target,
             })),
         })),
-        tools: values(tools),
-        prompts: values(prompts),
-        resources: values(resources),
-        resource_templates: values(templates),
-        pins: standing.pins,
-    }
+        tools: verbatim(tools),
+        prompts: verbatim(prompts),
+        resources: verbatim(resources),
+        resource_templates: verbatim(templates),
+        pins: None,
+    };
+    let (before, listed) = (build::listed(standing), build::listed(&catalog));
+    let surroundings = surroundings(&listed, others);
+    let at = now.to_string();
+    let ledger = Ledger::read(standing.pins.as_ref()).map_err(|error| AgentsError::Pins(error.to_string()))?;
+    let listing = Listing { pinning, before: &before, now: &listed, at: &at };
+    let ledger = ledger.settled(listing, |definition| detector::inspect(definition, &surroundings));
+    catalog.pins = Some(ledger.write());
+    Ok(catalog)
+}
+
+/// What stands around the definitions of a server: tools of its own, and those of the other servers.
+fn surroundings(listed: &Catalog, others: &[Stored<McpCatalog>]) -> Surroundings {
+    let others: Vec<(&str, Catalog)> =
+        others.iter().map(|other| (other.id.as_str(), build::listed(&other.document))).collect();
+    let keys =
+        |catalog: &Catalog, kind| catalog.list(kind).iter().map(|found| found.key.to_string()).collect::<Vec<_>>();
+    let own: Vec<String> = [keys(listed, Kind::Tool), keys(listed, Kind::Prompt)].concat();
+    let theirs: Vec<(&str, Vec<String>)> =
+        others.iter().map(|(id, catalog)| (*id, keys(catalog, Kind::Tool))).collect();
+    Surroundings::new(
+        own.iter().map(String::as_str),
+        theirs.iter().map(|(id, tools)| (*id, tools.iter().map(String::as_str).collect())),
+    )
 }
 
 fn explained(error: &LookError) -> SyncError {
@@ -408,7 +462,7 @@ fn explained(error: &LookError) -> SyncError {
 
 fn stores_a_server(change: &Change) -> bool {
     match change {
-        Change::Put(document) => document.kind == Kind::McpServer,
+        Change::Put(document) => document.kind == store::Kind::McpServer,
         Change::Deleted(_) | Change::ChildrenDeleted(_) => false,
         Change::Resync { .. } => true,
     }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use types::{McpPortalId, McpServerId, UserId};
+use types::{McpPortalId, McpServerId, UserId, Verbatim};
 
 use super::document;
 use crate::seal::Sealed;
@@ -79,18 +79,18 @@ pub struct McpCatalog {
     /// What it said of itself: protocol version, capabilities, name, instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Value>,
-    /// Its definitions, each as it was sent.
+    /// Its definitions, each as it was sent, byte by byte.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<Value>,
+    pub tools: Vec<Verbatim>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub prompts: Vec<Value>,
+    pub prompts: Vec<Verbatim>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub resources: Vec<Value>,
+    pub resources: Vec<Verbatim>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub resource_templates: Vec<Value>,
-    /// Which definitions are approved and which wait, as the engine keeps it.
+    pub resource_templates: Vec<Verbatim>,
+    /// Which definitions are approved and which wait, as the engine keeps it; saved with what it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pins: Option<Value>,
+    pub pins: Option<Verbatim>,
 }
 
 document!(McpCatalog, McpCatalog, id McpServerId, ReadAccess / WriteAccess {

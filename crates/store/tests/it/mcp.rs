@@ -141,7 +141,7 @@ async fn a_person_who_goes_is_signed_in_nowhere(f: &Fixture) {
 
 async fn a_catalogue_is_kept_over_what_was_read(f: &Fixture) {
     let (catalogs, operate) = (f.store.mcp_catalogs(), grant::<Operate>());
-    let catalog = McpCatalog { tools: vec![json!({"name": "a"})], ..McpCatalog::default() };
+    let catalog = McpCatalog { tools: vec![(&json!({"name": "a"})).into()], ..McpCatalog::default() };
     let first = catalogs.keep(&operate, server_id("a"), catalog.clone(), None).await.unwrap();
     let taken = catalogs.keep(&operate, server_id("a"), catalog.clone(), None).await.unwrap_err();
     assert_eq!(taken.code(), Code::Conflict);

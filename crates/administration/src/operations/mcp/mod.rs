@@ -5,7 +5,10 @@
 //! is stored and in no view; a program is run only where the operator allows it.
 
 mod application;
+pub mod cost;
+pub mod definitions;
 pub mod portals;
+pub mod seen;
 pub mod servers;
 pub mod sign_in;
 

@@ -128,6 +128,11 @@ pub async fn delete(cx: &OpContext, id: &McpPortalId) -> Result<AccessView, Fail
     Ok(shown)
 }
 
+/// Returns the document of a portal.
+pub(super) async fn document(cx: &OpContext, id: &McpPortalId) -> Result<PortalDocument, Failure> {
+    document_of(&load(cx, id).await?)
+}
+
 async fn load(cx: &OpContext, id: &McpPortalId) -> Result<Stored<McpPortal>, Failure> {
     let grant = cx.authorize::<ReadAccess>()?;
     cx.store().mcp_portals().get(&grant, id).await?.ok_or_else(|| Failure::not_found(PORTAL))

@@ -10,7 +10,7 @@ use mcp::document::server::{CLIENT_SECRET, HEADERS, Secrets, Server, ServerDocum
 use mcp::document::view::{self, ServerFacts, SignedIn, Stamps, SyncError, Synced};
 use serde_json::{Map, Value};
 use store::{McpCatalog, McpCredentialId, McpHolder, McpServer, ReadAccess, Sealed, Stored, WriteAccess};
-use types::{Code, McpServerId};
+use types::{Code, McpServerId, Verbatim};
 
 use super::super::access::{AccessView, body, refused, system};
 use super::super::rules::lists_named_in;
@@ -143,7 +143,7 @@ pub async fn sync(cx: &OpContext, id: &McpServerId) -> Result<AccessView, Failur
     Ok(shown)
 }
 
-async fn load(cx: &OpContext, id: &McpServerId) -> Result<Stored<McpServer>, Failure> {
+pub(super) async fn load(cx: &OpContext, id: &McpServerId) -> Result<Stored<McpServer>, Failure> {
     let grant = cx.authorize::<ReadAccess>()?;
     cx.store().mcp_servers().get(&grant, id).await?.ok_or_else(|| Failure::not_found(SERVER))
 }
@@ -280,6 +280,11 @@ impl Catalog {
         let McpCatalog { synced_at, succeeded_at, error, tools, prompts, .. } =
             catalog.map(|found| found.document).unwrap_or_default();
         let error = error.map(|error| read_stored(&error)).transpose().map_err(unreadable)?;
+        let values = |list: Vec<Verbatim>| {
+            // What was kept is JSON.
+            list.iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect::<Vec<Value>>()
+        };
+        let (tools, prompts) = (values(tools), values(prompts));
         Ok(Self { last: synced_at.map(time), last_successful: succeeded_at.map(time), error, tools, prompts })
     }
 

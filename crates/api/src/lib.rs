@@ -1,7 +1,7 @@
 //! The v4 API: one table of endpoints, and the router made from it.
 //!
-//! A handler reads its input, calls one operation and renders the result; everything else is in `operations`.
-//! Invariant: [`endpoints`] is the only list; routing, authorization and the OpenAPI document come from it.
+//! A handler reads its input, calls one operation of `administration` and renders the result. It decides nothing an
+//! operation decides, draws no page and owns no listener; the console serves it beside its pages. Invariant: [`endpoints`] is the only list; routing, authorization and the OpenAPI document come from it.
 
 mod access;
 mod access_identity;
@@ -13,6 +13,7 @@ mod mcp;
 mod network;
 mod observe;
 pub mod openapi;
+mod paging;
 mod people;
 mod reply;
 mod session;
@@ -26,11 +27,12 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 
-pub(crate) use reply::refuse;
+pub(crate) use administration::{app, auth, failure, form, multipart, operations, refusal, strict, throttle};
 
-pub(crate) use gate::peer;
+pub use gate::peer;
+pub use reply::refuse;
 
-use crate::app::App;
+use app::App;
 use gate::Terms;
 use table::Endpoint;
 
@@ -65,7 +67,7 @@ pub fn openapi_json() -> String {
 }
 
 /// Builds the router; its paths are below [`MOUNT`].
-pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
+pub fn router(app: &Arc<App>) -> Router<Arc<App>> {
     let mut router = Router::new();
     for endpoint in endpoints() {
         let terms = Terms { access: endpoint.access, body_limit: endpoint.body_limit };

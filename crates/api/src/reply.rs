@@ -34,7 +34,7 @@ fn render<T: Serialize>(status: StatusCode, envelope: &Envelope<T>) -> Reply {
 }
 
 /// A failure that only the transport knows, with a status no [`Code`] has.
-pub(crate) fn refuse(status: StatusCode, number: u32, message: impl Into<String>) -> Response {
+pub fn refuse(status: StatusCode, number: u32, message: impl Into<String>) -> Response {
     let message = ApiMessage { code: number, message: message.into(), documentation_url: None, source: None };
     failure_response(status, vec![message])
 }

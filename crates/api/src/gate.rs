@@ -39,7 +39,7 @@ pub(crate) struct Terms {
 }
 
 /// Returns the address a request came from, if the listener told.
-pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
+pub fn peer(parts: &Parts) -> Option<IpAddr> {
     let told = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let mocked = || parts.extensions.get::<MockConnectInfo<SocketAddr>>().map(|info| info.0);
     told.or_else(mocked).map(|address| address.ip().to_canonical())

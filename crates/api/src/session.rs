@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use administration::session;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{Method, header};
@@ -17,7 +18,6 @@ use super::table::{Endpoint, endpoint};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::operations::identity::{self, Attempt, Setup, SignIn, Started};
-use crate::session;
 
 /// A set-up link's token alone.
 #[derive(Debug, Clone, Deserialize, ToSchema)]

@@ -10,6 +10,8 @@ use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
 use crate::operations::access::{AccessBody, AccessView};
+use crate::operations::mcp::definitions::{self, Decision, DecisionBody, DefinitionView};
+use crate::operations::mcp::seen::{self, SeenView};
 use crate::operations::mcp::{portals, servers, sign_in};
 use crate::paging::PageRequest;
 
@@ -31,6 +33,7 @@ fn asked(cx: &Cx) -> Result<PageRequest, Failure> {
 fn portal_endpoints() -> Vec<Endpoint> {
     const PORTALS: &str = "/accounts/{account_id}/access/ai-controls/mcp/portals";
     const PORTAL: &str = "/accounts/{account_id}/access/ai-controls/mcp/portals/{portal_id}";
+    const SEEN: &str = "/accounts/{account_id}/access/ai-controls/mcp/portals/{portal_id}/seen";
     vec![
         endpoint(Method::GET, PORTALS, Permission(AccessRead), "List MCP portals", list_portals)
             .lists::<AccessView>(Paging::Numbered)
@@ -59,6 +62,15 @@ fn portal_endpoints() -> Vec<Endpoint> {
             delete_portal,
         )
         .returns::<AccessView>(),
+        endpoint(
+            Method::GET,
+            SEEN,
+            Permission(AccessRead),
+            "Say what a person sees of an MCP portal, and why",
+            seen_of,
+        )
+        .returns::<SeenView>()
+        .query(&[("email", "whose view; needs the permission to read people")]),
     ]
 }
 
@@ -88,11 +100,20 @@ async fn delete_portal(cx: Cx) -> Reply {
     ok(portals::delete(&cx.op, &portal_id(&cx)?).await?)
 }
 
+async fn seen_of(cx: Cx) -> Reply {
+    let portal = portal_id(&cx)?;
+    let email = cx.query("email").unwrap_or_default();
+    ok(seen::of(&cx.op, &portal, email).await?)
+}
+
 fn server_endpoints() -> Vec<Endpoint> {
     const SERVERS: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers";
     const SERVER: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}";
     const SIGN_IN: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}/sign_in";
     const SYNC: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}/sync";
+    const DEFINITIONS: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}/definitions";
+    const APPROVE: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}/definitions/approve";
+    const REFUSE: &str = "/accounts/{account_id}/access/ai-controls/mcp/servers/{server_id}/definitions/refuse";
     vec![
         endpoint(Method::GET, SERVERS, Permission(AccessRead), "List MCP servers", list_servers)
             .lists::<AccessView>(Paging::Numbered)
@@ -127,6 +148,21 @@ fn server_endpoints() -> Vec<Endpoint> {
             .returns::<AccessView>(),
         endpoint(Method::POST, SYNC, Permission(AccessWrite), "Ask an MCP server what it offers", sync_server)
             .returns::<AccessView>(),
+        endpoint(
+            Method::GET,
+            DEFINITIONS,
+            Permission(AccessRead),
+            "List the definitions of an MCP server and how they stand",
+            list_definitions,
+        )
+        .lists::<DefinitionView>(Paging::Numbered)
+        .query(&[("state", "waiting, refused or approved")]),
+        endpoint(Method::POST, APPROVE, Permission(AccessWrite), "Approve definitions of an MCP server", approve)
+            .takes_json::<DecisionBody>()
+            .lists::<DefinitionView>(Paging::No),
+        endpoint(Method::POST, REFUSE, Permission(AccessWrite), "Refuse definitions of an MCP server", refuse)
+            .takes_json::<DecisionBody>()
+            .lists::<DefinitionView>(Paging::No),
     ]
 }
 
@@ -169,4 +205,23 @@ async fn begin_sign_in(cx: Cx) -> Reply {
 
 async fn end_sign_in(cx: Cx) -> Reply {
     ok(sign_in::end(&cx.op, &server_id(&cx)?).await?)
+}
+
+async fn list_definitions(cx: Cx) -> Reply {
+    let found = definitions::list(&cx.op, &server_id(&cx)?, cx.query("state")).await?;
+    let (found, info) = asked(&cx)?.cut(found.all);
+    page(found, info)
+}
+
+async fn approve(cx: Cx, input: Input) -> Reply {
+    decide(cx, input, Decision::Approve).await
+}
+
+async fn refuse(cx: Cx, input: Input) -> Reply {
+    decide(cx, input, Decision::Refuse).await
+}
+
+async fn decide(cx: Cx, input: Input, decision: Decision) -> Reply {
+    let sent: DecisionBody = input.json()?;
+    ok(definitions::decide(&cx.op, &server_id(&cx)?, decision, &sent).await?)
 }
