@@ -11,6 +11,7 @@ mod custom;
 mod factors;
 mod kinds;
 mod mcp;
+mod mcp_sign_in;
 mod reusable;
 mod tester;
 

@@ -7,6 +7,7 @@ mod access_markdown;
 mod access_workers;
 mod acme;
 mod agents;
+mod agents_sign_in;
 mod clients;
 mod command_line;
 mod console_tls;

@@ -24,6 +24,7 @@ use mcp::document::server::{Auth, CLIENT_SECRET, HEADERS, Server, ServerDocument
 use mcp::names::{self, ServerId};
 use mcp::raw;
 use mcp::view::ServerView;
+use net::upstream::Pool;
 use policy::lists::ListSet;
 use store::{McpCatalog, McpServer, Operate, Principal, ReadAccess, Store, Stored};
 use types::{AccountId, ApplicationId, McpServerId, Secret};
@@ -35,12 +36,20 @@ use crate::lists::{Lists, list_type};
 /// What a server may take of us.
 const BOUNDS: Bounds = Bounds { head: Duration::from_secs(60), silence: Duration::from_secs(300), message: 8 << 20 };
 
+/// The ways to servers.
+pub(crate) struct Ways {
+    /// To servers on this machine and without TLS: the administrator named them.
+    pub backends: Backends,
+    /// To all others: names, authorities and exceptions are those of the network settings.
+    pub internet: Pool,
+}
+
 /// What a snapshot is built from.
 pub(super) struct Builder {
     pub store: Store,
     pub account: AccountId,
     pub principal: Principal,
-    pub backends: Arc<Backends>,
+    pub ways: Arc<Ways>,
     pub lists: Lists<Option<Arc<expr::List>>>,
 }
 
@@ -143,7 +152,7 @@ impl Builder {
         for mut stored in self.store.mcp_servers().list(&grant).await? {
             let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
             let catalog = catalogs.get(&stored.id);
-            match read(&self.backends, &stored, &secrets, lists) {
+            match read(&self.ways, &stored, &secrets, lists) {
                 Ok(Read { server, address, endpoint, credential, sign_in }) => {
                     let server = Known {
                         server: Arc::new(server),
@@ -174,7 +183,7 @@ pub(super) struct Read {
 
 /// Makes a server of what is stored.
 pub(super) fn read(
-    backends: &Backends,
+    ways: &Ways,
     stored: &Stored<McpServer>,
     secrets: &BTreeMap<String, Secret<String>>,
     lists: &dyn expr::Lists,
@@ -183,7 +192,7 @@ pub(super) fn read(
     let held = |name: &str| secrets.contains_key(name);
     let server = Server::parse(stored.id.clone(), &document, &held, lists).map_err(words)?;
     let endpoint = match &server.upstream {
-        Upstream::Remote(url) => endpoint(backends, url),
+        Upstream::Remote(url) => endpoint(ways, url),
         Upstream::Stdio { .. } => Err("programs are not run here".to_owned()),
         Upstream::Worker(_) => Err("Workers are not asked here".to_owned()),
     };
@@ -222,21 +231,21 @@ fn sign_in(
     }))
 }
 
-fn endpoint(backends: &Backends, url: &Url) -> Result<Endpoint, String> {
+fn endpoint(ways: &Ways, url: &Url) -> Result<Endpoint, String> {
     let host = url.host_str().ok_or("its address names no host")?.to_owned();
     let port = url.port_or_known_default().ok_or("its address names no port")?;
     let target = match url.scheme() {
         "http" => OriginTarget::Http { host, port },
         _ => OriginTarget::Https { host, port, tls: OriginTls::default() },
     };
-    let backend = backends.backend(&Origin { target, host_header: None }).map_err(|error| error.to_string())?;
+    let backend = ways.backends.backend(&Origin { target, host_header: None }).map_err(|error| error.to_string())?;
     let path = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
     };
     let authority = url.authority().rsplit('@').next().unwrap_or_default().to_owned();
     Ok(Endpoint {
-        pool: backend.pool,
+        pool: if url.scheme() == "https" { ways.internet.clone() } else { backend.pool },
         route: backend.route,
         target: PathAndQuery::try_from(path).map_err(|error| error.to_string())?,
         authority: HeaderValue::try_from(authority).map_err(|error| error.to_string())?,

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use types::AccountId;
 
-use self::build::Builder;
+use self::build::{Builder, Ways};
 pub(crate) use self::inside::Portal;
 pub(crate) use self::sync::Syncing;
 use self::vault::StoreVault;
@@ -82,17 +82,18 @@ pub enum AgentsError {
 pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
     let feed = ground.store.changes().await?;
     let principal = Principal::system("agents");
-    let backends = Arc::new(Backends::new(OriginParts {
+    let backends = Backends::new(OriginParts {
         resolver: ground.upstream.resolver(),
         guard: ground.upstream.guard(),
         trust: ground.upstream.trust(),
         clock: Arc::clone(&ground.clock),
-    }));
+    });
+    let ways = Arc::new(Ways { backends, internet: ground.upstream.pool.clone() });
     let mut builder = Builder {
         store: ground.store.clone(),
         account: ground.account,
         principal: principal.clone(),
-        backends: Arc::clone(&backends),
+        ways: Arc::clone(&ways),
         lists: Lists::default(),
     };
     let first = builder.build(1).await?;
@@ -119,7 +120,7 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         store: ground.store,
         account: ground.account,
         principal,
-        backends,
+        ways,
         sign_ins: Arc::clone(&sign_ins),
         clock: ground.clock,
     });

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::Backends;
 use ::agents::signin::{Begin, CompleteError, NoCredential, Owner, SignIn, SignIns};
 use ::agents::sync::{LookError, Seen, look};
 use console::{BoxFuture, McpServers, McpUnavailable};
@@ -22,7 +21,7 @@ use types::{AccountId, McpServerId};
 use url::Url;
 
 use super::AgentsError;
-use super::build;
+use super::build::{self, Ways};
 
 /// How often every server is asked.
 const EVERY: Duration = Duration::from_secs(2 * 3_600);
@@ -32,7 +31,7 @@ pub(crate) struct Syncing {
     pub store: Store,
     pub account: AccountId,
     pub principal: Principal,
-    pub backends: Arc<Backends>,
+    pub ways: Arc<Ways>,
     pub sign_ins: Arc<SignIns>,
     pub clock: net::Clock,
 }
@@ -118,7 +117,7 @@ impl Syncing {
         let operate = self.principal.authorize::<Operate>(self.account)?;
         let Some(mut stored) = self.store.mcp_servers().get(&read, id).await? else { return Ok(()) };
         let secrets = self.store.mcp_servers().open_members(&operate, &mut stored)?;
-        let endpoint = match build::read(&self.backends, &stored, &secrets, &()) {
+        let endpoint = match build::read(&self.ways, &stored, &secrets, &()) {
             Ok(read) => match (read.endpoint, read.sign_in) {
                 (Ok(endpoint), Some(site)) => self.signed_in(id, &site).await.map(|credential| (endpoint, credential)),
                 (Ok(endpoint), None) => Ok((endpoint, read.credential)),
@@ -153,7 +152,7 @@ impl Syncing {
         let stored = servers.get(&read, id).await.map_err(|error| words(&error))?;
         let mut stored = stored.ok_or("there is no such server any more")?;
         let secrets = servers.open_members(&operate, &mut stored).map_err(|error| words(&error))?;
-        let site = build::read(&self.backends, &stored, &secrets, &())?.sign_in;
+        let site = build::read(&self.ways, &stored, &secrets, &())?.sign_in;
         let server = ServerId::parse(id.as_str()).ok_or("its id is not one")?;
         Ok((server, site.ok_or("nobody signs in at this server")?))
     }
