@@ -81,12 +81,16 @@ impl SignIns {
             }));
         }
         let described = self.resource(site, &challenge).await?;
-        let (resource, scopes, issuers) = match described {
-            Some(Resource { resource, authorities, scopes }) => (resource, scopes, authorities),
+        let (resource, scopes, authority) = match described {
+            Some(Resource { resource, authorities, scopes }) => {
+                (resource, scopes, self.authority(site, &authorities, Authority::parse).await?)
+            }
             // Servers of 2025-03-26 are their own authorization servers, described at their root.
-            None => (named(&site.address), None, vec![root(&site.address)]),
+            None => {
+                let root = [root(&site.address)];
+                (named(&site.address), None, self.authority(site, &root, Authority::parse_at_root).await?)
+            }
         };
-        let authority = self.authority(site, &issuers).await?;
         Ok(Arc::new(Found { resource, challenged: challenge.scope, described: scopes, authority: Some(authority) }))
     }
 
@@ -101,7 +105,12 @@ impl SignIns {
         if challenge.resource_metadata.is_some() { Err(FindError::Nothing) } else { Ok(None) }
     }
 
-    async fn authority(&self, site: &SignIn, issuers: &[Url]) -> Result<Authority, FindError> {
+    async fn authority(
+        &self,
+        site: &SignIn,
+        issuers: &[Url],
+        read: fn(&[u8], &Url) -> Result<Authority, DiscoveryError>,
+    ) -> Result<Authority, FindError> {
         let mut fault = FindError::Nothing;
         for issuer in issuers {
             for location in issuer_locations(issuer) {
@@ -113,7 +122,7 @@ impl SignIns {
                         break;
                     }
                 };
-                match Authority::parse(&answer.body, issuer) {
+                match read(&answer.body, issuer) {
                     Ok(authority) => return Ok(authority),
                     Err(error) => {
                         fault = error.into();
@@ -196,8 +205,8 @@ async fn challenge(site: &SignIn) -> Challenge {
 }
 
 fn asked(error: ExchangeError) -> Challenge {
-    match error {
-        ExchangeError::Status { challenge: Some(challenge), .. } => Challenge::parse(&challenge),
-        _ => Challenge::default(),
+    if let ExchangeError::Status { challenge: Some(challenge), .. } = error {
+        return Challenge::parse(&challenge);
     }
+    Challenge::default()
 }

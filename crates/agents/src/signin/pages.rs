@@ -259,7 +259,11 @@ async fn callback(here: &Here, query: &str) -> Response<Body> {
                     "You did not allow the portal to use the server.".to_owned()
                 }
                 CompleteError::Vault(_) => "The sign-in cannot be kept at the moment. Try again shortly.".to_owned(),
-                error => format!("The sign-in did not succeed: {error}."),
+                CompleteError::Unknown
+                | CompleteError::Callback(_)
+                | CompleteError::Settings
+                | CompleteError::Answer(_)
+                | CompleteError::Wire(_) => format!("The sign-in did not succeed: {error}."),
             };
             here.message(StatusCode::BAD_REQUEST, &text)
         }

@@ -2,6 +2,8 @@
 
 use axum::http::StatusCode;
 use serde_json::json;
+use store::{McpCredential, McpCredentialId, McpHolder, Principal, WriteUsers};
+use types::Secret;
 
 use super::{Browser, location, text};
 use crate::harness::Console;
@@ -42,6 +44,23 @@ async fn what_an_administrator_began_ends_in_their_own_browser() {
     );
     assert_eq!(browser.get(CALLBACK).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(location(&browser.send("/mcp/servers/jira/sign-out", &[]).await), "/access");
+}
+
+#[tokio::test]
+async fn sign_ins_end_with_the_settings_they_were_made_under() {
+    let console = furnished().await;
+    let write = Principal::system("test").authorize::<WriteUsers>(console.account).unwrap();
+    let server: types::McpServerId = "jira".parse().unwrap();
+    let id = McpCredentialId { holder: McpHolder::Everybody, server: server.clone() };
+    let credentials = console.store.mcp_credentials();
+    let tokens = credentials.seal_member(&write, &id, "tokens", &Secret::new("{}".to_owned())).unwrap();
+    let credential = McpCredential { server, expires_at: None, lapsed: false, state: json!({}), tokens };
+    credentials.keep(&write, id, credential, None).await.unwrap();
+    let path = "access/ai-controls/mcp/servers/jira";
+    console.put(path, json!({"name": "Another name"})).await.result();
+    assert_eq!(console.get(path).await.result()["authentication_status"], "connected");
+    console.put(path, json!({"auth_credentials": {"auth_mode": "dcr"}})).await.result();
+    assert_eq!(console.get(path).await.result()["authentication_status"], "required");
 }
 
 #[tokio::test]
