@@ -88,9 +88,10 @@ pub(crate) fn without_client<'a>(caller: &'a PersonFacts<'a>, source: IpAddr, ab
 /// What scripts are told of a person; nothing of anybody else.
 pub(crate) fn identity(visitor: &Visitor) -> Value {
     let Some(person) = visitor.person() else { return Value::Null };
-    let groups = person.group_names.iter().enumerate().map(
-        |(at, name)| json!({"id": person.group_ids.get(at), "name": name, "email": person.group_emails.get(at)}),
-    );
+    let groups =
+        person.group_names.iter().enumerate().map(
+            |(at, name)| json!({"id": person.group_ids.get(at), "name": name, "email": person.group_emails.get(at)}),
+        );
     let groups: Vec<Value> = groups.collect();
     json!({"id": person.user, "email": person.email, "name": person.name, "groups": groups})
 }

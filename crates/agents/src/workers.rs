@@ -12,8 +12,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response};
 use mcp::raw::{self, Object};
 use net::proxy::body::{Body, collect, full_body};
-use serde_json::value::RawValue;
 use serde_json::json;
+use serde_json::value::RawValue;
 use types::ScriptName;
 use worker::{Answer, BoxFuture, CallError, Reply, Script};
 

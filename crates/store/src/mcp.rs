@@ -74,6 +74,16 @@ impl Collection<'_, McpCredential> {
         self.save(grant, id, credential, expect).await.map(|stored| stored.revision)
     }
 
+    /// Forgets every sign-in at a server: what they were given for is not so any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::delete`]; there being none is no error.
+    pub async fn forget_server(&self, grant: &Grant<WriteAccess>, server: &McpServerId) -> Result<(), StoreError> {
+        let write = Write::DeleteChildren { kind: Kind::McpCredential, parent: server.to_string() };
+        self.store.commit(grant, vec![write], Vec::new()).await.map(|_| ())
+    }
+
     /// Forgets every sign-in of a person.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ impl Browser {
         let mut builder = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
-            .tls_certs_only([reqwest::Certificate::from_pem(root.as_bytes()).unwrap()]);
+            .tls_certs_only(reqwest::Certificate::from_pem_bundle(root.as_bytes()).unwrap());
         if let Some(own) = own {
             builder = builder.identity(reqwest::Identity::from_pem(own.as_bytes()).unwrap());
         }

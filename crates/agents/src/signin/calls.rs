@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use mcp::message::Id;
 use mcp::oauth::challenge::Challenge;
 use mcp::view::{ServerView, Standing};
@@ -59,15 +60,15 @@ pub(crate) async fn credential(turn: &Turn, served: &Served) -> Result<Option<Ar
 
 /// Says whether a server refused a credential, and what it asks for.
 fn refusal(error: &LinkError) -> Option<Challenge> {
-    match error {
-        LinkError::SignIn { challenge } => Some(Challenge::parse(challenge.as_deref().unwrap_or_default())),
-        LinkError::Exchange(ExchangeError::Status { status, challenge: Some(challenge), .. })
-            if status.as_u16() == 403 =>
-        {
-            Some(Challenge::parse(challenge)).filter(Challenge::is_step_up)
-        }
-        _ => None,
+    if let LinkError::SignIn { challenge } = error {
+        return Some(Challenge::parse(challenge.as_deref().unwrap_or_default()));
     }
+    if let LinkError::Exchange(ExchangeError::Status { status, challenge: Some(challenge), .. }) = error
+        && *status == StatusCode::FORBIDDEN
+    {
+        return Some(Challenge::parse(challenge)).filter(Challenge::is_step_up);
+    }
+    None
 }
 
 /// What is done at a server.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use mcp::oauth::challenge::Challenge;
 use mcp::oauth::client::{self, About, Choice, Client, ClientError};
 use mcp::oauth::discovery::{Authority, DiscoveryError, Resource, issuer_locations, resource_locations};
@@ -18,7 +18,7 @@ use url::Url;
 use super::SignIn;
 use super::keeping::SignIns;
 use super::wire::WireError;
-use crate::upstream::http::ExchangeError;
+use crate::upstream::http::{ExchangeError, SESSION, VERSION};
 
 /// What is known of the way to sign in at a server.
 #[derive(Debug)]
@@ -81,12 +81,16 @@ impl SignIns {
             }));
         }
         let described = self.resource(site, &challenge).await?;
-        let (resource, scopes, issuers) = match described {
-            Some(Resource { resource, authorities, scopes }) => (resource, scopes, authorities),
+        let (resource, scopes, authority) = match described {
+            Some(Resource { resource, authorities, scopes }) => {
+                (resource, scopes, self.authority(site, &authorities, Authority::parse).await?)
+            }
             // Servers of 2025-03-26 are their own authorization servers, described at their root.
-            None => (named(&site.address), None, vec![root(&site.address)]),
+            None => {
+                let root = [root(&site.address)];
+                (named(&site.address), None, self.authority(site, &root, Authority::parse_at_root).await?)
+            }
         };
-        let authority = self.authority(site, &issuers).await?;
         Ok(Arc::new(Found { resource, challenged: challenge.scope, described: scopes, authority: Some(authority) }))
     }
 
@@ -101,7 +105,12 @@ impl SignIns {
         if challenge.resource_metadata.is_some() { Err(FindError::Nothing) } else { Ok(None) }
     }
 
-    async fn authority(&self, site: &SignIn, issuers: &[Url]) -> Result<Authority, FindError> {
+    async fn authority(
+        &self,
+        site: &SignIn,
+        issuers: &[Url],
+        read: fn(&[u8], &Url) -> Result<Authority, DiscoveryError>,
+    ) -> Result<Authority, FindError> {
         let mut fault = FindError::Nothing;
         for issuer in issuers {
             for location in issuer_locations(issuer) {
@@ -113,7 +122,7 @@ impl SignIns {
                         break;
                     }
                 };
-                match Authority::parse(&answer.body, issuer) {
+                match read(&answer.body, issuer) {
                     Ok(authority) => return Ok(authority),
                     Err(error) => {
                         fault = error.into();
@@ -171,15 +180,33 @@ fn root(address: &Url) -> Url {
     root
 }
 
-/// Speaks to a server as nobody, and returns what it asks for.
+/// Speaks to a server as nobody, and returns what it asks for. Some let everybody begin and ask at the first request.
 async fn challenge(site: &SignIn) -> Challenge {
     let params = json!({
         "protocolVersion": Version::LATEST_WITH_SESSIONS.as_str(), "capabilities": {},
         "clientInfo": {"name": "portunus", "version": env!("CARGO_PKG_VERSION")},
     });
-    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
-    match site.endpoint.post(HeaderMap::new(), Bytes::from(message.to_string())).await {
-        Err(ExchangeError::Status { challenge: Some(challenge), .. }) => Challenge::parse(&challenge),
-        Ok(_) | Err(_) => Challenge::default(),
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    let session = match site.endpoint.post(HeaderMap::new(), Bytes::from(initialize.to_string())).await {
+        Ok(answered) => answered.session,
+        Err(error) => return asked(error),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(VERSION, HeaderValue::from_static(Version::LATEST_WITH_SESSIONS.as_str()));
+    if let Some(session) = &session {
+        headers.insert(SESSION, session.clone());
     }
+    let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"});
+    let answer = site.endpoint.post(headers.clone(), Bytes::from(list.to_string())).await;
+    if session.is_some() {
+        site.endpoint.end(headers).await;
+    }
+    answer.map_or_else(asked, |_| Challenge::default())
+}
+
+fn asked(error: ExchangeError) -> Challenge {
+    if let ExchangeError::Status { challenge: Some(challenge), .. } = error {
+        return Challenge::parse(&challenge);
+    }
+    Challenge::default()
 }

@@ -60,7 +60,8 @@ pub(crate) fn client_document(path: &str, site: &Url) -> Option<Response<Body>> 
 
 /// What authorization servers are told of a portal. An address that only means something here has no document.
 fn about(site: &Url) -> Option<About> {
-    let named = site.scheme() == "https" && site.domain().is_some_and(|name| name.contains('.'));
+    let means = |name: &str| name.contains('.') && !name.ends_with(".localhost");
+    let named = site.scheme() == "https" && site.domain().is_some_and(means);
     let document = named.then(|| site.join(DOCUMENT).ok()).flatten();
     Some(About { document, site: site.clone(), redirect: site.join(CALLBACK).ok()? })
 }
@@ -258,7 +259,11 @@ async fn callback(here: &Here, query: &str) -> Response<Body> {
                     "You did not allow the portal to use the server.".to_owned()
                 }
                 CompleteError::Vault(_) => "The sign-in cannot be kept at the moment. Try again shortly.".to_owned(),
-                error => format!("The sign-in did not succeed: {error}."),
+                CompleteError::Unknown
+                | CompleteError::Callback(_)
+                | CompleteError::Settings
+                | CompleteError::Answer(_)
+                | CompleteError::Wire(_) => format!("The sign-in did not succeed: {error}."),
             };
             here.message(StatusCode::BAD_REQUEST, &text)
         }
@@ -449,7 +454,9 @@ mod tests {
             about("https://mcp.example.com/").document.unwrap().as_str(),
             "https://mcp.example.com/client-metadata.json"
         );
-        for site in ["http://mcp.example.com/", "https://127.0.0.1:8443/", "https://portal:8443/"] {
+        for site in
+            ["http://mcp.example.com/", "https://127.0.0.1:8443/", "https://portal:8443/", "https://mcp.localhost/"]
+        {
             assert_eq!(about(site).document, None, "{site}");
         }
         let site = "https://mcp.example.com/".parse().unwrap();

@@ -38,7 +38,7 @@ impl From<Arc<FindError>> for StartError {
     fn from(error: Arc<FindError>) -> Self {
         Self::Server(match &*error {
             FindError::Wire(error) => words(error),
-            error => error.to_string(),
+            error @ (FindError::Discovery(_) | FindError::Nothing | FindError::Client(_)) => error.to_string(),
         })
     }
 }

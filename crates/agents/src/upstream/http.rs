@@ -169,8 +169,7 @@ pub(super) async fn answered(response: Response<Body>, bounds: Bounds) -> Result
         return Ok(Answered { session: None, answer: Answer::Accepted });
     }
     if parts.status != StatusCode::OK {
-        let challenges =
-            parts.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let challenges = parts.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let challenge = Some(challenges.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
         let body = whole(body, bounds, MAX_REASON).await.unwrap_or_default();
         return Err(ExchangeError::Status { status: parts.status, challenge, body });

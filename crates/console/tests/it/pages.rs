@@ -12,6 +12,7 @@ mod custom;
 mod factors;
 mod kinds;
 mod mcp;
+mod mcp_sign_in;
 mod reusable;
 mod tester;
 

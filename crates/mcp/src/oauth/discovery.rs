@@ -164,6 +164,15 @@ struct AuthorityDocument {
     scopes_supported: Vec<String>,
 }
 
+impl AuthorityDocument {
+    fn read(body: &[u8]) -> Result<Self, DiscoveryError> {
+        if body.len() > MAX_DOCUMENT {
+            return Err(DiscoveryError::Malformed);
+        }
+        serde_json::from_slice(body).map_err(|_| DiscoveryError::Malformed)
+    }
+}
+
 impl Authority {
     /// Reads the description of `issuer`, which must be of that issuer (RFC 8414 section 3.3), but for one slash at the
     /// end, which addresses of a bare host cannot tell apart.
@@ -171,17 +180,25 @@ impl Authority {
     /// # Errors
     /// It is none, of another issuer, lacks an endpoint, or says nothing of PKCE.
     pub fn parse(body: &[u8], issuer: &Url) -> Result<Self, DiscoveryError> {
-        if body.len() > MAX_DOCUMENT {
-            return Err(DiscoveryError::Malformed);
-        }
-        let document: AuthorityDocument = serde_json::from_slice(body).map_err(|_| DiscoveryError::Malformed)?;
+        let document = AuthorityDocument::read(body)?;
         let same = match issuer.path() {
             "/" => document.issuer.trim_end_matches('/') == issuer.as_str().trim_end_matches('/'),
             _ => document.issuer == issuer.as_str(),
         };
-        if !same {
-            return Err(DiscoveryError::Issuer);
-        }
+        if same { Self::of(document) } else { Err(DiscoveryError::Issuer) }
+    }
+
+    /// Reads what a server of 2025-03-26 has at its root, whose issuer is whatever it says at its own origin.
+    ///
+    /// # Errors
+    /// As [`Authority::parse`].
+    pub fn parse_at_root(body: &[u8], server: &Url) -> Result<Self, DiscoveryError> {
+        let document = AuthorityDocument::read(body)?;
+        let own = address(&document.issuer).is_some_and(|issuer| issuer.origin() == server.origin());
+        if own { Self::of(document) } else { Err(DiscoveryError::Issuer) }
+    }
+
+    fn of(document: AuthorityDocument) -> Result<Self, DiscoveryError> {
         if !document.code_challenge_methods_supported.iter().any(|method| method == "S256") {
             return Err(DiscoveryError::Pkce);
         }
@@ -311,6 +328,13 @@ mod tests {
         ] {
             assert_eq!(authority(&[(member, value.clone())]), Err(expected), "{member} {value}");
         }
+        let elsewhere = json!({
+            "issuer": "https://as.example/oauth", "authorization_endpoint": "https://as.example/oauth/a",
+            "token_endpoint": "https://as.example/oauth/t", "code_challenge_methods_supported": ["S256"],
+        });
+        let at_root = |server: &str| Authority::parse_at_root(elsewhere.to_string().as_bytes(), &url(server));
+        assert_eq!(at_root("https://as.example/mcp").unwrap().issuer, "https://as.example/oauth");
+        assert_eq!(at_root("https://other.example/mcp"), Err(DiscoveryError::Issuer));
         let found = authority(&[
             ("token_endpoint_auth_methods_supported", json!(["private_key_jwt", "none", "client_secret_post"])),
             ("scopes_supported", json!(["a", "offline_access"])),

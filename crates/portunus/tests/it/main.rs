@@ -9,6 +9,7 @@ mod acme;
 mod agents;
 mod agents_escape;
 mod agents_servers;
+mod agents_sign_in;
 mod clients;
 mod command_line;
 mod console_tls;

@@ -22,12 +22,11 @@ use mcp::catalog::{Catalog, Kind};
 use mcp::document::credentials::AuthMode;
 use mcp::document::overrides::Override;
 use mcp::document::portal::{self, PortalDocument};
-use mcp::document::server::{
-    Auth, CLIENT_SECRET, HEADERS, Pinning, Server, ServerDocument, Upstream, VARIABLE,
-};
+use mcp::document::server::{Auth, CLIENT_SECRET, HEADERS, Pinning, Server, ServerDocument, Upstream, VARIABLE};
 use mcp::names::{self, ServerId};
 use mcp::pinning::{self, Effective, Ledger};
 use mcp::view::ServerView;
+use net::upstream::Pool;
 use policy::lists::ListSet;
 use programs::{Program, Programs};
 use serde_json::json;
@@ -52,7 +51,10 @@ pub(super) struct Builder {
 
 /// What servers are reached with.
 pub(crate) struct Means {
-    pub backends: Arc<Backends>,
+    /// To servers on this machine and without TLS: the administrator named them.
+    pub backends: Backends,
+    /// To all others: names, authorities and exceptions are those of the network settings.
+    pub internet: Pool,
     /// Absent: programs are not run here.
     pub programs: Option<Programs>,
     pub workers: Arc<dyn Workers>,
@@ -203,7 +205,7 @@ pub(super) fn read(
     let held = |name: &str| secrets.contains_key(name);
     let server = Server::parse(stored.id.clone(), &document, &held, lists).map_err(words)?;
     let endpoint = match &server.upstream {
-        Upstream::Remote(url) => address(&means.backends, url),
+        Upstream::Remote(url) => address(means, url),
         Upstream::Stdio { command, args, env } => match &means.programs {
             Some(programs) => {
                 let value = |name: &String| Some((name.clone(), secrets.get(&format!("{VARIABLE}{name}"))?.clone()));
@@ -226,7 +228,7 @@ pub(super) fn read(
     let credential = secrets.get(HEADERS).map_or_else(|| Ok(HeaderMap::new()), credential)?;
     let sign_in = match (&server.upstream, &endpoint) {
         (Upstream::Remote(url), Ok(_)) => {
-            let endpoint = endpoint_of(&means.backends, url)?;
+            let endpoint = endpoint_of(means, url)?;
             sign_in(&server, &document, url, &endpoint, secrets)
         }
         (Upstream::Remote(_) | Upstream::Stdio { .. } | Upstream::Worker(_), _) => None,
@@ -262,8 +264,8 @@ fn sign_in(
 }
 
 /// The places where a server of an address is looked for.
-fn address(backends: &Backends, url: &Url) -> Result<Channel, String> {
-    let endpoint = endpoint_of(backends, url)?;
+fn address(means: &Means, url: &Url) -> Result<Channel, String> {
+    let endpoint = endpoint_of(means, url)?;
     let candidates = places(url.path(), url.query());
     let candidates = candidates.iter().filter_map(|place| Candidate::at(&endpoint, place)).collect();
     Ok(Channel::Remote(Address::new(candidates)))
@@ -284,21 +286,21 @@ fn expected(channel: Channel, catalog: Option<&McpCatalog>) -> Channel {
     }
 }
 
-fn endpoint_of(backends: &Backends, url: &Url) -> Result<Endpoint, String> {
+fn endpoint_of(means: &Means, url: &Url) -> Result<Endpoint, String> {
     let host = url.host_str().ok_or("its address names no host")?.to_owned();
     let port = url.port_or_known_default().ok_or("its address names no port")?;
     let target = match url.scheme() {
         "http" => OriginTarget::Http { host, port },
         _ => OriginTarget::Https { host, port, tls: OriginTls::default() },
     };
-    let backend = backends.backend(&Origin { target, host_header: None }).map_err(|error| error.to_string())?;
+    let backend = means.backends.backend(&Origin { target, host_header: None }).map_err(|error| error.to_string())?;
     let path = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
     };
     let authority = url.authority().rsplit('@').next().unwrap_or_default().to_owned();
     Ok(Endpoint {
-        pool: backend.pool,
+        pool: if url.scheme() == "https" { means.internet.clone() } else { backend.pool },
         route: backend.route,
         target: PathAndQuery::try_from(path).map_err(|error| error.to_string())?,
         authority: HeaderValue::try_from(authority).map_err(|error| error.to_string())?,

@@ -92,14 +92,15 @@ pub enum AgentsError {
 pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
     let feed = ground.store.changes().await?;
     let principal = Principal::system("agents");
-    let backends = Arc::new(Backends::new(OriginParts {
+    let backends = Backends::new(OriginParts {
         resolver: ground.upstream.resolver(),
         guard: ground.upstream.guard(),
         trust: ground.upstream.trust(),
         clock: Arc::clone(&ground.clock),
-    }));
+    });
     let workers = Arc::new(inner::PortalWorkers { services: ground.services });
-    let means = Arc::new(Means { backends, programs: ground.programs, workers });
+    let internet = ground.upstream.pool.clone();
+    let means = Arc::new(Means { backends, internet, programs: ground.programs, workers });
     let mut builder = Builder {
         store: ground.store.clone(),
         account: ground.account,

@@ -98,8 +98,13 @@ pub async fn replace(cx: &OpContext, id: &McpServerId, sent: &Value) -> Result<A
         return Err(refused(changed));
     }
     let server = read(cx, id, document, Some(&before)).await?;
+    let other_client = document_of_body(&server.body)?.auth_config != standing.auth_config
+        || server.client_secret_version != before.document.client_secret_version;
     let shown_before = show(cx, &before).await?;
     let stored = cx.store().mcp_servers().replace(&grant, id.clone(), server, Some(before.revision)).await?;
+    if other_client {
+        cx.store().mcp_credentials().forget_server(&grant, id).await?;
+    }
     let shown = show(cx, &stored).await?;
     let change = Change::new(Verb::Update, SERVER_RESOURCE, id).before(summary(&shown_before)).after(summary(&shown));
     cx.record(change).await?;
@@ -215,7 +220,11 @@ async fn check_upstream(cx: &OpContext, document: &ServerDocument) -> Result<(),
 
 /// Reads the document of a stored server.
 pub(super) fn document_of(stored: &Stored<McpServer>) -> Result<ServerDocument, Failure> {
-    read_stored(&stored.document.body).map_err(unreadable)
+    document_of_body(&stored.document.body)
+}
+
+fn document_of_body(body: &Value) -> Result<ServerDocument, Failure> {
+    read_stored(body).map_err(unreadable)
 }
 
 async fn show(cx: &OpContext, stored: &Stored<McpServer>) -> Result<AccessView, Failure> {
