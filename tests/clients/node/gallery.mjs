@@ -322,6 +322,7 @@ async function toolServer(tools) {
       const result = {
         initialize: () => ({ protocolVersion: params.protocolVersion, capabilities: { tools: {} }, serverInfo: { name: "tickets", version: "1" } }),
         "tools/list": () => ({ tools: tools.now }),
+        "tools/call": () => ({ content: [{ type: "text", text: `${params.name} done` }] }),
       }[method]?.();
       response.writeHead(result ? 200 : 202, { "content-type": "application/json" });
       response.end(result ? JSON.stringify({ jsonrpc: "2.0", id, result }) : undefined);
@@ -386,6 +387,75 @@ async function agents(browser) {
   server.close();
 }
 
+/** Calls a tool as a client does that opens pages; the person's own browser speaks, from a page of the portal without a policy of its own. */
+async function call(page, name, args) {
+  await page.goto(`${at("mcp.localhost")}nothing-here`);
+  return page.evaluate(async ([name, args]) => {
+    const headers = { "content-type": "application/json", accept: "application/json, text/event-stream" };
+    const post = (body, more) => fetch("/mcp", { method: "POST", headers: { ...headers, ...more }, body: JSON.stringify({ jsonrpc: "2.0", id: 1, ...body }) });
+    const capabilities = { elicitation: { form: {}, url: {} } };
+    const begun = await post({ method: "initialize", params: { protocolVersion: "2025-11-25", capabilities, clientInfo: { name: "Helper", version: "1" } } });
+    const session = { "mcp-session-id": begun.headers.get("mcp-session-id"), "mcp-protocol-version": "2025-11-25" };
+    return (await post({ method: "tools/call", params: { name, arguments: args } }, session)).json();
+  }, [name, args]);
+}
+
+/** The page that the answer to a call sends a person to. */
+function sentTo(answer) {
+  assert.equal(answer.error?.code, -32042, JSON.stringify(answer));
+  return answer.error.data.elicitations[0].url;
+}
+
+async function confirmed(browser) {
+  const tools = { now: [tool("close_ticket", "Closes a ticket."), tool("delete_ticket", "Deletes a ticket."), tool("get_ticket", "Gets a ticket.")] };
+  const server = await toolServer(tools);
+  const mcp = "/access/ai-controls/mcp";
+  const rules = [
+    { name: "Closing is confirmed", expression: 'mcp.tool.name == "close_ticket"', action: "require_approval" },
+    { name: "Deleting needs a factor", expression: 'mcp.tool.name == "delete_ticket"', action: "require_mfa", mfa: { max_age: "10m" } },
+  ];
+  await api("POST", `${mcp}/servers`, { id: "tickets", name: "Tickets", hostname: `http://127.0.0.1:${server.address().port}/mcp`, auth_type: "unauthenticated", portunus: { rules } });
+  await api("POST", `${mcp}/servers/tickets/sync`, {});
+  await api("POST", `${mcp}/portals`, { id: "staff", name: "Staff", hostname: "mcp.localhost", servers: [{ server_id: "tickets", on_behalf: false }] });
+  for (const app of await api("GET", "/access/apps")) {
+    if (["mcp", "mcp_portal"].includes(app.type)) await api("POST", `/access/apps/${app.id}/policies`, { name: "Staff", decision: "allow", include: STAFF });
+  }
+  await settled();
+  await person(browser, async (page) => {
+    await signIn(page, "mcp.localhost", BEN);
+    await heading(page, "Staff");
+    const ask = { key: "OPS-12", reason: "fixed by the release of \u202eFriday" };
+    await page.goto(sentTo(await call(page, "tickets_close_ticket", ask)));
+    await page.getByText("Closing is confirmed").waitFor();
+    await page.getByText("⟨U+202E⟩").waitFor();
+    await fine(page, "mcp-approve");
+    await press(page, "Allow once");
+    await page.getByText("You allowed it.").waitFor();
+    assert.equal((await call(page, "tickets_close_ticket", ask)).result.content[0].text, "close_ticket done");
+    await page.goto(sentTo(await call(page, "tickets_close_ticket", ask)));
+    await press(page, "Refuse");
+    await page.getByText("You refused it.").waitFor();
+    assert.match((await call(page, "tickets_close_ticket", ask)).error.message, /the person refused/);
+
+    const deleted = { key: "OPS-13" };
+    await page.goto(sentTo(await call(page, "tickets_delete_ticket", deleted)));
+    await page.locator('a[href*="add=app"]').click();
+    const secret = await page.locator("main code").innerText();
+    await page.getByLabel("Code of six digits").fill(codeOf(secret, step()));
+    await press(page, "Continue");
+    await heading(page, "Your recovery codes");
+    await page.getByRole("link", { name: "Continue" }).click();
+    await page.getByText("You have proved your second factor.").waitFor();
+    await fine(page, "mcp-proved");
+    assert.equal((await call(page, "tickets_delete_ticket", deleted)).result.content[0].text, "delete_ticket done");
+  });
+  const [ben] = await api("GET", `/access/users?email=${BEN}`);
+  await api("DELETE", `/portunus/users/${ben.id}/mfa_authenticators`);
+  await api("DELETE", `${mcp}/portals/staff`);
+  await api("DELETE", `${mcp}/servers/tickets`);
+  server.close();
+}
+
 await withBrowser({ trusting: true }, (browser) =>
   suite("gallery", {
     "an authenticator app is enrolled by its secret and asked for": () => authenticatorApp(browser),
@@ -396,6 +466,7 @@ await withBrowser({ trusting: true }, (browser) =>
     "a reusable policy is written and given to an application": () => reusablePolicy(browser),
     "credentials are shown once": () => shownOnce(browser),
     "agents: what servers offer, what waits and who sees what": () => agents(browser),
+    "agents: a person confirms a call, refuses one, and proves a second factor for another": () => confirmed(browser),
   }),
 );
 process.exit(0);

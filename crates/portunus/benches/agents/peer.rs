@@ -47,6 +47,7 @@ impl Peer {
                 ("SSRF_ALLOW_LOCALHOST", "true"),
                 ("SSRF_ALLOW_PRIVATE_NETWORKS", "true"),
                 ("PLUGINS_ENABLED", "false"),
+                ("RATE_LIMITING_ENABLED", "false"),
             ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -71,7 +72,7 @@ impl Peer {
         await_listener(address)?;
         pin_family(peer.child.id(), "0")?;
         let server = peer.register(address, servers).await?;
-        peer.site.url = format!("http://{address}/servers/{server}/mcp");
+        peer.site.url = format!("http://{address}/v1/servers/{server}/mcp");
         Ok(peer)
     }
 

@@ -213,3 +213,41 @@ async fn what_a_server_changes_behind_a_portal_is_shown_once_it_is_approved() {
     settled(&platform).await;
     assert_eq!(shown(&agent), ["sums_add: Adds numbers.", "sums_div: Divides.", "sums_sub: Subtracts."]);
 }
+
+const DECIDER: &str = r#"export default {
+  async fetch(request: Request): Promise<Response | Request | undefined> {
+    const message = await request.json();
+    const { a } = message.params.arguments;
+    if (a === 1) return new Response(`${request.cf.mcp.server} is closed to ${request.cf.serviceToken ? "programs" : "all"}`, { status: 403 });
+    if (a === 2) return Response.json({ content: [{ type: "text", text: "from the Worker" }] });
+    if (a === 3) return new Request(request.url, { method: "POST", body: JSON.stringify({ ...message, params: { ...message.params, arguments: { a: 40, b: 2 } } }) });
+    if (a === 4) return new Request(request.url, { method: "POST", body: JSON.stringify({ ...message, params: { ...message.params, name: "delete" } }) });
+    if (a === 5) return Response.redirect("https://training.example/course");
+    if (a === 6) throw new Error("no luck");
+  },
+};"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_refuses_answers_or_changes_a_call() {
+    let origin = Origin::start(server(), None).await.unwrap();
+    let platform = Platform::start(binary(), &[]).unwrap();
+    crate::workers::upload(&platform, "decider", DECIDER, json!({})).await;
+    let token = publish(&platform, origin.address).await;
+    let rules = json!({"portunus": {"rules": [{"name": "asks", "expression": "mcp.tool.name == \"add\"", "action": "worker", "worker": {"script": "decider"}}]}});
+    platform.api("PUT", "/access/ai-controls/mcp/servers/sums", Some(rules)).await.unwrap();
+    settled(&platform).await;
+    let mut agent = Agent { platform: &platform, headers: shows(&token) };
+    agent.begin();
+    let call = |a: u8| agent.call("", "sums_add", json!({"a": a, "b": 1}));
+    let refused = call(1);
+    assert_eq!(refused["error"]["message"], "blocked by the rule \"asks\": sums is closed to programs", "{refused}");
+    for (a, text) in [(2, "from the Worker"), (3, "42"), (7, "8")] {
+        assert_eq!(call(a)["result"]["content"][0]["text"], text);
+    }
+    for a in [4, 6] {
+        assert!(call(a)["error"]["message"].as_str().unwrap().contains("the Worker that decides about it failed"));
+    }
+    let told = call(5);
+    let text = told["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{told}"));
+    assert!(told["result"]["isError"] == true && text.contains("https://training.example/course"), "{told}");
+}
