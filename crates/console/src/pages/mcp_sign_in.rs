@@ -20,18 +20,19 @@ pub(super) async fn begin(Path(server): Path<String>, Submission { visitor, .. }
         p { "You are on your way to " strong { (host) } ". What you allow there is used to ask the server what it offers." }
         p { a href=(url) rel="noreferrer" { "Continue to " (host) } }
     };
-    Ok(frame::page(&visitor, Place::Access, "Sign in at an MCP server", &body).into_response())
+    Ok(frame::page(&visitor, Place::Agents, "Sign in at an MCP server", &body).into_response())
 }
 
 /// Serves `POST /mcp/servers/{id}/sign-out`.
 pub(super) async fn end(Path(server): Path<String>, Submission { visitor, .. }: Submission) -> Page {
-    sign_in::end(&visitor.cx, &id(&server, "MCP server")?).await?;
-    go("/access")
+    let server: types::McpServerId = id(&server, "MCP server")?;
+    sign_in::end(&visitor.cx, &server).await?;
+    go(&format!("/agents/servers/{server}"))
 }
 
 /// Serves `GET /mcp/servers-callback`.
 pub(super) async fn callback(visitor: Visitor, request: axum::extract::RawQuery) -> Page {
     let server = sign_in::complete(&visitor.cx, request.0.as_deref().unwrap_or_default()).await?;
-    let body = html! { p.notice { "You are signed in at the MCP server " code { (server) } "." } };
-    Ok(frame::page(&visitor, Place::Access, "Signed in", &body).into_response())
+    let body = html! { p.notice { "You are signed in at the MCP server " a href={ "/agents/servers/" (server) } { code { (server) } } "." } };
+    Ok(frame::page(&visitor, Place::Agents, "Signed in", &body).into_response())
 }

@@ -112,6 +112,14 @@ async fn draw(
     let may_write = visitor.may(Permission::AccessWrite);
     let actions = html! {
         @if may_write {
+            @if view.text("auth_type") == "oauth" {
+                @let sign_in = |action: &str| format!("/mcp/servers/{server}/{action}");
+                @if view.text("authentication_status") == "connected" {
+                    (button(&sign_in("sign-out"), &visitor.csrf, "quiet", &html! { "Sign out at it" }, &[]))
+                } @else {
+                    (button(&sign_in("sign-in"), &visitor.csrf, "primary", &html! { "Sign in at it" }, &[]))
+                }
+            }
             (button(&format!("{path}/sync"), &visitor.csrf, "", &html! { "Ask it what it offers" }, &[]))
             a.button.quiet href={ (path) "/delete" } { "Delete" }
         }

@@ -43,7 +43,7 @@ async fn what_an_administrator_began_ends_in_their_own_browser() {
         "it was asked at once"
     );
     assert_eq!(browser.get(CALLBACK).await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(location(&browser.send("/mcp/servers/jira/sign-out", &[]).await), "/access");
+    assert_eq!(location(&browser.send("/mcp/servers/jira/sign-out", &[]).await), "/agents/servers/jira");
 }
 
 #[tokio::test]
