@@ -165,7 +165,9 @@ impl Programs {
         let state = inner.enter(server, program, serial)?;
         // From here on the entry is taken out by whoever drops this.
         let place = Place { inner: Arc::clone(inner), serial };
-        let home = inner.settings.homes.join(serial.simple().to_string());
+        // Short, for programs put sockets there, whose paths have at most 108 bytes.
+        let name: String = serial.simple().to_string().chars().take(8).collect();
+        let home = inner.settings.homes.join(name);
         let started = inner.launch(&home, program, &state).await;
         let (launcher, control, streams) = match started {
             Ok(started) => started,

@@ -449,7 +449,7 @@ fn run_programs(data: &std::path::Path, config: &ProgramsConfig) -> Result<Progr
     let settings = programs::Settings {
         // This very program, even after another version was put in its place.
         launcher: PathBuf::from("/proc/self/exe"),
-        homes: data.join("programs"),
+        homes: data.join("run"),
         read: config.read.clone(),
         write: config.write.clone(),
         limits: programs::Limits::default(),

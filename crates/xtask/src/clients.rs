@@ -82,7 +82,9 @@ fn servers(work: &Path, node: &Path, python: &Path) -> Result<()> {
     let of_node = prints(Path::new("node"), &["-p", "require('path').resolve(process.execPath, '../..')"])?;
     let of_python = prints(python, &["-c", "import sys; print(sys.base_prefix)"])?;
     let environment = python.ancestors().nth(2).unwrap_or(work);
-    let mut read = vec![node.to_path_buf(), environment.to_path_buf(), of_python.into()];
+    // And Debian's start of Chromium reads its flags from there.
+    let flags = PathBuf::from("/etc/chromium.d");
+    let mut read = vec![node.to_path_buf(), environment.to_path_buf(), of_python.into(), flags];
     // The system's own is readable as it is, and the root of everything must not be named.
     read.extend(Some(PathBuf::from(of_node)).filter(|path| !path.starts_with("/usr") && path.parent().is_some()));
     let mut config = toml::Table::new();

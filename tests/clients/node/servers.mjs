@@ -40,7 +40,7 @@ const PROGRAMS = {
     call: ["browser_navigate", { url: "data:text/html,<title>A page</title><h1>Hello</h1>" }, /A page/],
   },
   time: { command: PYTHON, args: ["-m", "mcp_server_time"], call: ["get_current_time", { timezone: "UTC" }, /UTC/] },
-  fetch: { command: PYTHON, args: ["-m", "mcp_server_fetch", "--ignore-robots-txt"] },
+  fetch: { command: PYTHON, args: ["-m", "mcp_server_fetch", "--ignore-robots-txt", "--allow-private-ips"] },
 };
 
 /** What a server offers when it is asked without a portal. */

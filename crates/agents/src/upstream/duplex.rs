@@ -26,11 +26,10 @@ use crate::sse::EventError;
 
 use super::wire::{Outgoing, Over, Receiver, Wire, is_answer, outgoing};
 
+/// The first request of the newest version.
+const DISCOVER: &str = "server/discover";
 /// Messages that wait to be written to a program.
 const MOST_QUEUED: usize = 16;
-/// How long a program has to say whether it knows the method of the newest versions: those that do not should say so, and
-/// some say nothing.
-const KNOWS: Duration = Duration::from_secs(10);
 /// How long a program whose output has ended may take to end.
 const ENDS: Duration = Duration::from_secs(3);
 /// An event stream that is only listened to may be silent for as long as a session lives.
@@ -113,7 +112,17 @@ impl Duplex {
         let mut receiver = live.wire.expect(&request)?;
         receiver.working = live.work();
         live.send(headers, message, self.bounds()).await?;
-        let first = self.first(&mut receiver, &request).await?;
+        let first = match self.first(&mut receiver, &request).await {
+            Ok(first) => first,
+            Err(error) => {
+                if &*request.method == DISCOVER {
+                    // An answer that comes late would make it a connection of the newest version, which takes no
+                    // `initialize`; what is tried next begins with a connection of its own.
+                    live.wire.end(Over::Why("it does not answer to the method".into()));
+                }
+                return Err(error);
+            }
+        };
         live.served();
         let begins = &*request.method == "initialize";
         let session = begins.then(|| HeaderValue::from(live.wire.generation));
@@ -126,17 +135,21 @@ impl Duplex {
     }
 
     async fn first(&self, receiver: &mut Receiver, request: &Request) -> Result<Bytes, ExchangeError> {
+        let (head, silence) = (self.bounds().head, self.bounds().silence);
         let patience = match &*request.method {
-            "server/discover" => KNOWS,
-            "initialize" => self.bounds().head,
+            // Those that do not know it should say so, and some say nothing.
+            DISCOVER => head / 2,
+            "initialize" => head,
             // As long as it says something at all.
-            _ => self.bounds().silence.saturating_mul(2),
+            _ => silence.saturating_mul(2),
         };
         match tokio::time::timeout(patience, receiver.next()).await {
             Ok(Ok(Some(first))) => Ok(first),
             Ok(Ok(None)) => Err(ExchangeError::Gone("the connection ended".into())),
             Ok(Err(error)) => Err(error),
-            Err(_) if patience == KNOWS => Err(ExchangeError::Gone("it does not answer to the method".into())),
+            Err(_) if &*request.method == DISCOVER => {
+                Err(ExchangeError::Gone("it does not answer to the method".into()))
+            }
             Err(_) => Err(ExchangeError::Late(patience)),
         }
     }

@@ -183,10 +183,9 @@ impl Wire {
     /// Too many are under way, or the connection is gone.
     pub(crate) fn expect(self: &Arc<Self>, request: &message::Request) -> Result<Receiver, ExchangeError> {
         let id = request.id.as_json().get().to_owned();
-        let token = request.params().and_then(|params| {
-            let token = params.object("_meta")?.value("progressToken").map(|token| token.get().to_owned());
-            token
-        });
+        let token = request
+            .params()
+            .and_then(|params| params.object("_meta")?.value("progressToken").map(|token| token.get().to_owned()));
         let (sender, messages) = mpsc::channel(MOST_WAITING);
         let mut routes = self.routes.lock();
         if self.is_gone() {

@@ -125,6 +125,20 @@ async fn programs_that_crash_hang_or_flood_end_a_call_with_an_error_and_start_an
 }
 
 #[tokio::test]
+async fn a_program_that_says_nothing_to_what_it_does_not_know_is_begun_in_the_older_way() {
+    let ground = ground();
+    // After `server/discover` it would take no `initialize` any more, as the Python SDK's servers do not.
+    let answer = "printf '{\"jsonrpc\":\"2.0\",\"id\":%s,\"error\":{\"code\":-32601,\"message\":\"no\"}}\\n' \"$id\"";
+    let silent = SERVER.replace(answer, "sleep 1000");
+    assert_ne!(silent, SERVER);
+    let Channel::Program(stdio) = channel(&ground, &silent, PATIENCE) else { panic!() };
+    let bounds = Bounds { head: Duration::from_secs(2), ..stdio.bounds };
+    let seen = agents::sync::look(Channel::Program(Stdio { bounds, ..stdio }), HeaderMap::new()).await.unwrap();
+    assert_eq!(seen.version.as_str(), "2025-11-25");
+    ground.programs.close().await;
+}
+
+#[tokio::test]
 async fn a_program_that_does_not_start_says_why_to_its_administrator_without_its_secrets() {
     let ground = ground();
     let channel = channel(&ground, "echo \"no such account: $TOKEN\" >&2; exit 3", PATIENCE);

@@ -1,5 +1,5 @@
 //! Programs that behave and that do not, run for real: shells of this system, in their walls.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
