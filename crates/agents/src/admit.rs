@@ -223,8 +223,9 @@ fn ask(case: &Case<'_>, user: UserId, rule: &str, what: What) -> Result<Option<S
 }
 
 fn shown(case: &Case<'_>, lifetime: std::time::Duration, arguments: Option<&RawValue>) -> Call {
-    // Parsed and written again members have one order, so that the same call is known when it comes again.
-    let value = arguments.and_then(|arguments| serde_json::from_str::<Value>(arguments.get()).ok());
+    // In one order, so that the same call is known when it comes again.
+    let mut value = arguments.and_then(|arguments| serde_json::from_str::<Value>(arguments.get()).ok());
+    value.iter_mut().for_each(Value::sort_all_objects);
     Call {
         server: case.served.id.to_string(),
         method: case.method,
