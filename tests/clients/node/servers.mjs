@@ -176,7 +176,7 @@ async function asks() {
 async function fetches() {
   const origin = createServer((_, response) => response.setHeader("content-type", "text/html").end("<p>Fetched through the portal</p>"));
   await new Promise((resolve) => origin.listen(0, "127.0.0.1", resolve));
-  assert.match(await call("fetch_fetch", { url: `http://127.0.0.1:${origin.address().port}/` }), /Fetched through the portal/);
+  assert.match(await call("fetch_fetch", { url: `http://127.0.0.1:${origin.address().port}/`, raw: true }), /Fetched through the portal/);
   origin.close();
 }
 
