@@ -280,7 +280,7 @@ async fn send(turn: Arc<Turn>, sent: Sent, recording: Recording) -> Said {
     let mark = if input::may_ask(method) { Mark::of(method, &params) } else { None };
     if let (Some(state), Some(mark), Era::Sessions, true) = (&tried.state, mark, era, turn.is_stateless()) {
         return match turn.session.parking.take(state, mark, turn.plane.now()) {
-            Some(parked) => parked.go_on(turn, client_id, recording, tried).await,
+            Some(parked) => Box::pin(parked.go_on(turn, client_id, recording, tried)).await,
             None => {
                 let error = RpcError::new(ErrorCode::InvalidParams, "requestState leads to no call that waits for it");
                 recording.end(Outcome::Failed(error.message.to_string()));
@@ -325,7 +325,8 @@ async fn send(turn: Arc<Turn>, sent: Sent, recording: Recording) -> Said {
         way: passage::Way::new(method, params, manner, makes_task),
         life: passage::Life::default(),
     };
-    passage::run(passage).await
+    // Boxed: it is large, and most requests never come here.
+    Box::pin(passage::run(passage)).await
 }
 
 /// Lets a call be a task where its server wants one and its client cannot ask for it, and not where it cannot be one.

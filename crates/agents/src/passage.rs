@@ -500,9 +500,8 @@ impl Passage {
         Ok(match task.status {
             Status::Working => Step::Open,
             Status::InputRequired => {
-                let mut requests = match object.value("inputRequests").map(input::requests_of) {
-                    Some(Ok(requests)) => requests,
-                    Some(Err(_)) | None => return Err(LinkError::NoAnswer),
+                let Some(Ok(mut requests)) = object.value("inputRequests").map(input::requests_of) else {
+                    return Err(LinkError::NoAnswer);
                 };
                 requests.retain(|(key, _)| !self.way.settled.contains(key));
                 if requests.is_empty() {

@@ -302,14 +302,42 @@ fn call(server: &Arc<Inner>, message: &Value) -> Response {
                 Some(_) => error(message, -32_602, "no such state", StatusCode::BAD_REQUEST),
             }
         }
-        "page" => {
-            let page =
-                json!({"mode": "url", "elicitationId": "e-1", "url": "https://example.com/", "message": "sign in"});
-            let data = json!({"elicitations": [page]});
-            let body = json!({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32_042, "message": "visit", "data": data}});
-            ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-        }
+        "page" => page(message),
         "link" => answer(message, &json!({"content": [{"type": "resource_link", "uri": "demo://a", "name": "a"}]})),
+        "job" => job(server, message),
+        "ask" => {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let question =
+                json!({"jsonrpc": "2.0", "id": "q-1", "method": "elicitation/create", "params": {"message": "sure?"}});
+            sender.send(question).unwrap();
+            let (told, mut answers) = mpsc::unbounded_channel();
+            server.answered.lock().push((json!("q-1"), told));
+            let id = message["id"].clone();
+            tokio::spawn(async move {
+                let Some(said) = answers.recv().await else { return };
+                let said = text(&said.get("result").unwrap_or(&said["error"]).to_string());
+                let _ = sender.send(json!({"jsonrpc": "2.0", "id": id, "result": said}));
+            });
+            events(receiver, None)
+        }
+        other => misbehave(other).unwrap_or_else(|| {
+            answer(message, &json!({"isError": true, "content": [{"type": "text", "text": format!("no {other}")}]}))
+        }),
+    }
+}
+
+/// Sends a person to a page first.
+fn page(message: &Value) -> Response {
+    let page = json!({"mode": "url", "elicitationId": "e-1", "url": "https://example.com/", "message": "sign in"});
+    let data = json!({"elicitations": [page]});
+    let body =
+        json!({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32_042, "message": "visit", "data": data}});
+    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// Answers as no server should.
+fn misbehave(tool: &str) -> Option<Response> {
+    Some(match tool {
         // Dies in the middle of its answer.
         "broken" => {
             let pieces = [Ok(Bytes::from("{\"jsonrpc\":\"2.0\",")), Err(std::io::Error::other("gone"))];
@@ -333,26 +361,8 @@ fn call(server: &Arc<Inner>, message: &Value) -> Response {
             let body = Body::from_stream(futures_util::stream::unfold((), move |()| async move { piece() }));
             ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
         }
-        "job" => job(server, message),
-        "ask" => {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            let question =
-                json!({"jsonrpc": "2.0", "id": "q-1", "method": "elicitation/create", "params": {"message": "sure?"}});
-            sender.send(question).unwrap();
-            let (told, mut answers) = mpsc::unbounded_channel();
-            server.answered.lock().push((json!("q-1"), told));
-            let id = message["id"].clone();
-            tokio::spawn(async move {
-                let Some(said) = answers.recv().await else { return };
-                let said = text(&said.get("result").unwrap_or(&said["error"]).to_string());
-                let _ = sender.send(json!({"jsonrpc": "2.0", "id": id, "result": said}));
-            });
-            events(receiver, None)
-        }
-        other => {
-            answer(message, &json!({"isError": true, "content": [{"type": "text", "text": format!("no {other}")}]}))
-        }
-    }
+        _ => return None,
+    })
 }
 
 /// Begins a task, where its caller can have one.

@@ -122,7 +122,7 @@ pub fn complete(
 pub fn plain(result: &RawValue) -> Result<Box<RawValue>, RawError> {
     const OWN: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
     let has_own = |name: &&str| memchr::memmem::find(result.get().as_bytes(), name.as_bytes()).is_some();
-    if !OWN.iter().any(|name| has_own(name)) {
+    if !OWN.iter().any(has_own) {
         return Ok(result.to_owned());
     }
     let object = Object::parse(result.get())?;

@@ -478,7 +478,7 @@ mod tests {
         let server: McpServerId = "jira".parse().unwrap();
         due.add(server.clone(), start);
         due.add(server.clone(), start);
-        assert_eq!(due.take(start), [server.clone()]);
+        assert_eq!(due.take(start), std::slice::from_ref(&server));
         due.add(server.clone(), start);
         assert!(due.take(start).is_empty());
         assert_eq!(due.next(), Some(start + SETTLED));
