@@ -529,6 +529,9 @@ async fn mcp(audited: &mut Audited) {
             let sync = "access/ai-controls/mcp/servers/{server_id}/sync";
             audited.call(post.clone(), sync, &[key], Value::Null).await;
             decisions(audited, sync).await;
+            for method in [post.clone(), delete.clone()] {
+                audited.call(method, "access/ai-controls/mcp/servers/{server_id}/sign_in", &[key], Value::Null).await;
+            }
         }
         audited.call(delete.clone(), member, &[key], Value::Null).await;
     }

@@ -250,13 +250,14 @@ async fn an_administrator_signs_in_for_the_list_and_people_for_their_calls() {
     platform.api("POST", "/access/organizations/revoke_user", Some(json!({"email": EMAIL}))).await.unwrap();
     let seen = browser.open(&home).await;
     let mut page = pass(&mut browser, seen, &password).await;
-    // What is remembered of it goes within a second, everywhere.
+    // It is known everywhere within a second.
     for _ in 0..20 {
         if page.text.contains("Not signed in") {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        page = browser.open(&home).await;
+        let seen = browser.open(&home).await;
+        page = pass(&mut browser, seen, &password).await;
     }
     assert!(page.text.contains("Not signed in"), "{}", page.text);
 }

@@ -46,7 +46,9 @@ pub async fn begin(cx: &OpContext, id: &McpServerId) -> Result<Url, Failure> {
     let back = format!("{}{CALLBACK}", cx.app.deps.addresses.console_url.trim_end_matches('/'));
     let back = Url::parse(&back).map_err(|_| Failure::new(Code::Internal, "the console's address is not one"))?;
     let begun = speaks(cx)?.begin_sign_in(id, &back, bound(Some(cx.actor()))).await;
-    begun.map_err(|reason| Failure::new(Code::Unavailable, reason.to_string()))
+    let url = begun.map_err(|reason| Failure::new(Code::Unavailable, reason.to_string()))?;
+    cx.record(Change::new(Verb::Update, "mcp_credential", id).after(json!({"signed_in": "begun"}))).await?;
+    Ok(url)
 }
 
 /// Ends a sign-in that a browser comes back from, and asks the server what it offers.
