@@ -94,7 +94,7 @@ impl Client {
         loop {
             let params = if cursor.is_null() { json!({}) } else { json!({ "cursor": cursor }) };
             let mut page = self.ask("tools/list", params).await?;
-            found.extend(page["tools"].as_array_mut().context("no list")?.drain(..));
+            found.append(page["tools"].as_array_mut().context("no list")?);
             cursor = page["nextCursor"].take();
             if cursor.is_null() {
                 return Ok(Value::Array(found));

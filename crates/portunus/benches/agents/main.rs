@@ -179,7 +179,8 @@ async fn idle(published: &Published<'_>, process: u32) -> Result<()> {
         let mut client = Client::begin(&site).await?;
         for server in 0..server::COUNT {
             let sum = client.call(&format!("s{server}_add_0"), json!({ "a": number, "b": server })).await?;
-            ensure!(sum["content"][0]["text"] == (number + server).to_string(), "session {number} was told {sum}");
+            let expected = (number + server).to_string();
+            ensure!(sum["content"][0]["text"] == expected.as_str(), "session {number} was told {sum}");
         }
         clients.push(client);
     }
