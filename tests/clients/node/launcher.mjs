@@ -65,7 +65,7 @@ async function theWholeWay(browser) {
     await fine(page, "access-sign-in-wrong", complaints);
     await signIn(page);
     await page.waitForURL((url) => url.pathname === "/");
-    assert.deepEqual(await tiles(page), ["Acme Finance", "Acme Learning", "Acme wiki"]);
+    assert.deepEqual(await tiles(page), ["Acme Finance", "Acme Learning", "Acme wiki", "Tools of Acme"]);
     await fine(page, "access-launcher", complaints);
 
     await page.getByRole("searchbox").fill("learn");

@@ -36,6 +36,11 @@ async function publish({ sessions, stateless }) {
   await settled();
 }
 
+/** Leaves the demo as it was found. */
+async function withdraw() {
+  for (const path of ["portals/tools", "servers/early", "servers/late"]) await api("DELETE", `/access/ai-controls/mcp/${path}`);
+}
+
 /** What the SDK keeps for a server, and the person who says yes. */
 class Kept {
   redirectUrl = callback;
@@ -140,5 +145,6 @@ try {
     "the Python SDK signs in from nothing and uses both generations of servers": python,
   });
 } finally {
+  await withdraw();
   await Promise.all([servers.sessions.end(), servers.stateless.end()]);
 }

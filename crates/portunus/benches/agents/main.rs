@@ -54,11 +54,11 @@ async fn measure(length: Duration) -> Result<()> {
     let platform = Platform::start(&binary, &[])?;
     pin_family(platform.process_id(), "0")?;
     let published = Published::make(&platform, &servers).await?;
-    let (portal, direct) = (published.site("one.localhost")?, servers.site(0, platform.process_id()));
+    let (portal, direct) = (published.site("one.localhost"), servers.site(0, platform.process_id()));
     overhead(&portal, &direct, length / ROUNDS).await?;
     let ours = fastest(&portal, length).await?;
     println!("32 clients without a pause, through the portal: {ours}");
-    chain(&published.site("many.localhost")?, &direct).await?;
+    chain(&published.site("many.localhost"), &direct).await?;
     definitions(&published).await?;
     idle(&published, platform.process_id()).await?;
     drop(platform);
@@ -140,7 +140,7 @@ fn ms(time: Duration) -> f64 {
 async fn definitions(published: &Published<'_>) -> Result<()> {
     let mut counts = Vec::new();
     for (host, tools) in [("few.localhost", 52), ("many.localhost", 500)] {
-        let site = published.site(host)?;
+        let site = published.site(host);
         let all = Client::begin(&site).await?.tools().await?;
         let count = all.as_array().map_or(0, Vec::len);
         ensure!(count >= tools, "{host} lists {count} tools");
@@ -175,7 +175,7 @@ async fn idle(published: &Published<'_>, process: u32) -> Result<()> {
     let before = resident_kib(process)?;
     let mut clients = Vec::new();
     for number in 0..SESSIONS {
-        let site = published.site_of("many.localhost", number / SESSIONS_OF_ONE)?;
+        let site = published.site_of("many.localhost", number / SESSIONS_OF_ONE);
         let mut client = Client::begin(&site).await?;
         for server in 0..server::COUNT {
             let sum = client.call(&format!("s{server}_add_0"), json!({ "a": number, "b": server })).await?;

@@ -14,6 +14,19 @@ use crate::server::Servers;
 
 const SECRET: &str = "only-for-this-measurement-and-long-enough";
 const ADMIN: &str = "admin@example.test";
+const SETTINGS: [(&str, &str); 11] = [
+    ("JWT_SECRET_KEY", SECRET),
+    ("AUTH_ENCRYPTION_SECRET", SECRET),
+    ("PLATFORM_ADMIN_EMAIL", ADMIN),
+    ("CACHE_TYPE", "memory"),
+    ("LOG_LEVEL", "ERROR"),
+    ("MCPGATEWAY_UI_ENABLED", "false"),
+    ("MCPGATEWAY_ADMIN_API_ENABLED", "true"),
+    ("SSRF_ALLOW_LOCALHOST", "true"),
+    ("SSRF_ALLOW_PRIVATE_NETWORKS", "true"),
+    ("PLUGINS_ENABLED", "false"),
+    ("RATE_LIMITING_ENABLED", "false"),
+];
 
 pub(crate) struct Peer {
     child: Child,
@@ -30,25 +43,12 @@ impl Peer {
     pub(crate) async fn start(work: &Path, servers: &Servers) -> Result<Self> {
         let directory = PathBuf::from(std::env::var("CONTEXTFORGE").context("CONTEXTFORGE names no directory")?);
         let address = free_port()?;
+        let database = format!("sqlite:///{}", work.join("mcp.db").display());
         let child = Command::new(directory.join("bin/mcpgateway"))
             .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
             .current_dir(work)
-            .envs([
-                ("DATABASE_URL", format!("sqlite:///{}", work.join("mcp.db").display())),
-                ("JWT_SECRET_KEY", SECRET.to_owned()),
-                ("AUTH_ENCRYPTION_SECRET", SECRET.to_owned()),
-                ("PLATFORM_ADMIN_EMAIL", ADMIN.to_owned()),
-            ])
-            .envs([
-                ("CACHE_TYPE", "memory"),
-                ("LOG_LEVEL", "ERROR"),
-                ("MCPGATEWAY_UI_ENABLED", "false"),
-                ("MCPGATEWAY_ADMIN_API_ENABLED", "true"),
-                ("SSRF_ALLOW_LOCALHOST", "true"),
-                ("SSRF_ALLOW_PRIVATE_NETWORKS", "true"),
-                ("PLUGINS_ENABLED", "false"),
-                ("RATE_LIMITING_ENABLED", "false"),
-            ])
+            .env("DATABASE_URL", &database)
+            .envs(SETTINGS)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -56,6 +56,8 @@ impl Peer {
         let token = Command::new(directory.join("bin/python"))
             .args(["-m", "mcpgateway.utils.create_jwt_token", "--username", ADMIN, "--exp", "600", "--secret", SECRET])
             .current_dir(work)
+            .env("DATABASE_URL", &database)
+            .envs(SETTINGS)
             .output()?;
         let token = String::from_utf8(token.stdout)?.lines().last().context("no token")?.trim().to_owned();
         let mut peer = Self {
@@ -72,7 +74,7 @@ impl Peer {
         await_listener(address)?;
         pin_family(peer.child.id(), "0")?;
         let server = peer.register(address, servers).await?;
-        peer.site.url = format!("http://{address}/v1/servers/{server}/mcp");
+        peer.site.url = format!("http://{address}/servers/{server}/mcp");
         Ok(peer)
     }
 

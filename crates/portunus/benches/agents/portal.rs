@@ -12,10 +12,13 @@ use crate::server::{COUNT, FEW, Servers};
 /// Callers.
 const TOKENS: usize = 20;
 const MCP: &str = "/access/ai-controls/mcp";
+const HOSTS: [&str; 3] = ["one.localhost", "few.localhost", "many.localhost"];
 
 pub(crate) struct Published<'p> {
     platform: &'p Platform,
     tokens: Vec<[(&'static str, String); 2]>,
+    client: reqwest::Client,
+    port: u16,
 }
 
 impl<'p> Published<'p> {
@@ -43,15 +46,17 @@ impl<'p> Published<'p> {
             platform.api("POST", &format!("{MCP}/portals"), Some(portal)).await?;
         }
         open(platform).await?;
-        let published = Self { platform, tokens };
+        let port = platform.ready.access_url.parse::<reqwest::Url>()?.port().context("the listener has no port")?;
+        let client = client(platform, port)?;
+        let published = Self { platform, tokens, client, port };
         published.settled().await?;
         Ok(published)
     }
 
     /// Waits until what was stored is in force.
     async fn settled(&self) -> Result<()> {
-        for host in ["one.localhost", "few.localhost", "many.localhost"] {
-            let site = self.site(host)?;
+        for host in HOSTS {
+            let site = self.site(host);
             let mut last = None;
             for _ in 0..100 {
                 match crate::client::Client::begin(&site).await {
@@ -70,29 +75,32 @@ impl<'p> Published<'p> {
         Ok(())
     }
 
-    pub(crate) fn site(&self, host: &str) -> Result<Site> {
+    pub(crate) fn site(&self, host: &str) -> Site {
         self.site_of(host, 0)
     }
 
     /// A portal as the caller of this number reaches it.
-    pub(crate) fn site_of(&self, host: &str, caller: usize) -> Result<Site> {
-        let address = self.platform.ready.access_url.parse::<reqwest::Url>()?;
-        let port = address.port().context("the listener has no port")?;
-        let authority = std::fs::read(&self.platform.ready.ca_certificate)?;
-        let client = reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(&authority)?])
-            .resolve(host, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-            .http1_only()
-            .build()?;
-        Ok(Site {
-            url: format!("https://{host}:{port}/mcp"),
-            client,
+    pub(crate) fn site_of(&self, host: &str, caller: usize) -> Site {
+        Site {
+            url: format!("https://{host}:{}/mcp", self.port),
+            client: self.client.clone(),
             headers: self.tokens[caller].to_vec(),
             query: "",
             tool: "s0_add_0",
             process: self.platform.process_id(),
-        })
+        }
     }
+}
+
+/// Connections are shared: a session is more than one of them, and less.
+fn client(platform: &Platform, port: u16) -> Result<reqwest::Client> {
+    let authority = std::fs::read(&platform.ready.ca_certificate)?;
+    let mut client =
+        reqwest::Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&authority)?]).http1_only();
+    for host in HOSTS {
+        client = client.resolve(host, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    Ok(client.build()?)
 }
 
 async fn server(platform: &Platform, id: &str, url: String) -> Result<()> {
