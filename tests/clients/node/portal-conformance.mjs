@@ -90,6 +90,16 @@ async function publish(id, url) {
   return { "cf-access-client-id": token.client_id, "cf-access-client-secret": token.client_secret };
 }
 
+/** Leaves the demo as it was found. */
+async function withdraw() {
+  for (const id of ["older", "newer"]) {
+    for (const kind of ["portals", "servers"]) await api("DELETE", `/access/ai-controls/mcp/${kind}/${id}`);
+  }
+  for (const token of await api("GET", "/access/service_tokens")) {
+    if (token.name.startsWith("conformance ")) await api("DELETE", `/access/service_tokens/${token.id}`);
+  }
+}
+
 /**
  * The suite wants a server on this machine, without TLS and without a credential. This forwards to the portal and adds both;
  * where a request names the forwarder as its host or origin it names the portal instead. Everything else passes as it is.
@@ -146,5 +156,6 @@ try {
     "a portal in front of a server without conforms to 2026-07-28": part("2026-07-28", "newer", stateless),
   });
 } finally {
+  await withdraw();
   await Promise.all([sessions.end(), stateless.end()]);
 }
