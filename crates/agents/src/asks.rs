@@ -257,10 +257,8 @@ mod tests {
     }
 
     fn waits(standing: Standing) -> String {
-        match standing {
-            Standing::Waits(id) => id,
-            other => panic!("{other:?}"),
-        }
+        let Standing::Waits(id) = standing else { panic!("{standing:?}") };
+        id
     }
 
     #[test]
@@ -278,7 +276,8 @@ mod tests {
         waits(asks.stand(call(BOB, "{\"id\":1}", 0), 3));
         let granted = asks.stand(call(ANA, "{\"id\":1}", 0), 4);
         assert_eq!(granted, Standing::Granted(Some(id.clone())));
-        assert!(asks.use_up(ANA, &[id.clone()]) && !asks.use_up(ANA, &[id.clone()]));
+        let ids = [id.clone()];
+        assert!(asks.use_up(ANA, &ids) && !asks.use_up(ANA, &ids));
         assert_ne!(waits(asks.stand(call(ANA, "{\"id\":1}", 0), 5)), id);
     }
 
