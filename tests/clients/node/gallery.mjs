@@ -341,9 +341,9 @@ async function agents(browser) {
   const rules = [{ name: "Nothing is deleted", expression: 'starts_with(mcp.tool.name, "delete_")', action: "block", message: "Ask the operations team." }];
   await api("POST", `${mcp}/servers`, { id: "tickets", name: "Tickets", hostname: `http://127.0.0.1:${server.address().port}/mcp`, auth_type: "unauthenticated", portunus: { rules } });
   await api("POST", `${mcp}/servers/tickets/sync`, {});
-  await api("POST", `${mcp}/portals`, { id: "staff", name: "Staff", hostname: "mcp.localhost", description: "What agents at Acme may use", servers: [{ server_id: "tickets", on_behalf: false }] });
+  await api("POST", `${mcp}/portals`, { id: "staff", name: "Staff", hostname: "staff.localhost", description: "What agents at Acme may use", servers: [{ server_id: "tickets", on_behalf: false }] });
   for (const app of await api("GET", "/access/apps")) {
-    if (["mcp", "mcp_portal"].includes(app.type)) await api("POST", `/access/apps/${app.id}/policies`, { name: "Staff", decision: "allow", include: STAFF });
+    if (["mcp", "mcp_portal"].includes(app.type) && ["Tickets", "Staff"].includes(app.name)) await api("POST", `/access/apps/${app.id}/policies`, { name: "Staff", decision: "allow", include: STAFF });
   }
   await settled();
   tools.now = [
@@ -389,7 +389,7 @@ async function agents(browser) {
 
 /** Calls a tool as a client does that opens pages; the person's own browser speaks, from a page of the portal without a policy of its own. */
 async function call(page, name, args) {
-  await page.goto(`${at("mcp.localhost")}nothing-here`);
+  await page.goto(`${at("staff.localhost")}nothing-here`);
   return page.evaluate(async ([name, args]) => {
     const headers = { "content-type": "application/json", accept: "application/json, text/event-stream" };
     const post = (body, more) => fetch("/mcp", { method: "POST", headers: { ...headers, ...more }, body: JSON.stringify({ jsonrpc: "2.0", id: 1, ...body }) });
@@ -416,13 +416,13 @@ async function confirmed(browser) {
   ];
   await api("POST", `${mcp}/servers`, { id: "tickets", name: "Tickets", hostname: `http://127.0.0.1:${server.address().port}/mcp`, auth_type: "unauthenticated", portunus: { rules } });
   await api("POST", `${mcp}/servers/tickets/sync`, {});
-  await api("POST", `${mcp}/portals`, { id: "staff", name: "Staff", hostname: "mcp.localhost", servers: [{ server_id: "tickets", on_behalf: false }] });
+  await api("POST", `${mcp}/portals`, { id: "staff", name: "Staff", hostname: "staff.localhost", servers: [{ server_id: "tickets", on_behalf: false }] });
   for (const app of await api("GET", "/access/apps")) {
-    if (["mcp", "mcp_portal"].includes(app.type)) await api("POST", `/access/apps/${app.id}/policies`, { name: "Staff", decision: "allow", include: STAFF });
+    if (["mcp", "mcp_portal"].includes(app.type) && ["Tickets", "Staff"].includes(app.name)) await api("POST", `/access/apps/${app.id}/policies`, { name: "Staff", decision: "allow", include: STAFF });
   }
   await settled();
   await person(browser, async (page) => {
-    await signIn(page, "mcp.localhost", BEN);
+    await signIn(page, "staff.localhost", BEN);
     await heading(page, "Staff");
     const ask = { key: "OPS-12", reason: "fixed by the release of \u202eFriday" };
     await page.goto(sentTo(await call(page, "tickets_close_ticket", ask)));
