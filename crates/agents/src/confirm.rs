@@ -147,7 +147,7 @@ fn question(ask: &Ask, call: &Call, person: &Person) -> Markup {
             @if call.destructive { p.warning { "It may change or delete things that cannot be brought back." } }
             @if !arguments.is_empty() {
                 h3 { @if call.lifetime > 0 { "With, this time" } @else { "With" } }
-                pre tabindex="0" { code { (visible(&arguments)) } }
+                pre.whole tabindex="0" { code { (visible(&arguments)) } }
             }
             form.decide method="post" action=(APPROVE) {
                 input type="hidden" name="token" value=(token(person));
