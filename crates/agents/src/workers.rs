@@ -15,7 +15,7 @@ use net::proxy::body::{Body, collect, full_body};
 use serde_json::json;
 use serde_json::value::RawValue;
 use types::ScriptName;
-use worker::{Answer, BoxFuture, CallError, Reply, Script};
+use worker::{Answer, BoxFuture};
 
 use crate::admit::Case;
 use crate::facts;
@@ -30,19 +30,19 @@ const MOST_REASON: usize = 500;
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
-/// Runs the owner's scripts for rules.
+/// Runs the owner's Workers: those that rules ask, and those that are servers.
 pub trait Workers: Send + Sync + 'static {
-    /// Finds the version of a script that is in force.
-    fn find(&self, name: &ScriptName) -> Option<Arc<Script>>;
-
-    /// Invokes a script's `fetch` handler; `facts` is `request.cf`, as JSON. Dropping the future cancels the call.
-    fn run<'a>(
+    /// Invokes the `fetch` handler of a Worker, with `facts` as its `request.cf`. Dropping the future ends the call.
+    ///
+    /// # Errors
+    /// In words for whoever administers it: there is no such Worker, or it failed.
+    fn ask<'a>(
         &'a self,
-        script: &'a Arc<Script>,
+        script: &'a ScriptName,
         request: Request<Body>,
         facts: Arc<str>,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<Reply, CallError>>;
+    ) -> BoxFuture<'a, Result<Answer, String>>;
 }
 
 /// What a Worker makes of a call.
@@ -71,11 +71,9 @@ pub(crate) async fn ask(
     case: &Case<'_>,
     (rule, arguments): (&str, Option<&RawValue>),
 ) -> Result<Word, String> {
-    let found = workers.find(script).ok_or_else(|| format!("there is no Worker {script} that can run"))?;
     let request = message(case, arguments).ok_or("the call cannot be written as a request")?;
     let facts: Arc<str> = facts_json(case, rule).into();
-    let reply = workers.run(&found, request, facts, LONGEST).await.map_err(|error| error.to_string())?;
-    match reply.answer {
+    match workers.ask(script, request, facts, LONGEST).await? {
         Answer::NoOpinion => Ok(Word::Pass),
         Answer::Request(request) => changed(case, request).await,
         Answer::Response(response) => ended(response).await,

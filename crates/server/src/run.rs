@@ -325,7 +325,6 @@ impl Core {
             logs: self.logs.clone(),
             clock: Arc::clone(&self.clock),
             runtime: Arc::clone(&self.runtime),
-            workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
             upstream: Arc::clone(upstream),
             programs: self.programs.clone(),
             services: Arc::clone(&running.services),

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use worker::protocol::{KvKey, KvValue, LogLevel};
 use worker::{
     Answer, Body, BoxFuture, Call, CallContext, CallError, FetchTarget, Host, HostError, KvPage, KvWrite, RateLimiter,
-    RateSpec, Reply, ResponseCache, Runtime, Said, Script,
+    RateSpec, ResponseCache, Runtime, Said, Script,
 };
 
 use crate::scripts::Prepared;
@@ -172,7 +172,7 @@ impl EventHost {
     }
 }
 
-/// The owner's scripts as policies of Access and rules about calls of tools ask them.
+/// The owner's scripts as policies of Access ask them.
 pub(crate) struct PolicyWorkers {
     pub services: Arc<Services>,
 }
@@ -191,23 +191,6 @@ impl access::Workers for PolicyWorkers {
         let host = Arc::new(EventHost::new(Arc::clone(&self.services)));
         let call = Call { host, cf: Arc::from(question.as_str()), timeout };
         self.services.runtime.access(script, question, call)
-    }
-}
-
-impl agents::Workers for PolicyWorkers {
-    fn find(&self, name: &ScriptName) -> Option<Arc<Script>> {
-        self.services.script(name)
-    }
-
-    fn run<'a>(
-        &'a self,
-        script: &'a Arc<Script>,
-        request: http::Request<Body>,
-        facts: Arc<str>,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<Reply, CallError>> {
-        let host = Arc::new(EventHost::new(Arc::clone(&self.services)));
-        Box::pin(self.services.runtime.fetch(script, request, Call { host, cf: facts, timeout }))
     }
 }
 

@@ -4,31 +4,16 @@
 //! the portal, in `request.cf`, and gets nothing of the client's request but the message.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, Response};
-use net::proxy::body::{Body, full_body};
+use net::proxy::body::full_body;
 use types::ScriptName;
+use worker::Answer;
 
 use super::http::{Answered, Bounds, EITHER, ExchangeError, JSON, SESSION, answered};
-
-/// Runs the owner's Workers.
-pub trait Workers: Send + Sync + 'static {
-    /// Asks a Worker, with `facts` as its `request.cf`. Dropping the future ends the call.
-    ///
-    /// # Errors
-    /// In words for whoever administers it: there is no such Worker, or it failed.
-    fn ask<'a>(
-        &'a self,
-        script: &'a ScriptName,
-        request: Request<Body>,
-        facts: Arc<str>,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<Response<Body>, String>>;
-}
+use crate::workers::Workers;
 
 /// A Worker as an MCP server.
 #[derive(Clone)]
@@ -55,7 +40,11 @@ impl Inner {
         *request.uri_mut() = http::Uri::from_static("https://mcp.internal/mcp");
         *request.headers_mut() = headers;
         let asked = self.workers.ask(&self.script, request, Arc::clone(&self.facts), self.bounds.head);
-        let response = asked.await.map_err(|why| ExchangeError::Gone(why.into()))?;
-        answered(response, self.bounds).await
+        match asked.await.map_err(|why| ExchangeError::Gone(why.into()))? {
+            Answer::Response(response) => answered(response, self.bounds).await,
+            Answer::Request(_) | Answer::NoOpinion => {
+                Err(ExchangeError::Gone(format!("the Worker {} answered with no response", self.script).into()))
+            }
+        }
     }
 }

@@ -13,4 +13,4 @@ mod wire;
 pub use channel::{Candidate, Channel, Place, Remote as Address, Transport, places};
 pub use duplex::Stdio;
 pub use http::{Bounds, Endpoint};
-pub use inner::{Inner, Workers};
+pub use inner::Inner;

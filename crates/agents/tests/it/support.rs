@@ -72,18 +72,14 @@ impl agents::Changed for Changes {
 }
 
 impl agents::Workers for NoScripts {
-    fn find(&self, _: &types::ScriptName) -> Option<Arc<worker::Script>> {
-        None
-    }
-
-    fn run<'a>(
+    fn ask<'a>(
         &'a self,
-        _: &'a Arc<worker::Script>,
+        script: &'a types::ScriptName,
         _: Request<Body>,
         _: Arc<str>,
         _: Duration,
-    ) -> worker::BoxFuture<'a, Result<worker::Reply, worker::CallError>> {
-        panic!("no test here runs a script")
+    ) -> worker::BoxFuture<'a, Result<worker::Answer, String>> {
+        Box::pin(async move { Err(format!("there is no Worker {script}")) })
     }
 }
 

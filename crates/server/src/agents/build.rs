@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::Backends;
+use ::agents::Workers;
 use ::agents::signin::{Manual, SignIn};
 use ::agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
-use ::agents::upstream::{
-    Address, Bounds, Candidate, Channel, Endpoint, Inner, Place, Stdio, Transport, Workers, places,
-};
+use ::agents::upstream::{Address, Bounds, Candidate, Channel, Endpoint, Inner, Place, Stdio, Transport, places};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use identity::application::{ApplicationDocument, ApplicationKind};

@@ -45,8 +45,6 @@ pub(crate) struct Ground {
     pub clock: net::Clock,
     /// Runs the programs of Code Mode.
     pub runtime: Arc<worker::Runtime>,
-    /// Runs the owner's scripts for rules.
-    pub workers: Arc<dyn ::agents::Workers>,
     pub upstream: Arc<Upstream>,
     /// Absent: programs are not run as MCP servers.
     pub programs: Option<programs::Programs>,
@@ -98,7 +96,7 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         trust: ground.upstream.trust(),
         clock: Arc::clone(&ground.clock),
     });
-    let workers = Arc::new(inner::PortalWorkers { services: ground.services });
+    let workers: Arc<dyn ::agents::Workers> = Arc::new(inner::PortalWorkers { services: ground.services });
     let internet = ground.upstream.pool.clone();
     let means = Arc::new(Means { backends, internet, programs: ground.programs, workers });
     let mut builder = Builder {
@@ -125,7 +123,7 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         snapshot: Arc::clone(&snapshot),
         recorder: Arc::new(record::Recorder { logs: ground.logs, account: ground.account }),
         scripts: ground.runtime,
-        workers: ground.workers,
+        workers: Arc::clone(&means.workers),
         sign_ins: Arc::clone(&sign_ins),
         account: ground.account,
         clock: Arc::clone(&ground.clock),
