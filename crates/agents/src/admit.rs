@@ -84,11 +84,15 @@ pub(crate) async fn admit(
     recording: &mut Recording,
 ) -> Result<Admitted, Stopped> {
     let (mut waits, mut redactions) = (Vec::new(), Vec::new());
+    let mut value = None;
     for list in [&case.turn.portal.settings.rules, &case.served.server.rules] {
         if !list.iter().any(|rule| rule.enabled) {
             continue;
         }
-        let ruling = hold(case, list, arguments.as_deref());
+        if value.is_none() {
+            value = arguments.as_deref().map(|arguments| serde_json::from_str(arguments.get()).unwrap_or_default());
+        }
+        let ruling = hold(case, list, value.as_ref());
         recording.note(|record| record.rules.extend(ruling.by));
         if let Verdict::Block { rule, message } = &ruling.verdict {
             return Err(blocked(rule, message.as_deref()));
@@ -98,7 +102,7 @@ pub(crate) async fn admit(
                 Condition::Worker { rule, script, on_error } => {
                     let word = workers::ask(&*case.turn.plane.workers, &script, case, (&rule, arguments.as_deref()));
                     if let Some(changed) = heard(&rule, on_error, word.await)? {
-                        arguments = Some(changed);
+                        (arguments, value) = (Some(changed), None);
                     }
                 }
                 Condition::Factor { .. } | Condition::Approval { .. } => waits.push(condition),
@@ -106,7 +110,10 @@ pub(crate) async fn admit(
         }
         redactions.extend(ruling.redactions);
     }
-    let arguments = arguments.map(|arguments| redact::apply(&redactions, &arguments));
+    let arguments = match redactions.as_slice() {
+        [] => arguments,
+        redactions => arguments.map(|arguments| redact::apply(redactions, &arguments)),
+    };
     // Whoever confirms has proved who they are first.
     waits.sort_by_key(|condition| matches!(condition, Condition::Approval { .. }));
     let mut single = Vec::new();
@@ -122,10 +129,9 @@ pub(crate) async fn admit(
     Ok(Admitted { arguments, redactions })
 }
 
-fn hold(case: &Case<'_>, list: &[ToolRule], arguments: Option<&RawValue>) -> Ruling {
-    let value: Option<Value> = arguments.map(|arguments| serde_json::from_str(arguments.get()).unwrap_or_default());
+fn hold(case: &Case<'_>, list: &[ToolRule], arguments: Option<&Value>) -> Ruling {
     let none = Arguments::default();
-    let indexed = match &value {
+    let indexed = match arguments {
         Some(value) => Arguments::index(value),
         None => Some(none),
     };

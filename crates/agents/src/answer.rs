@@ -105,7 +105,7 @@ impl Passage {
     fn with_our_tasks(&self, result: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
         let is_about_tasks = self.method.starts_with("tasks/");
         let made = if self.method == "tools/call" { tasks::created(&result) } else { None };
-        let is_related = memchr::memmem::find(result.get().as_bytes(), b"related-task").is_some();
+        let is_related = raw::may_hold(&result, "related-task");
         if !is_about_tasks && made.is_none() && !is_related {
             return Ok(result);
         }

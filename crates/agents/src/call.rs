@@ -28,7 +28,6 @@ use crate::snapshot::{Served, Way};
 use crate::turn::{self, Said, Turn};
 use crate::upstream::http::ExchangeError;
 use crate::upstream::link::{Link, LinkError, LinkParts, Manner};
-use crate::visit::Visitor;
 use crate::watch;
 
 /// Characters of arguments and results that a record keeps.
@@ -277,8 +276,9 @@ async fn send(turn: Arc<Turn>, sent: Sent, recording: Recording) -> Said {
             return Said::Now(Message::error(client_id, error));
         }
     };
-    let mark = if input::may_ask(method) { Mark::of(method, &params) } else { None };
-    if let (Some(state), Some(mark), Era::Sessions, true) = (&tried.state, mark, era, turn.is_stateless()) {
+    let parks = turn.is_stateless() && era == Era::Sessions && input::may_ask(method);
+    let mark = if parks { Mark::of(method, &params) } else { None };
+    if let (Some(state), Some(mark)) = (&tried.state, mark) {
         return match turn.session.parking.take(state, mark, turn.plane.now()) {
             Some(parked) => Box::pin(parked.go_on(turn, client_id, recording, tried)).await,
             None => {
@@ -303,7 +303,7 @@ async fn send(turn: Arc<Turn>, sent: Sent, recording: Recording) -> Said {
     if let (true, Some(level), Era::Sessions) = (turn.is_stateless(), turn.log_level, era) {
         hear_logs(&turn, &link, level).await;
     }
-    let is_marked = || memchr::memmem::find(found.definition.json.get().as_bytes(), b"x-mcp-header").is_some();
+    let is_marked = || raw::may_hold(&found.definition.json, "x-mcp-header");
     let parameters = match era {
         Era::Stateless if is_marked() => headers::header_parameters(&found.definition.member("inputSchema")),
         Era::Sessions | Era::Stateless => Vec::new(),
@@ -463,12 +463,10 @@ pub(crate) async fn reach(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Reac
 
 /// What a Worker is told of its caller, as `request.cf`: what Access found out, and nothing that the client says.
 fn about(turn: &Turn, served: &Served) -> Value {
-    let program = match &turn.visitor {
-        Visitor::Program { id, name } => Some(json!({"id": id.to_string(), "client_id": name})),
-        Visitor::Nobody | Visitor::Person(_) => None,
-    };
+    let mut facts = facts::caller(&turn.visitor);
     let mcp = json!({"portal": turn.portal.settings.id.as_str(), "server": served.id.as_str()});
-    json!({"identity": facts::identity(&turn.visitor), "service_token": program, "mcp": mcp})
+    facts.insert("mcp".to_owned(), mcp);
+    Value::Object(facts)
 }
 
 /// Tells a server that was just reached what its client wants, and hears what it says unasked.

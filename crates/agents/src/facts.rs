@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use mcp::catalog::{Definition, Kind};
 use policy::facts::Person as PersonOfPolicy;
 use policy::facts::mcp::{Arguments, McpFacts, Subject, ToolHints};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::session::Session;
 use crate::visit::Visitor;
@@ -85,15 +85,21 @@ pub(crate) fn without_client<'a>(caller: &'a PersonFacts<'a>, source: IpAddr, ab
     }
 }
 
-/// What scripts are told of a person; nothing of anybody else.
-pub(crate) fn identity(visitor: &Visitor) -> Value {
-    let Some(person) = visitor.person() else { return Value::Null };
-    let groups =
-        person.group_names.iter().enumerate().map(
-            |(at, name)| json!({"id": person.group_ids.get(at), "name": name, "email": person.group_emails.get(at)}),
-        );
-    let groups: Vec<Value> = groups.collect();
-    json!({"id": person.user, "email": person.email, "name": person.name, "groups": groups})
+/// What Workers are told of a caller in `request.cf`: `identity` of a person and their agents, `serviceToken` of a program.
+pub(crate) fn caller(visitor: &Visitor) -> Map<String, Value> {
+    let (mut identity, mut service_token) = (Value::Null, Value::Null);
+    match visitor {
+        Visitor::Nobody => {}
+        Visitor::Program { id, name } => service_token = json!({"id": id, "clientId": name}),
+        Visitor::Person(person) => {
+            let groups = person.group_names.iter().enumerate().map(|(at, name)| {
+                json!({"id": person.group_ids.get(at), "name": name, "email": person.group_emails.get(at)})
+            });
+            let groups: Vec<Value> = groups.collect();
+            identity = json!({"id": person.user, "email": person.email, "name": person.name, "groups": groups});
+        }
+    }
+    Map::from_iter([("identity".to_owned(), identity), ("serviceToken".to_owned(), service_token)])
 }
 
 /// The method that uses a definition.

@@ -108,11 +108,15 @@ impl Feed {
         self.add(&mut state, sse::empty(&id, None));
     }
 
-    /// Adds a message; of more than `most` that wait to be read the oldest is dropped.
+    /// Adds a message; of more than `most` that wait to be read, or more bytes than may, the oldest are dropped.
     pub(crate) fn push_of(&self, message: &[u8], most: usize) {
         self.push(message);
         let mut state = self.state.lock();
-        while state.next - state.unread > most as u64 {
+        let is_more = |state: &State| {
+            let waiting = state.next - state.unread;
+            waiting > most as u64 || waiting > 1 && state.unread_bytes > UNREAD_BYTES
+        };
+        while is_more(&state) {
             let Some(at) = state.kept.iter().position(|event| event.number >= state.unread) else { break };
             if let Some(event) = state.kept.remove(at) {
                 let size = event.bytes.len();

@@ -141,13 +141,13 @@ impl Agents {
     }
 
     /// Brings sessions in step with a snapshot that was swapped in: ends those of portals that are gone, links to servers
-    /// that are gone, and tells clients to look again.
+    /// that are gone, and tells clients of portals that changed with it to look again.
     pub fn follow(&self) {
         let snapshot = self.inner.snapshot.load();
         let there =
             |session: &Session| snapshot.portals.values().any(|portal| portal.settings.id.as_str() == session.portal);
         self.inner.end_all(self.inner.sessions.remove(|session| !there(session)));
-        for portal in snapshot.portals.values() {
+        for portal in snapshot.portals.values().filter(|portal| portal.revision == snapshot.revision) {
             for session in self.inner.sessions.at(portal.settings.id.as_str()) {
                 self.inner.end_links(&session, portal);
                 self.inner.tell_changed(&session);

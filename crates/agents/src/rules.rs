@@ -136,9 +136,9 @@ fn apply(rules: &[ToolRule], facts: &McpFacts<'_>, ruling: &mut Ruling) {
             Effect::RequireMfa { max_age } => {
                 ruling.conditions.push(Condition::Factor { rule: name(), max_age: *max_age });
             }
-            Effect::Redact { paths, patterns } => ruling
-                .redactions
-                .push(Redaction { paths: paths.as_slice().into(), patterns: patterns.as_slice().into() }),
+            Effect::Redact { paths, patterns } => {
+                ruling.redactions.push(Redaction { paths: Arc::clone(paths), patterns: Arc::clone(patterns) });
+            }
             Effect::Worker { script, on_error } => {
                 ruling.conditions.push(Condition::Worker { rule: name(), script: script.clone(), on_error: *on_error });
             }

@@ -32,6 +32,8 @@ pub struct Portal {
     pub audience: String,
     /// In the portal's order.
     pub servers: Vec<Arc<Served>>,
+    /// That of the snapshot in which anything of it changed last.
+    pub revision: u64,
 }
 
 /// A server behind a portal.
@@ -61,10 +63,10 @@ pub enum Way {
 }
 
 impl Way {
-    /// Whether a link leads to the server in this way.
+    /// Whether a link leads to the server in this way, with what signs in there.
     pub(crate) fn leads(&self, link: &Link) -> bool {
         match self {
-            Self::Remote(remote) => link.leads_to(&remote.endpoint),
+            Self::Remote(remote) => link.leads_to(&remote.endpoint, &remote.credential),
             Self::Broken(_) => false,
         }
     }

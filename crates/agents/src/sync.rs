@@ -121,7 +121,7 @@ async fn read(link: &Link) -> Result<Seen, LookError> {
 }
 
 fn is_usable(tool: &RawValue) -> bool {
-    if memchr::memmem::find(tool.get().as_bytes(), b"x-mcp-header").is_none() {
+    if !raw::may_hold(tool, "x-mcp-header") {
         return true;
     }
     let schema = serde_json::from_str::<Value>(tool.get()).map(|mut tool| tool["inputSchema"].take());

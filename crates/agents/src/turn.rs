@@ -78,9 +78,8 @@ impl Turn {
         let query = visit.request.uri().query().unwrap_or_default();
         let setting = CodeMode::parse(portal.settings.code_mode.as_str()).unwrap_or_default();
         let surface = Surface::choose(setting, query);
-        let revision = plane.snapshot.load().revision;
         let key = ViewKey {
-            revision,
+            revision: portal.revision,
             visitor: visit.visitor.clone(),
             source: visit.source,
             open: visit.open.clone(),
@@ -126,7 +125,7 @@ impl Turn {
         definition: &Definition,
         arguments: Option<&RawValue>,
     ) -> Result<(), HeaderError> {
-        let is_marked = memchr::memmem::find(definition.json.get().as_bytes(), b"x-mcp-header").is_some();
+        let is_marked = raw::may_hold(&definition.json, "x-mcp-header");
         if !self.is_stateless() || !self.asks || !is_marked {
             return Ok(());
         }
@@ -265,8 +264,12 @@ pub(crate) async fn take(plane: &Inner, session: &Arc<Session>, message: Message
                     let task = plane.handles.find(&owner, task, now).filter(|task| task.server == server)?;
                     Some(task.at_server)
                 };
-                let result = mcp::version::tasks::rename(&response.result, &at_server).unwrap_or(response.result);
-                let _ = link.tell(&Message::Response(Response { id, result })).await;
+                // An answer about a task that is not the client's own is none.
+                let told = match mcp::version::tasks::rename(&response.result, &at_server) {
+                    Ok(result) => Message::Response(Response { id, result }),
+                    Err(_) => Message::error(id, RpcError::new(ErrorCode::InvalidParams, "Task not found")),
+                };
+                let _ = link.tell(&told).await;
             }
             Some(Pending::Here(waiting)) => {
                 // Whoever waited may have gone.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,8 +36,9 @@ use crate::upstream::link::{Link, Reply};
 const MOST_LISTENERS: usize = 16;
 /// Resources and tasks that one stream may name, and one session may watch at one server.
 const MOST_WATCHED: usize = 256;
-/// Messages that wait for a stream to be read.
+/// Messages, and their bytes, that wait for a stream to be read.
 const MOST_WAITING: usize = 256;
+const MOST_BYTES: usize = 1 << 20;
 /// How long nothing is said before a comment keeps the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// How long to wait before a server is listened to again: at first, and at most.
@@ -59,6 +60,30 @@ struct Listener {
     subscription: Box<RawValue>,
     wanted: Wanted,
     sender: mpsc::Sender<Bytes>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// What a stream reads.
+struct Heard {
+    receiver: mpsc::Receiver<Bytes>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Heard {
+    async fn next(&mut self) -> Option<Bytes> {
+        let event = self.receiver.recv().await?;
+        self.waiting.fetch_sub(event.len(), Ordering::Relaxed);
+        Some(event)
+    }
+}
+
+impl Listener {
+    fn tell(&self, event: Bytes) {
+        let size = event.len();
+        if self.waiting.fetch_add(size, Ordering::Relaxed) > MOST_BYTES || self.sender.try_send(event).is_err() {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What a stream is to hear of, by the names that clients know.
@@ -92,20 +117,21 @@ impl Listeners {
     pub(crate) fn tell(&self, message: &Message) {
         let Message::Notification(notification) = message else { return };
         for listener in self.all.lock().iter().filter(|listener| listener.wanted.has(notification)) {
-            let _ = listener.sender.try_send(tagged(notification, &listener.subscription));
+            listener.tell(tagged(notification, &listener.subscription));
         }
     }
 
-    fn add(&self, subscription: Box<RawValue>, wanted: Wanted) -> (u64, mpsc::Receiver<Bytes>) {
+    fn add(&self, subscription: Box<RawValue>, wanted: Wanted) -> (u64, Heard) {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
+        let waiting = Arc::new(AtomicUsize::new(0));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut all = self.all.lock();
         all.retain(|listener| !listener.sender.is_closed());
         if all.len() >= MOST_LISTENERS {
             all.remove(0);
         }
-        all.push(Listener { number, subscription, wanted, sender });
-        (number, receiver)
+        all.push(Listener { number, subscription, wanted, sender, waiting: Arc::clone(&waiting) });
+        (number, Heard { receiver, waiting })
     }
 
     /// Changes what a stream is to hear of.
@@ -294,6 +320,8 @@ async fn follow(ear: &Ear) {
             Ok(None) if last.take().is_none() => return,
             Ok(None) | Err(_) => wait = (wait * 2).min(LONGEST_WAIT),
             Ok(Some(mut stream)) => {
+                // One that says nothing before it ends is not asked for again at once.
+                wait = (wait * 2).min(LONGEST_WAIT);
                 while let Ok(Some(event)) = stream.next().await {
                     wait = SHORTEST_WAIT;
                     if let Ok(message) = ear.link.read(&event.data) {
@@ -342,6 +370,7 @@ async fn keep_watching(ear: &Ear) {
                 };
                 let Ok(Some(event)) = event else {
                     tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
                     break;
                 };
                 wait = SHORTEST_WAIT;
@@ -389,11 +418,7 @@ pub(crate) fn told(
             };
             let owner = (session.holder, session.portal.clone());
             let exposed = |id: &str| plane.handles.exposed(&owner, &served.id, id);
-            Some(if memchr::memmem::find(params.get().as_bytes(), b"related-task").is_some() {
-                tasks::rename(&params, &exposed).ok()?
-            } else {
-                params
-            })
+            Some(if raw::may_hold(&params, "related-task") { tasks::rename(&params, &exposed).ok()? } else { params })
         }
         (_, None) => None,
     };
@@ -526,7 +551,7 @@ pub(crate) async fn listen(turn: &Arc<Turn>, request: Request) -> Said {
         tasks: task_ids.iter().cloned().collect(),
     };
     let subscription = request.id.as_json().to_owned();
-    let (number, receiver) = turn.session.listeners.add(subscription.clone(), all);
+    let (number, heard) = turn.session.listeners.add(subscription.clone(), all);
     let mut watching = Watching { turn: Arc::clone(turn), number, wanted, things: Vec::new() };
     for uri in uris {
         if watching.begin_uri(&uri).await {
@@ -549,14 +574,14 @@ pub(crate) async fn listen(turn: &Arc<Turn>, request: Request) -> Said {
     let first = Message::notification("notifications/subscriptions/acknowledged", &acknowledged);
     let first = sse::write(None, first.to_json().as_bytes());
     let stop = turn.session.stop.clone();
-    let rest = futures_util::stream::unfold((receiver, stop, watching), |(mut receiver, stop, watching)| async {
+    let rest = futures_util::stream::unfold((heard, stop, watching), |(mut heard, stop, watching)| async {
         let event = tokio::select! {
             biased;
             () = stop.cancelled() => return None,
-            event = receiver.recv() => event?,
+            event = heard.next() => event?,
             () = tokio::time::sleep(KEEP_ALIVE) => sse::comment(),
         };
-        Some((event, (receiver, stop, watching)))
+        Some((event, (heard, stop, watching)))
     });
     Said::Events(futures_util::stream::once(async { first }).chain(rest).boxed())
 }
@@ -650,7 +675,7 @@ mod tests {
             uris: BTreeSet::from(["a:b".to_owned()]),
             tasks: BTreeSet::new(),
         };
-        let (number, mut receiver) = listeners.add(raw::raw("s-1"), wanted.clone());
+        let (number, mut hearing) = listeners.add(raw::raw("s-1"), wanted.clone());
         for (method, params, heard) in [
             ("notifications/tools/list_changed", json!({}), true),
             ("notifications/prompts/list_changed", json!({}), false),
@@ -659,7 +684,7 @@ mod tests {
             ("notifications/tasks", json!({"taskId": "1"}), false),
         ] {
             listeners.tell(&Message::notification(method, &params));
-            let event = receiver.try_recv().ok();
+            let event = hearing.receiver.try_recv().ok();
             assert_eq!(event.is_some(), heard, "{method} {params}");
             if let Some(event) = event {
                 assert!(text(&event).contains("\"io.modelcontextprotocol/subscriptionId\":\"s-1\""));
@@ -669,6 +694,24 @@ mod tests {
         assert!(listeners.remove(number, &wanted).uris.is_empty(), "another stream wants it still");
         assert_eq!(listeners.remove(other, &wanted).uris.len(), 1);
         assert!(listeners.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_stream_that_nobody_reads_is_bounded_in_bytes() {
+        let listeners = Listeners::default();
+        let wanted = Wanted { tasks: BTreeSet::from(["t".to_owned()]), ..Wanted::default() };
+        let (_, mut hearing) = listeners.add(raw::raw("s-1"), wanted);
+        let large = json!({"taskId": "t", "result": "x".repeat(MOST_BYTES / 4)});
+        for _ in 0..MOST_WAITING {
+            listeners.tell(&Message::notification("notifications/tasks", &large));
+        }
+        let mut read = 0;
+        while hearing.receiver.len() > 0 {
+            read += hearing.next().await.unwrap().len();
+        }
+        assert!((MOST_BYTES..2 * MOST_BYTES).contains(&read), "{read}");
+        listeners.tell(&Message::notification("notifications/tasks", &large));
+        assert!(hearing.next().await.is_some(), "there is room again");
     }
 
     #[test]

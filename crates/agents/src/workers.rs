@@ -12,14 +12,13 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response};
 use mcp::raw::{self, Object};
 use net::proxy::body::{Body, collect, full_body};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use types::ScriptName;
 use worker::{Answer, BoxFuture};
 
 use crate::admit::Case;
 use crate::facts;
-use crate::visit::Visitor;
 
 /// How long a Worker may take over one call.
 pub(crate) const LONGEST: Duration = Duration::from_secs(5);
@@ -143,16 +142,11 @@ async fn ended(response: Response<Body>) -> Result<Word, String> {
 /// What a Worker is told, in the shape of `request.cf`.
 fn facts_json(case: &Case<'_>, rule: &str) -> String {
     let turn = case.turn;
-    let service_token = match &turn.visitor {
-        Visitor::Program { name, .. } => Some(name),
-        Visitor::Person(_) | Visitor::Nobody => None,
-    };
     let hints = facts::hints(case.definition);
-    json!({
+    let mut told = facts::caller(&turn.visitor);
+    let more = json!({
         "requestId": turn.id,
         "accountId": turn.plane.account,
-        "identity": facts::identity(&turn.visitor),
-        "serviceToken": service_token,
         "device": null,
         "risk": null,
         "country": null,
@@ -175,6 +169,9 @@ fn facts_json(case: &Case<'_>, rule: &str) -> String {
             "protocolVersion": turn.version().as_str(),
             "codeMode": turn.surface == mcp::surface::Surface::CodeMode,
         },
-    })
-    .to_string()
+    });
+    if let Value::Object(more) = more {
+        told.extend(more);
+    }
+    Value::Object(told).to_string()
 }

@@ -73,6 +73,13 @@ pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Borrowed<'_>>(value.get()).ok().map(|found| found.0)
 }
 
+/// Tells whether a name may stand in JSON, written plainly or by the numbers of its letters.
+#[must_use]
+pub fn may_hold(value: &RawValue, name: &str) -> bool {
+    let text = value.get().as_bytes();
+    memchr::memmem::find(text, name.as_bytes()).is_some() || memchr::memmem::find(text, b"\\u").is_some()
+}
+
 /// Turns a value of our own into JSON.
 ///
 /// What is passed are texts, numbers and objects with text keys, which always serialize; `null` stands for what does not.

@@ -64,7 +64,7 @@ declare module "portunus:mcp" {
     readonly request: IncomingRequest;
     /** Who calls, as Access found out; null for a program with a service token, and when the server is looked at. */
     readonly caller: NonNullable<RequestFacts["identity"]> | null;
-    /** With `mcp: {portal, server}` and `service_token`. */
+    /** With `mcp: {portal, server}` and `serviceToken`. */
     readonly facts: RequestFacts;
   }
 }

@@ -320,9 +320,9 @@ impl Link {
         self.over.cancelled().await;
     }
 
-    /// Tells whether the link leads to the same server, reached in the same way.
-    pub(crate) fn leads_to(&self, endpoint: &Channel) -> bool {
-        self.parts.endpoint.is_same(endpoint)
+    /// Tells whether the link leads to the same server, reached in the same way and with the same credential.
+    pub(crate) fn leads_to(&self, endpoint: &Channel, credential: &HeaderMap) -> bool {
+        self.parts.endpoint.is_same(endpoint) && self.parts.credential == *credential
     }
 
     /// Returns where the server was found.

@@ -106,7 +106,7 @@ fn snapshot(wish: &Wish<'_>, revision: u64) -> Snapshot {
         json!({"id": "work", "name": "Work", "hostname": HOST, "servers": listed, "portunus": {"log_results": true}});
     let document = PortalDocument::read(&document, None).unwrap();
     let settings = portal::Portal::parse("work".parse().unwrap(), &document, &()).unwrap();
-    let portal = Arc::new(Portal { settings, audience: "aud-portal".to_owned(), servers });
+    let portal = Arc::new(Portal { settings, audience: "aud-portal".to_owned(), servers, revision });
     Snapshot { revision, portals: BTreeMap::from([(HOST.to_owned(), portal)]) }
 }
 

@@ -186,7 +186,7 @@ fn portal(served: Vec<Arc<Served>>, settings: Value) -> Plane {
     document.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     let document = PortalDocument::read(&document, None).unwrap();
     let settings = portal::Portal::parse("work".parse().unwrap(), &document, &()).unwrap();
-    let portal = Portal { settings, audience: "aud-portal".to_owned(), servers: served };
+    let portal = Portal { settings, audience: "aud-portal".to_owned(), servers: served, revision: 1 };
     let portals = [(HOST.to_owned(), Arc::new(portal))].into();
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { revision: 1, portals }));
     let records = Arc::new(Records::default());

@@ -4,6 +4,7 @@
 //! those of its server; in either list the first enabled rule that applies decides, and where none applies the call may
 //! go on. Invariant: a sound rule's expression and patterns compiled, and it has the settings of its action and no other's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use expr::{Expression, Limits};
@@ -157,8 +158,8 @@ pub enum Effect {
         max_age: Duration,
     },
     Redact {
-        paths: Vec<String>,
-        patterns: Vec<Regex>,
+        paths: Arc<[String]>,
+        patterns: Arc<[Regex]>,
     },
     Worker {
         script: ScriptName,
@@ -291,8 +292,8 @@ fn redact(document: &RedactDocument, problems: &mut Problems) -> Option<Effect> 
         });
         problems.check(&format!("/redact/patterns/{index}"), compiled)
     });
-    let patterns = patterns.collect();
-    Some(Effect::Redact { paths: document.paths.clone(), patterns })
+    let patterns: Vec<Regex> = patterns.collect();
+    Some(Effect::Redact { paths: document.paths.as_slice().into(), patterns: patterns.into() })
 }
 
 /// The library draws the place of a fault over several lines and says what it is in the last.

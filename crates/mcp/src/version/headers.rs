@@ -337,6 +337,9 @@ pub fn headers_of(version: Version, request: &Request, parameters: &[HeaderParam
     let params: Option<Object<'_>> = request.params();
     let name = named_member(&request.method).and_then(|member| params.as_ref()?.text(member));
     headers.extend(name.map(|name| ("mcp-name".to_owned(), encode(&name))));
+    if parameters.is_empty() {
+        return headers;
+    }
     let arguments = params.and_then(|params| params.value("arguments"));
     let arguments: Value = arguments.and_then(|text| serde_json::from_str(text.get()).ok()).unwrap_or(Value::Null);
     for parameter in parameters {

@@ -69,7 +69,9 @@ pub fn is_of_servers(method: &str) -> bool {
 /// It is one, and cannot be acted on.
 pub fn read(result: &RawValue) -> Option<Result<InputRequired, InputError>> {
     // Most results are none, and large ones are not worth reading to find out.
-    memchr::memmem::find(result.get().as_bytes(), b"input_required")?;
+    if !raw::may_hold(result, "input_required") {
+        return None;
+    }
     let object = Object::parse(result.get()).ok()?;
     (object.text("resultType").as_deref() == Some("input_required")).then(|| of(&object))
 }

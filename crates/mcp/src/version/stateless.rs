@@ -121,7 +121,7 @@ pub fn complete(
 /// When the result is no object or names a member twice.
 pub fn plain(result: &RawValue) -> Result<Box<RawValue>, RawError> {
     const OWN: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
-    let has_own = |name: &&str| memchr::memmem::find(result.get().as_bytes(), name.as_bytes()).is_some();
+    let has_own = |name: &&str| raw::may_hold(result, name);
     if !OWN.iter().any(has_own) {
         return Ok(result.to_owned());
     }

@@ -61,7 +61,9 @@ pub enum Status {
 /// Reads the handle in the answer to a call: `task` (2025-11-25), or the result itself (2026-07-28).
 #[must_use]
 pub fn created(result: &RawValue) -> Option<Task> {
-    memchr::memmem::find(result.get().as_bytes(), b"taskId")?;
+    if !raw::may_hold(result, "taskId") {
+        return None;
+    }
     let object = Object::parse(result.get()).ok()?;
     if object.text("resultType").as_deref() == Some("task") {
         return read(&object);
@@ -97,7 +99,7 @@ fn read(task: &Object<'_>) -> Option<Task> {
 /// # Errors
 /// An object on the way is not sound, or another id changes to nothing.
 pub fn rename(value: &RawValue, change: &dyn Fn(&str) -> Option<String>) -> Result<Box<RawValue>, RenameError> {
-    if memchr::memmem::find(value.get().as_bytes(), b"task").is_none() {
+    if !raw::may_hold(value, "task") {
         return Ok(value.to_owned());
     }
     let object = Object::parse(value.get())?;

@@ -9,14 +9,16 @@ use crate::support::{binary, portunus, settled, text};
 
 /// Runs curl against a host that the access listener serves.
 pub(crate) fn curl(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> String {
-    let output = asked(platform, host, path, arguments);
+    let output = asking(platform, host, path, arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     text(&output)
 }
 
-fn asked(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> Output {
+/// The command that asks.
+pub(crate) fn asking(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> Command {
     let port = platform.ready.access_url.rsplit(':').next().unwrap();
-    Command::new("curl")
+    let mut command = Command::new("curl");
+    command
         .args([
             "--silent",
             "--show-error",
@@ -36,16 +38,16 @@ fn asked(platform: &Platform, host: &str, path: &str, arguments: &[&str]) -> Out
             &format!("access.localhost:{port}:127.0.0.1"),
         ])
         .args(arguments)
-        .arg(format!("https://{host}:{port}{path}"))
-        .output()
-        .unwrap()
+        .arg(format!("https://{host}:{port}{path}"));
+    command
 }
 
 /// Waits until a host answers as `wanted` says; what was stored comes into force with the next change that is read.
 pub(crate) async fn until(platform: &Platform, host: &str, arguments: &[&str], wanted: &str) -> String {
     for _ in 0..200 {
         // A host that is not published yet has no certificate either.
-        let shown = String::from_utf8_lossy(&asked(platform, host, "/", arguments).stdout).into_owned();
+        let shown =
+            String::from_utf8_lossy(&asking(platform, host, "/", arguments).output().unwrap().stdout).into_owned();
         if shown.contains(wanted) {
             return shown;
         }

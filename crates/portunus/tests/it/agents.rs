@@ -1,5 +1,7 @@
 //! An MCP portal through the front door of the real binary: configured by the API, reached with curl as an agent.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -7,7 +9,7 @@ use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 use testkit::{Origin, Platform};
 
-use crate::access::curl;
+use crate::access::{asking, curl};
 use crate::support::{binary, recorded, settled};
 
 pub(crate) const PORTAL: &str = "mcp.localhost";
@@ -250,4 +252,51 @@ async fn a_worker_refuses_answers_or_changes_a_call() {
     let told = call(5);
     let text = told["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{told}"));
     assert!(told["result"]["isError"] == true && text.contains("https://training.example/course"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_with_the_credential_that_is_stored_now_and_hears_of_what_it_can_see_alone() {
+    let origin = Origin::start(server(), None).await.unwrap();
+    let platform = Platform::start(binary(), &[]).unwrap();
+    let token = publish(&platform, origin.address).await;
+    let mut agent = Agent { platform: &platform, headers: shows(&token) };
+    agent.begin();
+    let sum = || agent.call("", "sums_add", json!({"a": 2, "b": 3}));
+    assert_eq!(sum()["result"]["content"][0]["text"], "5");
+    let (servers, portals) = ("/access/ai-controls/mcp/servers/sums", "/access/ai-controls/mcp/portals/work");
+    for (credential, passes) in [("another", false), ("upstream-secret", true)] {
+        platform.api("PUT", servers, Some(json!({"auth_credentials": credential}))).await.unwrap();
+        settled(&platform).await;
+        assert_eq!(sum()["error"].is_null(), passes, "{credential}");
+    }
+
+    let mut headers = vec!["--no-buffer", "--header", "accept: text/event-stream"];
+    agent.headers.iter().for_each(|header| headers.extend(["--header", header]));
+    let mut listening = asking(&platform, PORTAL, "/mcp", &headers).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stream = BufReader::new(listening.stdout.take().unwrap());
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        assert_ne!(stream.read_line(&mut line).unwrap(), 0, "no stream was opened");
+    }
+    let told = format!("told {}", platform.ready.account_id);
+    for change in [None, Some(told)] {
+        // A look that finds what was there before changes nothing that anybody sees.
+        platform.api("POST", &format!("{servers}/sync"), Some(json!({}))).await.unwrap();
+        if let Some(description) = change {
+            platform.api("PUT", portals, Some(json!({"description": description}))).await.unwrap();
+        }
+        settled(&platform).await;
+    }
+    let mut end = vec!["--request", "DELETE"];
+    agent.headers.iter().for_each(|header| end.extend(["--header", header]));
+    curl(&platform, PORTAL, "/mcp", &end);
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    listening.wait().unwrap();
+    for kind in ["tools", "prompts", "resources"] {
+        let times = heard.matches(&format!("notifications/{kind}/list_changed")).count();
+        // Once for each credential, before anybody listened, and once for the description.
+        assert_eq!(times, 3, "{heard}");
+    }
 }

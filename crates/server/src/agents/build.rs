@@ -4,6 +4,7 @@
 //! is shown to nobody.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,18 @@ pub(super) struct Builder {
     pub principal: Principal,
     pub means: Arc<Means>,
     pub lists: Lists<Option<Arc<expr::List>>>,
+    pub built: Built,
+}
+
+/// What was built last: a portal of which nothing has changed since stays as it is, for its clients as well.
+#[derive(Default)]
+pub(super) struct Built {
+    /// By host, with a digest of what each was made from.
+    portals: HashMap<String, (u64, Arc<Portal>)>,
+    /// Kept, so that no other list is taken for one of them.
+    lists: Vec<Arc<expr::List>>,
+    /// How often lists have changed.
+    epoch: u64,
 }
 
 /// What servers are reached with.
@@ -73,6 +86,8 @@ struct Known {
     catalog: Arc<Catalog>,
     /// Definitions that are not shown until an administrator approves them.
     held: HashSet<(Kind, Box<str>)>,
+    /// A digest of what all of it was made from.
+    digest: u64,
     version: Option<mcp::version::Version>,
     endpoint: Result<Channel, String>,
     credential: HeaderMap,
@@ -89,7 +104,7 @@ impl Builder {
         let doors = self.doors().await?;
         let servers = self.servers(&lists).await?;
         let grant = self.principal.authorize::<ReadAccess>(self.account)?;
-        let mut portals = BTreeMap::new();
+        let (mut portals, mut built) = (BTreeMap::new(), HashMap::new());
         for stored in self.store.mcp_portals().list(&grant).await? {
             let read = read_stored::<PortalDocument>(&stored.document.body).map_err(|error| error.to_string());
             let parsed =
@@ -101,12 +116,26 @@ impl Builder {
                         continue;
                     };
                     let host = settings.hostname.clone();
-                    let served = settings.servers.iter().filter_map(|link| serve(link, &servers, &doors)).collect();
-                    portals.insert(host, Arc::new(Portal { settings, audience, servers: served }));
+                    let parts: Vec<_> = settings
+                        .servers
+                        .iter()
+                        .map(|link| {
+                            (servers.get(&link.server).map(|known| known.digest), doors.servers.get(&link.server))
+                        })
+                        .collect();
+                    let digest = digest(&(stored.id.as_str(), stored.revision.0, &audience, self.built.epoch, parts));
+                    let same = self.built.portals.get(&host).filter(|(before, _)| *before == digest);
+                    let portal = same.map(|(_, portal)| Arc::clone(portal)).unwrap_or_else(|| {
+                        let served = settings.servers.iter().filter_map(|link| serve(link, &servers, &doors)).collect();
+                        Arc::new(Portal { settings, audience, servers: served, revision })
+                    });
+                    built.insert(host.clone(), (digest, Arc::clone(&portal)));
+                    portals.insert(host, portal);
                 }
                 Err(reason) => report("portal", stored.id.as_str(), &reason),
             }
         }
+        self.built.portals = built;
         Ok(Snapshot { revision, portals })
     }
 
@@ -116,12 +145,18 @@ impl Builder {
             let compiled = policy::lists::compile(list_type(list.document.item_type), values).ok().map(Arc::new);
             Ok::<_, AgentsError>(compiled)
         });
-        let mut set = ListSet::default();
+        let (mut set, mut all) = (ListSet::default(), Vec::new());
         for (id, list) in read.await? {
             if let Some(list) = list {
+                all.push(Arc::clone(&list));
                 set.insert(id, list);
             }
         }
+        let before = &self.built.lists;
+        if before.len() != all.len() || before.iter().zip(&all).any(|(before, list)| !Arc::ptr_eq(before, list)) {
+            self.built.epoch += 1;
+        }
+        self.built.lists = all;
         Ok(set)
     }
 
@@ -171,6 +206,7 @@ impl Builder {
                         address,
                         catalog: Arc::new(shown),
                         held,
+                        digest: digest(&(stored.revision.0, catalog.map(content))),
                         version: catalog.and_then(spoken),
                         endpoint,
                         credential,
@@ -182,6 +218,18 @@ impl Builder {
         }
         Ok(known)
     }
+}
+
+/// What of a catalogue clients can tell: all but when the server was asked.
+fn content(catalog: &McpCatalog) -> String {
+    let McpCatalog { tools, prompts, resources, resource_templates, pins, server, .. } = catalog;
+    json!([tools, prompts, resources, resource_templates, pins, server]).to_string()
+}
+
+fn digest(parts: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a stored server is made into.
@@ -218,7 +266,7 @@ pub(super) fn read(
         Upstream::Worker(script) => Ok(Channel::Worker(Inner {
             workers: Arc::clone(&means.workers),
             script: script.clone(),
-            facts: json!({"identity": null, "service_token": null, "mcp": {"server": stored.id.as_str()}})
+            facts: json!({"identity": null, "serviceToken": null, "mcp": {"server": stored.id.as_str()}})
                 .to_string()
                 .into(),
             bounds: BOUNDS,

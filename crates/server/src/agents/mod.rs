@@ -17,7 +17,6 @@ use ::access::{Backends, OriginParts};
 use ::agents::signin::{SignIns, SignInsParts};
 use ::agents::{Agents, Parts};
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use store::{Change, ChangeFeed, Kind, Principal, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -105,10 +104,11 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         principal: principal.clone(),
         means: Arc::clone(&means),
         lists: Lists::default(),
+        built: build::Built::default(),
     };
     let first = builder.build(1).await?;
     let snapshot = Arc::new(ArcSwap::from_pointee(first));
-    let (again, said) = mpsc::channel(sync::SAID);
+    let said = Arc::new(sync::Said::default());
     let sign_ins = SignIns::new(SignInsParts {
         vault: Arc::new(StoreVault {
             store: ground.store.clone(),
@@ -127,7 +127,7 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         sign_ins: Arc::clone(&sign_ins),
         account: ground.account,
         clock: Arc::clone(&ground.clock),
-        changed: Arc::new(sync::Again(again.clone())),
+        changed: Arc::clone(&said) as Arc<dyn ::agents::Changed>,
     });
     let syncing = Arc::new(Syncing {
         store: ground.store,
@@ -137,8 +137,7 @@ pub(crate) async fn assemble(ground: Ground) -> Result<Assembled, AgentsError> {
         sign_ins: Arc::clone(&sign_ins),
         clock: ground.clock,
         agents: agents.clone(),
-        again,
-        said: Mutex::new(Some(said)),
+        said,
     });
     let (settle, requests) = mpsc::channel(SETTLING);
     let follower = Follower { builder, agents: agents.clone(), snapshot, feed, requests, revision: 1 };

@@ -3,7 +3,7 @@
 //! Invariants: a server that does not answer keeps the catalogue it had, with the reason beside it; and one that says all
 //! the time that it has changed is not asked all the time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use ::agents::sync::{LookError, Seen, listen, look};
 use ::agents::upstream::Channel;
 use ::agents::visit::Visitor;
 use console::{BoxFuture, McpServers, McpUnavailable};
+use futures_util::StreamExt as _;
 use http::header::HeaderMap;
 use identity::identity::Identity;
 use jiff::Timestamp;
@@ -28,8 +29,11 @@ use mcp::pinning::{Ledger, Listing};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use store::{Change, ChangeFeed, McpCatalog, Operate, Principal, ReadAccess, Revision, Store, StoreError, Stored};
-use tokio::sync::mpsc;
+use store::{
+    Change, ChangeFeed, McpCatalog, McpCredentialId, McpHolder, Operate, Principal, ReadAccess, Revision, Store,
+    StoreError, Stored,
+};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,8 +51,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// How long to wait before a server is listened to again: at first, and at most.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// Changes that wait to be looked at; further ones are among those that wait.
-pub(super) const SAID: usize = 256;
+/// Servers that are asked at a time.
+const AT_ONCE: usize = 8;
 
 /// Asks servers.
 pub(crate) struct Syncing {
@@ -59,19 +63,31 @@ pub(crate) struct Syncing {
     pub sign_ins: Arc<SignIns>,
     pub clock: net::Clock,
     pub agents: Agents,
-    /// Takes the servers that say they have changed.
-    pub again: mpsc::Sender<McpServerId>,
-    /// Gives them to the one loop that asks.
-    pub said: Mutex<Option<mpsc::Receiver<McpServerId>>>,
+    pub said: Arc<Said>,
 }
 
-/// Passes on that a server says it has changed.
-pub(super) struct Again(pub mpsc::Sender<McpServerId>);
+/// The servers that say they have changed, until they are due.
+#[derive(Default)]
+pub(crate) struct Said {
+    servers: Mutex<HashSet<McpServerId>>,
+    told: Notify,
+}
 
-impl ::agents::Changed for Again {
+impl Said {
+    fn add(&self, server: McpServerId) {
+        self.servers.lock().insert(server);
+        self.told.notify_one();
+    }
+
+    fn take(&self) -> HashSet<McpServerId> {
+        std::mem::take(&mut *self.servers.lock())
+    }
+}
+
+impl ::agents::Changed for Said {
     fn changed(&self, server: &ServerId) {
         if let Ok(server) = server.as_str().parse() {
-            let _ = self.0.try_send(server);
+            self.add(server);
         }
     }
 }
@@ -152,7 +168,6 @@ impl McpServers for Syncing {
 impl Syncing {
     /// Asks every server again and again until `stop`, new ones when they are stored, and those that say they have changed.
     pub(crate) async fn run(self: Arc<Self>, mut feed: ChangeFeed, stop: CancellationToken) {
-        let Some(mut said) = self.said.lock().take() else { return };
         let mut ticks = tokio::time::interval(EVERY);
         let (mut due, mut ears) = (Due::default(), Ears::default());
         loop {
@@ -167,21 +182,22 @@ impl Syncing {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => true,
                 changes = feed.next() => {
-                    if !changes.iter().any(stores_a_server) {
+                    if !changes.iter().any(opens_a_server) {
                         continue;
                     }
                     true
                 }
-                Some(server) = said.recv() => {
-                    due.add(server, Instant::now());
+                () = self.said.told.notified() => {
+                    let now = Instant::now();
+                    self.said.take().into_iter().for_each(|server| due.add(server, now));
                     continue;
                 }
                 () = settled => false,
             };
             let work = async {
                 if all {
-                    self.all_due().await;
                     self.listen_to_all(&mut ears).await;
+                    self.all_due().await;
                 } else {
                     self.each(due.take(Instant::now())).await;
                 }
@@ -193,11 +209,13 @@ impl Syncing {
     }
 
     async fn each(&self, servers: Vec<McpServerId>) {
-        for server in servers {
+        // One that does not answer keeps the others waiting only for as long as all places are taken by such.
+        let ask = |server: McpServerId| async move {
             if let Err(error) = self.one(&server).await {
                 tracing::warn!(%error, %server, "an MCP server could not be asked what it offers");
             }
-        }
+        };
+        futures_util::stream::iter(servers).for_each_concurrent(AT_ONCE, ask).await;
     }
 
     /// Listens to the servers that there are, and no longer to those that are gone or others by now.
@@ -212,7 +230,8 @@ impl Syncing {
             Err(error) => return tracing::warn!(%error, "MCP servers cannot be listed"),
         };
         ears.by_server.retain(|id, (revision, task)| {
-            let stays = servers.get(id) == Some(revision);
+            // One that ended may have more to say by now: somebody may have signed in.
+            let stays = servers.get(id) == Some(revision) && !task.is_finished();
             if !stays {
                 task.abort();
             }
@@ -232,9 +251,7 @@ impl Syncing {
         let mut wait = SHORTEST_WAIT;
         loop {
             let Ok(Some((endpoint, credential))) = self.reach(id).await else { return };
-            let changed = || {
-                let _ = self.again.try_send(id.clone());
-            };
+            let changed = || self.said.add(id.clone());
             let began = Instant::now();
             match listen(endpoint, credential, &changed).await {
                 // It tells nobody, or wants a person to sign in.
@@ -460,8 +477,12 @@ fn explained(error: &LookError) -> SyncError {
     }
 }
 
-fn stores_a_server(change: &Change) -> bool {
+fn opens_a_server(change: &Change) -> bool {
     match change {
+        Change::Put(document) if document.kind == store::Kind::McpCredential => {
+            // An administrator has signed in: now it can be asked, and listened to.
+            document.id.parse().is_ok_and(|id: McpCredentialId| id.holder == McpHolder::Everybody)
+        }
         Change::Put(document) => document.kind == store::Kind::McpServer,
         Change::Deleted(_) | Change::ChildrenDeleted(_) => false,
         Change::Resync { .. } => true,

@@ -139,17 +139,26 @@ impl Spot {
     }
 }
 
+/// Finds the rule that a form is about, as long as it is the one that was shown.
+async fn opened(
+    (kind, owner, index): (&str, &str, &str),
+    submission: &Submission,
+) -> Result<(Owner, AccessView, Vec<Value>, Spot), Failure> {
+    let owner = Owner::read(kind, owner)?;
+    let view = owner.view(&submission.visitor).await?;
+    let rules = stored(&view);
+    let place = Spot::read(index, &rules)?;
+    still_there(place, &rules, &submission.fields)?;
+    Ok((owner, view, rules, place))
+}
+
 /// Serves `POST /agents/{kind}/{id}/rules/{index}`.
 pub(in crate::pages) async fn save(
     Path((kind, owner, index)): Path<(String, String, String)>,
     submission: Submission,
 ) -> Page {
+    let (owner, view, mut rules, place) = opened((&kind, &owner, &index), &submission).await?;
     let Submission { visitor, fields } = submission;
-    let owner = Owner::read(&kind, &owner)?;
-    let view = owner.view(&visitor).await?;
-    let mut rules = stored(&view);
-    let place = Spot::read(&index, &rules)?;
-    still_there(place, &rules, &fields)?;
     let typed = document(&fields);
     let at = match place.index {
         Some(index) => {
@@ -177,12 +186,8 @@ pub(in crate::pages) async fn change(
     Path((kind, owner, index)): Path<(String, String, String)>,
     submission: Submission,
 ) -> Page {
+    let (owner, view, mut rules, place) = opened((&kind, &owner, &index), &submission).await?;
     let Submission { visitor, fields } = submission;
-    let owner = Owner::read(&kind, &owner)?;
-    let view = owner.view(&visitor).await?;
-    let mut rules = stored(&view);
-    let place = Spot::read(&index, &rules)?;
-    still_there(place, &rules, &fields)?;
     let index = place.index.ok_or_else(|| Failure::not_found("rule"))?;
     let note = match fields.get("act") {
         "up" if index > 0 => {
