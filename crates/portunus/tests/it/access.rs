@@ -1,6 +1,6 @@
 //! Access through the front door of the real binary: configured by the API, reached with curl.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use testkit::Platform;
