@@ -23,8 +23,7 @@ use identity::selector::ExternalEvaluation;
 use identity::token_response::{AnswerError, TokenResponse, join_user_info};
 use moka::future::Cache;
 use net::proxy::body::{Body, boxed, collect, empty_body, full_body};
-use net::upstream::{Pool, Route, SendError};
-use net::{Host, Offer, Origin, Scheme};
+use net::upstream::{Pool, Route, SendError, request_for_json};
 use serde_json::{Map, Value};
 use types::{ProviderId, Secret};
 use url::Url;
@@ -307,25 +306,9 @@ impl Providers {
 }
 
 pub(crate) fn route(address: &Url) -> Result<Route, ProviderError> {
-    let refused = || ProviderError::Address(address.clone());
-    let scheme = match address.scheme() {
-        "https" => Scheme::Https,
-        "http" => Scheme::Http,
-        _ => return Err(refused()),
-    };
-    let host = Host::parse(address.host_str().ok_or_else(refused)?).map_err(|_| refused())?;
-    let port = address.port_or_known_default().ok_or_else(refused)?;
-    let offer = if scheme == Scheme::Https { Offer::Both } else { Offer::Http1 };
-    Ok(Route::new(Origin::new(scheme, host, port), offer))
+    Route::to(address).ok_or_else(|| ProviderError::Address(address.clone()))
 }
 
 pub(crate) fn request(method: Method, address: &Url, body: Body) -> Result<Request<Body>, ProviderError> {
-    let path = &address[url::Position::BeforePath..url::Position::AfterQuery];
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, "Portunus")
-        .body(body)
-        .map_err(|_| ProviderError::Address(address.clone()))
+    request_for_json(method, address, body).map_err(|_| ProviderError::Address(address.clone()))
 }

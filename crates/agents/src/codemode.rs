@@ -19,8 +19,8 @@ use mcp::codemode::{self, Budget, Names};
 use mcp::message::{Id, Message, RpcError};
 use mcp::raw::{self, Object};
 use parking_lot::Mutex;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 use worker::protocol::{Isolation, Limits, Module};
@@ -303,17 +303,8 @@ impl Portal {
 
     fn search(&self, query: &str, limit: usize) -> Box<RawValue> {
         let hits = self.turn.view.index().search(query, limit);
-        let definitions: Vec<Value> =
-            serde_json::from_str(&self.names().definitions(&self.turn.view)).unwrap_or_default();
-        let found: Vec<&Value> = hits
-            .iter()
-            .filter_map(|hit| {
-                definitions.iter().find(|tool| {
-                    tool["name"].as_str().and_then(|name| self.names().exposed(name)) == Some(hit.exposed.as_str())
-                })
-            })
-            .collect();
-        raw::raw(&found)
+        let found = self.names().definitions_of(&self.turn.view, hits.iter().map(|hit| hit.exposed.as_str()));
+        RawValue::from_string(found).unwrap_or_else(|_| raw::raw(&json!([])))
     }
 
     async fn call(&self, name: &str, arguments: Option<Box<RawValue>>) -> Result<Box<RawValue>, String> {

@@ -706,7 +706,7 @@ mod tests {
             listeners.tell(&Message::notification("notifications/tasks", &large));
         }
         let mut read = 0;
-        while hearing.receiver.len() > 0 {
+        while !hearing.receiver.is_empty() {
             read += hearing.next().await.unwrap().len();
         }
         assert!((MOST_BYTES..2 * MOST_BYTES).contains(&read), "{read}");

@@ -144,8 +144,18 @@ impl Names {
     /// Returns every definition for `codemode.tools()`, as JSON: `{name, description?, inputSchema}`.
     #[must_use]
     pub fn definitions(&self, view: &View) -> String {
+        Self::written(view, self.order.iter())
+    }
+
+    /// Returns those of some tools, in this order, by the names that clients see.
+    #[must_use]
+    pub fn definitions_of<'a>(&self, view: &View, exposed: impl Iterator<Item = &'a str>) -> String {
+        Self::written(view, exposed.filter_map(|wanted| self.order.iter().find(|(_, exposed)| exposed == wanted)))
+    }
+
+    fn written<'a>(view: &View, tools: impl Iterator<Item = &'a (String, String)>) -> String {
         let mut out = String::from("[");
-        for (name, exposed) in &self.order {
+        for (name, exposed) in tools {
             let Some(target) = view.find(Kind::Tool, exposed) else { continue };
             if out.len() > 1 {
                 out.push(',');

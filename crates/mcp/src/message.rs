@@ -404,7 +404,7 @@ impl Message {
 
     #[must_use]
     pub fn to_json(&self) -> String {
-        raw::raw(self).get().to_owned()
+        String::from(Box::<str>::from(raw::raw(self)))
     }
 }
 

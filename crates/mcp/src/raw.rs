@@ -22,6 +22,19 @@ pub enum RawError {
     Twice,
 }
 
+/// Members up to which comparing each name with each is less work than remembering all.
+const FEW: usize = 16;
+
+fn names_twice<V>(members: &[(Cow<'_, str>, V)]) -> bool {
+    if members.len() <= FEW {
+        let stands_before =
+            |(at, (name, _)): (usize, &(Cow<'_, str>, V))| members.iter().take(at).any(|(other, _)| other == name);
+        return members.iter().enumerate().any(stands_before);
+    }
+    let mut names = HashSet::with_capacity(members.len());
+    !members.iter().all(|(name, _)| names.insert(name.as_ref()))
+}
+
 /// The members of one JSON object, in their order, values unread.
 #[derive(Debug, Clone)]
 pub struct Object<'a> {
@@ -35,12 +48,7 @@ impl<'a> Object<'a> {
     /// When `text` is no object, or names a member twice.
     pub fn parse(text: &'a str) -> Result<Self, RawError> {
         let Members(members) = serde_json::from_str(text).map_err(|_| RawError::NotAnObject)?;
-        let mut names = HashSet::with_capacity(members.len());
-        if members.iter().all(|(name, _)| names.insert(name.as_ref())) {
-            Ok(Self { members })
-        } else {
-            Err(RawError::Twice)
-        }
+        if names_twice(&members) { Err(RawError::Twice) } else { Ok(Self { members }) }
     }
 
     #[must_use]

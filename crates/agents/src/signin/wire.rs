@@ -13,8 +13,7 @@ use http::{Method, Request};
 use mcp::oauth::MAX_DOCUMENT;
 use mcp::oauth::flow::TokenRequest;
 use net::proxy::body::{Body, boxed, collect, empty_body, full_body};
-use net::upstream::{Pool, Route, SendError};
-use net::{Host, Offer, Origin, Scheme};
+use net::upstream::{Pool, Route, SendError, request_for_json};
 use serde_json::Value;
 use url::Url;
 
@@ -75,7 +74,7 @@ impl Wire {
     }
 
     async fn send(&self, site: &SignIn, address: &Url, request: Request<Body>) -> Result<Answer, WireError> {
-        let route = route(address).ok_or_else(|| WireError::Address(address.clone()))?;
+        let route = Route::to(address).ok_or_else(|| WireError::Address(address.clone()))?;
         let pool = if site.vouches_for(address) { &site.endpoint.pool } else { &self.guarded };
         let whole = async {
             let response = pool.send_erased(route, request).await?.response;
@@ -98,23 +97,6 @@ impl SignIn {
     }
 }
 
-fn route(address: &Url) -> Option<Route> {
-    let (scheme, offer) = match address.scheme() {
-        "https" => (Scheme::Https, Offer::Both),
-        "http" => (Scheme::Http, Offer::Http1),
-        _ => return None,
-    };
-    let host = Host::parse(address.host_str()?).ok()?;
-    Some(Route::new(Origin::new(scheme, host, address.port_or_known_default()?), offer))
-}
-
 fn request(method: Method, address: &Url, body: Body) -> Result<Request<Body>, WireError> {
-    let path = &address[url::Position::BeforePath..url::Position::AfterQuery];
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, "Portunus")
-        .body(body)
-        .map_err(|_| WireError::Address(address.clone()))
+    request_for_json(method, address, body).map_err(|_| WireError::Address(address.clone()))
 }

@@ -19,6 +19,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use types::Code;
+use url::Url;
 
 use super::trust::{OriginCertificate, PossessionOnly, TrustStore, server_name};
 use crate::gathered::Gathered;
@@ -68,7 +69,33 @@ pub struct Route {
     pub socket: Option<Arc<Path>>,
 }
 
+/// Makes a request of ours for a document in JSON, to be sent along [`Route::to`] the same address.
+///
+/// # Errors
+/// The address has a path that no request can carry.
+pub fn request_for_json<B>(method: http::Method, address: &Url, body: B) -> Result<http::Request<B>, http::Error> {
+    let path = &address[url::Position::BeforePath..url::Position::AfterQuery];
+    http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::ACCEPT, "application/json")
+        .header(http::header::USER_AGENT, "Portunus")
+        .body(body)
+}
+
 impl Route {
+    /// The usual route to an `http` or `https` address; `None` where it is neither, or names no host.
+    #[must_use]
+    pub fn to(address: &Url) -> Option<Self> {
+        let (scheme, offer) = match address.scheme() {
+            "https" => (Scheme::Https, Offer::Both),
+            "http" => (Scheme::Http, Offer::Http1),
+            _ => return None,
+        };
+        let host = Host::parse(address.host_str()?).ok()?;
+        Some(Self::new(Origin::new(scheme, host, address.port_or_known_default()?), offer))
+    }
+
     /// The usual route: verified, shared.
     pub const fn new(origin: Origin, offer: Offer) -> Self {
         Self {

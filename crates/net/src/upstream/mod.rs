@@ -13,7 +13,7 @@ mod trust;
 
 pub use connect::{
     CertificatePolicy, ConnectError, Connector, ConnectorParams, DialTimeouts, DialTimings, Dialled, Route, Stage,
-    UpstreamConnection,
+    UpstreamConnection, request_for_json,
 };
 pub use pool::{Body, ConnectionInfo, Exchange, Pool, PoolLimits, PoolStatus, ResponseBody, SendError};
 pub use profile::OriginProfile;
