@@ -328,6 +328,12 @@ mod tests {
             assert!(!is_unambiguous(text));
             assert!(!is_unambiguous(&format!(r#"{{"deep":[0,{text}]}}"#)));
         }
+        let many = |last: &str| {
+            let members: Vec<String> = (0..40).map(|number| format!("\"m{number}\":0")).collect();
+            format!("{{{},\"{last}\":1}}", members.join(","))
+        };
+        assert!(Object::parse(&many("m40")).is_ok());
+        assert_eq!(Object::parse(&many("m7")).unwrap_err(), RawError::Twice);
         assert_eq!(Object::parse("[]").unwrap_err(), RawError::NotAnObject);
         assert!(is_unambiguous(r#"[{"a":{"a":1}},{"a":null,"b":-1.5}]"#));
     }
