@@ -170,7 +170,8 @@ async fn opens(exchange: &Exchange, door: ApplicationId, assertion: &Assertion<'
                 ApplicationKind::Bookmark(_) | ApplicationKind::Launcher(_) => return false,
             };
             let rules = gate::mfa(exchange, policy, door);
-            !approval::owed(exchange, published, policy, (hash, session))
+            policy.justification.is_none()
+                && !approval::owed(exchange, published, policy, (hash, session))
                 && gate::fits(session, door)
                 && !caller::owes_factor(rules.as_ref(), session, moment)
         }

@@ -36,6 +36,8 @@ pub(crate) struct Case<'a> {
     pub(crate) served: &'a Served,
     pub(crate) definition: &'a Definition,
     pub(crate) method: &'static str,
+    /// What the client answers in advance to what the server would ask (`inputResponses`, 2026-07-28).
+    pub(crate) input: Option<&'a RawValue>,
 }
 
 /// What goes on.
@@ -86,11 +88,10 @@ pub(crate) async fn admit(
     let (mut waits, mut redactions) = (Vec::new(), Vec::new());
     let mut value = None;
     for list in [&case.turn.portal.settings.rules, &case.served.server.rules] {
-        if !list.iter().any(|rule| rule.enabled) {
-            continue;
-        }
+        let Some(first) = list.iter().find(|rule| rule.enabled) else { continue };
         if value.is_none() {
-            value = arguments.as_deref().map(|arguments| serde_json::from_str(arguments.get()).unwrap_or_default());
+            let read = arguments.as_deref().map(|arguments| serde_json::from_str(arguments.get()));
+            value = read.transpose().map_err(|_| blocked(&first.name, Some("its arguments cannot be read")))?;
         }
         let ruling = hold(case, list, value.as_ref());
         recording.note(|record| record.rules.extend(ruling.by));
@@ -192,7 +193,10 @@ fn meet(case: &Case<'_>, condition: &Condition, arguments: Option<&RawValue>) ->
             let sign_in = person.map_or([0; 32], |person| person.sign_in);
             (rule, What::Factor(Factor { sign_in, max_age }))
         }
-        Condition::Approval { rule, lifetime } => (rule, What::Call(Box::new(shown(case, *lifetime, arguments)))),
+        Condition::Approval { rule, lifetime } => {
+            let call = shown(case, *lifetime, arguments).map_err(|why| blocked(rule, Some(why)))?;
+            (rule, What::Call(Box::new(call)))
+        }
     };
     let Some(person) = case.turn.visitor.person() else {
         return Err(blocked(rule, Some("only a person's agent passes it, and this caller is none")));
@@ -228,19 +232,31 @@ fn ask(case: &Case<'_>, user: UserId, rule: &str, what: What) -> Result<Option<S
     }
 }
 
-fn shown(case: &Case<'_>, lifetime: std::time::Duration, arguments: Option<&RawValue>) -> Call {
-    // In one order, so that the same call is known when it comes again.
-    let mut value = arguments.and_then(|arguments| serde_json::from_str::<Value>(arguments.get()).ok());
-    value.iter_mut().for_each(Value::sort_all_objects);
-    Call {
+/// What a person is shown of a call: all that is sent, or why that cannot be shown.
+fn shown(case: &Case<'_>, lifetime: std::time::Duration, arguments: Option<&RawValue>) -> Result<Call, &'static str> {
+    let mut sent = Vec::new();
+    for json in [arguments, case.input].into_iter().flatten() {
+        if !raw::holds_exact_numbers(json.get()) {
+            return Err("a number in it cannot be shown as exactly as it would be sent");
+        }
+        let mut value: Value = serde_json::from_str(json.get()).map_err(|_| "its arguments cannot be read")?;
+        // In one order, so that the same call is known when it comes again.
+        value.sort_all_objects();
+        sent.push(value);
+    }
+    let arguments = match (case.input, sent.as_slice()) {
+        (None, sent) => sent.first().map(Value::to_string).unwrap_or_default(),
+        (Some(_), sent) => json!({"arguments and answers to the server": sent}).to_string(),
+    };
+    Ok(Call {
         server: case.served.id.to_string(),
         method: case.method,
         name: case.definition.key.to_string(),
         title: case.definition.title.as_deref().map(str::to_owned),
         destructive: facts::hints(case.definition).destructive,
-        arguments: value.map(|value| value.to_string()).unwrap_or_default(),
+        arguments,
         lifetime: seconds(lifetime),
-    }
+    })
 }
 
 fn seconds(duration: std::time::Duration) -> i64 {

@@ -3,7 +3,7 @@
 //!
 //! Invariant: whatever becomes of a request, its record ends with it.
 
-use mcp::message::{ErrorCode, Id, Message, Response, RpcError};
+use mcp::message::{ErrorCode, ErrorResponse, Id, Message, Response, RpcError};
 use mcp::raw::{self, Object};
 use mcp::version::stateless::missing_capability;
 use mcp::version::{input, tasks};
@@ -30,6 +30,7 @@ impl Passage {
         let (message, outcome) = match message {
             Message::Response(Response { result, .. }) => self.answered(id, result, recording.as_mut()),
             Message::Error(error) => {
+                let error = ErrorResponse { error: self.unhidden(error.error), ..error };
                 let outcome = Outcome::Failed(error.error.message.to_string());
                 let asks = input::of_error(&error.error).filter(|_| self.visits_pages());
                 match asks {
@@ -97,7 +98,7 @@ impl Passage {
         Ok(self.of_era(result))
     }
 
-    fn content(&self, method: &str, result: Box<RawValue>) -> Box<RawValue> {
+    pub(crate) fn content(&self, method: &str, result: Box<RawValue>) -> Box<RawValue> {
         content(&self.turn.portal, &self.served, &self.redactions, method, result)
     }
 
@@ -156,6 +157,17 @@ impl Passage {
             (data, _) => data,
         };
         RpcError { code, message, data }
+    }
+
+    /// Takes out of an error what is taken out of results.
+    fn unhidden(&self, error: RpcError) -> RpcError {
+        let RpcError { code, message, data } = error;
+        let whole = raw::raw(&json!({"message": message, "data": data}));
+        let whole = self.content("", whole);
+        let object = Object::parse(whole.get()).ok();
+        let text = object.as_ref().and_then(|whole| whole.text("message").map(std::borrow::Cow::into_owned));
+        let data = data.and_then(|_| object.as_ref()?.value("data").map(ToOwned::to_owned));
+        RpcError { code, message: text.unwrap_or_default().into(), data }
     }
 
     pub(crate) fn fail(&mut self, reason: &NoAnswer) -> Message {

@@ -21,6 +21,7 @@ use crate::facts;
 use crate::input::Mark;
 use crate::passage::{self, Passage};
 use crate::record::{Outcome, Recording};
+use crate::redact;
 use crate::rules::Redaction;
 use crate::signin::Credential;
 use crate::signin::calls::{self, NoAnswer, Told};
@@ -75,13 +76,14 @@ pub(crate) async fn named_tool(turn: Arc<Turn>, asked: Asked, parent: Option<Uui
         return Said::Now(Message::error(request.id, error));
     }
     let arguments = arguments.unwrap_or_else(|| raw::raw(&json!({})));
+    let given = Given::of(&request, Some(arguments));
     let params = request.params.clone().unwrap_or_else(|| raw::raw(&json!({})));
     let upstream = raw::raw(&*found.definition.key);
     let make = move |arguments: &RawValue| {
         let changes = [("name", Some(&*upstream)), ("arguments", Some(arguments))];
         raw::splice(params.get(), &changes).ok()
     };
-    pass(turn, found, request.id, "tools/call", Some(arguments), make, recording).await
+    pass(turn, found, request.id, "tools/call", given, make, recording).await
 }
 
 /// Answers `prompts/get`.
@@ -102,6 +104,7 @@ pub(crate) async fn prompt(turn: Arc<Turn>, request: Request) -> Said {
     let params = request.params.clone().unwrap_or_else(|| raw::raw(&json!({})));
     let upstream = raw::raw(&*found.definition.key);
     let with = arguments.is_some();
+    let given = Given::of(&request, arguments);
     let make = move |arguments: &RawValue| {
         let mut changes = vec![("name", Some(&*upstream))];
         if with {
@@ -109,7 +112,7 @@ pub(crate) async fn prompt(turn: Arc<Turn>, request: Request) -> Said {
         }
         raw::splice(params.get(), &changes).ok()
     };
-    pass(turn, found, request.id, "prompts/get", arguments, make, recording).await
+    pass(turn, found, request.id, "prompts/get", given, make, recording).await
 }
 
 /// Answers `resources/read`.
@@ -127,7 +130,8 @@ pub(crate) async fn resource(turn: Arc<Turn>, request: Request) -> Said {
     };
     let params = request.params.clone().unwrap_or_else(|| raw::raw(&json!({})));
     let make = move |_: &RawValue| raw::splice(params.get(), &[("uri", Some(&*raw::raw(&upstream)))]).ok();
-    pass(turn, found, request.id, "resources/read", None, make, recording).await
+    let given = Given::of(&request, None);
+    pass(turn, found, request.id, "resources/read", given, make, recording).await
 }
 
 /// Answers `completion/complete`, which is about a prompt or a template of the view.
@@ -161,7 +165,7 @@ pub(crate) async fn complete(turn: Arc<Turn>, request: Request) -> Said {
         let reference = raw::splice(reference.get(), &[(member, Some(&*upstream))]).ok()?;
         raw::splice(params.get(), &[("ref", Some(&*reference))]).ok()
     };
-    pass(turn, found, request.id, "completion/complete", None, make, recording).await
+    pass(turn, found, request.id, "completion/complete", Given::default(), make, recording).await
 }
 
 /// Finds the server of a resource, and the URI it knows.
@@ -195,13 +199,30 @@ pub(crate) struct Found {
     pub(crate) definition: Definition,
 }
 
+/// What a client gives along with a request.
+#[derive(Default)]
+pub(crate) struct Given {
+    arguments: Option<Box<RawValue>>,
+    /// `inputResponses`, without what the portal itself had asked.
+    input: Option<Box<RawValue>>,
+}
+
+impl Given {
+    fn of(request: &Request, arguments: Option<Box<RawValue>>) -> Self {
+        let params = request.params.clone().map(elicit::without_own);
+        let object = params.as_deref().and_then(|params| Object::parse(params.get()).ok());
+        let input = object.and_then(|params| params.value("inputResponses").map(ToOwned::to_owned));
+        Self { arguments, input }
+    }
+}
+
 /// The steps of a request that a server answers.
 pub(crate) async fn pass(
     turn: Arc<Turn>,
     found: Found,
     client_id: Id,
     method: &'static str,
-    arguments: Option<Box<RawValue>>,
+    given: Given,
     params: impl FnOnce(&RawValue) -> Option<Box<RawValue>> + Send,
     mut recording: Recording,
 ) -> Said {
@@ -222,8 +243,9 @@ pub(crate) async fn pass(
         }
     });
     // The rules, with everything that is known now.
+    let Given { arguments, input } = given;
     let inner = recording.is_part();
-    let case = Case { turn: &turn, served: &served, definition: &found.definition, method };
+    let case = Case { turn: &turn, served: &served, definition: &found.definition, method, input: input.as_deref() };
     let Admitted { arguments, redactions } = match admit::admit(&case, arguments, &mut recording).await {
         Ok(admitted) => admitted,
         Err(stopped) => return Said::Now(stopped.answer(&turn, (method, client_id), inner, recording)),
@@ -241,6 +263,13 @@ pub(crate) async fn pass(
         return Said::Now(Message::error(client_id, error));
     };
     let params = elicit::without_own(params);
+    let params = match input.filter(|_| !redactions.is_empty()) {
+        Some(input) => {
+            let input = redact::apply(&redactions, &input);
+            raw::splice(params.get(), &[("inputResponses", Some(&*input))]).unwrap_or(params)
+        }
+        None => params,
+    };
     let reached = match reach(&turn, &served).await {
         Ok(reached) => reached,
         Err(reason) => return Said::Now(unanswered(&turn, &served, &reason, (method, client_id), Some(recording))),
@@ -439,7 +468,7 @@ pub(crate) async fn reach(turn: &Arc<Turn>, served: &Arc<Served>) -> Result<Reac
     let session = &turn.session;
     let make = || {
         Link::new(LinkParts {
-            endpoint: remote.endpoint.for_caller(|| about(turn, served)),
+            endpoint: remote.endpoint.for_caller(session.holder, || about(turn, served)),
             credential: remote.credential.clone(),
             version: remote.version,
             capabilities: offered(&session.client.capabilities, turn.is_stateless()),

@@ -183,6 +183,11 @@ async fn run(
     program: String,
     progress: Option<mpsc::Sender<String>>,
 ) -> (Box<RawValue>, Outcome) {
+    let places = [&turn.session.programs, &turn.plane.programs].map(|places| Arc::clone(places).try_acquire_owned());
+    let [Ok(_own), Ok(_of_all)] = places else {
+        let why = "too many programs run at the moment; try again when one has ended";
+        return (codemode::failure(why, &[]), Outcome::Failed(why.to_owned()));
+    };
     let script = Arc::new(Script {
         // Its own process: nothing of one execution is there for another.
         key: ScriptKey {
@@ -277,6 +282,10 @@ impl Host for Portal {
 impl Portal {
     async fn ask(&self, path: &str, body: &[u8]) -> Result<Box<RawValue>, String> {
         let text = std::str::from_utf8(body).map_err(|_| "a request is JSON".to_owned())?;
+        // As messages are: what rules and people read of it must be what a server reads.
+        if !raw::is_unambiguous(text) {
+            return Err("a request is JSON, names no member twice, and holds no half of a character".to_owned());
+        }
         let asked = Object::parse(text).map_err(|_| "a request is a JSON object".to_owned())?;
         match path {
             "/tools" => {

@@ -55,25 +55,14 @@ pub(crate) async fn answer(plane: &Arc<Inner>, portal: &Arc<Portal>, visit: Visi
         }
         (What::Factor(factor), PROVE) => {
             let age = person.factor_at.map(|at| plane.now().saturating_sub(at));
-            match person.factor_at.zip(age) {
-                Some((at, age)) if age <= factor.max_age => proved(plane, portal, &visitor, &ask, at),
-                _ => return Answer::Prove(std::time::Duration::from_secs(factor.max_age.unsigned_abs())),
+            if age.is_none_or(|age| age > factor.max_age) {
+                return Answer::Prove(std::time::Duration::from_secs(factor.max_age.unsigned_abs()));
             }
+            let body = if ask.is_waiting() { proof(&ask, person) } else { answered(&ask) };
+            page::whole(portal, &visitor, StatusCode::OK, &body)
         }
         _ => message(portal, &visitor, StatusCode::NOT_FOUND, GONE),
     })
-}
-
-/// The person has proved a factor in this browser: it counts for the agent that waits, whichever sign-in is its own.
-fn proved(plane: &Inner, portal: &Portal, visitor: &Visitor, ask: &Ask, at: i64) -> Response<Body> {
-    let about = (visitor.person().map(|person| person.user), portal.settings.id.as_str());
-    if let (Some(user), portal) = about
-        && plane.asks.answer((user, portal, &ask.id), Some(at), plane.now()).is_some()
-    {
-        elicit::complete(&ask.session, &ask.id);
-    }
-    let text = "You have proved your second factor. Your agent can go on: let it try again.";
-    message(portal, visitor, StatusCode::OK, text)
 }
 
 async fn decide(plane: &Arc<Inner>, portal: &Portal, visit: Visit, person: &Person) -> Response<Body> {
@@ -89,8 +78,13 @@ async fn decide(plane: &Arc<Inner>, portal: &Portal, visit: Visit, person: &Pers
     };
     let now = plane.now();
     let about = (person.user, portal.settings.id.as_str(), field(&fields, "id"));
-    let waiting = plane.asks.find(about.0, about.1, about.2, now).filter(|ask| matches!(ask.what, What::Call(_)));
-    let answer = waiting.and_then(|_| plane.asks.answer(about, granted.then_some(now), now));
+    let waiting = plane.asks.find(about.0, about.1, about.2, now);
+    // A proof counts from when it was given, wherever the agent's own sign-in stands.
+    let at = waiting.and_then(|ask| match ask.what {
+        What::Call(_) => Some(now),
+        What::Factor(factor) => person.factor_at.filter(|at| now.saturating_sub(*at) <= factor.max_age),
+    });
+    let answer = at.and_then(|at| plane.asks.answer(about, granted.then_some(at), now));
     let Some(ask) = answer else { return message(portal, &visitor, StatusCode::NOT_FOUND, GONE) };
     record(plane, portal, (&visitor, source, id), &ask, granted);
     elicit::complete(&ask.session, &ask.id);
@@ -105,7 +99,7 @@ fn record(
     ask: &Ask,
     granted: bool,
 ) {
-    let (Some(session), What::Call(call)) = (ask.session.upgrade(), &ask.what) else { return };
+    let Some(session) = ask.session.upgrade() else { return };
     let begin = Begin {
         id,
         parent: None,
@@ -114,20 +108,50 @@ fn record(
         visitor,
         session: &session,
         audience: &portal.audience,
-        method: "approve",
+        method: if matches!(ask.what, What::Call(_)) { "approve" } else { "prove" },
     };
     let mut recording = Recording::begin(&plane.recorder, begin);
     recording.note(|record| {
-        record.server = Some(call.server.clone());
-        record.tool = Some(call.name.clone());
         record.rules = vec![ask.rule.clone()];
-        record.arguments = portal.settings.log_arguments.then(|| call.arguments.clone());
+        if let What::Call(call) = &ask.what {
+            record.server = Some(call.server.clone());
+            record.tool = Some(call.name.clone());
+            record.arguments = portal.settings.log_arguments.then(|| call.arguments.clone());
+        }
     });
     recording.end(if granted { Outcome::Success } else { Outcome::Blocked(ask.rule.clone()) });
 }
 
-fn question(ask: &Ask, call: &Call, person: &Person) -> Markup {
+/// What a client calls itself.
+fn asker(ask: &Ask) -> Markup {
     let client = ask.session.upgrade().map(|session| session.client.name.clone()).filter(|name| !name.is_empty());
+    html! {
+        @if let Some(client) = client { dt { "Who asks" } dd { (visible(&client)) " (as it calls itself)" } }
+    }
+}
+
+/// Asks whether the factor that was just proved is to count for an agent.
+fn proof(ask: &Ask, person: &Person) -> Markup {
+    html! {
+        section aria-labelledby="ask" {
+            h2 id="ask" { "Let your agent go on?" }
+            p { "You have proved your second factor." }
+            dl.facts {
+                (asker(ask))
+                dt { "Why you are asked" } dd { "The rule “" (ask.rule) "” wants it of whoever an agent works for." }
+            }
+            form.decide method="post" action=(APPROVE) {
+                input type="hidden" name="token" value=(token(person));
+                input type="hidden" name="id" value=(ask.id);
+                button type="submit" name="decision" value="refuse" { "Refuse" }
+                " "
+                button.primary type="submit" name="decision" value="allow" { "Go on" }
+            }
+        }
+    }
+}
+
+fn question(ask: &Ask, call: &Call, person: &Person) -> Markup {
     let arguments = serde_json::from_str::<Value>(&call.arguments).ok();
     let arguments = arguments.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_default();
     html! {
@@ -140,7 +164,7 @@ fn question(ask: &Ask, call: &Call, person: &Person) -> Markup {
                     code { (visible(&call.name)) }
                 }
                 dt { "Where" } dd { (call.server) }
-                @if let Some(client) = client { dt { "Who asks" } dd { (visible(&client)) " (as it calls itself)" } }
+                (asker(ask))
                 dt { "Why you are asked" } dd { "The rule “" (ask.rule) "” wants a person to confirm it." }
                 @if call.lifetime > 0 { dt { "For how long" } dd { (lasting(call.lifetime)) } }
             }

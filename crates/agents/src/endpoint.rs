@@ -190,7 +190,9 @@ async fn stateless(plane: Arc<Inner>, portal: Arc<Portal>, visit: Visit, request
     let (name, version) = meta.info.as_deref().map_or_else(Default::default, self_told);
     let apart = match &visit.visitor {
         Visitor::Person(person) => person.sign_in.iter().map(|byte| format!("{byte:02x}")).collect(),
-        Visitor::Nobody | Visitor::Program { .. } => String::new(),
+        // Strangers are told apart by what there is to tell them by.
+        Visitor::Nobody => visit.source.to_string(),
+        Visitor::Program { .. } => String::new(),
     };
     let new = NewSession {
         portal: portal.settings.id.as_str(),

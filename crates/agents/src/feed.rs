@@ -25,7 +25,9 @@ const KEPT_BYTES: usize = 256 << 10;
 const UNREAD_BYTES: usize = 1 << 20;
 /// How long nothing is said before a comment keeps the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
-/// Bytes that the feeds of a node may hold before they keep nothing that was read.
+/// Bytes of a message that has a place even then.
+const FEW_WORDS: usize = 4 << 10;
+/// Bytes that the feeds of a node may hold before they keep nothing that was read, and nothing large that nobody reads.
 const NODE_BYTES: usize = 256 << 20;
 
 /// What the feeds of a node hold, in bytes.
@@ -33,7 +35,7 @@ const NODE_BYTES: usize = 256 << 20;
 pub(crate) struct Held(AtomicUsize);
 
 impl Held {
-    fn is_too_much(&self) -> bool {
+    pub(crate) fn is_too_much(&self) -> bool {
         self.0.load(Ordering::Relaxed) > NODE_BYTES
     }
 }
@@ -99,6 +101,12 @@ impl Feed {
         let mut state = self.state.lock();
         let id = format!("{}-{}", self.number, state.next);
         self.add(&mut state, sse::write(Some(&id), message));
+    }
+
+    /// Whether a message of this size has a place: where the feeds of the node hold too much, one that nobody reads has none
+    /// but for a few words.
+    pub(crate) fn has_place(&self, size: usize) -> bool {
+        size <= FEW_WORDS || !self.held.is_too_much() || self.state.lock().is_read
     }
 
     /// Adds an event without a message, so that a client knows early where to go on (2025-11-25).

@@ -118,7 +118,7 @@ pub(crate) fn page(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -128,6 +128,8 @@ pub(crate) fn page(
 fn who(visitor: &Visitor) -> Markup {
     html! {
         @match visitor {
+            // What its forms are guarded by is the person's browser's alone.
+            Visitor::Person(person) if person.agent => p.who { "Signed in as " strong { (person.email) } ", by an agent" },
             Visitor::Person(person) => form.who method="post" action="/sign-out" {
                 "Signed in as " strong { (person.email) } " "
                 input type="hidden" name="token" value=(pages::token(person));

@@ -601,14 +601,21 @@ impl Passage {
             step = self.step().await;
         };
         feed.room().await;
-        feed.push(last.to_json().as_bytes());
+        let (id, last) = (self.client_id.clone(), last.to_json());
+        if feed.has_place(last.len()) {
+            feed.push(last.as_bytes());
+        } else {
+            let error = RpcError::new(ErrorCode::Internal, "nobody read the answer, and there is no room to keep it");
+            feed.push(Message::error(id, error).to_json().as_bytes());
+        }
     }
 
     /// Passes a server's question on to a client with a session.
     async fn ask(&mut self, request: Request, feed: &Feed) {
         let own = crate::tasks::owner(&self.turn);
         let exposed = |id: &str| self.turn.plane.handles.exposed(&own, &self.served.id, id);
-        let params = request.params.as_deref().map(|params| tasks::rename(params, &exposed)).transpose();
+        let shown = request.params.clone().map(|params| self.content("", params));
+        let params = shown.as_deref().map(|params| tasks::rename(params, &exposed)).transpose();
         let pending =
             Pending::Server { link: Arc::clone(&self.link), server: self.served.id.clone(), id: request.id.clone() };
         match params.ok().and_then(|params| Some((params, self.turn.session.ask(pending)?))) {
@@ -713,7 +720,7 @@ impl Passage {
             }
             _ => {
                 let Turn { plane, portal, session, .. } = &*self.turn;
-                crate::watch::told(plane, portal, session, &self.served, notification)
+                crate::watch::told(plane, portal, session, &self.served, (notification, &self.redactions))
             }
         }
     }

@@ -32,6 +32,8 @@ use crate::tasks::Tasks as Handles;
 use crate::visit::{Holder, Visit};
 use crate::workers::Workers;
 
+/// Programs of Code Mode that run at a time: they share processes with the owner's Workers, which rules wait for.
+const MOST_PROGRAMS: usize = 64;
 /// How often sessions that are over are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -81,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     /// Tasks at servers, by the ids that clients know.
     pub(crate) handles: Handles,
+    /// Places for programs of Code Mode.
+    pub(crate) programs: Arc<Semaphore>,
     /// Places for calls that wait for their client.
     pub(crate) parked: Arc<Semaphore>,
     pub(crate) changed: Arc<dyn Changed>,
@@ -103,6 +107,7 @@ impl Agents {
             clock,
             tasks: Tasks::default(),
             handles: Handles::default(),
+            programs: Arc::new(Semaphore::new(MOST_PROGRAMS)),
             parked: Arc::new(Semaphore::new(MOST_OF_ALL)),
             changed,
         };

@@ -20,6 +20,7 @@ use mcp::version::{Era, Version};
 use mcp::view::{Toggles, View};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,12 +38,16 @@ const MOST: usize = 20_000;
 const MOST_OF_ONE: usize = 64;
 /// How long a session lives without a request (reference section 5.2).
 pub(crate) const IDLE: Duration = Duration::from_secs(24 * 3_600);
+/// Programs of Code Mode that a client has running.
+const MOST_PROGRAMS: usize = 4;
 /// Questions of servers that a client has not answered.
 const MOST_PENDING: usize = 256;
 /// Messages that wait for a client to listen.
 const MOST_WAITING: usize = 256;
 /// Streams of a client that are under way.
 const MOST_FEEDS: usize = 256;
+/// The same while the streams of the node hold more than they may.
+const FEW_FEEDS: usize = 4;
 /// Streams of a client that have ended and are kept.
 const MOST_ENDED: usize = 16;
 /// How long a stream that has ended is kept.
@@ -90,6 +95,8 @@ pub(crate) struct Session {
     pub(crate) watches: Watches,
     /// Seconds since the epoch.
     seen: AtomicI64,
+    /// Places for programs of Code Mode.
+    pub(crate) programs: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -292,13 +299,13 @@ impl Session {
     /// Opens a stream for the answer to a request; `None` when the client has too many under way.
     pub(crate) fn feed(&self) -> Option<Arc<Feed>> {
         let mut feeds = self.feeds.lock();
-        let ended = feeds.iter().filter(|feed| feed.idle_since().is_some()).count();
-        if ended >= MOST_ENDED
+        let (most, most_ended) = if self.held.is_too_much() { (FEW_FEEDS, 1) } else { (MOST_FEEDS, MOST_ENDED) };
+        while feeds.iter().filter(|feed| feed.idle_since().is_some()).count() >= most_ended
             && let Some(oldest) = feeds.iter().position(|feed| feed.idle_since().is_some())
         {
             feeds.remove(oldest);
         }
-        if feeds.len() >= MOST_FEEDS {
+        if feeds.len() >= most {
             return None;
         }
         let feed = Arc::new(Feed::new(self.next.fetch_add(1, Ordering::Relaxed), Arc::clone(&self.held)));
@@ -384,6 +391,7 @@ impl Sessions {
             parking: Parking::default(),
             watches: Watches::default(),
             seen: AtomicI64::new(now),
+            programs: Arc::new(Semaphore::new(MOST_PROGRAMS)),
             stop: CancellationToken::new(),
         });
         table.insert(id, Arc::clone(&session));

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::call::{self, Found};
 use crate::record::Outcome;
 use crate::rules::Redaction;
+use crate::session::Session;
 use crate::turn::{self, Said, Turn};
 use crate::visit::Holder;
 
@@ -131,7 +132,16 @@ impl Tasks {
 
 /// Tells whose tasks a turn may speak of.
 pub(crate) fn owner(turn: &Turn) -> Owner {
-    (turn.session.holder, turn.session.portal.clone())
+    owner_of(&turn.session)
+}
+
+/// Tells whose tasks those of a session are. Strangers are not one caller: each session of theirs has its own.
+pub(crate) fn owner_of(session: &Session) -> Owner {
+    let place = match session.holder {
+        Holder::Nobody => format!("{}\0{}", session.portal, session.id),
+        Holder::Person(_) | Holder::Program(_) => session.portal.clone(),
+    };
+    (session.holder, place)
 }
 
 /// Answers `tasks/get`, `tasks/result`, `tasks/update` and `tasks/cancel`.

@@ -258,7 +258,7 @@ pub(crate) async fn take(plane: &Inner, session: &Arc<Session>, message: Message
         },
         Message::Response(response) => match session.answered(&response.id) {
             Some(Pending::Server { link, server, id }) => {
-                let owner = (session.holder, session.portal.clone());
+                let owner = tasks::owner_of(session);
                 let now = plane.now();
                 let at_server = |task: &str| {
                     let task = plane.handles.find(&owner, task, now).filter(|task| task.server == server)?;

@@ -23,9 +23,10 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::admit::{self, Case};
 use crate::answer;
-use crate::call::{self, Reached};
+use crate::call::{self, Given, Reached};
 use crate::plane::Inner;
 use crate::record::Outcome;
+use crate::rules::Redaction;
 use crate::session::{Pending, Session};
 use crate::snapshot::{Portal, Served};
 use crate::sse;
@@ -272,7 +273,8 @@ impl Ear {
                 if is_log && self.session.version.era() == Era::Stateless {
                     return;
                 }
-                if let Some(message) = told(&self.plane, &self.portal, &self.session, &self.served, notification) {
+                if let Some(message) = told(&self.plane, &self.portal, &self.session, &self.served, (notification, &[]))
+                {
                     self.session.tell(&message);
                 }
             }
@@ -391,7 +393,7 @@ pub(crate) fn told(
     portal: &Portal,
     session: &Session,
     served: &Served,
-    notification: Notification,
+    (notification, redactions): (Notification, &[Redaction]),
 ) -> Option<Message> {
     let Notification { method, params } = notification;
     let params = match (&*method, params) {
@@ -416,7 +418,8 @@ pub(crate) fn told(
                 true => mcp::uris::rewrite_result(&served.id, &method, &params).unwrap_or(params),
                 false => params,
             };
-            let owner = (session.holder, session.portal.clone());
+            let params = answer::content(portal, served, redactions, "", params);
+            let owner = crate::tasks::owner_of(session);
             let exposed = |id: &str| plane.handles.exposed(&owner, &served.id, id);
             Some(if raw::may_hold(&params, "related-task") { tasks::rename(&params, &exposed).ok()? } else { params })
         }
@@ -446,7 +449,7 @@ fn of_task(
     served: &Served,
     params: &RawValue,
 ) -> Option<Box<RawValue>> {
-    let owner = (session.holder, session.portal.clone());
+    let owner = crate::tasks::owner_of(session);
     let at_server = Object::parse(params.get()).ok()?.text("taskId")?.into_owned();
     let id = plane.handles.exposed(&owner, &served.id, &at_server)?;
     let task = plane.handles.find(&owner, &id, plane.now())?;
@@ -484,10 +487,10 @@ pub(crate) async fn subscribe(turn: Arc<Turn>, request: Request, method: &'stati
     if link.opened().is_none_or(|opened| opened.version.era() == Era::Sessions) {
         let params = request.params.clone().unwrap_or_else(|| raw::raw(&json!({})));
         let make = move |_: &RawValue| raw::splice(params.get(), &[("uri", Some(&*raw::raw(&at_server)))]).ok();
-        return call::pass(turn, found, request.id, method, None, make, recording).await;
+        return call::pass(turn, found, request.id, method, Given::default(), make, recording).await;
     }
     // A server without sessions is listened to in the client's place.
-    let case = Case { turn: &turn, served: &served, definition: &found.definition, method };
+    let case = Case { turn: &turn, served: &served, definition: &found.definition, method, input: None };
     let answer = match admit::admit(&case, None, &mut recording).await {
         Err(stopped) => return Said::Now(stopped.answer(&turn, (method, request.id), false, recording)),
         Ok(_) => {
@@ -603,7 +606,7 @@ impl Watching {
         let Some(served) = self.turn.portal.server(&found.server).cloned() else { return false };
         let mut recording = self.turn.recording(method, Some(self.turn.id));
         recording.note(|record| record.resource = Some(at_server.clone()));
-        let case = Case { turn: &self.turn, served: &served, definition: &found.definition, method };
+        let case = Case { turn: &self.turn, served: &served, definition: &found.definition, method, input: None };
         if let Err(stopped) = admit::admit(&case, None, &mut recording).await {
             let id = mcp::message::Id::number(0);
             stopped.answer(&self.turn, (method, id), true, recording);

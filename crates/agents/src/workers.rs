@@ -106,7 +106,8 @@ async fn changed(case: &Case<'_>, request: Request<Body>) -> Result<Word, String
     let body = collect(request.into_body(), MOST).await.ok_or("the request that it gave back is too large")?;
     let text = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
     let not_json = "the request that it gave back is no JSON-RPC message";
-    let message = Object::parse(text).map_err(|_| not_json)?;
+    let sound = raw::is_unambiguous(text).then(|| Object::parse(text).ok()).flatten();
+    let message = sound.ok_or(not_json)?;
     let params = message.object("params").ok_or(not_json)?;
     let (member, key) = subject(case);
     if message.text("method").as_deref() != Some(case.method) || params.text(member).as_deref() != Some(key) {

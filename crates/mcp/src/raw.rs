@@ -174,6 +174,42 @@ pub fn is_unambiguous(text: &str) -> bool {
     serde_json::from_str::<Unambiguous>(text).is_ok()
 }
 
+/// Tells whether every number of a JSON text is read as it is written: whole numbers of up to 64 bits, and others of up to
+/// 15 digits that count, which a double holds (IEEE 754).
+#[must_use]
+pub fn holds_exact_numbers(text: &str) -> bool {
+    let (mut in_text, mut escaped, mut start) = (false, false, None);
+    let end = std::iter::once((text.len(), b' '));
+    for (at, byte) in text.bytes().enumerate().chain(end) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E' if start.is_some() => {}
+            b'0'..=b'9' | b'-' => start = Some(at),
+            _ => {
+                let number = start.take().and_then(|start: usize| text.get(start..at));
+                if number.is_some_and(|number| !is_exact(number)) {
+                    return false;
+                }
+            }
+        }
+    }
+    true
+}
+
+fn is_exact(number: &str) -> bool {
+    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
+        return true;
+    }
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let counting = digits.trim_matches('0');
+    let read = number.parse::<f64>().is_ok_and(|read| read.is_finite() && (read != 0.0 || counting.is_empty()));
+    read && counting.len() <= 15
+}
+
 /// Measures how deep arrays and objects nest, without recursion; texts are skipped.
 #[must_use]
 pub fn depth(text: &[u8]) -> usize {
@@ -318,6 +354,22 @@ mod tests {
             (r#"{"na\u006de":"a"}"#, vec![("name", Some("1"))], r#"{"na\u006de":1}"#),
         ] {
             assert_eq!(spliced(text, &changes), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_exact_where_it_is_read_as_it_is_written() {
+        for (text, exact) in [
+            (r#"{"a":1,"b":-2.50,"c":[18446744073709551615,-9223372036854775808,1e3]}"#, true),
+            (r#"{"a":"100000000000000000001","b\"1":"\\"}"#, true),
+            ("0.000000000000001", true),
+            ("123456789012345e10", true),
+            (r#"{"a":100000000000000000001}"#, false),
+            ("[0.1234567890123456789]", false),
+            ("1e-400", false),
+            ("1e400", false),
+        ] {
+            assert_eq!(holds_exact_numbers(text), exact, "{text}");
         }
     }
 

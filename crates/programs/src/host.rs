@@ -31,6 +31,8 @@ use crate::order::{self, End, Limits, Order, Report};
 
 /// Processes of one server.
 const MOST_OF_ONE: usize = 32;
+/// Of them, those of one owner: nobody keeps all others out.
+const MOST_OF_OWNER: usize = 8;
 /// Processes of a node.
 const MOST: usize = 128;
 /// Servers whose failures are remembered.
@@ -115,6 +117,7 @@ struct Table {
 
 struct Entry {
     server: String,
+    owner: String,
     serial: Uuid,
     state: Arc<State>,
 }
@@ -149,20 +152,20 @@ impl Programs {
     ///
     /// # Errors
     /// It cannot be started, or must not be now.
-    pub async fn start(&self, server: &str, program: &Program) -> Result<Process, StartError> {
-        let (programs, server, program) = (self.clone(), server.to_owned(), program.clone());
+    pub async fn start(&self, server: &str, owner: &str, program: &Program) -> Result<Process, StartError> {
+        let (programs, server, owner, program) = (self.clone(), server.to_owned(), owner.to_owned(), program.clone());
         let (sender, receiver) = oneshot::channel();
         // Whoever asks may leave at any moment; a start is seen through, so that its end is too.
         self.inner.tracker.spawn(async move {
-            let _ = sender.send(programs.begin(&server, &program).await);
+            let _ = sender.send(programs.begin((&server, &owner), &program).await);
         });
         receiver.await.unwrap_or(Err(StartError::Closed))
     }
 
-    async fn begin(&self, server: &str, program: &Program) -> Result<Process, StartError> {
+    async fn begin(&self, (server, owner): (&str, &str), program: &Program) -> Result<Process, StartError> {
         let inner = &self.inner;
         let serial = Uuid::new_v4();
-        let state = inner.enter(server, program, serial)?;
+        let state = inner.enter((server, owner), program, serial)?;
         // From here on the entry is taken out by whoever drops this.
         let place = Place { inner: Arc::clone(inner), serial };
         // Short, for programs put sockets there, whose paths have at most 108 bytes.
@@ -230,7 +233,7 @@ type Launched = (tokio::process::Child, Control, Streams);
 
 impl Inner {
     /// Takes a place, from the one that is idle for longest if there is none.
-    fn enter(&self, server: &str, program: &Program, serial: Uuid) -> Result<Arc<State>, StartError> {
+    fn enter(&self, (server, owner): (&str, &str), program: &Program, serial: Uuid) -> Result<Arc<State>, StartError> {
         if self.stop.is_cancelled() {
             return Err(StartError::Closed);
         }
@@ -243,9 +246,16 @@ impl Inner {
             let seconds = trouble.until.duration_since(now).as_secs() + 1;
             return Err(StartError::Pause { times: trouble.times, seconds, why: trouble.why.clone() });
         }
-        let own = table.running.iter().filter(|entry| entry.server == server).count();
-        if own >= MOST_OF_ONE || table.running.len() >= MOST {
-            let fits = |entry: &Entry| own < MOST_OF_ONE || entry.server == server;
+        let of_server = |entry: &Entry| entry.server == server;
+        let of_owner = |entry: &Entry| of_server(entry) && entry.owner == owner;
+        let count = |which: &dyn Fn(&Entry) -> bool| table.running.iter().filter(|entry| which(entry)).count();
+        let (server_full, owner_full) = (count(&of_server) >= MOST_OF_ONE, count(&of_owner) >= MOST_OF_OWNER);
+        if owner_full || server_full || table.running.len() >= MOST {
+            let fits = |entry: &Entry| match (owner_full, server_full) {
+                (true, _) => of_owner(entry),
+                (false, true) => of_server(entry),
+                (false, false) => true,
+            };
             let idle = table.running.iter().enumerate().filter(|(_, entry)| fits(entry));
             let idle = idle.filter_map(|(at, entry)| Some((entry.state.idle_since()?, at))).min();
             let (_, at) = idle.ok_or(StartError::Busy)?;
@@ -253,7 +263,12 @@ impl Inner {
         }
         let secrets = program.env.iter().map(|(_, value)| value.expose().clone());
         let state = Arc::new(State::new(secrets));
-        table.running.push(Entry { server: server.to_owned(), serial, state: Arc::clone(&state) });
+        table.running.push(Entry {
+            server: server.to_owned(),
+            owner: owner.to_owned(),
+            serial,
+            state: Arc::clone(&state),
+        });
         Ok(state)
     }
 

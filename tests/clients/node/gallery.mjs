@@ -447,6 +447,8 @@ async function confirmed(browser) {
     await page.getByRole("link", { name: "Continue" }).click();
     await page.getByText("You have proved your second factor.").waitFor();
     await fine(page, "mcp-proved");
+    await press(page, "Go on");
+    await page.getByText("You allowed it.").waitFor();
     assert.equal((await call(page, "tickets_delete_ticket", deleted)).result.content[0].text, "delete_ticket done");
   });
   const [ben] = await api("GET", `/access/users?email=${BEN}`);

@@ -116,6 +116,8 @@ const asking = {
 };
 
 const needs = { test_sampling: "prompt", test_elicitation: "message", greet: "name" };
+/** How often the lists were made to change; the last of each says so. */
+const times = { tools: 0, prompts: 0 };
 const tool = (name) => ({
   name,
   description: name === "json_schema_2020_12_tool" ? "Tool with JSON Schema 2020-12 features" : `Does ${name}`,
@@ -326,8 +328,8 @@ const rounds = {
     await log("info", "It runs.");
     return said("It ran.");
   },
-  test_trigger_tool_change: ({ tell }) => (tell("tools"), said("They changed.")),
-  test_trigger_prompt_change: ({ tell }) => (tell("prompts"), said("They changed.")),
+  test_trigger_tool_change: ({ tell }) => ((times.tools += 1), tell("tools"), said("They changed.")),
+  test_trigger_prompt_change: ({ tell }) => ((times.prompts += 1), tell("prompts"), said("They changed.")),
   greet: ({ args }) => said(`Hello, ${args.name}!`),
   test_x_mcp_header: ({ args }) => said(JSON.stringify(args)),
 };
@@ -354,7 +356,7 @@ const listed = () => [
       ? { ...tool(name), inputSchema: { type: "object", properties: { region: { type: "string", "x-mcp-header": "Region" }, query: { type: "string" } }, required: ["region", "query"] } }
       : tool(name),
   ),
-  ...Object.keys(jobs).map((name) => ({ ...tool(name), inputSchema: { type: "object", properties: { seconds: { type: "number" } } } })),
+  ...Object.keys(jobs).map((name) => ({ ...tool(name), description: `Does ${name}, ${times.tools}`, inputSchema: { type: "object", properties: { seconds: { type: "number" } } } })),
 ];
 
 class Task {
@@ -462,7 +464,7 @@ function stateless() {
     }),
     "tools/list": () => ({ tools: listed(), ...cached }),
     "tools/call": call,
-    "prompts/list": () => ({ prompts: [...listed_prompts(), { name: "test_input_required_result_prompt", description: "Asks first" }], ...cached }),
+    "prompts/list": () => ({ prompts: [...listed_prompts(), { name: "test_input_required_result_prompt", description: `Asks first, ${times.prompts}` }], ...cached }),
     "prompts/get": ({ name, arguments: args = {}, inputResponses = {} }) => {
       if (name === "test_input_required_result_prompt") {
         const context = inputResponses.user_context;

@@ -162,13 +162,13 @@ pub(crate) fn field<'f>(fields: &'f Fields, name: &str) -> &'f str {
     fields.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str())
 }
 
-/// Whether a browser says that a request comes from a page of this host, or leaves it open.
+/// Whether a browser says that a request comes from a page of this host.
 fn is_from_here(headers: &HeaderMap, site: &Url) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let own = site.origin().ascii_serialization();
-    // A page that tells no referrer sends `null` as its origin (Fetch section 3.2); then the token alone speaks.
-    text("origin").is_none_or(|found| found == own || found == "null")
-        && text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"))
+    let (origin, fetched) = (text("origin"), text("sec-fetch-site"));
+    let foreign = origin.is_some_and(|origin| origin != own) || fetched.is_some_and(|site| site != "same-origin");
+    !foreign && (origin.is_some() || fetched.is_some())
 }
 
 /// Reads a form that one of our pages sent, in this browser.
@@ -334,7 +334,7 @@ pub(crate) fn named(turn: &Turn, stands: &Stands, back: &str) -> Markup {
     let id = stands.server.id.as_str();
     let act = |action: &str, label: &str| {
         html! {
-            @if let Visitor::Person(person) = &turn.visitor {
+            @if let Visitor::Person(person) = &turn.visitor && !person.agent {
                 form.act method="post" action={ (SERVERS) (id) "/" (action) } {
                     input type="hidden" name="token" value=(token(person));
                     input type="hidden" name="back" value=(back);

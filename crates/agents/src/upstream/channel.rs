@@ -15,6 +15,7 @@ use http::uri::PathAndQuery;
 use super::duplex::{Duplex, Opener, Stdio};
 use super::http::{Answered, Bounds, Endpoint, ExchangeError, Stream};
 use super::inner::Inner;
+use crate::visit::Holder;
 
 /// How messages are carried to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,11 +123,12 @@ impl Candidate {
 }
 
 impl Channel {
-    /// Tells a Worker who calls.
-    pub(crate) fn for_caller(&self, facts: impl FnOnce() -> serde_json::Value) -> Self {
+    /// Tells a Worker who calls, and for whom a program runs.
+    pub(crate) fn for_caller(&self, owner: Holder, facts: impl FnOnce() -> serde_json::Value) -> Self {
         match self {
             Self::Worker(inner) => Self::Worker(Inner { facts: facts().to_string().into(), ..inner.clone() }),
-            Self::Remote(_) | Self::Program(_) => self.clone(),
+            Self::Program(stdio) => Self::Program(Stdio { owner: format!("{owner:?}"), ..stdio.clone() }),
+            Self::Remote(_) => self.clone(),
         }
     }
 

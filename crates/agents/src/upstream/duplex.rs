@@ -41,6 +41,8 @@ pub struct Stdio {
     pub programs: Programs,
     /// The server's id: what programs are counted by.
     pub server: String,
+    /// For whom: what programs of one server are counted by as well.
+    pub owner: String,
     pub program: Arc<Program>,
     pub bounds: Bounds,
 }
@@ -234,7 +236,7 @@ impl Live {
 }
 
 async fn open_program(stdio: &Stdio, wire: Arc<Wire>) -> Result<Live, ExchangeError> {
-    let Process { input, output, handle } = stdio.programs.start(&stdio.server, &stdio.program).await?;
+    let Process { input, output, handle } = stdio.programs.start(&stdio.server, &stdio.owner, &stdio.program).await?;
     let (lines, waiting) = mpsc::channel(MOST_QUEUED);
     let handle = Arc::new(handle);
     wire.run(write_lines(input, waiting));

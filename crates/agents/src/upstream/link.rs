@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -24,6 +25,8 @@ use super::channel::{Channel, Line, Place, is_elsewhere};
 use super::http::{Answer, Answered, ExchangeError, LAST_EVENT, SESSION, Stream, VERSION};
 use crate::signin::Credential;
 
+/// How long a server may take over what the portal itself asks of it, however much it says meanwhile.
+const LONGEST: Duration = Duration::from_secs(5 * 60);
 /// Prefix of the members of `_meta` that the protocol owns (2026-07-28).
 const META: &str = "io.modelcontextprotocol/";
 /// Members of `_meta` that speak of a client, not of a request.
@@ -173,7 +176,8 @@ impl Link {
         if let Some(opened) = self.open.load_full() {
             return Ok(opened);
         }
-        let opened = Arc::new(self.begin().await?);
+        let begun = tokio::time::timeout(LONGEST, self.begin()).await;
+        let opened = Arc::new(begun.map_err(|_| ExchangeError::Late(LONGEST))??);
         self.open.store(Some(Arc::clone(&opened)));
         self.openings.send_modify(|openings| *openings += 1);
         Ok(opened)
@@ -235,10 +239,13 @@ impl Link {
         params: Option<&RawValue>,
         manner: &Manner,
     ) -> Result<Result<Box<RawValue>, RpcError>, LinkError> {
-        match self.request_as(self.next_id(), method, params, manner).await? {
-            Reply::Message(message) => outcome(message).ok_or(LinkError::NoAnswer),
-            Reply::Stream { mut stream, id } => self.last_of(&mut stream, &id).await,
-        }
+        let asked = async {
+            match self.request_as(self.next_id(), method, params, manner).await? {
+                Reply::Message(message) => outcome(message).ok_or(LinkError::NoAnswer),
+                Reply::Stream { mut stream, id } => self.last_of(&mut stream, &id).await,
+            }
+        };
+        tokio::time::timeout(LONGEST, asked).await.map_err(|_| ExchangeError::Late(LONGEST))?
     }
 
     async fn last_of(&self, stream: &mut Stream, id: &Id) -> Result<Result<Box<RawValue>, RpcError>, LinkError> {

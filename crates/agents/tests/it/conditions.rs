@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::server::{Era, Server};
-use crate::support::{Client, HOST, Plane, door, next_event, person, plane};
+use crate::support::{Client, HOST, Plane, door, messages, next_event, person, plane};
 
 const OPENS_PAGES: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
 
@@ -195,13 +195,50 @@ async fn a_proof_in_the_browser_counts_for_the_agent_that_waits_for_it() {
     assert_eq!(browser.go("GET", &page, None, "https://mcp.test").await, Err(Duration::from_secs(600)));
     page_of(&client.call("one_echo", json!({})).await);
     browser.person.factor_at = Some(jiff::Timestamp::now().as_second() - 1);
-    assert_eq!(browser.get(&page).await.0, StatusCode::OK);
+    assert!(browser.get(&page).await.1.contains("Let your agent go on?"));
+    // To look is not to agree.
+    page_of(&client.call("one_echo", json!({})).await);
+    assert_eq!(browser.decide(&page, "allow").await.0, StatusCode::OK);
     for _ in 0..2 {
         assert!(client.call("one_echo", json!({})).await["error"].is_null());
     }
     let other = Client::new(&plane, Person { sign_in: [3; 32], ..person(1) }, &["one"]);
     let other = other.begin(serde_json::from_str(OPENS_PAGES).unwrap()).await;
     page_of(&other.call("one_echo", json!({})).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_shown_as_it_is_sent_is_not_confirmed() {
+    let one = Server::start("one", Era::Sessions).await;
+    let plane = plane(&[("one", &one)], json!({}), careful()).await;
+    let client = Client::new(&plane, person(1), &["one"]).begin(serde_json::from_str(OPENS_PAGES).unwrap()).await;
+    for (arguments, shown) in [("{\"n\":12.5}", true), ("{\"n\":100000000000000000001}", false)] {
+        let call = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"one_echo\",\"arguments\":{arguments}}}}}"
+        );
+        let answer = messages(client.send("POST", full_body(call), &[]).await).await.remove(0);
+        assert_eq!(answer["error"]["code"], if shown { -32_042 } else { -32_010 }, "{answer}");
+    }
+    // What a client answers in advance is part of what is confirmed.
+    let call = |input: Value| json!({"name": "one_echo", "arguments": {}, "inputResponses": input});
+    let (_, first) =
+        client.ask("tools/call", call(json!({"a": {"action": "accept", "content": {"project": "HR"}}}))).await;
+    let (_, other) =
+        client.ask("tools/call", call(json!({"a": {"action": "accept", "content": {"project": "ENG"}}}))).await;
+    let (first, other) = (page_of(&first), page_of(&other));
+    assert_ne!(first, other);
+    assert!(Browser::of(&plane, 1).get(&first).await.1.contains("HR"));
+}
+
+#[tokio::test]
+async fn an_agent_sees_nothing_that_guards_the_forms_of_its_person() {
+    let one = Server::start("one", Era::Sessions).await;
+    let plane = plane(&[("one", &one)], json!({}), careful()).await;
+    let agent = Browser { plane: &plane, person: person(1) };
+    for path in ["/", "/approve?id=x", "/authorize?elicitationId=x"] {
+        assert!(!agent.get(path).await.1.contains("name=\"token\""), "{path}");
+    }
+    assert!(Browser::of(&plane, 1).get("/").await.1.contains("name=\"token\""));
 }
 
 #[tokio::test]

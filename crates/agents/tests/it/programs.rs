@@ -57,7 +57,13 @@ fn channel(ground: &Ground, script: &str, silence: Duration) -> Channel {
     let env = vec![("TOKEN".to_owned(), types::Secret::new("s3cret-value".to_owned()))];
     let program = Arc::new(Program { command: "sh".into(), args: vec!["-c".into(), script.into()], env });
     let bounds = Bounds { head: PATIENCE, silence, message: 1 << 20 };
-    Channel::Program(Stdio { programs: ground.programs.clone(), server: "sh".into(), program, bounds })
+    Channel::Program(Stdio {
+        programs: ground.programs.clone(),
+        server: "sh".into(),
+        owner: "test".into(),
+        program,
+        bounds,
+    })
 }
 
 async fn until(what: impl Fn() -> bool) {

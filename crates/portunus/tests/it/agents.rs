@@ -143,6 +143,12 @@ async fn an_agent_finds_calls_and_programs_the_tools_behind_a_portal() {
     let given: Value = serde_json::from_str(text).unwrap();
     assert_eq!(given["two"], 4, "{given}");
     assert!(given["why"].as_str().unwrap().contains("nothing is deleted"), "{given}");
+    // Rules read what a server would, or the call is refused: neither half a character nor depth hides an argument.
+    for hidden in ["{ a: 1, x: \"\\ud800\" }", "{ a: 1, x: JSON.parse(\"[\".repeat(200) + \"]\".repeat(200)) }"] {
+        let program = format!("async () => codemode.sums_delete({hidden})");
+        let refused = agent.call("?codemode=search_and_execute", "portal_codemode_execute", json!({"code": program}));
+        assert_eq!(refused["result"]["isError"], true, "{refused}");
+    }
     let outside = "async () => fetch(\"https://example.com/\")";
     let outside = agent.call("?codemode=search_and_execute", "portal_codemode_execute", json!({"code": outside}));
     assert_eq!(outside["result"]["isError"], true, "{outside}");

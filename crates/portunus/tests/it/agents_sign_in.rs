@@ -60,7 +60,8 @@ async fn press(browser: &mut Browser, page: &Seen, action: &str) -> Seen {
     let form = form.unwrap_or_else(|| panic!("no {action} in {}", page.text));
     let token = form.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let url = page.url.join(action).unwrap();
-    let request = browser.request(Method::POST, &url).form(&[("token", token), ("back", "/")]);
+    let origin = page.url.origin().ascii_serialization();
+    let request = browser.request(Method::POST, &url).header("origin", origin).form(&[("token", token), ("back", "/")]);
     browser.send(request).await
 }
 

@@ -60,7 +60,7 @@ async fn a_program_has_its_variables_and_a_home_and_nothing_of_the_hosts_environ
     let ground = ground(|_| {});
     let env = vec![("TOKEN".to_owned(), Secret::new("s3cret-value".to_owned()))];
     let program = Program { env, ..shell("env; pwd; exec cat") };
-    let Process { mut input, output, handle } = ground.programs.start("a", &program).await.unwrap();
+    let Process { mut input, output, handle } = ground.programs.start("a", "ana", &program).await.unwrap();
     let mut lines = lines(output);
     let mut seen = Vec::new();
     loop {
@@ -100,7 +100,7 @@ async fn a_program_cannot_read_or_write_beyond_what_it_was_given() {
         host = host.path().display(),
         pid = std::process::id(),
     );
-    let process = ground.programs.start("a", &shell(&script)).await.unwrap();
+    let process = ground.programs.start("a", "ana", &shell(&script)).await.unwrap();
     let mut lines = lines(process.output);
     for expected in ["given", "closed", "read-only", "x", "no signals", "no tracing"] {
         assert_eq!(next(&mut lines).await.as_deref(), Some(expected));
@@ -115,7 +115,7 @@ async fn everything_a_program_started_ends_with_it_whatever_it_did_to_stay() {
     let script = "sleep 1000 & echo $!; sh -c 'trap \"\" TERM HUP; sleep 1000' & echo $!; \
                   setsid sh -c 'sleep 1000 & echo $!; wait' & exec cat";
     for told in [true, false] {
-        let process = ground.programs.start("a", &shell(script)).await.unwrap();
+        let process = ground.programs.start("a", "ana", &shell(script)).await.unwrap();
         let mut lines = lines(process.output);
         let mut pids = Vec::new();
         for _ in 0..3 {
@@ -138,7 +138,7 @@ async fn everything_a_program_started_ends_with_it_whatever_it_did_to_stay() {
 async fn a_start_that_nobody_waits_for_leaves_nothing() {
     let ground = ground(|_| {});
     let program = shell("sleep 1000 & exec cat");
-    let given_up = tokio::time::timeout(Duration::ZERO, ground.programs.start("a", &program)).await;
+    let given_up = tokio::time::timeout(Duration::ZERO, ground.programs.start("a", "ana", &program)).await;
     assert!(given_up.is_err());
     ground.programs.close().await;
     assert_eq!(ground.programs.running(), 0);
@@ -156,7 +156,7 @@ async fn a_family_beyond_its_bounds_is_ended_and_says_which() {
             End::Memory(64 << 20),
         ),
     ] {
-        let process = ground.programs.start(script, &shell(script)).await.unwrap();
+        let process = ground.programs.start(script, "ana", &shell(script)).await.unwrap();
         assert_eq!(tokio::time::timeout(PATIENCE, process.handle.ended()).await.unwrap(), end);
     }
     ground.programs.close().await;
@@ -167,18 +167,18 @@ async fn a_program_that_ends_at_once_is_not_started_again_right_away_and_its_las
     let ground = ground(|_| {});
     let env = vec![("TOKEN".to_owned(), Secret::new("s3cret-value".to_owned()))];
     let program = Program { env, ..shell("echo \"no such account: $TOKEN\" >&2; exit 3") };
-    let process = ground.programs.start("a", &program).await.unwrap();
+    let process = ground.programs.start("a", "ana", &program).await.unwrap();
     until(|| process.handle.end().is_some() && ground.programs.running() == 0).await;
     assert_eq!(process.handle.end(), Some(End::Exited(3)));
     until(|| process.handle.said() == "no such account: •••").await;
-    let again = ground.programs.start("a", &program).await.unwrap_err();
+    let again = ground.programs.start("a", "ana", &program).await.unwrap_err();
     let StartError::Pause { times: 1, why, .. } = again else { panic!("{again}") };
     assert!(why.contains("ended with code 3"), "{why}");
     // Another program, such as the one after a correction, is tried at once.
-    let Process { handle, .. } = ground.programs.start("a", &shell("exec cat")).await.unwrap();
+    let Process { handle, .. } = ground.programs.start("a", "ana", &shell("exec cat")).await.unwrap();
     ground.programs.served("a", &handle);
     let nowhere = Program { command: "no-such-program".into(), args: Vec::new(), env: Vec::new() };
-    let missing = ground.programs.start("b", &nowhere).await.unwrap_err();
+    let missing = ground.programs.start("b", "ana", &nowhere).await.unwrap_err();
     assert!(missing.to_string().contains("no-such-program cannot be run"), "{missing}");
     ground.programs.close().await;
 }
@@ -186,30 +186,33 @@ async fn a_program_that_ends_at_once_is_not_started_again_right_away_and_its_las
 #[tokio::test]
 async fn processes_without_work_are_ended_and_make_room() {
     let ground = ground(|settings| settings.idle = Duration::from_millis(300));
-    let process = ground.programs.start("a", &shell("exec cat")).await.unwrap();
+    let process = ground.programs.start("a", "ana", &shell("exec cat")).await.unwrap();
     let working = process.handle.work();
-    let second = ground.programs.start("a", &shell("exec cat")).await.unwrap();
+    let second = ground.programs.start("a", "ana", &shell("exec cat")).await.unwrap();
     until(|| second.handle.end() == Some(End::Stopped)).await;
     assert_eq!(process.handle.end(), None);
     drop(working);
     until(|| process.handle.end() == Some(End::Stopped)).await;
     ground.programs.close().await;
-    assert_eq!(ground.programs.start("a", &shell("cat")).await.unwrap_err(), StartError::Closed);
+    assert_eq!(ground.programs.start("a", "ana", &shell("cat")).await.unwrap_err(), StartError::Closed);
 }
 
 #[tokio::test]
 async fn a_server_has_a_bounded_number_of_processes_and_the_idle_make_room() {
     let ground = ground(|_| {});
     let mut kept = Vec::new();
-    for _ in 0..32 {
-        let process = ground.programs.start("a", &shell("exec cat")).await.unwrap();
+    for number in 0..32 {
+        let owner = format!("person {}", number / 8);
+        let process = ground.programs.start("a", &owner, &shell("exec cat")).await.unwrap();
         ground.programs.served("a", &process.handle);
         let working = process.handle.work();
         kept.push((process, Some(working)));
     }
-    assert_eq!(ground.programs.start("a", &shell("exec cat")).await.unwrap_err(), StartError::Busy);
+    assert_eq!(ground.programs.start("a", "ana", &shell("exec cat")).await.unwrap_err(), StartError::Busy);
     kept[7].1 = None;
-    let _one_more = ground.programs.start("a", &shell("exec cat")).await.unwrap();
+    // Whoever has as many as one may makes room among their own alone.
+    assert_eq!(ground.programs.start("a", "person 1", &shell("exec cat")).await.unwrap_err(), StartError::Busy);
+    let _one_more = ground.programs.start("a", "ana", &shell("exec cat")).await.unwrap();
     until(|| kept[7].0.handle.end() == Some(End::Stopped)).await;
     ground.programs.close().await;
 }

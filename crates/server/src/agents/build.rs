@@ -259,7 +259,7 @@ pub(super) fn read(
                 let env = env.iter().filter_map(value).collect();
                 let program = Arc::new(Program { command: command.clone(), args: args.clone(), env });
                 let (programs, server) = (programs.clone(), stored.id.to_string());
-                Ok(Channel::Program(Stdio { programs, server, program, bounds: BOUNDS }))
+                Ok(Channel::Program(Stdio { programs, server, owner: String::new(), program, bounds: BOUNDS }))
             }
             None => Err("programs are not run here; whoever operates this service has to allow it".to_owned()),
         },

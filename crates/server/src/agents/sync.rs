@@ -51,6 +51,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// How long to wait before a server is listened to again: at first, and at most.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
+/// How long a server may take to say what it offers, however much it says meanwhile.
+const LONGEST_LOOK: Duration = Duration::from_secs(5 * 60);
 /// Servers that are asked at a time.
 const AT_ONCE: usize = 8;
 
@@ -321,7 +323,13 @@ impl Syncing {
             Err(reason) => (Err(reason), Pinning::All),
         };
         let outcome = match endpoint {
-            Ok((endpoint, credential)) => look(endpoint, credential).await.map_err(|error| explained(&error)),
+            Ok((endpoint, credential)) => match tokio::time::timeout(LONGEST_LOOK, look(endpoint, credential)).await {
+                Ok(seen) => seen.map_err(|error| explained(&error)),
+                Err(_) => {
+                    let message = format!("it had not said what it offers after {} seconds", LONGEST_LOOK.as_secs());
+                    Err(SyncError { message, ..SyncError::default() })
+                }
+            },
             Err(reason) => Err(SyncError { message: reason, ..SyncError::default() }),
         };
         let now = (self.clock)();
