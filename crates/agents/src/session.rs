@@ -6,6 +6,7 @@
 //! questions on their way and events that wait are bounded; and whatever a session started ends with it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,7 +30,7 @@ use types::ApplicationId;
 use crate::feed::{self, Feed, Gone, Held, Reader};
 use crate::input::Parking;
 use crate::upstream::link::Link;
-use crate::visit::{Holder, Visitor};
+use crate::visit::{Holder, Visit, Visitor};
 use crate::watch::{Listeners, Watches};
 
 /// Sessions of everybody at a node.
@@ -79,7 +80,7 @@ pub(crate) struct Session {
     /// What a client asked to be told of servers' logs (`logging/setLevel`), as JSON.
     level: Mutex<Option<String>>,
     /// What the client may see, and what that hung on.
-    seen_view: Mutex<Option<(ViewKey, Arc<Seen>)>>,
+    seen_view: Mutex<Option<(Basis, Arc<Seen>)>>,
     pending: Mutex<HashMap<u64, Pending>>,
     next: AtomicU64,
     /// Messages that belong to no request, for the one stream of a client with a session.
@@ -162,13 +163,24 @@ impl Deref for Seen {
 }
 
 /// What a view hangs on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ViewKey {
-    pub(crate) revision: u64,
-    pub(crate) visitor: Visitor,
-    pub(crate) source: std::net::IpAddr,
-    pub(crate) open: BTreeSet<ApplicationId>,
-    pub(crate) switched: Toggles,
+#[derive(Debug)]
+struct Basis {
+    /// Of the portal.
+    revision: u64,
+    visitor: Visitor,
+    source: IpAddr,
+    open: BTreeSet<ApplicationId>,
+    switched: Toggles,
+}
+
+impl Basis {
+    fn is_of(&self, revision: u64, visit: &Visit, switched: &Toggles) -> bool {
+        self.revision == revision
+            && self.source == visit.source
+            && self.open == visit.open
+            && self.switched == *switched
+            && self.visitor == visit.visitor
+    }
 }
 
 impl Session {
@@ -194,10 +206,6 @@ impl Session {
         let gone: Vec<String> =
             links.iter().filter(|(server, link)| !keep(server, link)).map(|(server, _)| server.clone()).collect();
         gone.iter().filter_map(|server| links.remove(server)).collect()
-    }
-
-    pub(crate) fn switched(&self) -> Toggles {
-        self.switched.lock().clone()
     }
 
     /// Switches a server on or off.
@@ -229,16 +237,18 @@ impl Session {
         self.running.lock().get(client).cloned()
     }
 
-    /// Returns the view that hangs on `key`, made by `make` when another one was kept.
-    pub(crate) fn view(&self, key: ViewKey, make: impl FnOnce() -> View) -> Arc<Seen> {
-        let mut kept = self.seen_view.lock();
-        if let Some((known, view)) = &*kept
-            && *known == key
+    /// Returns what a visit sees at the portal as of `revision`, made by `make` when the view that was kept is another's.
+    pub(crate) fn view(&self, revision: u64, visit: &Visit, make: impl FnOnce(&Toggles) -> View) -> Arc<Seen> {
+        if let Some((basis, view)) = &*self.seen_view.lock()
+            && basis.is_of(revision, visit, &self.switched.lock())
         {
             return Arc::clone(view);
         }
-        let view = Arc::new(Seen::new(make()));
-        *kept = Some((key, Arc::clone(&view)));
+        let switched = self.switched.lock().clone();
+        let view = Arc::new(Seen::new(make(&switched)));
+        let Visit { visitor, source, open, .. } = visit;
+        let basis = Basis { revision, visitor: visitor.clone(), source: *source, open: open.clone(), switched };
+        *self.seen_view.lock() = Some((basis, Arc::clone(&view)));
         view
     }
 

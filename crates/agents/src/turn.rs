@@ -19,7 +19,7 @@ use mcp::surface::{CodeMode, Surface};
 use mcp::version::headers::{self, HeaderError, Headers};
 use mcp::version::stateless::{self, CacheHint, CacheScope};
 use mcp::version::{Era, Feature, LogLevel, Version};
-use mcp::view::{self, PageLimits, ServerView, Standing, View};
+use mcp::view::{self, PageLimits, ServerView, Standing, Toggles, View};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -31,7 +31,7 @@ use crate::facts;
 use crate::plane::Inner;
 use crate::record::{Begin, Outcome, Recording};
 use crate::rules::{self, Verdict};
-use crate::session::{Pending, Seen, Session, ViewKey};
+use crate::session::{Pending, Seen, Session};
 use crate::signin::calls;
 use crate::snapshot::Portal;
 use crate::tasks;
@@ -78,14 +78,7 @@ impl Turn {
         let query = visit.request.uri().query().unwrap_or_default();
         let setting = CodeMode::parse(portal.settings.code_mode.as_str()).unwrap_or_default();
         let surface = Surface::choose(setting, query);
-        let key = ViewKey {
-            revision: portal.revision,
-            visitor: visit.visitor.clone(),
-            source: visit.source,
-            open: visit.open.clone(),
-            switched: session.switched(),
-        };
-        let view = session.view(key, || merge(&portal, &session, &visit));
+        let view = session.view(portal.revision, &visit, |switched| merge(&portal, &session, &visit, switched));
         let parameters = match session.version.era() {
             Era::Sessions => Vec::new(),
             Era::Stateless => crate::endpoint::parameters(visit.request.headers()),
@@ -163,7 +156,7 @@ impl Turn {
 }
 
 /// Puts together what a caller sees.
-fn merge(portal: &Portal, session: &Session, visit: &Visit) -> View {
+fn merge(portal: &Portal, session: &Session, visit: &Visit, switched: &Toggles) -> View {
     let open = portal.servers.iter().filter(|served| visit.open.contains(&served.application));
     let person = facts::PersonFacts::of(&visit.visitor);
     let permitted = |server: &ServerView, definition: &Definition| {
@@ -181,7 +174,7 @@ fn merge(portal: &Portal, session: &Session, visit: &Visit) -> View {
         // Hidden is what is blocked whatever the arguments.
         !matches!(rules::visible([&portal.settings.rules, &served.server.rules], &facts), Verdict::Block { .. })
     };
-    View::merge(open.map(|served| Arc::clone(&served.view)), &session.switched(), permitted)
+    View::merge(open.map(|served| Arc::clone(&served.view)), switched, permitted)
 }
 
 /// Answers a request, as events where the server answers with events.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::Request;
 use net::proxy::body::Body;
@@ -29,7 +30,7 @@ pub struct Visit {
 pub enum Visitor {
     /// The policies of the portal ask for nobody.
     Nobody,
-    Person(Box<Person>),
+    Person(Arc<Person>),
     Program {
         id: ServiceTokenId,
         name: String,

@@ -1,15 +1,15 @@
 //! The host's handle on the zygote: starts it, asks it for processes, hears how they end, starts it again if it dies.
 //!
-//! One process with the usual limits is kept ready, so that the first call to a Worker waits for its script to load and
-//! not for a fork. Invariant: the spare has never seen a script, and ends with the launcher.
+//! A process of each of the sizes that were asked for last is kept ready, so that the first call to a Worker waits for its
+//! script to load and not for a fork. Invariant: a spare has never seen a script, and ends with the launcher.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -33,6 +33,8 @@ const READY: Duration = Duration::from_secs(20);
 const LEAVE: Duration = Duration::from_secs(5);
 /// How long a fork may take.
 const FORK: Duration = Duration::from_secs(10);
+/// Sizes of which a process is kept ready: that of most Workers, and that of Code Mode.
+const SIZES: usize = 2;
 
 /// A process that has just been forked.
 pub(crate) struct Forked {
@@ -50,17 +52,45 @@ impl Forked {
     }
 }
 
-/// What most scripts may use, and the spare is made for.
-fn usual_memory() -> u64 {
-    Limits::default().memory_bytes
+/// Processes that wait for their scripts, by the memory their limit was set to.
+#[derive(Default)]
+struct Spares {
+    /// At most one of a size; that of the size which was asked for last comes last.
+    ready: VecDeque<(u64, Forked)>,
+    /// Sizes of which one is being forked.
+    under_way: Vec<u64>,
+}
+
+impl Spares {
+    fn take(&mut self, memory_bytes: u64) -> Option<Forked> {
+        let at = self.ready.iter().position(|(size, _)| *size == memory_bytes)?;
+        let (_, mut forked) = self.ready.remove(at)?;
+        forked.is_alive().then_some(forked)
+    }
+
+    /// Tells whether another one is to be forked; whoever asks does.
+    fn lacks(&mut self, memory_bytes: u64) -> bool {
+        let lacks = !self.under_way.contains(&memory_bytes) && self.ready.iter().all(|(size, _)| *size != memory_bytes);
+        if lacks {
+            self.under_way.push(memory_bytes);
+        }
+        lacks
+    }
+
+    /// Keeps what was forked, or notes that it could not be.
+    fn put(&mut self, memory_bytes: u64, forked: Option<Forked>) {
+        self.under_way.retain(|size| *size != memory_bytes);
+        self.ready.extend(forked.map(|forked| (memory_bytes, forked)));
+        while self.ready.len() > SIZES {
+            self.ready.pop_front();
+        }
+    }
 }
 
 /// Starts processes through a zygote.
 pub(crate) struct Launcher {
     executable: PathBuf,
-    spare: Mutex<Option<Forked>>,
-    /// A spare is being forked.
-    refilling: AtomicBool,
+    spares: Mutex<Spares>,
     zygote: tokio::sync::Mutex<Option<Arc<Zygote>>>,
     landlock: Mutex<Landlock>,
     starts: AtomicU64,
@@ -77,8 +107,7 @@ impl Launcher {
     ) -> Result<Arc<Self>, StartError> {
         let launcher = Arc::new(Self {
             executable,
-            spare: Mutex::default(),
-            refilling: AtomicBool::new(false),
+            spares: Mutex::default(),
             zygote: tokio::sync::Mutex::default(),
             landlock: Mutex::default(),
             starts: AtomicU64::new(0),
@@ -87,7 +116,7 @@ impl Launcher {
             stop,
         });
         launcher.zygote().await?;
-        launcher.refill();
+        launcher.refill(Limits::default().memory_bytes);
         Ok(launcher)
     }
 
@@ -101,29 +130,26 @@ impl Launcher {
 
     /// Returns a process without a script. Dropping the future, or the stream it returns, ends the process.
     pub(crate) async fn fork(self: &Arc<Self>, memory_bytes: u64) -> Result<Forked, StartError> {
-        if memory_bytes != usual_memory() {
-            return self.fork_now(memory_bytes).await;
-        }
-        let spare = self.spare.lock().take().and_then(|mut spare| spare.is_alive().then_some(spare));
+        let spare = self.spares.lock().take(memory_bytes);
         let forked = match spare {
             Some(spare) => Ok(spare),
             None => self.fork_now(memory_bytes).await,
         };
-        self.refill();
+        self.refill(memory_bytes);
         forked
     }
 
     /// Forks a spare in the background unless there is one.
-    fn refill(self: &Arc<Self>) {
-        if self.stop.is_cancelled() || self.spare.lock().is_some() || self.refilling.swap(true, Ordering::AcqRel) {
+    fn refill(self: &Arc<Self>, memory_bytes: u64) {
+        if self.stop.is_cancelled() || !self.spares.lock().lacks(memory_bytes) {
             return;
         }
         let launcher = Arc::clone(self);
         self.tracker.spawn(async move {
-            let forked = launcher.stop.run_until_cancelled(launcher.fork_now(usual_memory())).await;
+            let forked = launcher.stop.run_until_cancelled(launcher.fork_now(memory_bytes)).await;
             // Without a spare the next call forks, and hears why that fails.
-            *launcher.spare.lock() = forked.and_then(Result::ok).filter(|_| !launcher.stop.is_cancelled());
-            launcher.refilling.store(false, Ordering::Release);
+            let forked = forked.and_then(Result::ok).filter(|_| !launcher.stop.is_cancelled());
+            launcher.spares.lock().put(memory_bytes, forked);
         });
     }
 
@@ -157,7 +183,7 @@ impl Launcher {
 
     /// Closes the zygote, which ends it and, with it, every process.
     pub(crate) async fn close(&self) {
-        self.spare.lock().take();
+        self.spares.lock().ready.clear();
         if let Some(zygote) = self.zygote.lock().await.take() {
             let _ = rustix::net::shutdown(&zygote.control, Shutdown::Both);
         }

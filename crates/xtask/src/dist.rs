@@ -62,7 +62,7 @@ fn profile(watched: &Path, raw: &Path) -> Result<PathBuf> {
     if raw.exists() {
         std::fs::remove_dir_all(raw)?;
     }
-    for load in ["gateway", "access"] {
+    for load in ["gateway", "access", "agents"] {
         check(
             command("cargo")
                 .env("PORTUNUS_BINARY", watched)

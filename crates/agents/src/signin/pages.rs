@@ -76,7 +76,7 @@ pub(crate) fn token(person: &Person) -> String {
 struct Here {
     plane: Arc<Inner>,
     portal: Arc<Portal>,
-    person: Box<Person>,
+    person: Arc<Person>,
     visitor: Visitor,
     site: Url,
     open: BTreeSet<ApplicationId>,

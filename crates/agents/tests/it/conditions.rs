@@ -1,6 +1,7 @@
 //! Calls that wait for a person: to be confirmed, or for a second factor.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agents::Answer;
@@ -42,7 +43,7 @@ impl<'a> Browser<'a> {
             id: Uuid::now_v7(),
             site: format!("https://{HOST}/").parse().unwrap(),
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            visitor: Visitor::Person(Box::new(self.person.clone())),
+            visitor: Visitor::Person(Arc::new(self.person.clone())),
             open: [door("one")].into(),
         };
         match self.plane.agents.answer(HOST, visit).await {

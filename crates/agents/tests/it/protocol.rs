@@ -1,5 +1,7 @@
 //! Both eras of the protocol, at both ends.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use net::proxy::body::{empty_body, full_body};
 use serde_json::{Value, json};
@@ -81,7 +83,7 @@ async fn a_session_is_its_callers_and_ends_when_they_say_so() {
     client.call("one_echo", json!({})).await;
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
     let mut thief = client.clone();
-    thief.visitor = agents::visit::Visitor::Person(Box::new(person(2)));
+    thief.visitor = agents::visit::Visitor::Person(Arc::new(person(2)));
     assert_eq!(thief.post(&ping).await.status(), StatusCode::NOT_FOUND);
     let mut lost = client.clone();
     lost.headers.remove(0);

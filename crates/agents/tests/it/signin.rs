@@ -173,7 +173,7 @@ impl<'a> Browser<'a> {
             id: Uuid::now_v7(),
             site: format!("https://{HOST}/").parse().unwrap(),
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            visitor: Visitor::Person(Box::new(person)),
+            visitor: Visitor::Person(Arc::new(person)),
             open: self.open.iter().map(|id| door(id)).collect(),
         };
         let response = respond(&self.node.plane.agents, visit).await;

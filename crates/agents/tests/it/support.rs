@@ -240,7 +240,7 @@ impl<'a> Client<'a> {
     pub(crate) fn new(plane: &'a Plane, person: Person, open: &[&str]) -> Self {
         Self {
             plane,
-            visitor: Visitor::Person(Box::new(person)),
+            visitor: Visitor::Person(Arc::new(person)),
             open: open.iter().map(|id| door(id)).collect(),
             headers: Vec::new(),
             query: "",

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::measure::Measured;
@@ -114,11 +115,16 @@ pub(crate) async fn load(site: &Site, clients: usize, pause: Option<Duration>, l
     let members = family(site.process)?;
     let (start, cpu) = (Instant::now(), cpu_seconds(&members));
     let mut tasks = JoinSet::new();
-    for (number, client) in ready.into_iter().enumerate() {
-        // Clients that pause do not call all at once.
-        let offset =
-            pause.map(|pause| pause * u32::try_from(number).unwrap_or(0) / u32::try_from(clients).unwrap_or(1));
-        tasks.spawn(repeat(client, (pause, offset), start + length));
+    let mut turns = Vec::new();
+    for client in ready {
+        let turn = pause.map(|_| mpsc::channel(1)).map(|(sender, receiver)| {
+            turns.push(sender);
+            receiver
+        });
+        tasks.spawn(repeat(client, turn, start + length));
+    }
+    if let Some(pause) = pause {
+        std::thread::spawn(move || give_turns(&turns, pause, start + length));
     }
     let mut latencies = Vec::new();
     while let Some(times) = tasks.join_next().await {
@@ -133,25 +139,36 @@ pub(crate) async fn load(site: &Site, clients: usize, pause: Option<Duration>, l
     Ok(Measured { rate, cpu: cpu / count as f64, count: count as u64, p50: at(0.50), p99: at(0.99) })
 }
 
-async fn repeat(
-    mut client: Client,
-    (pause, offset): (Option<Duration>, Option<Duration>),
-    until: Instant,
-) -> Result<Vec<Duration>> {
-    let mut latencies = Vec::new();
-    if let Some(offset) = offset {
-        tokio::time::sleep(offset).await;
+/// Lets one client after the other call, evenly spread over `pause`. A runtime's own timers go by the millisecond: clients
+/// that once meet in one stay together, and what is measured then is how they wait for each other.
+fn give_turns(clients: &[mpsc::Sender<()>], pause: Duration, until: Instant) {
+    let apart = pause / u32::try_from(clients.len()).unwrap_or(1);
+    let mut at = Instant::now();
+    for client in clients.iter().cycle() {
+        at += apart;
+        if at >= until {
+            break;
+        }
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        // One that still waits for its answer is passed over.
+        let _ = client.try_send(());
     }
+}
+
+async fn repeat(mut client: Client, mut turn: Option<mpsc::Receiver<()>>, until: Instant) -> Result<Vec<Duration>> {
+    let mut latencies = Vec::new();
     for number in 0.. {
+        if let Some(turn) = &mut turn
+            && turn.recv().await.is_none()
+        {
+            break;
+        }
         let start = Instant::now();
         let sum = client.add(number, 7).await?;
         latencies.push(start.elapsed());
         ensure!(sum == number + 7, "{number} and 7 are said to be {sum}");
         if Instant::now() >= until {
             break;
-        }
-        if let Some(pause) = pause {
-            tokio::time::sleep(pause).await;
         }
     }
     Ok(latencies)

@@ -3,7 +3,8 @@
 //!
 //! Run by `cargo xtask bench agents`, which installs the peers. Every answer is read and compared with the sum it has to be,
 //! so nothing that was refused or made up counts. Clients without a pause say how much the portal can do; what a call takes
-//! longer is measured with clients that pause, since without room to spare waiting for a turn is all there is to see.
+//! longer is measured with clients that pause, since without room to spare waiting for a turn is all there is to see. With
+//! `BENCH_ALONE` set nothing else is measured: the load that `cargo xtask dist` watches.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints, and is told things by xtask")]
 
@@ -55,6 +56,9 @@ async fn measure(length: Duration) -> Result<()> {
     pin_family(platform.process_id(), "0")?;
     let published = Published::make(&platform, &servers).await?;
     let (portal, direct) = (published.site("one.localhost"), servers.site(0, platform.process_id()));
+    if std::env::var_os("BENCH_ALONE").is_some() {
+        return alone(&portal, length).await;
+    }
     overhead(&portal, &direct, length / ROUNDS).await?;
     let ours = fastest(&portal, length).await?;
     println!("32 clients without a pause, through the portal: {ours}");
@@ -64,6 +68,12 @@ async fn measure(length: Duration) -> Result<()> {
     drop(platform);
     let work = tempfile::tempdir()?;
     against_peer(&ours, &servers, work.path(), length).await
+}
+
+async fn alone(portal: &Site, length: Duration) -> Result<()> {
+    println!("1 client, through the portal: {}", load(portal, 1, None, length).await?);
+    println!("32 clients without a pause, through the portal: {}", fastest(portal, length).await?);
+    Ok(())
 }
 
 /// What a call takes longer through the portal.

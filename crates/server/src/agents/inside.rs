@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing is added to what Access says of a caller.
 
+use std::sync::Arc;
+
 use ::access::{Inside, Outcome, Visit, Visitor};
 use ::agents::visit;
 use ::agents::{Agents, Answer};
@@ -33,7 +35,7 @@ impl Inside for Portal {
         let visitor = match visitor {
             Visitor::Nobody => visit::Visitor::Nobody,
             Visitor::Program { id, client_id } => visit::Visitor::Program { id, name: client_id.to_string() },
-            Visitor::Person { identity, session, proofs, agent } => visit::Visitor::Person(Box::new(visit::Person {
+            Visitor::Person { identity, session, proofs, agent } => visit::Visitor::Person(Arc::new(visit::Person {
                 sign_in: *session.bytes(),
                 factor_at: proofs.iter().map(|proof| proof.at).max(),
                 agent,

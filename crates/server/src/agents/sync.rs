@@ -162,7 +162,7 @@ impl McpServers for Syncing {
     }
 
     fn sees(&self, portal: &McpPortalId, person: &Identity, open: &[ApplicationId]) -> Option<Vec<SeenServer>> {
-        let visitor = Visitor::Person(Box::new(inside::person(person)));
+        let visitor = Visitor::Person(Arc::new(inside::person(person)));
         self.agents.explain(portal.as_str(), &visitor, person.ip, &open.iter().copied().collect())
     }
 }
