@@ -82,7 +82,7 @@ function page(message: string, ticket: Ticket): Response {
 export default {
   async fetch(request, env) {
     const { block, message, repeat_after_s } = env.parameters;
-    const person = request.cf.identity?.email ?? request.cf.clientIp ?? "unknown";
+    const person = request.cf.identity?.email ?? request.cf.source?.ip ?? "unknown";
     const digest = await crypto.subtle.digest("SHA-256", encoder.encode(`${person}\n${new URL(request.url).host}`));
     const key = `ticket:${btoa(String.fromCharCode(...new Uint8Array(digest)))}`;
     let ticket = await env.STATE.get<Ticket>(key, "json");

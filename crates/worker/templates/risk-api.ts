@@ -20,18 +20,18 @@ async function ask(request: IncomingRequest, env: Env): Promise<{ decision: Deci
   const target = new URL(request.url);
   const headers = new Headers({ "content-type": "application/json", accept: "application/json" });
   if (env.token) headers.set("authorization", `Bearer ${env.token}`);
-  const { identity, device, country, risk, application, clientIp } = request.cf;
+  const { identity, device, country, risk, application, source } = request.cf;
   const response = await fetch(url, {
     method: "POST",
     headers,
     body: JSON.stringify({
       user: identity?.email ?? null,
-      groups: identity?.groups ?? [],
+      groups: identity?.groups.map((group) => group.name) ?? [],
       device: device ?? null,
       country: country ?? null,
       risk: risk ?? null,
       application: application ?? null,
-      client_ip: clientIp ?? null,
+      client_ip: source?.ip ?? null,
       method: request.method,
       host: target.host,
       url: send_url ? request.url : null,

@@ -101,28 +101,54 @@ interface QueueMessage<Body = unknown> {
 interface IncomingRequest extends Request {
   readonly cf: RequestFacts;
 }
-/** What the gateway knows of a request. A fact that is not known is absent. */
+/** What is known of a request, and of who makes it. What nothing supplies yet is null; what does not concern a request is absent. */
 interface RequestFacts {
+  readonly requestId?: string;
+  readonly accountId?: string;
+  /** null for strangers and programs. */
   readonly identity?: {
-    readonly id?: string;
-    readonly email?: string;
+    readonly id: string;
+    readonly email: string;
+    readonly name: string;
+    readonly groups: readonly { readonly id: string | null; readonly name: string; readonly email: string | null }[];
+  } | null;
+  /** The program that asks an MCP server. */
+  readonly serviceToken?: { readonly id: string; readonly clientId: string } | null;
+  readonly device?: unknown;
+  readonly risk?: unknown;
+  readonly application?: unknown;
+  readonly country?: string | null;
+  /** uploadTypes: the kinds of file in the request's body, where the rules had to look. */
+  readonly detections?: { readonly uploadTypes: readonly string[] | null };
+  readonly rule?: { readonly id?: string; readonly name: string; readonly precedence?: number };
+  readonly source?: { readonly ip: string; readonly port?: number };
+  /** The proxy endpoint that the client used. */
+  readonly proxyEndpoint?: string | null;
+  /** "HTTP/1.1", "HTTP/2". */
+  readonly httpProtocol?: string;
+  readonly tlsVersion?: string | null;
+  readonly tlsCipher?: string | null;
+  /** The fingerprint of the client's TLS. */
+  readonly ja4?: string | null;
+  /** A call at an MCP portal, where a rule asks about one; a Worker that is a server is told portal and server. */
+  readonly mcp?: {
+    readonly portal: string;
+    readonly server: string;
+    readonly method?: string;
     readonly name?: string;
-    readonly groups?: readonly string[];
-    readonly [fact: string]: unknown;
+    readonly title?: string | null;
+    readonly description?: string | null;
+    readonly annotations?: {
+      readonly readOnlyHint: boolean;
+      readonly destructiveHint: boolean;
+      readonly idempotentHint: boolean;
+      readonly openWorldHint: boolean;
+    };
+    /** As the client names itself. */
+    readonly client?: { readonly name: string; readonly version: string };
+    readonly protocolVersion?: string;
+    readonly codeMode?: boolean;
   };
-  readonly device?: {
-    readonly id?: string;
-    readonly name?: string;
-    readonly os?: string;
-    readonly posture?: Readonly<Record<string, boolean>>;
-    readonly [fact: string]: unknown;
-  };
-  readonly risk?: { readonly level?: "low" | "medium" | "high"; readonly [fact: string]: unknown };
-  readonly application?: { readonly id?: number | string; readonly name?: string; readonly [fact: string]: unknown };
-  readonly rule?: { readonly id?: string; readonly name?: string; readonly [fact: string]: unknown };
-  readonly detections?: readonly unknown[];
-  readonly country?: string;
-  readonly clientIp?: string;
   readonly [fact: string]: unknown;
 }
 

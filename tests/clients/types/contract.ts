@@ -10,6 +10,8 @@ export default {
     const email: string | undefined = request.cf.identity?.email;
     // @ts-expect-error: who is asking may be unknown.
     const certain: string = request.cf.identity.email;
+    // @ts-expect-error: a group is more than its name.
+    const group: string | undefined = request.cf.identity?.groups[0];
     // @ts-expect-error: a value that is not there is null.
     const stored: string = await env.TRAINING.get("ana");
     // @ts-expect-error: this Worker has no such binding.
@@ -18,7 +20,7 @@ export default {
     ctx.waitUntil(env.TOKEN);
     // @ts-expect-error: there is no document in a Worker.
     document.title;
-    const changed = new Request(request, { headers: { "x-training": `${email} ${certain} ${stored}` } });
+    const changed = new Request(request, { headers: { "x-training": `${email} ${certain} ${group} ${stored}` } });
     return changed;
   },
 } satisfies ExportedHandler<Env>;

@@ -87,6 +87,24 @@ async fn a_worker_answers_changes_or_declines() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_is_told_is_what_the_type_definitions_name() {
+    let site = Site::start(router()).await;
+    let source =
+        "export default { fetch(request: Request) { return new Response(`facts: ${JSON.stringify(request.cf)}`); } };";
+    upload(&site.platform, "telling", source, json!({})).await;
+    worker_rule(&site, "telling", json!({})).await;
+    let shown = show(&site, "/");
+    let told: Value = serde_json::from_str(shown.split_once("facts: ").unwrap().1).unwrap();
+    let definitions = include_str!("../../../worker/types/portunus.d.ts");
+    let (_, facts) = definitions.split_once("interface RequestFacts {").unwrap();
+    let (facts, _) = facts.split_once("readonly [fact: string]: unknown;").unwrap();
+    let is_named = |name: &str| facts.contains(&format!("readonly {name}?:"));
+    let unnamed: Vec<_> = told.as_object().unwrap().keys().filter(|name| !is_named(name)).collect();
+    assert!(unnamed.is_empty(), "{unnamed:?}");
+    assert_eq!(told["source"]["ip"], "127.0.0.1", "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_worker_blocks_unless_the_rule_says_otherwise() {
     let site = Site::start(router()).await;
     upload(&site.platform, "broken", "export default { fetch() { throw new Error('no luck'); } };", json!({})).await;

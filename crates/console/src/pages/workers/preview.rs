@@ -11,8 +11,9 @@ use types::ScriptName;
 use super::editor::{Shown, draw, with_typed};
 use crate::app::{PreviewEvent, PreviewReport};
 use crate::failure::Failure;
+use crate::operations::people::{self, GroupView};
 use crate::operations::preview::{self, Draft, DraftModule, PreviewBody};
-use crate::operations::{people, rules, scripts};
+use crate::operations::{rules, scripts};
 use crate::pages::control::{Control, Problems};
 use crate::pages::fields::Fields;
 use crate::pages::frame::{self, Place};
@@ -41,12 +42,16 @@ impl Example {
         let person = people::anyone(&visitor.cx).await.ok().flatten();
         let identity = match person {
             Some(person) => {
-                let groups: Vec<_> = person.groups.into_iter().map(|group| group.name).collect();
+                let group = |group: GroupView| json!({ "id": group.id, "name": group.name, "email": group.email });
+                let groups: Vec<_> = person.groups.into_iter().map(group).collect();
                 json!({ "id": person.id, "email": person.email, "name": person.name, "groups": groups })
             }
-            None => json!({ "email": "ann@example.com", "name": "Ann", "groups": ["finance"] }),
+            None => {
+                let groups = json!([{ "id": "1", "name": "finance", "email": null }]);
+                json!({ "id": "1", "email": "ann@example.com", "name": "Ann", "groups": groups })
+            }
         };
-        let cf = json!({ "identity": identity });
+        let cf = json!({ "identity": identity, "source": { "ip": "192.0.2.1", "port": 50_000 } });
         Self {
             url: format!("https://{}/", host.unwrap_or("example.com")),
             cf: serde_json::to_string_pretty(&cf).unwrap_or_default(),

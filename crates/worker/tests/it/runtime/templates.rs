@@ -25,7 +25,9 @@ fn load(name: &str, values: &Value) -> Host {
 
 fn from_ana(url: &str) -> RequestHead {
     let mut head = request(url);
-    head.cf = r#"{"identity":{"email":"ana@corp.test","groups":["staff"]}}"#.into();
+    let groups = json!([{"id": "7", "name": "staff", "email": null}]);
+    let identity = json!({"id": "1", "email": "ana@corp.test", "name": "Ana", "groups": groups});
+    head.cf = json!({"identity": identity, "source": {"ip": "192.0.2.7", "port": 4711}, "device": null}).to_string();
     head.headers = vec![("accept".into(), b"text/html".to_vec())];
     head
 }
@@ -121,6 +123,19 @@ fn a_ticket_is_opened_once_and_signed() {
 }
 
 #[test]
+fn strangers_have_tickets_of_their_own() {
+    let values = json!({"webhook_url": "https://tickets.test/new", "webhook_secret": "s3cret"});
+    let mut host = load("open-ticket", &values);
+    let (mut state, mut fetched) = (HashMap::new(), Vec::new());
+    for ip in ["192.0.2.7", "192.0.2.8", "192.0.2.7"] {
+        let mut head = from_ana("https://site.test/");
+        head.cf = json!({"identity": null, "source": {"ip": ip, "port": 1}}).to_string();
+        host.fetch(head, with_state(&mut state, &mut fetched, r#"{"id":"T-1"}"#));
+    }
+    assert_eq!(fetched.len(), 2);
+}
+
+#[test]
 fn a_ticket_may_let_the_request_go_on() {
     let values = json!({"webhook_url": "https://tickets.test/new", "webhook_secret": "s", "block": false});
     let (mut state, mut fetched) = (HashMap::new(), Vec::new());
@@ -179,6 +194,7 @@ fn a_risk_service_decides() {
             let BodySource::Inline(sent) = &request.body else { panic!() };
             let sent: Value = serde_json::from_slice(sent).unwrap();
             assert_eq!((&sent["user"], &sent["url"]), (&json!("ana@corp.test"), &Value::Null));
+            assert_eq!((&sent["groups"], &sent["client_ip"]), (&json!(["staff"]), &json!("192.0.2.7")));
             answer(status, body)
         })
     };
