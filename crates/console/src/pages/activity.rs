@@ -18,7 +18,7 @@ use super::fields::Fields;
 use super::format;
 use super::frame::{self, Place, empty, title};
 use super::visitor::Visitor;
-use crate::operations::logs;
+use crate::operations::{logs, mcp};
 
 /// Rows of one page.
 const ROWS: &str = "100";
@@ -33,33 +33,119 @@ pub(super) const DATASETS: [(&str, &str); 6] = [
     ("audit", "Audit"),
 ];
 
-/// The fields a filter looks at, by dataset: action, host, person, rule.
-const fn filtered(dataset: &str) -> [(&'static str, &'static str); 4] {
+/// A filter of a dataset.
+struct Narrowing {
+    /// The query parameter, and the field of the form.
+    name: &'static str,
+    label: &'static str,
+    /// What of a record it looks at.
+    field: &'static str,
+    by: By,
+}
+
+/// How a filter compares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The whole text.
+    Whole,
+    /// A part of it, in either case.
+    Part,
+    /// One of [`OUTCOMES`], of a call.
+    Outcome,
+}
+
+/// How calls end, with what they are called.
+const OUTCOMES: [(&str, &str); 4] =
+    [("", "Any"), ("succeeded", "Succeeded"), ("failed", "Failed"), ("blocked", "Blocked")];
+
+const fn whole(name: &'static str, label: &'static str, field: &'static str) -> Narrowing {
+    Narrowing { name, label, field, by: By::Whole }
+}
+
+const fn part(name: &'static str, label: &'static str, field: &'static str) -> Narrowing {
+    Narrowing { name, label, field, by: By::Part }
+}
+
+const REQUESTS: &[Narrowing] = &[
+    whole("action", "Action", "Action"),
+    part("host", "Host", "HTTPHost"),
+    part("person", "Person", "Email"),
+    part("rule", "Rule", "PolicyName"),
+];
+const CONNECTIONS: &[Narrowing] = &[
+    whole("action", "Action", "Action"),
+    part("host", "Server name", "SNI"),
+    part("person", "Person", "Email"),
+    part("rule", "Rule", "PolicyName"),
+];
+const DECISIONS: &[Narrowing] = &[
+    whole("action", "Act", "Action"),
+    part("host", "Host", "AppDomain"),
+    part("person", "Person", "Email"),
+    part("rule", "Policy", "PolicyName"),
+];
+const MCP_CALLS: &[Narrowing] = &[
+    whole("portal", "Portal", "PortalID"),
+    whole("server", "Server", "ServerID"),
+    Narrowing { name: "outcome", label: "Outcome", field: "Success", by: By::Outcome },
+    part("person", "Person", "UserEmail"),
+    part("host", "Tool", "ToolCallName"),
+    part("rule", "Rule", "RuleName"),
+    whole("action", "Action", "Action"),
+];
+const WORKER_CALLS: &[Narrowing] = &[
+    whole("action", "Outcome", "Outcome"),
+    part("host", "Worker", "ScriptName"),
+    part("person", "Request", "RequestID"),
+    part("rule", "Decision", "Decision"),
+];
+const CHANGES: &[Narrowing] = &[
+    whole("action", "Act", "ActionType"),
+    part("host", "Resource id", "ResourceID"),
+    part("person", "Who", "ActorEmail"),
+    part("rule", "Kind of thing", "ResourceType"),
+];
+
+/// The filters of a dataset.
+const fn filtered(dataset: &str) -> &'static [Narrowing] {
     match dataset.as_bytes() {
-        b"gateway_network" => [("action", "Action"), ("host", "SNI"), ("person", "Email"), ("rule", "PolicyName")],
-        b"access_requests" => {
-            [("action", "Action"), ("host", "AppDomain"), ("person", "Email"), ("rule", "PolicyName")]
-        }
-        b"mcp_portal_logs" => {
-            [("action", "Action"), ("host", "ToolCallName"), ("person", "UserEmail"), ("rule", "RuleName")]
-        }
-        b"worker" => [("action", "Outcome"), ("host", "ScriptName"), ("person", "RequestID"), ("rule", "Decision")],
-        b"audit" => {
-            [("action", "ActionType"), ("host", "ResourceID"), ("person", "ActorEmail"), ("rule", "ResourceType")]
-        }
-        _ => [("action", "Action"), ("host", "HTTPHost"), ("person", "Email"), ("rule", "PolicyName")],
+        b"gateway_network" => CONNECTIONS,
+        b"access_requests" => DECISIONS,
+        b"mcp_portal_logs" => MCP_CALLS,
+        b"worker" => WORKER_CALLS,
+        b"audit" => CHANGES,
+        _ => REQUESTS,
     }
 }
 
-/// What the filters are called, by dataset.
-const fn labels(dataset: &str) -> [&'static str; 4] {
-    match dataset.as_bytes() {
-        b"gateway_network" => ["Action", "Server name", "Person", "Rule"],
-        b"access_requests" => ["Act", "Host", "Person", "Policy"],
-        b"mcp_portal_logs" => ["Action", "Tool", "Person", "Rule"],
-        b"worker" => ["Outcome", "Worker", "Request", "Decision"],
-        b"audit" => ["Act", "Resource id", "Who", "Kind of thing"],
-        _ => ["Action", "Host", "Person", "Rule"],
+impl Narrowing {
+    /// The parameters of the operation for what was typed.
+    fn parameters(&self, text: &str) -> Vec<(String, String)> {
+        let one = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        match (self.by, text) {
+            (By::Whole, _) => vec![one(self.field, text)],
+            (By::Part, _) => vec![one(&format!("{}~", self.field), text)],
+            (By::Outcome, "succeeded") => vec![one(self.field, "true")],
+            (By::Outcome, "failed") => vec![one(self.field, "false"), one("Action!", "block")],
+            (By::Outcome, "blocked") => vec![one("Action", "block")],
+            // Any other word is that of no call.
+            (By::Outcome, _) => vec![one(self.field, text)],
+        }
+    }
+
+    /// Whether a record passes, as the journal's own filter would have it.
+    fn passes(&self, record: &Map<String, Value>, text: &str) -> bool {
+        let value = format::text(record, self.field);
+        let blocked = || format::text(record, "Action") == "block";
+        let succeeded = || record.get(self.field).and_then(Value::as_bool).unwrap_or(false);
+        match (self.by, text) {
+            (By::Whole, _) => value == text,
+            (By::Part, _) => value.to_ascii_lowercase().contains(&text.to_ascii_lowercase()),
+            (By::Outcome, "succeeded") => succeeded(),
+            (By::Outcome, "failed") => !succeeded() && !blocked(),
+            (By::Outcome, "blocked") => blocked(),
+            (By::Outcome, _) => false,
+        }
     }
 }
 
@@ -95,6 +181,7 @@ pub(super) async fn page(visitor: Visitor) -> Page {
     let found = logs::page(&visitor.cx, dataset, &parameters(dataset, &visitor)).await?;
     let query = search(dataset, &visitor.query, None);
     let first_page = visitor.query.get("before").is_empty();
+    let known = known(&visitor, dataset).await;
     let actions = html! {
         @if first_page && visitor.query.get("until").is_empty() {
             button type="button" hidden data-pause { "Pause" }
@@ -103,7 +190,7 @@ pub(super) async fn page(visitor: Visitor) -> Page {
     let body = html! {
         (title("Activity", "Every request, connection, decision of Access, Worker call and change, newest first.", &actions))
         (tabs(dataset))
-        (filters(dataset, &visitor.query))
+        (filters(dataset, &visitor.query, &known))
         div.scroll {
             table.records.(dataset) data-live=[first_page.then(|| format!("/activity/live?{query}"))] {
                 thead { tr { @for name in columns(dataset) { th scope="col" { (name) } } } }
@@ -112,7 +199,7 @@ pub(super) async fn page(visitor: Visitor) -> Page {
         }
         @if found.records.is_empty() {
             (empty("Nothing matches.", &html! {
-                @if filters_set(&visitor.query) { a href={ "/activity?dataset=" (dataset) } { "Clear the filters" } " or wait: records appear here as they arrive." }
+                @if filters_set(dataset, &visitor.query) { a href={ "/activity?dataset=" (dataset) } { "Clear the filters" } " or wait: records appear here as they arrive." }
                 @else { "Records appear here as they arrive, within a second." }
             }))
         }
@@ -124,8 +211,31 @@ pub(super) async fn page(visitor: Visitor) -> Page {
     Ok(frame::page(&visitor, Place::Activity, "Activity", &body))
 }
 
-fn filters_set(query: &Fields) -> bool {
-    ["action", "host", "person", "rule", "since", "until"].iter().any(|name| !query.get(name).is_empty())
+/// The parameters of the filters of a dataset.
+fn names(dataset: &str) -> impl Iterator<Item = &'static str> {
+    filtered(dataset).iter().map(|one| one.name).chain(["since", "until"])
+}
+
+fn filters_set(dataset: &str, query: &Fields) -> bool {
+    names(dataset).any(|name| !query.get(name).is_empty())
+}
+
+/// What a filter may be asked for: the parameter's name, then words with what they are called.
+type Known = Vec<(&'static str, Vec<(String, String)>)>;
+
+/// The words that the filters offer. What is not there any more may still be typed: its records stay.
+async fn known(visitor: &Visitor, dataset: &str) -> Known {
+    let word = |word: &&str| ((*word).to_owned(), String::new());
+    let mut known = vec![("action", words(dataset).iter().map(word).collect())];
+    if dataset == "mcp_portal_logs" {
+        // Someone who may read records and no portals types their ids.
+        let portals = mcp::portals::search(&visitor.cx, None).await.unwrap_or_default();
+        let servers = mcp::servers::search(&visitor.cx, None).await.unwrap_or_default();
+        let named = |id: &str, body: &Value| (id.to_owned(), body["name"].as_str().unwrap_or_default().to_owned());
+        known.push(("portal", portals.iter().map(|one| named(one.id.as_str(), &one.document.body)).collect()));
+        known.push(("server", servers.iter().map(|one| named(one.id.as_str(), &one.document.body)).collect()));
+    }
+    known
 }
 
 fn tabs(dataset: &str) -> Markup {
@@ -136,14 +246,26 @@ fn tabs(dataset: &str) -> Markup {
     }
 }
 
-fn filters(dataset: &str, query: &Fields) -> Markup {
+fn filters(dataset: &str, query: &Fields, known: &Known) -> Markup {
+    let offered = |name: &str| known.iter().find(|(of, words)| *of == name && !words.is_empty());
     html! {
         form.filters method="get" action="/activity" role="search" {
             input type="hidden" name="dataset" value=(dataset);
-            @for ((name, _), label) in filtered(dataset).iter().zip(labels(dataset)) {
-                label { span { (label) } input type="search" name=(name) value=(query.get(name)) data-filter[*name == "host"] list=[(*name == "action").then_some("words")] autocomplete="off" spellcheck="false"; }
+            @for one in filtered(dataset) {
+                label {
+                    span { (one.label) }
+                    @if one.by == By::Outcome {
+                        select name=(one.name) {
+                            @for (word, text) in OUTCOMES { option value=(word) selected[query.get(one.name) == word] { (text) } }
+                        }
+                    } @else {
+                        input type="search" name=(one.name) value=(query.get(one.name)) data-filter[one.name == "host"] list=[offered(one.name).map(|(name, _)| format!("{name}-words"))] autocomplete="off" spellcheck="false";
+                    }
+                }
             }
-            datalist id="words" { @for word in words(dataset) { option value=(word) {} } }
+            @for (name, words) in known.iter().filter(|(_, words)| !words.is_empty()) {
+                datalist id={ (name) "-words" } { @for (word, text) in words { option value=(word) { (text) } } }
+            }
             label { span { "From" } input type="datetime-local" name="since" value=(query.get("since")); }
             label { span { "Until" } input type="datetime-local" name="until" value=(query.get("until")); }
             button type="submit" { "Filter" }
@@ -180,9 +302,11 @@ fn parameters(dataset: &str, visitor: &Visitor) -> Vec<(String, String)> {
         };
         parameters.push((name.to_owned(), time));
     }
-    for (name, field) in filtered(dataset) {
-        let operator = if name == "action" { "" } else { "~" };
-        parameters.push((format!("{field}{operator}"), query.get(name).to_owned()));
+    for one in filtered(dataset) {
+        let text = query.get(one.name);
+        if !text.is_empty() {
+            parameters.extend(one.parameters(text));
+        }
     }
     parameters
 }
@@ -191,7 +315,7 @@ fn parameters(dataset: &str, visitor: &Visitor) -> Vec<(String, String)> {
 fn search(dataset: &str, query: &Fields, before: Option<&str>) -> String {
     let mut pairs = url::form_urlencoded::Serializer::new(String::new());
     pairs.append_pair("dataset", dataset);
-    for name in ["action", "host", "person", "rule", "since", "until"] {
+    for name in names(dataset) {
         if !query.get(name).is_empty() {
             pairs.append_pair(name, query.get(name));
         }
@@ -206,7 +330,9 @@ const fn columns(dataset: &str) -> &'static [&'static str] {
     match dataset.as_bytes() {
         b"gateway_network" => &["Time", "Action", "Host", "Person", "Rule", "Inspected", "Bytes", "Took"],
         b"access_requests" => &["Time", "Result", "What", "Person", "Policy", "Why", "From"],
-        b"mcp_portal_logs" => &["Time", "Action", "Result", "Call", "Server", "Person", "Rule", "Client", "Took"],
+        b"mcp_portal_logs" => {
+            &["Time", "Action", "Call", "Result", "Portal", "Server", "Person", "Rule", "Client", "Took"]
+        }
         b"worker" => &["Time", "Outcome", "Worker", "Decision", "Event", "CPU", "Took", "Fetches"],
         b"audit" => &["Time", "Act", "What", "Which", "Who", "From", "Result"],
         _ => &["Time", "Action", "Request", "Person", "Rule", "Status", "Decided", "Took"],
@@ -284,8 +410,9 @@ fn mcp_cells(record: &Map<String, Value>) -> Vec<Markup> {
     let succeeded = record.get("Success").and_then(Value::as_bool).unwrap_or(false);
     vec![
         format::verdict(text("Action")),
-        html! { span title=(text("Error")) { @if succeeded { "succeeded" } @else { "failed" } } },
         html! { span.request title=(subject) { b { (text("Method")) } " " (subject.chars().take(160).collect::<String>()) } },
+        html! { span title=(text("Error")) { @if succeeded { "succeeded" } @else { "failed" } } },
+        html! { (text("PortalID")) },
         html! { (text("ServerID")) },
         html! { (text("UserEmail")) },
         html! { (text("RuleName")) },
@@ -323,17 +450,17 @@ fn audit_cells(record: &Map<String, Value>) -> Vec<Markup> {
 pub(super) async fn live(visitor: Visitor) -> Page {
     let dataset = dataset_of(&visitor.query);
     let follower = logs::follow(&visitor.cx, dataset)?;
-    let wanted: Vec<(&'static str, &'static str, String)> = filtered(dataset)
-        .into_iter()
-        .map(|(name, field)| (name, field, visitor.query.get(name).to_owned()))
-        .filter(|(_, _, text)| !text.is_empty())
+    let wanted: Vec<(&'static Narrowing, String)> = filtered(dataset)
+        .iter()
+        .map(|one| (one, visitor.query.get(one.name).to_owned()))
+        .filter(|(_, text)| !text.is_empty())
         .collect();
     let events = stream::unfold((follower, wanted), move |((mut tail, permit), wanted)| async move {
         loop {
             let event = match tail.next().await? {
                 TailEvent::Record(record) => {
                     let Ok(fields) = serde_json::from_str::<Map<String, Value>>(&record.json) else { continue };
-                    if !passes(&fields, &wanted) {
+                    if !wanted.iter().all(|(one, text)| one.passes(&fields, text)) {
                         continue;
                     }
                     Event::default().event("row").data(row(dataset, &fields).into_string())
@@ -346,32 +473,42 @@ pub(super) async fn live(visitor: Visitor) -> Page {
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
-/// Whether a record passes the filters, as the journal's own would.
-fn passes(record: &Map<String, Value>, wanted: &[(&str, &str, String)]) -> bool {
-    wanted.iter().all(|(name, field, text)| {
-        let value = format::text(record, field);
-        if *name == "action" { value == text } else { value.to_ascii_lowercase().contains(&text.to_ascii_lowercase()) }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{passes, row};
+    use super::{filtered, row};
+
+    fn passes(dataset: &str, record: &serde_json::Value, name: &str, text: &str) -> bool {
+        let one = filtered(dataset).iter().find(|one| one.name == name).unwrap();
+        one.passes(record.as_object().unwrap(), text)
+    }
 
     #[test]
     fn a_live_record_passes_the_filters_a_stored_one_would() {
         let record = json!({"Action": "block", "HTTPHost": "Files.example", "Email": "ann@example.com"});
-        let record = record.as_object().unwrap();
-        for (name, field, text, expected) in [
-            ("action", "Action", "block", true),
-            ("action", "Action", "blo", false),
-            ("host", "HTTPHost", "files", true),
-            ("person", "Email", "bob", false),
-            ("rule", "PolicyName", "x", false),
+        for (name, text, expected) in [
+            ("action", "block", true),
+            ("action", "blo", false),
+            ("host", "files", true),
+            ("person", "bob", false),
+            ("rule", "x", false),
         ] {
-            assert_eq!(passes(record, &[(name, field, text.to_owned())]), expected, "{name} {text}");
+            assert_eq!(passes("gateway_http", &record, name, text), expected, "{name} {text}");
+        }
+    }
+
+    #[test]
+    fn a_call_has_one_outcome() {
+        // What is false or empty is not in a record.
+        for (record, outcome) in [
+            (json!({"Action": "allow", "Success": true}), "succeeded"),
+            (json!({"Action": "allow", "Error": "it said no"}), "failed"),
+            (json!({"Action": "block"}), "blocked"),
+        ] {
+            for word in ["succeeded", "failed", "blocked", "unheard-of"] {
+                assert_eq!(passes("mcp_portal_logs", &record, "outcome", word), word == outcome, "{record} {word}");
+            }
         }
     }
 

@@ -43,11 +43,15 @@ fn choices() -> String {
     let mcp = mcp::document::rule::RuleAction::WORDS.iter().map(|(word, _)| ("action", *word));
     // An action that both know has one rule.
     let mcp = mcp.filter(|(_, word)| !policy::Hook::Http.actions().iter().any(|known| known.as_str() == *word));
+    let servers = super::agents::CHOICES.iter().copied();
     actions
         .chain(mcp)
         .chain(templates)
-        .map(|(group, word)| {
-            format!("form:has([name={group}][value=\"{word}\"]:checked) [data-{group}~=\"{word}\"]{{display:block}}\n")
+        .map(|(group, word)| (group, word, word))
+        // An empty value has a word all the same.
+        .chain(servers.map(|(group, value)| (group, value, if value.is_empty() { "none" } else { value })))
+        .map(|(group, value, word)| {
+            format!("form:has([name={group}][value=\"{value}\"]:checked) [data-{group}~=\"{word}\"]{{display:block}}\n")
         })
         .collect()
 }

@@ -30,6 +30,12 @@ impl<'a> Problems<'a> {
         about.map(|problem| problem.message.as_str()).collect()
     }
 
+    /// The messages about a member itself.
+    pub(super) fn exactly(self, pointer: &str) -> Vec<&'a str> {
+        let about = self.0.iter().filter(|problem| problem.pointer.as_deref() == Some(pointer));
+        about.map(|problem| problem.message.as_str()).collect()
+    }
+
     /// Messages about the form as a whole, for short forms that show the rest beside their fields.
     pub(super) fn general(self) -> Markup {
         let whole: Vec<_> = self.0.iter().filter(|problem| problem.pointer.is_none()).collect();
@@ -73,7 +79,8 @@ impl<'a> Problems<'a> {
 
 /// A pointer as people read it: `/rule_settings/redirect/target_uri` is "redirect target uri".
 pub(super) fn spoken(pointer: &str) -> String {
-    pointer.trim_start_matches("/rule_settings").trim_start_matches('/').replace(['/', '_'], " ")
+    let inside = pointer.trim_start_matches("/rule_settings").trim_start_matches("/portunus");
+    inside.trim_start_matches('/').replace(['/', '_'], " ")
 }
 
 /// The hidden field that proves a form is ours.

@@ -175,19 +175,21 @@ fn access_routes() -> Router<Arc<App>> {
 }
 
 fn agent_routes() -> Router<Arc<App>> {
-    use agents::{definitions, portals, rules, seen, servers};
+    use agents::{definitions, overrides, portals, rules, seen, servers};
     Router::new()
         .route("/agents", get(agents::page))
         .route("/agents/portals", post(portals::create))
         .route("/agents/portals/new", get(portals::new_page))
         .route("/agents/portals/{id}", get(portals::page).post(portals::save))
         .route("/agents/portals/{id}/seen", get(seen::page))
+        .route("/agents/portals/{id}/servers/{server}", get(overrides::of_portal).post(overrides::save_of_portal))
         .route("/agents/portals/{id}/delete", get(portals::confirm_delete).post(portals::delete))
         .route("/agents/servers", post(servers::create))
         .route("/agents/servers/new", get(servers::new_page))
         .route("/agents/servers/{id}", get(servers::page).post(servers::save))
         .route("/agents/servers/{id}/sync", post(servers::sync))
         .route("/agents/servers/{id}/definitions", get(definitions::page).post(definitions::decide))
+        .route("/agents/servers/{id}/overrides", get(overrides::of_server).post(overrides::save_of_server))
         .route("/agents/servers/{id}/delete", get(servers::confirm_delete).post(servers::delete))
         .route("/agents/{kind}/{id}/rules/{index}", get(rules::page).post(rules::save))
         .route("/agents/{kind}/{id}/rules/{index}/change", post(rules::change))

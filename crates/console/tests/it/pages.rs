@@ -12,7 +12,10 @@ mod custom;
 mod factors;
 mod kinds;
 mod mcp;
+mod mcp_calls;
+mod mcp_servers;
 mod mcp_sign_in;
+mod overrides;
 mod reusable;
 mod tester;
 
@@ -171,6 +174,7 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
     pages.extend(["", "/settings", "/calls", "/versions", "/delete"].map(|tail| format!("{worker}{tail}")));
     pages.push(format!("/activity/audit/{record}"));
     pages.extend(furnish_access(browser, &person).await);
+    pages.extend(agents::furnish(browser).await);
     pages
 }
 

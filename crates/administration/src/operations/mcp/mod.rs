@@ -7,6 +7,7 @@
 mod application;
 pub mod cost;
 pub mod definitions;
+pub mod overrides;
 pub mod portals;
 pub mod seen;
 pub mod servers;

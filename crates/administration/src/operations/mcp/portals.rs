@@ -128,8 +128,12 @@ pub async fn delete(cx: &OpContext, id: &McpPortalId) -> Result<AccessView, Fail
     Ok(shown)
 }
 
-/// Returns the document of a portal.
-pub(super) async fn document(cx: &OpContext, id: &McpPortalId) -> Result<PortalDocument, Failure> {
+/// Returns the document of a portal, as its author wrote it: what the portal says of its servers, without what they say.
+///
+/// # Errors
+///
+/// `NotFound`, and a [`Failure`] for the caller.
+pub async fn document(cx: &OpContext, id: &McpPortalId) -> Result<PortalDocument, Failure> {
     document_of(&load(cx, id).await?)
 }
 

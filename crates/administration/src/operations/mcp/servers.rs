@@ -57,6 +57,21 @@ pub async fn get(cx: &OpContext, id: &McpServerId) -> Result<AccessView, Failure
     show(cx, &load(cx, id).await?).await
 }
 
+/// Returns the document of a server, which holds no secret.
+///
+/// # Errors
+///
+/// `NotFound`, and a [`Failure`] for the caller.
+pub async fn document(cx: &OpContext, id: &McpServerId) -> Result<ServerDocument, Failure> {
+    document_of(&load(cx, id).await?)
+}
+
+/// Tells whether programs are run as MCP servers here, which whoever operates the service decides.
+#[must_use]
+pub fn runs_programs(cx: &OpContext) -> bool {
+    cx.app.deps.mcp.as_ref().is_some_and(|mcp| mcp.may_run_programs())
+}
+
 /// Makes a server, and the application that says who may use it.
 ///
 /// # Errors
@@ -204,8 +219,7 @@ fn seal(
 /// A program runs with the rights of this service, which no permission of the API confers; a Worker must exist.
 async fn check_upstream(cx: &OpContext, document: &ServerDocument) -> Result<(), Failure> {
     let Some(extension) = &document.portunus else { return Ok(()) };
-    let runs = cx.app.deps.mcp.as_ref().is_some_and(|mcp| mcp.may_run_programs());
-    if extension.stdio.is_some() && !runs {
+    if extension.stdio.is_some() && !runs_programs(cx) {
         let message = "programs are not run as MCP servers here; whoever operates this service has to allow it";
         return Err(Failure { code: Code::PermissionDenied, ..Failure::invalid("/portunus/stdio", message) });
     }

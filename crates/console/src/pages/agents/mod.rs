@@ -6,10 +6,14 @@
 pub(super) mod calls;
 pub(super) mod definitions;
 mod diff;
+pub(super) mod overrides;
 pub(super) mod portals;
+mod program;
 pub(super) mod rules;
 pub(super) mod seen;
 pub(super) mod servers;
+mod sign_in;
+mod upstream;
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -96,7 +100,7 @@ fn server_row(visitor: &Visitor, server: &AccessView, waiting: usize) -> Markup 
         tr {
             td data-label="Server" { a.strong href=(path) { (server.text("name")) } }
             td data-label="Address" { code.clip title=(server.text("hostname")) { (server.text("hostname")) } }
-            td data-label="State" { (status(server)) }
+            td data-label="State" { (status(server.text("status"), server.text("error"))) }
             td data-label="Signed in" { (signed_in(server.text("authentication_status"))) }
             td data-label="Offers" {
                 (format::plural(tools, "tool", "tools")) @if prompts > 0 { ", " (format::plural(prompts, "prompt", "prompts")) }
@@ -112,8 +116,8 @@ fn server_row(visitor: &Visitor, server: &AccessView, waiting: usize) -> Markup 
 }
 
 /// How the definitions of a server stand.
-fn status(server: &AccessView) -> Markup {
-    let (tone, words) = match server.text("status") {
+fn status(state: &str, error: &str) -> Markup {
+    let (tone, words) = match state {
         "ready" => ("calm", "ready"),
         "stale" => ("accent", "silent of late"),
         "error" => ("bad", "no answer"),
@@ -121,7 +125,7 @@ fn status(server: &AccessView) -> Markup {
     };
     html! {
         span class={ "badge " (tone) } { (words) }
-        @if !server.text("error").is_empty() { div.muted { (server.text("error")) } }
+        @if !error.is_empty() { div.muted { (error) } }
     }
 }
 
@@ -136,6 +140,19 @@ fn signed_in(word: &str) -> Markup {
     };
     html! { span class={ "badge " (tone) } { (words) } }
 }
+
+/// The choices in the forms of servers that show more of the form: the field, and the value.
+pub(super) const CHOICES: [(&str, &str); 9] = [
+    ("kind", "remote"),
+    ("kind", "stdio"),
+    ("kind", "worker"),
+    ("auth_type", "unauthenticated"),
+    ("auth_type", "bearer"),
+    ("auth_type", "oauth"),
+    ("auth_mode", ""),
+    ("auth_mode", "dcr"),
+    ("auth_mode", "manual"),
+];
 
 /// The settings of Code Mode, with what they say.
 const CODE_MODES: [(&str, &str); 4] = [

@@ -4,11 +4,12 @@
 
 use axum::extract::Path;
 use maud::{Markup, html};
+use mcp::document::portal::{LinkDocument, LinkExtension};
 use serde_json::{Value, json};
 use store::Permission;
 use types::McpPortalId;
 
-use super::{CODE_MODES, extension, members, ours, rules, text, who_may};
+use super::{CODE_MODES, extension, members, ours, rules, status, text, who_may};
 use crate::failure::Failure;
 use crate::operations::access::AccessView;
 use crate::operations::mcp::{cost, portals, servers};
@@ -74,27 +75,41 @@ struct ServerChoice {
     /// A person turns it on first.
     off: bool,
     on_behalf: bool,
+    /// Names without the server's id before them.
+    bare: bool,
 }
 
-async fn choices(visitor: &Visitor, standing: &[Value], typed: Option<&Fields>) -> Result<Vec<ServerChoice>, Failure> {
+async fn choices(
+    visitor: &Visitor,
+    standing: &[LinkDocument],
+    typed: Option<&Fields>,
+) -> Result<Vec<ServerChoice>, Failure> {
     let stored = servers::search(&visitor.cx, None).await?;
     let all = servers::show_all(&visitor.cx, &stored).await?;
-    let ticked = |fields: &Fields, field: &str, id: &str| fields.all(field).any(|chosen| chosen == id);
     let choice = |view: &AccessView| {
-        let id = view.text("id").to_owned();
-        let link = standing.iter().find(|link| text(link, "server_id") == id);
-        let flag = |name: &str, other: bool| link.map_or(other, |link| link[name].as_bool().unwrap_or(other));
-        let (chosen, off, on_behalf) = match typed.filter(|fields| fields.find("name").is_some()) {
+        let (id, name) = (view.text("id").to_owned(), view.text("name").to_owned());
+        let link = standing.iter().find(|link| link.server_id == id);
+        match typed.filter(|fields| fields.find("name").is_some()) {
             Some(fields) => {
-                (ticked(fields, "server", &id), ticked(fields, "off", &id), ticked(fields, "on_behalf", &id))
+                let ticked = |field: &str| fields.all(field).any(|chosen| chosen == id);
+                let [chosen, off, on_behalf, bare] = ["server", "off", "on_behalf", "bare"].map(ticked);
+                ServerChoice { id, name, chosen, off, on_behalf, bare }
             }
-            None => {
-                (link.is_some(), flag("default_disabled", false), flag("on_behalf", view.text("auth_type") == "oauth"))
-            }
-        };
-        ServerChoice { id, name: view.text("name").to_owned(), chosen, off, on_behalf }
+            None => ServerChoice {
+                chosen: link.is_some(),
+                off: link.is_some_and(|link| link.default_disabled),
+                on_behalf: link.map_or(view.text("auth_type") == "oauth", |link| link.on_behalf),
+                bare: link.is_some_and(is_bare),
+                id,
+                name,
+            },
+        }
     };
     Ok(all.iter().map(choice).collect())
+}
+
+fn is_bare(link: &LinkDocument) -> bool {
+    link.portunus.as_ref().is_some_and(|ours| !ours.prefix)
 }
 
 fn common(form: &Form<'_>, problems: Problems<'_>) -> Markup {
@@ -109,36 +124,37 @@ fn common(form: &Form<'_>, problems: Problems<'_>) -> Markup {
             @if form.choices.is_empty() { p.hint { "There is no server yet; " a href="/agents/servers/new" { "add one" } "." } }
             @else {
                 table.cards {
-                    thead { tr { th scope="col" { "Server" } th scope="col" { "Behind it" } th scope="col" { "Off at first" } th scope="col" { "Own sign-in" } } }
+                    thead { tr { th scope="col" { "Server" } th scope="col" { "Behind it" } th scope="col" { "Off at first" } th scope="col" { "Own sign-in" } th scope="col" { "Bare names" } } }
                     tbody { @for server in form.choices {
                         tr {
                             td data-label="Server" { strong { (server.name) } " " code { (server.id) } }
-                            @for (label, field, on) in [("Behind it", "server", server.chosen), ("Off at first", "off", server.off), ("Own sign-in", "on_behalf", server.on_behalf)] {
+                            @for (label, field, on) in [("Behind it", "server", server.chosen), ("Off at first", "off", server.off), ("Own sign-in", "on_behalf", server.on_behalf), ("Bare names", "bare", server.bare)] {
                                 td data-label=(label) { input type="checkbox" name=(field) value=(server.id) checked[on] aria-label={ (label) ": " (server.name) }; }
                             }
                         }
                     } }
                 }
-                p.hint { "Off at first: people turn it on themselves. Own sign-in: calls use what each person signed in with at the server, not what you gave Portunus for everybody." }
+                p.hint { "Off at first: people turn it on themselves. Own sign-in: calls use what each person signed in with at the server, not what you gave Portunus for everybody. Bare names: without the server's id before them, for the only server of a portal." }
             }
         }
     }
 }
 
 /// The servers that were ticked: those that stood behind the portal first, with what the form does not show.
-fn links(fields: &Fields, standing: &[Value]) -> Vec<Value> {
+fn links(fields: &Fields, standing: &[LinkDocument]) -> Vec<LinkDocument> {
     let ticked = |field: &str, id: &str| fields.all(field).any(|chosen| chosen == id);
-    let known = standing.iter().map(|link| text(link, "server_id"));
+    let known = standing.iter().map(|link| link.server_id.as_str());
     let before: Vec<&str> = known.filter(|id| ticked("server", id)).collect();
     let new = fields.all("server").filter(|id| !before.contains(id));
     let link = |id: &str| {
-        let stored = standing.iter().find(|link| text(link, "server_id") == id);
-        let mut link =
-            json!({"server_id": id, "default_disabled": ticked("off", id), "on_behalf": ticked("on_behalf", id)});
-        for list in ["updated_tools", "updated_prompts"] {
-            if let Some(changes) = stored.and_then(|link| link.get(list)) {
-                link[list] = changes.clone();
-            }
+        let mut link = standing.iter().find(|link| link.server_id == id).cloned().unwrap_or_default();
+        link.server_id = id.to_owned();
+        link.default_disabled = ticked("off", id);
+        link.on_behalf = ticked("on_behalf", id);
+        if ticked("bare", id) {
+            link.portunus = Some(LinkExtension { prefix: false });
+        } else if let Some(ours) = &mut link.portunus {
+            ours.prefix = true;
         }
         link
     };
@@ -167,12 +183,13 @@ async fn draw(
     let address = port.map_or_else(|| format!("https://{host}/mcp"), |port| format!("https://{host}:{port}/mcp"));
     let actions = html! {
         a.button href={ (path) "/seen" } { "Who sees what" }
-        @if visitor.may(Permission::LogsRead) { a.button.quiet href={ "/activity?dataset=mcp_portal_logs" } { "Calls" } }
+        @if visitor.may(Permission::LogsRead) { a.button.quiet href={ "/activity?dataset=mcp_portal_logs&portal=" (portal) } { "Calls" } }
         @if may_write { a.button.quiet href={ (path) "/delete" } { "Delete" } }
     };
     let is_it =
         |app: &AccessView| app.text("type") == "mcp_portal" && app.0["destinations"][0]["uri"].as_str() == Some(host);
-    let choices = choices(visitor, members(view, "servers"), typed).await?;
+    let standing = portals::document(&visitor.cx, portal).await?.servers;
+    let choices = choices(visitor, &standing, typed).await?;
     Ok(html! {
         p.crumbs { a href="/agents" { "Agents" } " / " (view.text("name")) }
         (title(view.text("name"), view.text("description"), &actions))
@@ -180,10 +197,40 @@ async fn draw(
         p { "Agents connect to:" }
         pre.code data-copy { (address) }
         (who_may(visitor, is_it).await?)
+        (behind(view, &path, &standing))
         (costs(&cost::of(&visitor.cx, portal).await?))
         (rules::section(view, &path, may_write))
         @if may_write { (settings(visitor, view, (&path, &choices), typed, problems)) }
     })
+}
+
+/// The servers behind a portal, with the way to what is changed of each.
+fn behind(view: &AccessView, path: &str, standing: &[LinkDocument]) -> Markup {
+    let servers = members(view, "servers");
+    let changes = |id: &str| {
+        let link = standing.iter().find(|link| link.server_id == id);
+        link.map_or(0, |link| link.updated_tools.len() + link.updated_prompts.len()) as u64
+    };
+    html! {
+        section {
+            h2 { "What stands behind it" }
+            @if servers.is_empty() { p { "No server, so nothing is shown." } }
+            @else {
+                table.cards {
+                    thead { tr { th scope="col" { "Server" } th scope="col" { "State" } th scope="col" { "Changed here" } th scope="col" { span.hidden { "Change" } } } }
+                    tbody { @for server in servers {
+                        @let id = text(server, "server_id");
+                        tr {
+                            td data-label="Server" { a.strong href={ "/agents/servers/" (id) } { (text(server, "name")) } " " code { (id) } @if server["default_disabled"] == true { " " span.badge.plain { "off at first" } } }
+                            td data-label="State" { (status(text(server, "status"), text(server, "error"))) }
+                            td data-label="Changed here" { @match changes(id) { 0 => { span.muted { "nothing" } } number => { (format::plural(number, "tool or prompt", "tools and prompts")) } } }
+                            td { a href={ (path) "/servers/" (id) } { "Tools and prompts" span.hidden { " of " (text(server, "name")) } } }
+                        }
+                    } }
+                }
+            }
+        }
+    }
 }
 
 /// What a client's list of tools costs a model, by what it may ask for.
@@ -237,13 +284,14 @@ pub(in crate::pages) async fn save(Path(portal): Path<String>, submission: Submi
     let Submission { visitor, fields } = submission;
     let portal: McpPortalId = id(&portal, "MCP portal")?;
     let view = portals::get(&visitor.cx, &portal).await?;
+    let standing = portals::document(&visitor.cx, &portal).await?.servers;
     let mut ours = extension(&view);
     for name in ["neutralize_results", "log_arguments", "log_results"] {
         ours.insert(name.to_owned(), fields.ticked(name).into());
     }
     let document = json!({
         "name": fields.get("name"), "hostname": fields.get("hostname"), "description": fields.text("description"),
-        "code_mode": fields.get("code_mode"), "servers": links(&fields, members(&view, "servers")), "portunus": ours,
+        "code_mode": fields.get("code_mode"), "servers": links(&fields, &standing), "portunus": ours,
     });
     match portals::replace(&visitor.cx, &portal, &document).await {
         Ok(_) => go(&format!("/agents/portals/{portal}?note=saved")),

@@ -31,12 +31,22 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path(portal): Path<String>)
         (title("Who sees what", "A person as they last signed in: at another address or with other groups it may be otherwise.", &html! {}))
         @if visitor.may(Permission::UsersRead) { (question(&portal, email, problems)) }
         @else { p.notice { "Looking at what people see needs the permission to read people." } }
-        @if let Some(seen) = outcome { (answer(seen)) }
+        @if let Some(seen) = outcome {
+            @if visitor.may(Permission::LogsRead) { p { a href=(calls(&portal, &seen.email)) { "What they called" } } }
+            (answer(seen))
+        }
     };
     match failure {
         Some(failure) => Ok(refused_form(&visitor, Place::Agents, "Who sees what", failure, &body)),
         None => Ok(frame::page(&visitor, Place::Agents, "Who sees what", &body)),
     }
+}
+
+/// The address of a person's calls at a portal.
+fn calls(portal: &McpPortalId, email: &str) -> String {
+    let pairs = [("dataset", "mcp_portal_logs"), ("portal", portal.as_str()), ("person", email)];
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    format!("/activity?{query}")
 }
 
 fn question(portal: &McpPortalId, email: &str, problems: Problems<'_>) -> Markup {

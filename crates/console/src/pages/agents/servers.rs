@@ -4,12 +4,13 @@
 
 use axum::extract::Path;
 use maud::{Markup, html};
-use serde_json::{Value, json};
+use mcp::document::server::ServerDocument;
+use serde_json::{Map, Value};
 use store::Permission;
 use types::McpServerId;
 
 use super::definitions::table;
-use super::{extension, ours, rules, signed_in, status, who_may};
+use super::{extension, program, rules, sign_in, signed_in, status, upstream, who_may};
 use crate::failure::Failure;
 use crate::operations::access::AccessView;
 use crate::operations::mcp::definitions::{self, DefinitionView};
@@ -20,10 +21,8 @@ use crate::pages::frame::{self, Place, confirm, refused_form, title};
 use crate::pages::visitor::{Submission, Visitor, local_path};
 use crate::pages::{Page, format, go, id};
 
-const KINDS: [(&str, &str); 3] =
-    [("unauthenticated", "Nothing"), ("bearer", "A token or headers"), ("oauth", "OAuth: people sign in themselves")];
 /// The settings of pinning, with what they say.
-const PINNING: [(&str, &str); 4] = [
+pub(super) const PINNING: [(&str, &str); 4] = [
     ("all", "Whatever is new or changed"),
     ("new", "Whatever is new"),
     ("changed", "Whatever changed"),
@@ -32,21 +31,14 @@ const PINNING: [(&str, &str); 4] = [
 
 /// Serves `GET /agents/servers/new`.
 pub(in crate::pages) async fn new_page(visitor: Visitor) -> Page {
-    let body = new_form(&visitor, &Fields::default(), Problems::NONE);
+    let body = upstream::form(&visitor, &Fields::default(), Problems::NONE).await;
     Ok(frame::page(&visitor, Place::Agents, "Add an MCP server", &body))
 }
 
 /// Serves `POST /agents/servers`.
 pub(in crate::pages) async fn create(submission: Submission) -> Page {
     let Submission { visitor, fields } = submission;
-    let mut document = json!({
-        "id": fields.get("id"), "name": fields.get("name"), "hostname": fields.get("hostname"),
-        "auth_type": fields.get("auth_type"), "description": fields.text("description"),
-    });
-    if let Some(credentials) = fields.text("auth_credentials") {
-        document["auth_credentials"] = credentials.into();
-    }
-    match servers::create(&visitor.cx, &document).await {
+    match servers::create(&visitor.cx, &upstream::document(&fields)).await {
         Ok(made) => {
             let id: McpServerId = id(made.text("id"), "MCP server")?;
             // What it offers is looked at once, so that it can be put behind a portal; the page says what came of it.
@@ -54,41 +46,10 @@ pub(in crate::pages) async fn create(submission: Submission) -> Page {
             go(&format!("/agents/servers/{id}?note=created"))
         }
         Err(failure) => {
-            let body = new_form(&visitor, &fields, Problems::of(&failure));
+            let body = upstream::form(&visitor, &fields, Problems::of(&failure)).await;
             Ok(refused_form(&visitor, Place::Agents, "Add an MCP server", &failure, &body))
         }
     }
-}
-
-fn new_form(visitor: &Visitor, fields: &Fields, problems: Problems<'_>) -> Markup {
-    html! {
-        p.crumbs { a href="/agents" { "Agents" } " / New server" }
-        (title("Add an MCP server", "Where it is and how Portunus signs in to it. Neither changes later: make another server instead.", &html! {}))
-        (problems.summary())
-        form.sheet method="post" action="/agents/servers" {
-            (csrf(&visitor.csrf))
-            div.row {
-                (Control::new("name", "Name").required().placeholder("Jira").problems(problems.at("/name")).input("text", fields.get("name")))
-                (Control::new("id", "Id").required().mono().placeholder("jira").hint("What names of its tools begin with: letters, digits and -.").problems(problems.at("/id")).input("text", fields.get("id")))
-            }
-            (Control::new("hostname", "Address").required().mono().placeholder("https://jira.example.com/mcp").hint("The whole address, with its path.").problems(problems.at("/hostname")).input("text", fields.get("hostname")))
-            div.row {
-                (Control::new("auth_type", "It wants").problems(problems.at("/auth_type")).select(&KINDS, fields.get("auth_type")))
-                (credentials(problems, "Empty for a server that wants nothing, or where people sign in themselves."))
-            }
-            (Control::new("description", "Description").problems(problems.at("/description")).input("text", fields.get("description")))
-            div.actions { button.primary type="submit" { "Add" } a.button.quiet href="/agents" { "Cancel" } }
-        }
-    }
-}
-
-fn credentials(problems: Problems<'_>, hint: &str) -> Markup {
-    let found = problems.at("/auth_credentials");
-    Control::new("auth_credentials", "Token, or headers as JSON")
-        .mono()
-        .hint(hint)
-        .problems(found)
-        .input("password", "")
 }
 
 /// Serves `GET /agents/servers/{id}`.
@@ -121,9 +82,11 @@ async fn draw(
                 }
             }
             (button(&format!("{path}/sync"), &visitor.csrf, "", &html! { "Ask it what it offers" }, &[]))
-            a.button.quiet href={ (path) "/delete" } { "Delete" }
         }
+        @if visitor.may(Permission::LogsRead) { a.button.quiet href={ "/activity?dataset=mcp_portal_logs&server=" (server) } { "Calls" } }
+        @if may_write { a.button.quiet href={ (path) "/delete" } { "Delete" } }
     };
+    let document = servers::document(&visitor.cx, server).await?;
     let is_it = |app: &AccessView| {
         app.text("type") == "mcp" && app.0["destinations"][0]["mcp_server_id"].as_str() == Some(server.as_str())
     };
@@ -137,41 +100,68 @@ async fn draw(
             p.notice { strong { (format::plural(waiting as u64, "definition waits", "definitions wait")) } " for approval. " a href={ (path) "/definitions?state=waiting" } { "Look at what changed" } "." }
         }
         dl.figures {
-            div { dt { "State" } dd { (status(view)) } }
+            div { dt { "State" } dd { (status(view.text("status"), view.text("error"))) } }
             div { dt { "Sign-in" } dd { (signed_in(view.text("authentication_status"))) } }
             div { dt { "Last answered" } dd { @match view.text("last_successful_sync") { "" => { "never" } at => { (format::time(at)) } } } }
             div { dt { "Tokens of its tools" } dd { (format::count(tools.iter().map(|tool| tool.tokens).sum())) } }
         }
+        @if let Some(cause) = view.0.get("error_details").and_then(|details| details["cause"].as_str()).filter(|cause| *cause != view.text("error")) {
+            details.fold { summary { "What went wrong" } pre.code { (cause) } }
+        }
+        (runs_here(visitor, &document))
         (who_may(visitor, is_it).await?)
         @if !tools.is_empty() { (table("Tools", &tools)) }
-        p { a href={ (path) "/definitions" } { "Everything it offers" } @if others > 0 { span.muted { ", with " (format::plural(others as u64, "prompt or resource", "prompts and resources")) } } }
+        p { a href={ (path) "/overrides" } { "Names and switches of its tools and prompts" } ", for every portal. " a href={ (path) "/definitions" } { "Everything it offers" } @if others > 0 { span.muted { ", with " (format::plural(others as u64, "prompt or resource", "prompts and resources")) } } }
         (rules::section(view, &path, may_write))
-        @if may_write { (settings(visitor, view, &path, typed, problems)) }
+        @if may_write { (settings(visitor, &document, &path, typed, problems)) }
     })
+}
+
+/// What a server is that has no address.
+fn runs_here(visitor: &Visitor, document: &ServerDocument) -> Markup {
+    let ours = document.portunus.as_ref();
+    html! {
+        @if let Some(stdio) = ours.and_then(|ours| ours.stdio.as_ref()) {
+            @if !servers::runs_programs(&visitor.cx) { (program::note(visitor)) }
+            section {
+                h2 { "The program" }
+                dl.pairs {
+                    div { dt { "Command" } dd { code { (stdio.command) } } }
+                    @if !stdio.args.is_empty() { div { dt { "Arguments" } dd { @for argument in &stdio.args { code.argument { (argument) } " " } } } }
+                    @if !stdio.env.is_empty() { div { dt { "Variables" } dd { @for variable in &stdio.env { code { (variable.name) } " " } span.muted { "whose values are never shown" } } } }
+                }
+            }
+        }
+        @if let Some(worker) = ours.and_then(|ours| ours.worker.as_ref()) {
+            p { "The Worker " a href={ "/workers/" (worker) } { (worker) } " answers." }
+        }
+    }
 }
 
 fn settings(
     visitor: &Visitor,
-    view: &AccessView,
+    document: &ServerDocument,
     path: &str,
     typed: Option<&Fields>,
     problems: Problems<'_>,
 ) -> Markup {
     let of = |field: &str, stored: &str| typed.and_then(|fields| fields.find(field)).unwrap_or(stored).to_owned();
-    let pinning = ours(view, "pinning").and_then(Value::as_str).unwrap_or("all");
-    let bearer = view.text("auth_type") == "bearer";
+    let ours = document.portunus.as_ref();
+    let pinning = ours.and_then(|ours| ours.pinning).map_or("all", |pinning| pinning.as_str());
     html! {
         h2 { "Settings" }
         form.sheet method="post" action=(path) {
             (csrf(&visitor.csrf))
             div.row {
-                (Control::new("name", "Name").required().problems(problems.at("/name")).input("text", &of("name", view.text("name"))))
-                (Control::new("description", "Description").problems(problems.at("/description")).input("text", &of("description", view.text("description"))))
+                (Control::new("name", "Name").required().problems(problems.at("/name")).input("text", &of("name", &document.name)))
+                (Control::new("description", "Description").problems(problems.at("/description")).input("text", &of("description", document.description.as_deref().unwrap_or_default())))
             }
-            div.row {
-                (Control::new("pinning", "What waits for approval").hint("The first answer of a server is trusted, unless something in it is flagged.").problems(problems.at("/portunus/pinning")).select(&PINNING, &of("pinning", pinning)))
-                @if bearer { (credentials(problems, "Empty: the one that is stored stays.")) }
+            @if let Some(stdio) = ours.and_then(|ours| ours.stdio.as_ref()) {
+                @for problem in problems.exactly("/portunus/stdio") { p.problem { (problem) } }
+                (program::controls(Some(stdio), typed, problems))
             }
+            (sign_in::controls(document, typed, problems))
+            (Control::new("pinning", "What waits for approval").hint("The first answer of a server is trusted, unless something in it is flagged.").problems(problems.at("/portunus/pinning")).select(&PINNING, &of("pinning", pinning)))
             div.actions { button.primary type="submit" { "Save" } }
         }
     }
@@ -182,19 +172,32 @@ pub(in crate::pages) async fn save(Path(server): Path<String>, submission: Submi
     let Submission { visitor, fields } = submission;
     let server: McpServerId = id(&server, "MCP server")?;
     let view = servers::get(&visitor.cx, &server).await?;
-    let mut ours = extension(&view);
-    ours.insert("pinning".to_owned(), fields.get("pinning").into());
-    let mut document = json!({"name": fields.get("name"), "description": fields.text("description"), "portunus": ours});
-    if let Some(credentials) = fields.text("auth_credentials") {
-        document["auth_credentials"] = credentials.into();
-    }
-    match servers::replace(&visitor.cx, &server, &document).await {
+    let standing = servers::document(&visitor.cx, &server).await?;
+    match servers::replace(&visitor.cx, &server, &changed(&fields, &view, &standing)).await {
         Ok(_) => go(&format!("/agents/servers/{server}?note=saved")),
         Err(failure) => {
             let body = draw(&visitor, &server, &view, Some(&fields), Problems::of(&failure)).await?;
             Ok(refused_form(&visitor, Place::Agents, view.text("name"), &failure, &body))
         }
     }
+}
+
+/// The document of what was typed over a server that stands.
+fn changed(fields: &Fields, view: &AccessView, standing: &ServerDocument) -> Value {
+    let mut ours = extension(view);
+    ours.insert("pinning".to_owned(), fields.get("pinning").into());
+    if let Some(stdio) = standing.portunus.as_ref().and_then(|ours| ours.stdio.as_ref()) {
+        ours.insert("stdio".to_owned(), program::document(fields, Some(stdio)));
+    }
+    let mut document = Map::from_iter([
+        ("name".to_owned(), fields.get("name").into()),
+        ("description".to_owned(), fields.text("description").into()),
+        ("portunus".to_owned(), ours.into()),
+    ]);
+    if let Some(kind) = standing.auth_type {
+        sign_in::write(fields, kind, standing.auth_config.as_ref(), &mut document);
+    }
+    document.into()
 }
 
 /// Serves `POST /agents/servers/{id}/sync`.

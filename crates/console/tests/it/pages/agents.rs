@@ -1,5 +1,7 @@
 //! The pages of portals and servers: made, changed, asked, approved, ruled.
 
+use std::sync::atomic::Ordering;
+
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -11,6 +13,49 @@ const SERVERS: &str = "access/ai-controls/mcp/servers";
 
 fn tool(name: &str, description: &str) -> Value {
     json!({"name": name, "description": description, "inputSchema": {"type": "object"}})
+}
+
+/// One of everything of agents, with text that holds markup.
+pub(super) async fn furnish(browser: &Browser<'_>) -> Vec<String> {
+    let console = browser.console;
+    *console.upstreams.tools.lock().unwrap() = vec![tool("<b>hosts", "<script>alert(1)</script>")];
+    console.upstreams.runs_programs.store(true, Ordering::SeqCst);
+    let stdio = json!({"command": "<i>one", "args": ["<u>finance"], "env": [{"name": "TOKEN", "value": "hush"}]});
+    let config = json!({"authorization_endpoint": "https://as.example/a", "token_endpoint": "https://as.example/t"});
+    let manual = json!({"auth_mode": "manual", "config": config, "registration_info": {"client_id": "<b>hosts"}});
+    for (id, more) in [
+        ("files", json!({"portunus": {"stdio": stdio}})),
+        ("notes", json!({"portunus": {"worker": "checker"}})),
+        ("jira", json!({"hostname": "https://jira.example.com/mcp", "auth_type": "oauth", "auth_credentials": manual})),
+    ] {
+        let mut document = json!({"id": id, "name": "<b>hosts", "description": "<script>"});
+        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        console.post(SERVERS, document).await.result();
+        console.post(&format!("{SERVERS}/{id}/sync"), json!({})).await.result();
+    }
+    let changes = json!([{"name": "<b>hosts", "description": "<script>", "enabled": false}, {"name": "<i>one"}]);
+    let links = json!([{"server_id": "files", "updated_tools": changes}, {"server_id": "notes"}]);
+    let portal = json!({"id": "staff", "name": "<b>hosts", "hostname": "mcp.example.com", "servers": links});
+    console.post("access/ai-controls/mcp/portals", portal).await.result();
+    let all = [
+        "",
+        "/servers/new",
+        "/portals/new",
+        "/servers/files",
+        "/servers/notes",
+        "/servers/jira",
+        "/servers/files/definitions",
+        "/servers/files/overrides",
+        "/portals/staff",
+        "/portals/staff/seen",
+        "/portals/staff/servers/files",
+        "/portals/staff/servers/files?kind=prompt",
+        "/portals/staff/servers/files?kind=resource",
+        "/portals/staff/servers/notes?q=host",
+    ];
+    let mut pages: Vec<String> = all.iter().map(|tail| format!("/agents{tail}")).collect();
+    pages.push("/activity?dataset=mcp_portal_logs&portal=staff".to_owned());
+    pages
 }
 
 #[tokio::test]
