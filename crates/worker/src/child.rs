@@ -84,14 +84,16 @@ fn serve<I: Isolate>(isolate: &mut I, output: &mut Output) -> i32 {
                 }
             }
             Ok(None) => {
-                if isolate.idle() {
-                    isolate.collect();
-                    if !trimmed {
-                        trim();
-                        trimmed = true;
+                // Not before every message: the next one would wait for it.
+                let before_sleep = || {
+                    if isolate.idle() {
+                        isolate.collect();
+                        if !std::mem::replace(&mut trimmed, true) {
+                            trim();
+                        }
                     }
-                }
-                match read_some(&mut input, &mut scratch) {
+                };
+                match read_some(&mut input, &mut scratch, before_sleep) {
                     Ok(0) | Err(_) => return EXIT_DONE,
                     Ok(read) if read == scratch.len() && read < READ_SIZE => scratch.resize(read * 4, 0),
                     Ok(_) => {}
@@ -198,8 +200,9 @@ fn own_cpu_us() -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000
 }
 
-fn read_some(input: &mut BytesMut, scratch: &mut [u8]) -> rustix::io::Result<usize> {
+fn read_some(input: &mut BytesMut, scratch: &mut [u8], before_sleep: impl FnOnce()) -> rustix::io::Result<usize> {
     let asleep_from = Instant::now() + ALERT;
+    let mut before_sleep = Some(before_sleep);
     let mut flags = RecvFlags::DONTWAIT;
     loop {
         match rustix::net::recv(rustix::stdio::stdin(), &mut *scratch, flags) {
@@ -208,7 +211,12 @@ fn read_some(input: &mut BytesMut, scratch: &mut [u8]) -> rustix::io::Result<usi
                 return Ok(read);
             }
             Err(rustix::io::Errno::AGAIN) if Instant::now() < asleep_from => rustix::thread::sched_yield(),
-            Err(rustix::io::Errno::AGAIN) => flags = RecvFlags::empty(),
+            Err(rustix::io::Errno::AGAIN) => {
+                if let Some(before_sleep) = before_sleep.take() {
+                    before_sleep();
+                }
+                flags = RecvFlags::empty();
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error),
         }

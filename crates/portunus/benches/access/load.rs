@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::measure::Measured;
 use crate::measure::process::{cpu_seconds, family};
+use crate::measure::turns::{Turn, Turns};
 use crate::origin::SMALL;
 
 /// A site behind a proxy.
@@ -30,17 +31,22 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Asks over and over on so many connections at once.
-    pub(crate) async fn load(&self, connections: usize, length: Duration) -> Result<Measured> {
+    /// Asks over and over on so many connections at once, each once in `pause` if there is one.
+    pub(crate) async fn load(&self, connections: usize, pause: Option<Duration>, length: Duration) -> Result<Measured> {
         let request: Arc<[u8]> = self.request().into();
         let warm = Instant::now() + length / 10;
-        self.repeat(&request, warm).await?;
+        self.repeat(&request, Turn::always(), warm).await?;
         let members = family(self.process)?;
         let (start, cpu) = (Instant::now(), cpu_seconds(&members));
         let mut tasks = JoinSet::new();
+        let mut turns = pause.map(Turns::new);
         for _ in 0..connections {
             let (target, request) = (self.clone(), Arc::clone(&request));
-            tasks.spawn(async move { target.repeat(&request, start + length).await });
+            let turn = turns.as_mut().map_or_else(Turn::always, Turns::client);
+            tasks.spawn(async move { target.repeat(&request, turn, start + length).await });
+        }
+        if let Some(turns) = turns {
+            turns.begin(start + length);
         }
         let mut latencies = Vec::new();
         while let Some(times) = tasks.join_next().await {
@@ -69,13 +75,13 @@ impl Target {
         .into_bytes()
     }
 
-    async fn repeat(&self, request: &[u8], until: Instant) -> Result<Vec<Duration>> {
+    async fn repeat(&self, request: &[u8], mut turn: Turn, until: Instant) -> Result<Vec<Duration>> {
         let stream = testkit::connect(self.address).await?;
         let name = ServerName::try_from(self.name)?;
         let mut stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
         let mut buffer = vec![0; 16 << 10];
         let mut latencies = Vec::new();
-        loop {
+        while turn.next().await {
             let start = Instant::now();
             stream.write_all(request).await?;
             stream.flush().await?;
@@ -94,8 +100,9 @@ impl Target {
             }
             latencies.push(start.elapsed());
             if Instant::now() >= until {
-                return Ok(latencies);
+                break;
             }
         }
+        Ok(latencies)
     }
 }

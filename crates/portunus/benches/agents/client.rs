@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::measure::Measured;
 use crate::measure::process::{cpu_seconds, family};
+use crate::measure::turns::{Turn, Turns};
 
 const VERSION: &str = "2025-06-18";
 
@@ -115,16 +115,13 @@ pub(crate) async fn load(site: &Site, clients: usize, pause: Option<Duration>, l
     let members = family(site.process)?;
     let (start, cpu) = (Instant::now(), cpu_seconds(&members));
     let mut tasks = JoinSet::new();
-    let mut turns = Vec::new();
+    let mut turns = pause.map(Turns::new);
     for client in ready {
-        let turn = pause.map(|_| mpsc::channel(1)).map(|(sender, receiver)| {
-            turns.push(sender);
-            receiver
-        });
+        let turn = turns.as_mut().map_or_else(Turn::always, Turns::client);
         tasks.spawn(repeat(client, turn, start + length));
     }
-    if let Some(pause) = pause {
-        std::thread::spawn(move || give_turns(&turns, pause, start + length));
+    if let Some(turns) = turns {
+        turns.begin(start + length);
     }
     let mut latencies = Vec::new();
     while let Some(times) = tasks.join_next().await {
@@ -139,28 +136,10 @@ pub(crate) async fn load(site: &Site, clients: usize, pause: Option<Duration>, l
     Ok(Measured { rate, cpu: cpu / count as f64, count: count as u64, p50: at(0.50), p99: at(0.99) })
 }
 
-/// Lets one client after the other call, evenly spread over `pause`. A runtime's own timers go by the millisecond: clients
-/// that once meet in one stay together, and what is measured then is how they wait for each other.
-fn give_turns(clients: &[mpsc::Sender<()>], pause: Duration, until: Instant) {
-    let apart = pause / u32::try_from(clients.len()).unwrap_or(1);
-    let mut at = Instant::now();
-    for client in clients.iter().cycle() {
-        at += apart;
-        if at >= until {
-            break;
-        }
-        std::thread::sleep(at.saturating_duration_since(Instant::now()));
-        // One that still waits for its answer is passed over.
-        let _ = client.try_send(());
-    }
-}
-
-async fn repeat(mut client: Client, mut turn: Option<mpsc::Receiver<()>>, until: Instant) -> Result<Vec<Duration>> {
+async fn repeat(mut client: Client, mut turn: Turn, until: Instant) -> Result<Vec<Duration>> {
     let mut latencies = Vec::new();
     for number in 0.. {
-        if let Some(turn) = &mut turn
-            && turn.recv().await.is_none()
-        {
+        if !turn.next().await {
             break;
         }
         let start = Instant::now();

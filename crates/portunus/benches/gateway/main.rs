@@ -9,6 +9,7 @@
 
 mod ceiling;
 mod load;
+#[expect(dead_code, reason = "shared with the benchmarks of other planes")]
 #[path = "../measure/mod.rs"]
 mod measure;
 mod peers;

@@ -1,6 +1,8 @@
-//! What the benchmarks of the planes share: one measured figure, processes, a TLS client that trusts one authority.
+//! What the benchmarks of the planes share: one measured figure, processes, clients that call in turn, a TLS client that trusts
+//! one authority.
 
 pub(crate) mod process;
+pub(crate) mod turns;
 
 use std::fmt;
 use std::sync::Arc;
