@@ -40,6 +40,8 @@ pub struct Manners {
     pub resource: Option<String>,
     /// Where the server says that its authorization server is; empty: beside it.
     pub elsewhere: Option<String>,
+    /// It has no sessions, and refuses to begin one whoever asks; what else it is asked needs this scope.
+    pub without_sessions: Option<&'static str>,
 }
 
 impl Default for Manners {
@@ -55,6 +57,7 @@ impl Default for Manners {
             no_registration: false,
             resource: None,
             elsewhere: None,
+            without_sessions: None,
         }
     }
 }
@@ -403,9 +406,17 @@ async fn message(State(shared): State<Shared>, headers: HeaderMap, Json(message)
     inner.shown.push(shown.clone());
     let base = inner.base.clone();
     let about = format!("resource_metadata=\"{base}/.well-known/oauth-protected-resource/mcp\"");
+    let mut challenge = format!("Bearer {about}");
+    if let Some(scope) = inner.manners.without_sessions {
+        if message["method"] == "initialize" {
+            let error = json!({"code": -32_601, "message": "there are no sessions here"});
+            let answer = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
+            return (StatusCode::BAD_REQUEST, Json(answer)).into_response();
+        }
+        challenge = format!("Bearer scope=\"{scope}\", {about}");
+    }
     let grant = shown.and_then(|value| inner.access.get(value.strip_prefix("Bearer ")?).cloned());
     let Some(grant) = grant.filter(|grant| grant.resource == format!("{base}/mcp")) else {
-        let challenge = format!("Bearer {about}");
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();
     };
     let id = &message["id"];

@@ -18,7 +18,8 @@ use url::Url;
 use super::SignIn;
 use super::keeping::SignIns;
 use super::wire::WireError;
-use crate::upstream::http::{ExchangeError, SESSION, VERSION};
+use crate::upstream::http::{ExchangeError, METHOD, SESSION, VERSION};
+use crate::upstream::link::{META, client_info};
 
 /// What is known of the way to sign in at a server.
 #[derive(Debug)]
@@ -180,19 +181,27 @@ fn root(address: &Url) -> Url {
     root
 }
 
-/// Speaks to a server as nobody, and returns what it asks for. Some let everybody begin and ask at the first request.
+/// Speaks to a server as nobody, and returns what it asks for.
 async fn challenge(site: &SignIn) -> Challenge {
-    let params = json!({
-        "protocolVersion": Version::LATEST_WITH_SESSIONS.as_str(), "capabilities": {},
-        "clientInfo": {"name": "portunus", "version": env!("CARGO_PKG_VERSION")},
-    });
+    match with_session(site).await {
+        Some(asked) => asked,
+        None => without_session(site).await.unwrap_or_default(),
+    }
+}
+
+/// Begins a session. Some servers let everybody begin and ask at the first request. `None`: it asked for nothing.
+async fn with_session(site: &SignIn) -> Option<Challenge> {
+    let version = Version::LATEST_WITH_SESSIONS.as_str();
+    let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": client_info()});
     let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
     let session = match site.endpoint.post(HeaderMap::new(), Bytes::from(initialize.to_string())).await {
         Ok(answered) => answered.session,
-        Err(error) => return asked(error),
+        // It would not be reached any better the second time.
+        Err(ExchangeError::Send(_) | ExchangeError::Late(_)) => return Some(Challenge::default()),
+        Err(error) => return asked(&error),
     };
     let mut headers = HeaderMap::new();
-    headers.insert(VERSION, HeaderValue::from_static(Version::LATEST_WITH_SESSIONS.as_str()));
+    headers.insert(VERSION, HeaderValue::from_static(version));
     if let Some(session) = &session {
         headers.insert(SESSION, session.clone());
     }
@@ -201,12 +210,26 @@ async fn challenge(site: &SignIn) -> Challenge {
     if session.is_some() {
         site.endpoint.end(headers).await;
     }
-    answer.map_or_else(asked, |_| Challenge::default())
+    answer.err().as_ref().and_then(asked)
 }
 
-fn asked(error: ExchangeError) -> Challenge {
+/// Asks as clients do since 2026-07-28: a server that has no sessions may refuse to begin one before it looks at who asks.
+async fn without_session(site: &SignIn) -> Option<Challenge> {
+    let version = Version::V2026_07_28.as_str();
+    let member = |name: &str| format!("{META}{name}");
+    let meta = json!({
+        member("protocolVersion"): version, member("clientCapabilities"): {}, member("clientInfo"): client_info(),
+    });
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}});
+    let mut headers = HeaderMap::new();
+    headers.insert(VERSION, HeaderValue::from_static(version));
+    headers.insert(METHOD, HeaderValue::from_static("tools/list"));
+    site.endpoint.post(headers, Bytes::from(list.to_string())).await.err().as_ref().and_then(asked)
+}
+
+fn asked(error: &ExchangeError) -> Option<Challenge> {
     if let ExchangeError::Status { challenge: Some(challenge), .. } = error {
-        return Challenge::parse(&challenge);
+        return Some(Challenge::parse(challenge));
     }
-    Challenge::default()
+    None
 }

@@ -252,7 +252,10 @@ impl SignIns {
     }
 
     /// A server took no credential: renews it, once for each that is refused. `again`: the renewed one was refused too.
-    pub(crate) async fn refused(
+    ///
+    /// # Errors
+    /// Nothing was there to renew it with, or it cannot be known; somebody has to sign in again.
+    pub async fn refused(
         self: &Arc<Self>,
         (owner, server): (Owner, &ServerId),
         site: &Arc<SignIn>,
@@ -278,6 +281,8 @@ impl SignIns {
             .await?;
             return Err(NoCredential::More);
         }
+        // It may have gone over to another authorization server: the next sign-in asks it anew.
+        self.found.invalidate(&site.settings).await;
         if known.grant.can_renew() && known.grant.stands(&site.settings) && !again {
             return self.renewed(key, site, &known).await;
         }

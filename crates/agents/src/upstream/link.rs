@@ -28,7 +28,7 @@ use crate::signin::Credential;
 /// How long a server may take over what the portal itself asks of it, however much it says meanwhile.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
 /// Prefix of the members of `_meta` that the protocol owns (2026-07-28).
-const META: &str = "io.modelcontextprotocol/";
+pub(crate) const META: &str = "io.modelcontextprotocol/";
 /// Members of `_meta` that speak of a client, not of a request.
 const OF_THE_CLIENT: [&str; 3] = ["protocolVersion", "clientCapabilities", "clientInfo"];
 /// The member of `_meta` that asks for logs (2026-07-28).
@@ -617,6 +617,6 @@ fn outcome(message: Message) -> Option<Result<Box<RawValue>, RpcError>> {
     }
 }
 
-fn client_info() -> serde_json::Value {
+pub(crate) fn client_info() -> serde_json::Value {
     json!({"name": "portunus", "title": "Portunus", "version": env!("CARGO_PKG_VERSION")})
 }

@@ -406,6 +406,32 @@ async fn a_refused_token_is_renewed_once_and_a_second_refusal_ends_the_sign_in()
 }
 
 #[tokio::test]
+async fn a_server_that_went_over_to_another_authorization_server_is_signed_in_at_there() {
+    let (server, other) = (ProtectedServer::start().await.unwrap(), ProtectedServer::start().await.unwrap());
+    let node = node(&Wish::new(&[("jira", &server)]), &Arc::default());
+    let browser = Browser::new(&node, 1, &["jira"]);
+    browser.sign_in("jira").await;
+    let client = Client::new(&node.plane, person(1), &["jira"]).begin(opens_pages()).await;
+    client.call("jira_whoami", json!({})).await;
+    let base = other.address.trim_end_matches("/mcp").to_owned();
+    server.behave(|manners| manners.elsewhere = Some(base));
+    server.forget(true);
+    assert_eq!(client.call("jira_whoami", json!({})).await["error"]["code"], -32_042);
+    browser.authorize("jira", "/").await.unwrap();
+    assert_eq!((server.visits().len(), other.visits().len()), (1, 1));
+    assert_eq!(other.counts().registrations, 1, "a client of the one is none of the other");
+}
+
+#[tokio::test]
+async fn a_server_without_sessions_is_asked_what_it_wants_as_one() {
+    let server = ProtectedServer::start().await.unwrap();
+    server.behave(|manners| manners.without_sessions = Some("basic"));
+    let node = node(&Wish::new(&[("jira", &server)]), &Arc::default());
+    Browser::new(&node, 1, &["jira"]).authorize("jira", "/").await.unwrap();
+    assert_eq!(server.visits().last().unwrap()["scope"], "basic", "and not all that it describes");
+}
+
+#[tokio::test]
 async fn a_call_that_needs_more_leads_to_a_sign_in_with_both_scopes() {
     let server = ProtectedServer::start().await.unwrap();
     let node = node(&Wish::new(&[("jira", &server)]), &Arc::default());
