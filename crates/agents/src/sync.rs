@@ -6,11 +6,13 @@
 use http::header::HeaderMap;
 use mcp::catalog::{Kind, ListPage, MAX_DEFINITIONS};
 use mcp::message::{ErrorCode, Message, RpcError};
+use mcp::oauth::challenge::Challenge;
 use mcp::raw::{self, Object};
 use mcp::version::{Era, Version, headers};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::signin::calls::refusal;
 use crate::upstream::http::ExchangeError;
 use crate::upstream::link::{Link, LinkError, LinkParts, Reply};
 use crate::upstream::{Channel, Place};
@@ -44,6 +46,8 @@ pub struct LookError {
     pub mcp_code: Option<i64>,
     /// It wants somebody to sign in.
     pub sign_in: bool,
+    /// What it asks for, where it took no credential or wants one that reaches further.
+    pub refusal: Option<Challenge>,
 }
 
 /// Looks at a server with a credential.
@@ -151,6 +155,7 @@ async fn list(link: &Link, kind: Kind, left: &mut usize) -> Result<Vec<Box<RawVa
             status: None,
             mcp_code: None,
             sign_in: false,
+            refusal: None,
         })?;
         for item in page.items {
             let Some(rest) = left.checked_sub(item.get().len()).filter(|_| found.len() < MAX_DEFINITIONS) else {
@@ -175,6 +180,7 @@ fn refused(error: &RpcError) -> LookError {
         status: None,
         mcp_code: Some(error.code),
         sign_in: false,
+        refusal: None,
     }
 }
 
@@ -206,5 +212,6 @@ fn explain(error: &LinkError) -> LookError {
         matches!(error, ExchangeError::Send(_) | ExchangeError::Late(_) | ExchangeError::Start(_))
     };
     let is_upstream = !matches!(error, LinkError::Exchange(error) if unreached(error));
-    LookError { message, is_upstream, status, mcp_code, sign_in: matches!(error, LinkError::SignIn { .. }) }
+    let sign_in = matches!(error, LinkError::SignIn { .. });
+    LookError { message, is_upstream, status, mcp_code, sign_in, refusal: refusal(error) }
 }

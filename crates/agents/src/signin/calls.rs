@@ -59,7 +59,7 @@ pub(crate) async fn credential(turn: &Turn, served: &Served) -> Result<Option<Ar
 }
 
 /// Says whether a server refused a credential, and what it asks for.
-fn refusal(error: &LinkError) -> Option<Challenge> {
+pub(crate) fn refusal(error: &LinkError) -> Option<Challenge> {
     if let LinkError::SignIn { challenge } = error {
         return Some(Challenge::parse(challenge.as_deref().unwrap_or_default()));
     }

@@ -223,6 +223,10 @@ async fn an_administrator_signs_in_for_the_list_and_people_for_their_calls() {
     let shown = platform.api("GET", at, None).await.unwrap();
     assert_eq!((&shown["authentication_status"], &shown["status"]), (&json!("connected"), &json!("ready")), "{shown}");
     settled(&platform).await;
+    // A token that the server takes no more is renewed when it is asked again.
+    server.forget(false);
+    let shown = platform.api("POST", &format!("{at}/sync"), Some(json!({}))).await.unwrap();
+    assert_eq!((&shown["status"], server.counts().renewals), (&json!("ready"), 1), "{shown}");
 
     let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let mut browser = Browser::new(&[PORTAL, "access.localhost"], loopback, &roots);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::agents::Agents;
-use ::agents::signin::{Begin, CompleteError, NoCredential, Owner, SignIn, SignIns};
+use ::agents::signin::{Begin, CompleteError, Credential, NoCredential, Owner, SignIn, SignIns};
 use ::agents::sync::{LookError, Seen, listen, look};
 use ::agents::upstream::Channel;
 use ::agents::visit::Visitor;
@@ -281,7 +281,7 @@ impl Syncing {
         }
         Ok(match sign_in {
             None => Some((endpoint, credential)),
-            Some(site) => self.signed_in(id, &site).await.ok().map(|credential| (endpoint, credential)),
+            Some(site) => self.signed_in(id, &site).await.ok().map(|credential| (endpoint, credential.headers.clone())),
         })
     }
 
@@ -313,9 +313,9 @@ impl Syncing {
             Ok(read) => {
                 let endpoint = match (read.endpoint, read.sign_in) {
                     (Ok(endpoint), Some(site)) => {
-                        self.signed_in(id, &site).await.map(|credential| (endpoint, credential))
+                        self.signed_in(id, &site).await.map(|credential| (endpoint, Held::SignedIn(site, credential)))
                     }
-                    (Ok(endpoint), None) => Ok((endpoint, read.credential)),
+                    (Ok(endpoint), None) => Ok((endpoint, Held::Fixed(read.credential))),
                     (Err(reason), _) => Err(reason),
                 };
                 (endpoint, read.server.pinning)
@@ -323,7 +323,7 @@ impl Syncing {
             Err(reason) => (Err(reason), Pinning::All),
         };
         let outcome = match endpoint {
-            Ok((endpoint, credential)) => match tokio::time::timeout(LONGEST_LOOK, look(endpoint, credential)).await {
+            Ok((endpoint, held)) => match tokio::time::timeout(LONGEST_LOOK, self.ask(id, endpoint, held)).await {
                 Ok(seen) => seen.map_err(|error| explained(&error)),
                 Err(_) => {
                     let message = format!("it had not said what it offers after {} seconds", LONGEST_LOOK.as_secs());
@@ -400,11 +400,36 @@ impl Syncing {
         self.sign_ins.sign_out(Owner::Everybody, &server, &site).await.map_err(|error| error.to_string())
     }
 
+    /// Asks a server, and once more with a renewed credential when the administrator's was refused.
+    async fn ask(&self, id: &McpServerId, endpoint: Channel, held: Held) -> Result<Seen, LookError> {
+        let (site, used) = match held {
+            Held::Fixed(credential) => return look(endpoint, credential).await,
+            Held::SignedIn(site, used) => (site, used),
+        };
+        let first = match look(endpoint.clone(), used.headers.clone()).await {
+            Err(error) => error,
+            Ok(seen) => return Ok(seen),
+        };
+        let (Some(challenge), Some(server)) = (&first.refusal, ServerId::parse(id.as_str())) else { return Err(first) };
+        let of = (Owner::Everybody, &server);
+        let Ok(renewed) = self.sign_ins.refused(of, &site, &used, challenge, false).await else { return Err(first) };
+        let second = match look(endpoint, renewed.headers.clone()).await {
+            Err(error) => error,
+            Ok(seen) => return Ok(seen),
+        };
+        if let Some(challenge) = &second.refusal
+            && let Err(reason) = self.sign_ins.refused(of, &site, &renewed, challenge, true).await
+        {
+            tracing::info!(%reason, server = %id, "an MCP server takes the administrator's sign-in no more");
+        }
+        Err(second)
+    }
+
     /// The administrator's sign-in at a server.
-    async fn signed_in(&self, id: &McpServerId, site: &Arc<SignIn>) -> Result<HeaderMap, String> {
+    async fn signed_in(&self, id: &McpServerId, site: &Arc<SignIn>) -> Result<Arc<Credential>, String> {
         let server = ServerId::parse(id.as_str()).ok_or("its id is not one")?;
         match self.sign_ins.credential(Owner::Everybody, &server, site).await {
-            Ok(credential) => Ok(credential.headers.clone()),
+            Ok(credential) => Ok(credential),
             Err(NoCredential::Missing) => Err("an administrator has to sign in at it first".to_owned()),
             Err(NoCredential::Lapsed | NoCredential::More) => {
                 Err("an administrator has to sign in at it again".to_owned())
@@ -412,6 +437,13 @@ impl Syncing {
             Err(NoCredential::Unavailable(reason)) => Err(reason),
         }
     }
+}
+
+/// What the portal shows a server that is asked what it offers.
+enum Held {
+    Fixed(HeaderMap),
+    /// Of the administrator's sign-in.
+    SignedIn(Arc<SignIn>, Arc<Credential>),
 }
 
 /// What is kept of a server that gave no answer: what it said before, with the reason.
