@@ -41,6 +41,7 @@ pub(crate) fn all() -> Result<()> {
     drop(platform);
 
     servers(&work, &node, &python)?;
+    Platform::start(&work, &[])?.run(suite("node").arg(node.join("client-conformance.mjs")))?;
 
     let demo = Platform::start(&work, &["--demo"])?;
     demo.run(suite("node").arg(node.join("intercept.mjs")))?;
