@@ -177,12 +177,17 @@ async function customPage(browser) {
   await api("DELETE", `/access/custom_pages/${denied.uid}`);
 }
 
-/** Runs `use` as the console's administrator: `see` opens a page and looks at it, `shown` looks at the one that is open. */
+/**
+ * Runs `use` as the console's administrator: `see` opens a page and looks at it, `shown` looks at the one that is open, and
+ * `refused` as well, where it is the answer to a form that was refused, of whose status Chromium tells.
+ */
 function administrator(browser, use) {
   return withPage(browser, { viewport: CONSOLE }, async (page) => {
     const complaints = listen(page);
     const open = (path) => page.goto(new URL(path, console_url).href);
     const shown = async (name) => assert.deepEqual(await look(page, `gallery-console-${name}`, complaints, CONSOLE), []);
+    const unexpected = () => complaints().filter((text) => !/status of 40[0-9]/.test(text));
+    const refused = async (name) => assert.deepEqual(await look(page, `gallery-console-${name}`, unexpected, CONSOLE), []);
     const see = async (path, name) => {
       assert.equal((await open(path)).status(), 200, path);
       await shown(name);
@@ -191,7 +196,7 @@ function administrator(browser, use) {
     await page.locator("main input[type=email]").fill(OWNER.email);
     await page.locator("main input[type=password]").fill(OWNER.password);
     await Promise.all([page.waitForURL((url) => url.pathname === "/"), page.locator("main button[type=submit]").click()]);
-    await use({ page, open, see, shown });
+    await use({ page, open, see, shown, refused });
   });
 }
 
@@ -462,7 +467,7 @@ async function confirmed(browser) {
 
 /** The server form in its three kinds: what is refused stays typed, and no secret comes back. */
 async function serverForms(browser) {
-  await administrator(browser, async ({ page, open, shown }) => {
+  await administrator(browser, async ({ page, open, shown, refused }) => {
     const kind = (name) => page.getByText(name, { exact: true }).click();
     const named = async (name, id) => {
       await page.getByLabel("Name", { exact: true }).fill(name);
@@ -486,7 +491,7 @@ async function serverForms(browser) {
       assert.equal(await field("Name of TOKEN").inputValue(), "TOKEN");
       assert.equal(await field("Value of TOKEN").inputValue(), "");
       await page.keyboard.press("Tab");
-      await shown("mcp-new-program-refused");
+      await refused("mcp-new-program-refused");
     } else {
       await heading(page, "Clock");
       assert.equal(await field("Value of TOKEN").inputValue(), "");
@@ -507,17 +512,19 @@ async function serverForms(browser) {
     await press(page, "Add");
     await page.locator("#token_endpoint-problem").waitFor();
     assert.deepEqual([await field("Client id").inputValue(), await field("Client secret").inputValue()], ["portunus", ""]);
-    await shown("mcp-new-oauth-refused");
+    await refused("mcp-new-oauth-refused");
 
     await open("/agents/servers/new");
     await kind("A Worker");
     await named("Notes", "notes-of-ours");
-    await field("Worker").selectOption({ index: 1 });
+    const known = (await api("GET", `${MCP}/servers`)).find((server) => server.portunus?.worker);
+    await field("Worker").selectOption(known.portunus.worker);
     await shown("mcp-new-worker");
     await press(page, "Add");
     await heading(page, "Notes");
     await shown("mcp-worker-server");
     await page.getByRole("link", { name: "Names and switches of its tools and prompts" }).click();
+    await page.getByText("As usual").first().waitFor({ state: "attached" });
     await shown("mcp-worker-overrides");
     await api("DELETE", `${MCP}/servers/notes-of-ours`);
   });
@@ -527,7 +534,7 @@ async function serverForms(browser) {
 async function overridden(browser) {
   const tools = { now: [tool("get_ticket", "Gets a ticket with its comments."), tool("close_ticket", "Closes a ticket."), tool("delete_ticket", "Deletes a ticket and everything in it.")] };
   const tickets = await ticketPortal(tools, []);
-  await administrator(browser, async ({ page, open, shown }) => {
+  await administrator(browser, async ({ page, open, shown, refused }) => {
     await open("/agents/portals/staff");
     await page.getByRole("link", { name: "Tools and prompts of Tickets" }).click();
     await page.getByLabel("Seen: delete_ticket").focus();
@@ -542,7 +549,7 @@ async function overridden(browser) {
       [await page.getByLabel("Seen: delete_ticket").inputValue(), await page.getByLabel("Says: get_ticket").inputValue()],
       ["false", "Looks at a ticket."],
     );
-    await shown("mcp-overrides-refused");
+    await refused("mcp-overrides-refused");
     await page.getByLabel("Called: get_ticket").fill("look_at");
     await page.keyboard.press("Enter");
     await page.getByText("Saved.").waitFor();

@@ -83,7 +83,7 @@ pub(super) fn controls(standing: Option<&StdioDocument>, typed: Option<&Fields>,
         (Control::new("args", "Arguments").mono().hint("One on each line, or a JSON array of texts for those with line breaks. They are shown to whoever may look at this page; secrets belong into variables.").problems(problems.at("/portunus/stdio/args")).area(4, &args))
         fieldset {
             legend { "Variables" }
-            p.hint { "Values are sealed and never shown again. An empty box leaves the value that is stored; a row without a name is no variable." }
+            p.hint { "Values are sealed and never shown again. An empty box leaves the value that is stored; tick Empty for a value of no characters. A row without a name is no variable." }
             @if typed.is_some() && !names.is_empty() { p.notice { "Values that were typed have to be typed again: they are not sent back to you." } }
             @for problem in problems.exactly("/portunus/stdio/env") { p.problem { (problem) } }
             (rows(0..shown, &names, &known, problems))

@@ -114,7 +114,7 @@ fn changes(visitor: &Visitor, opened: &Opened, which: &Which, refused: Refused<'
         @if rows.is_empty() { (nothing(which)) }
         @if !may_write { (table(&rows, |_, one| cells(one, opened))) }
         @else {
-            form method="post" action=(opened.path()) {
+            form.changes method="post" action=(opened.path()) {
                 (csrf(&visitor.csrf))
                 input type="hidden" name="kind" value=(which.kind.as_str());
                 input type="hidden" name="q" value=(which.part);
