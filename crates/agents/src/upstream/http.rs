@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use net::proxy::body::{Body, boxed, collect, empty_body, full_body};
 use net::upstream::{Pool, Route, SendError};
 
+use super::alert::Pace;
 use super::wire::Receiver;
 use crate::sse::{self, Event, EventError};
 
@@ -61,6 +62,7 @@ pub struct Endpoint {
     /// The `Host` the server is told.
     pub authority: HeaderValue,
     pub bounds: Bounds,
+    pub pace: Pace,
 }
 
 /// What came back.
@@ -153,7 +155,7 @@ impl Endpoint {
 
     async fn exchange(&self, request: Request<Body>) -> Result<Answered, ExchangeError> {
         let sent = self.pool.send_erased(self.route.clone(), request);
-        let arrived = tokio::time::timeout(self.bounds.head, sent).await;
+        let arrived = tokio::time::timeout(self.bounds.head, self.pace.wait(sent)).await;
         let response = arrived.map_err(|_| ExchangeError::Late(self.bounds.head))??.response;
         answered(response.map(boxed), self.bounds).await
     }

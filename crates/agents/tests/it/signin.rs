@@ -9,7 +9,7 @@ use std::time::Duration;
 use agents::record::Recorder;
 use agents::signin::{Owner, SignIn, SignIns, SignInsParts, Vault};
 use agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
-use agents::upstream::{Bounds, Endpoint};
+use agents::upstream::{Bounds, Endpoint, Pace};
 use agents::visit::{Visit, Visitor};
 use agents::{Agents, Parts};
 use arc_swap::ArcSwap;
@@ -48,6 +48,7 @@ fn sign_in(server: &ProtectedServer, settings: &str) -> SignIn {
         target: PathAndQuery::from_static("/mcp"),
         authority: HeaderValue::try_from(address.authority()).unwrap(),
         bounds: Bounds { head: PATIENCE, silence: PATIENCE, message: 1 << 20 },
+        pace: Pace::default(),
     };
     SignIn { address, endpoint, manual: None, registers: false, settings: settings.to_owned() }
 }

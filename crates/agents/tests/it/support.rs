@@ -9,7 +9,7 @@ use agents::record::{Record, Recorder};
 use agents::signin::{SignIns, SignInsParts};
 use agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
 use agents::sync::Seen;
-use agents::upstream::{Bounds, Channel, Endpoint};
+use agents::upstream::{Bounds, Channel, Endpoint, Pace};
 use agents::visit::{Person, Visit, Visitor};
 use agents::{Agents, Answer, Parts};
 use arc_swap::ArcSwap;
@@ -137,6 +137,7 @@ pub(crate) fn endpoint_at(address: SocketAddr, path: &str) -> Endpoint {
         target: path.parse().unwrap(),
         authority: HeaderValue::try_from(address.to_string()).unwrap(),
         bounds: Bounds { head: PATIENCE, silence: PATIENCE, message: 1 << 20 },
+        pace: Pace::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use ::access::Backends;
 use ::agents::Workers;
 use ::agents::signin::{Manual, SignIn};
 use ::agents::snapshot::{Portal, Remote, Served, Snapshot, Way};
-use ::agents::upstream::{Address, Bounds, Candidate, Channel, Endpoint, Inner, Place, Stdio, Transport, places};
+use ::agents::upstream::{Address, Bounds, Candidate, Channel, Endpoint, Inner, Pace, Place, Stdio, Transport, places};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use identity::application::{ApplicationDocument, ApplicationKind};
@@ -352,6 +352,7 @@ fn endpoint_of(means: &Means, url: &Url) -> Result<Endpoint, String> {
         target: PathAndQuery::try_from(path).map_err(|error| error.to_string())?,
         authority: HeaderValue::try_from(authority).map_err(|error| error.to_string())?,
         bounds: BOUNDS,
+        pace: Pace::default(),
     })
 }
 
