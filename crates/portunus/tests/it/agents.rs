@@ -306,3 +306,88 @@ async fn a_session_goes_on_with_the_credential_that_is_stored_now_and_hears_of_w
         assert_eq!(times, 3, "{heard}");
     }
 }
+
+/// Stand-ins for an issue tracker and for a place of documents, each at a path of its own; what was changed is kept.
+fn office(changed: Arc<Mutex<Vec<Value>>>) -> Router {
+    let tool = |name: &str, members: &[&str]| {
+        let properties: serde_json::Map<_, _> = members.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+        json!({"name": name, "inputSchema": {"type": "object", "properties": properties}})
+    };
+    let jira =
+        json!([tool("search_jira_with_jql", &["jql", "fields"]), tool("update_jira_ticket", &["issueKey", "fields"])]);
+    let workspace = json!([tool("drive_get_content", &["fileId"])]);
+    Router::new().fallback(async move |uri: axum::http::Uri, body: String| {
+        let asked: Value = serde_json::from_str(&body).unwrap_or_default();
+        let (name, arguments) = (&asked["params"]["name"], &asked["params"]["arguments"]);
+        let structured = |value: Value| {
+            let text = value.to_string();
+            json!({"content": [{"type": "text", "text": text}], "structuredContent": value})
+        };
+        let result = match asked["method"].as_str().unwrap_or_default() {
+            "initialize" => json!({
+                "protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}},
+                "serverInfo": {"name": "stand-in", "version": "1"},
+            }),
+            "tools/list" => json!({"tools": if uri.path().starts_with("/jira") { &jira } else { &workspace }}),
+            "tools/call" => match name.as_str().unwrap_or_default() {
+                "search_jira_with_jql" => structured(json!({"issues": [
+                    {"key": "OPS-7", "fields": {"summary": "Write the runbook", "document": "doc-1"}},
+                ]})),
+                "drive_get_content" => json!({"content": [{"type": "text", "text": format!("content of {}", arguments["fileId"].as_str().unwrap())}]}),
+                _ => {
+                    changed.lock().unwrap().push(arguments.clone());
+                    structured(json!({"updated": arguments["issueKey"]}))
+                }
+            },
+            _ => return axum::http::StatusCode::ACCEPTED.into_response(),
+        };
+        axum::Json(json!({"jsonrpc": "2.0", "id": asked["id"], "result": result})).into_response()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_search_and_one_program_read_a_ticket_read_its_document_and_update_the_ticket() {
+    let changed = Arc::default();
+    let origin = Origin::start(office(Arc::clone(&changed)), None).await.unwrap();
+    let platform = Platform::start(binary(), &[]).unwrap();
+    let token = platform.api("POST", "/access/service_tokens", Some(json!({"name": "agent"}))).await.unwrap();
+    for (id, path) in [("jira", "jira"), ("google-workspace", "workspace")] {
+        let address = format!("http://{}/{path}/mcp", origin.address);
+        let server = json!({"id": id, "name": id, "hostname": address, "auth_type": "unauthenticated"});
+        platform.api("POST", "/access/ai-controls/mcp/servers", Some(server)).await.unwrap();
+    }
+    open(&platform, &["jira", "google-workspace"], &token).await;
+    for id in ["jira", "google-workspace"] {
+        let path = format!("/access/ai-controls/mcp/servers/{id}/sync");
+        assert_eq!(platform.api("POST", &path, Some(json!({}))).await.unwrap()["status"], "ready");
+    }
+    settled(&platform).await;
+    let mut agent = Agent { platform: &platform, headers: shows(&token) };
+    agent.begin();
+    let query = "?codemode=search_and_execute";
+    let search = r#"async () => {
+        const tools = await codemode.tools();
+        return tools.filter((t) => t.name.includes("jira")).map((t) => ({ name: t.name, params: Object.keys(t.inputSchema.properties || {}) }));
+    }"#;
+    let found = agent.call(query, "portal_codemode_search", json!({"code": search}));
+    let found: Value = serde_json::from_str(found["result"]["content"][0]["text"].as_str().unwrap()).unwrap();
+    let expected = json!([
+        {"name": "jira_search_jira_with_jql", "params": ["jql", "fields"]},
+        {"name": "jira_update_jira_ticket", "params": ["issueKey", "fields"]},
+    ]);
+    assert_eq!(found, expected);
+    let program = r#"async () => {
+        const { issues } = await codemode.jira_search_jira_with_jql({ jql: "assignee = currentUser()", fields: ["summary", "document"] });
+        const issue = issues[0];
+        const content = await codemode.google_workspace_drive_get_content({ fileId: issue.fields.document });
+        return codemode.jira_update_jira_ticket({ issueKey: issue.key, fields: { description: content } });
+    }"#;
+    let ran = agent.call(query, "portal_codemode_execute", json!({"code": program}));
+    assert_eq!(ran["result"]["content"][0]["text"], r#"{"updated":"OPS-7"}"#, "{ran}");
+    let update = json!({"issueKey": "OPS-7", "fields": {"description": "content of doc-1"}});
+    assert_eq!(*changed.lock().unwrap(), [update]);
+    for tool in ["search_jira_with_jql", "drive_get_content", "update_jira_ticket"] {
+        let is_part = |record: &Value| record["ToolCallName"] == tool && record["ParentID"].is_string();
+        recorded(&platform, "mcp_portal_logs", is_part).await;
+    }
+}
