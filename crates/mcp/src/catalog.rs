@@ -108,6 +108,12 @@ pub enum DefinitionError {
 }
 
 impl Definition {
+    /// Tells whether it is a tool that does not say that it only reads.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.kind == Kind::Tool && self.annotations.read_only_hint != Some(true)
+    }
+
     /// Reads one item of a list.
     ///
     /// # Errors

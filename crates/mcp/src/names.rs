@@ -63,6 +63,17 @@ pub struct Override {
     pub description: Option<String>,
 }
 
+/// One administrator's change of one tool or prompt, as a server's or a portal's document says it.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The name at the server.
+    pub name: &'a str,
+    pub alias: Option<&'a str>,
+    pub description: Option<&'a str>,
+    /// `None` leaves it as it is.
+    pub enabled: Option<bool>,
+}
+
 impl Override {
     /// Returns the alias that counts: the portal's, then the server's, then the plain one.
     #[must_use]

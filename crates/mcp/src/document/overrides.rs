@@ -1,6 +1,6 @@
 //! What an author changes of a tool or prompt: its alias, its description, whether it is on (reference section 5.3).
 //!
-//! Decides what is a well-formed change and which of two holds; which tools there are is the catalogue's. Invariant: no
+//! Decides what is a well-formed change; which of two holds is the view's, which tools there are the catalogue's. Invariant: no
 //! two changes of one list are of the same tool, and no two give the same alias.
 
 use std::collections::BTreeSet;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{MAX_DESCRIPTION, prose};
+use crate::names::Change;
 
 /// Most changes of one list.
 pub const MAX_OVERRIDES: usize = 2_000;
@@ -116,31 +117,17 @@ fn check_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Finds the change of a tool or prompt by its name at the server.
-#[must_use]
-pub fn of<'a>(overrides: &'a [Override], name: &str) -> Option<&'a Override> {
-    overrides.iter().find(|found| found.name == name)
+impl<'a> From<&'a Override> for Change<'a> {
+    fn from(change: &'a Override) -> Self {
+        let Override { name, alias, description, enabled } = change;
+        Self { name, alias: alias.as_ref().map(Alias::as_str), description: description.as_deref(), enabled: *enabled }
+    }
 }
 
-/// What a portal makes of a tool or prompt: the portal's change before the server's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Effective<'a> {
-    /// `None`: the name at the server.
-    pub alias: Option<&'a Alias>,
-    /// `None`: the server's own.
-    pub description: Option<&'a str>,
-    pub enabled: bool,
-}
-
-/// Puts the portal's and the server's change of one tool or prompt together.
-#[must_use]
-pub fn effective<'a>(portal: Option<&'a Override>, server: Option<&'a Override>) -> Effective<'a> {
-    let both = [portal, server];
-    let first = both.into_iter().flatten();
-    Effective {
-        alias: first.clone().find_map(|change| change.alias.as_ref()),
-        description: first.clone().find_map(|change| change.description.as_deref()),
-        enabled: first.into_iter().find_map(|change| change.enabled).unwrap_or(true),
+impl<'a> From<&'a OverrideDocument> for Change<'a> {
+    fn from(change: &'a OverrideDocument) -> Self {
+        let OverrideDocument { name, alias, description, enabled } = change;
+        Self { name, alias: alias.as_deref(), description: description.as_deref(), enabled: *enabled }
     }
 }
 
@@ -191,7 +178,7 @@ pub(super) fn writable(entry: &mut Map<String, Value>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Alias, Override, effective};
+    use super::Alias;
 
     #[test]
     fn an_alias_has_the_published_form() {
@@ -203,28 +190,6 @@ mod tests {
         for bad in ["", "_a", "a_", "a__b", "a-_b", "a b", "ä", "a.b", &long] {
             assert!(bad.parse::<Alias>().is_err(), "{bad}");
         }
-    }
-
-    fn change(alias: Option<&str>, description: Option<&str>, enabled: Option<bool>) -> Override {
-        Override {
-            name: "t".to_owned(),
-            alias: alias.map(|alias| alias.parse().unwrap()),
-            description: description.map(str::to_owned),
-            enabled,
-        }
-    }
-
-    #[test]
-    fn the_portal_comes_before_the_server_member_by_member() {
-        let portal = change(Some("p"), None, None);
-        let server = change(Some("s"), Some("server's"), Some(false));
-        let both = effective(Some(&portal), Some(&server));
-        assert_eq!(
-            (both.alias.map(Alias::as_str), both.description, both.enabled),
-            (Some("p"), Some("server's"), false)
-        );
-        assert!(effective(None, None).enabled);
-        assert!(effective(Some(&change(None, None, Some(true))), Some(&server)).enabled);
     }
 
     proptest! {

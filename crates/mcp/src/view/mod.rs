@@ -18,7 +18,7 @@ pub use self::cursor::CursorError;
 use crate::builtin::BuiltIn;
 use crate::catalog::{Catalog, Definition, Kind};
 use crate::message::{ErrorCode, RpcError};
-use crate::names::{self, Override, ServerId};
+use crate::names::{self, Change, Override, ServerId};
 use crate::raw::{self, Object, splice};
 use crate::surface::Surface;
 use crate::uris;
@@ -65,6 +65,34 @@ impl ServerView {
             default_disabled: false,
             prefixed: true,
             standing: Standing::Ready,
+        }
+    }
+
+    /// Takes up what the server's document and the portal's change of one kind. The portal's word comes after the server's,
+    /// and counts where it says something.
+    pub fn change<'a>(
+        &mut self,
+        kind: Kind,
+        server: impl IntoIterator<Item = Change<'a>>,
+        portal: impl IntoIterator<Item = Change<'a>>,
+    ) {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        for change in server {
+            let entry = self.overrides.entry((kind, change.name.into())).or_default();
+            (entry.server_alias, entry.server_description) = (text(change.alias), text(change.description));
+            entry.enabled = change.enabled;
+        }
+        for change in portal {
+            let entry = self.overrides.entry((kind, change.name.into())).or_default();
+            (entry.portal_alias, entry.portal_description) = (text(change.alias), text(change.description));
+            entry.enabled = change.enabled.or(entry.enabled);
+        }
+    }
+
+    /// Switches off what may write, unless somebody switched it on by name: what the tools of a Worker begin with.
+    pub fn hold_writes(&mut self) {
+        for tool in self.catalog.list(Kind::Tool).iter().filter(|tool| tool.may_write()) {
+            self.overrides.entry((Kind::Tool, tool.key.clone())).or_default().enabled.get_or_insert(false);
         }
     }
 

@@ -85,6 +85,31 @@ fn aliases_and_descriptions_of_administrators_replace_the_servers() {
 }
 
 #[test]
+fn the_portal_comes_before_the_server_member_by_member() {
+    let change = |alias, description, enabled| Change { name: "t", alias, description, enabled };
+    let portal = change(Some("p"), None, None);
+    let server = change(Some("s"), Some("server's"), Some(false));
+    let both = |portal: Option<Change<'static>>, server: Option<Change<'static>>| {
+        let mut view = ServerView::new(id("s"), "S", catalog(&[tool("t")]));
+        view.change(Kind::Tool, server, portal);
+        view.overrides.remove(&(Kind::Tool, "t".into())).unwrap_or_default()
+    };
+    let held = both(Some(portal), Some(server));
+    assert_eq!((held.alias(), held.description(), held.enabled), (Some("p"), Some("server's"), Some(false)));
+    assert_eq!(both(None, None).enabled, None);
+    assert_eq!(both(Some(change(None, None, Some(true))), Some(server)).enabled, Some(true));
+}
+
+#[test]
+fn what_may_write_is_off_until_it_is_switched_on_by_name() {
+    let reads = json!({"name": "reads", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": true}});
+    let mut server = ServerView::new(id("s"), "S", catalog(&[tool("writes"), tool("allowed"), (Kind::Tool, reads)]));
+    server.change(Kind::Tool, [], [Change { name: "allowed", alias: None, description: None, enabled: Some(true) }]);
+    server.hold_writes();
+    assert_eq!(names(&all(vec![server]), Kind::Tool), ["s_allowed", "s_reads"]);
+}
+
+#[test]
 fn a_server_without_prefix_is_shown_as_it_is() {
     let mut server = ServerView::new(id("everything"), "x", real("everything"));
     server.prefixed = false;

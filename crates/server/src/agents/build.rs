@@ -20,10 +20,9 @@ use identity::document::{Problem, read_stored};
 use identity::origin::{Origin, OriginTarget, OriginTls};
 use mcp::catalog::{Catalog, Kind};
 use mcp::document::credentials::AuthMode;
-use mcp::document::overrides::Override;
 use mcp::document::portal::{self, PortalDocument};
 use mcp::document::server::{Auth, CLIENT_SECRET, HEADERS, Pinning, Server, ServerDocument, Upstream, VARIABLE};
-use mcp::names::{self, ServerId};
+use mcp::names::{Change, ServerId};
 use mcp::pinning::{self, Effective, Ledger};
 use mcp::view::ServerView;
 use net::upstream::Pool;
@@ -406,10 +405,10 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
     for (kind, portal, server) in
         [(Kind::Tool, &link.tools, &known.server.tools), (Kind::Prompt, &link.prompts, &known.server.prompts)]
     {
-        view.overrides.extend(changes(kind, portal, server));
+        view.change(kind, server.iter().map(Change::from), portal.iter().map(Change::from));
     }
     if matches!(known.server.upstream, Upstream::Worker(_)) {
-        hold_writes(&known.catalog, &mut view.overrides);
+        view.hold_writes();
     }
     let way = match &known.endpoint {
         Ok(endpoint) => Way::Remote(Box::new(Remote {
@@ -430,34 +429,6 @@ fn serve(link: &portal::Link, servers: &HashMap<McpServerId, Known>, doors: &Doo
         sign_in: known.sign_in.clone(),
         on_behalf: link.on_behalf,
     }))
-}
-
-/// Switches off what a Worker's tools may change, unless somebody switched it on by name: `updated_tools` with `enabled`.
-fn hold_writes(catalog: &Catalog, overrides: &mut HashMap<(Kind, Box<str>), names::Override>) {
-    for tool in catalog.list(Kind::Tool) {
-        if tool.annotations.read_only_hint != Some(true) {
-            overrides.entry((Kind::Tool, tool.key.clone())).or_default().enabled.get_or_insert(false);
-        }
-    }
-}
-
-/// What a portal and a server change of tools or prompts.
-fn changes(kind: Kind, portal: &[Override], server: &[Override]) -> HashMap<(Kind, Box<str>), names::Override> {
-    let mut found: HashMap<(Kind, Box<str>), names::Override> = HashMap::new();
-    let alias = |change: &Override| change.alias.as_ref().map(|alias| alias.as_str().to_owned());
-    for change in server {
-        let entry = found.entry((kind, change.name.as_str().into())).or_default();
-        entry.server_alias = alias(change);
-        entry.server_description.clone_from(&change.description);
-        entry.enabled = change.enabled;
-    }
-    for change in portal {
-        let entry = found.entry((kind, change.name.as_str().into())).or_default();
-        entry.portal_alias = alias(change);
-        entry.portal_description.clone_from(&change.description);
-        entry.enabled = change.enabled.or(entry.enabled);
-    }
-    found
 }
 
 fn words(problems: Vec<Problem>) -> String {

@@ -4,14 +4,14 @@
 //! kind. Invariant: whether and under which name something is seen is the MCP engine's word, for somebody whom every policy
 //! lets in and no rule keeps from anything.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use mcp::catalog::{Catalog, Definition, Kind};
+use mcp::catalog::{Definition, Kind};
 use mcp::document::overrides::OverrideDocument;
 use mcp::document::portal::LinkDocument;
 use mcp::document::server::ServerDocument;
-use mcp::names::{Override, ServerId};
+use mcp::names::{Change, Override, ServerId};
 use mcp::pinning::{self, KindWord, Ledger};
 use mcp::view::{ServerView, Toggles, View};
 use store::ReadAccess;
@@ -137,7 +137,7 @@ fn changeable(
         description: said.unwrap_or_default().to_owned(),
         state,
         exposed: view.exposed_name(found),
-        usual: !(is_worker(document) && may_write(found)),
+        usual: !(is_worker(document) && found.may_write()),
         own: Changes::find(changes.own, &found.key),
         beneath: Changes::find(changes.beneath, &found.key),
     }
@@ -177,47 +177,18 @@ pub(super) async fn behind(
     view.held = shown.held;
     view.default_disabled = link.default_disabled;
     view.prefixed = link.portunus.as_ref().is_none_or(|ours| ours.prefix);
-    view.overrides = overrides(&document, link);
+    for (kind, of_server, of_portal) in [
+        (Kind::Tool, &document.updated_tools, &link.updated_tools),
+        (Kind::Prompt, &document.updated_prompts, &link.updated_prompts),
+    ] {
+        view.change(kind, of_server.iter().map(Change::from), of_portal.iter().map(Change::from));
+    }
     if is_worker(&document) {
-        switch_off_writes(&Arc::clone(&view.catalog), &mut view.overrides);
+        view.hold_writes();
     }
     Ok(Some((view, document)))
 }
 
-fn overrides(server: &ServerDocument, link: &LinkDocument) -> HashMap<(Kind, Box<str>), Override> {
-    let mut found: HashMap<(Kind, Box<str>), Override> = HashMap::new();
-    for (kind, of_server, of_portal) in [
-        (Kind::Tool, &server.updated_tools, &link.updated_tools),
-        (Kind::Prompt, &server.updated_prompts, &link.updated_prompts),
-    ] {
-        for change in of_server {
-            let entry = found.entry((kind, change.name.as_str().into())).or_default();
-            entry.server_alias.clone_from(&change.alias);
-            entry.server_description.clone_from(&change.description);
-            entry.enabled = change.enabled;
-        }
-        // The portal's word comes after the server's, and counts where it says something.
-        for change in of_portal {
-            let entry = found.entry((kind, change.name.as_str().into())).or_default();
-            entry.portal_alias.clone_from(&change.alias);
-            entry.portal_description.clone_from(&change.description);
-            entry.enabled = change.enabled.or(entry.enabled);
-        }
-    }
-    found
-}
-
 fn is_worker(document: &ServerDocument) -> bool {
     document.portunus.as_ref().is_some_and(|ours| ours.worker.is_some())
-}
-
-fn may_write(found: &Definition) -> bool {
-    found.kind == Kind::Tool && found.annotations.read_only_hint != Some(true)
-}
-
-/// A Worker's tools that may change something are off until somebody switches them on by name.
-fn switch_off_writes(catalog: &Catalog, overrides: &mut HashMap<(Kind, Box<str>), Override>) {
-    for tool in catalog.list(Kind::Tool).iter().filter(|tool| may_write(tool)) {
-        overrides.entry((Kind::Tool, tool.key.clone())).or_default().enabled.get_or_insert(false);
-    }
 }
