@@ -209,7 +209,9 @@ pub(crate) struct Given {
 
 impl Given {
     fn of(request: &Request, arguments: Option<Box<RawValue>>) -> Self {
-        let params = request.params.clone().map(elicit::without_own);
+        // Most requests have none, and are not copied to find that out.
+        let params = request.params.as_deref().filter(|params| raw::may_hold(params, "inputResponses"));
+        let params = params.map(|params| elicit::without_own(params.to_owned()));
         let object = params.as_deref().and_then(|params| Object::parse(params.get()).ok());
         let input = object.and_then(|params| params.value("inputResponses").map(ToOwned::to_owned));
         Self { arguments, input }
@@ -257,18 +259,18 @@ pub(crate) async fn pass(
             record.arguments = arguments.as_ref().map(|arguments| shortened(arguments.get()));
         }
     });
-    let Some(params) = params(arguments.as_deref().unwrap_or(RawValue::NULL)) else {
+    let params = params(arguments.as_deref().unwrap_or(RawValue::NULL)).map(elicit::without_own);
+    let params = params.and_then(|params| match input.filter(|_| !redactions.is_empty()) {
+        Some(input) => {
+            let input = redact::apply(&redactions, &input);
+            raw::splice(params.get(), &[("inputResponses", Some(&*input))]).ok()
+        }
+        None => Some(params),
+    });
+    let Some(params) = params else {
         let error = RpcError::new(ErrorCode::InvalidParams, "params are not an object that can be sent on");
         recording.end(Outcome::Failed(error.message.to_string()));
         return Said::Now(Message::error(client_id, error));
-    };
-    let params = elicit::without_own(params);
-    let params = match input.filter(|_| !redactions.is_empty()) {
-        Some(input) => {
-            let input = redact::apply(&redactions, &input);
-            raw::splice(params.get(), &[("inputResponses", Some(&*input))]).unwrap_or(params)
-        }
-        None => params,
     };
     let reached = match reach(&turn, &served).await {
         Ok(reached) => reached,

@@ -134,6 +134,9 @@ pub(crate) fn answered(request: &Request) -> bool {
 
 /// Takes the client's answer to our question out of what is sent on: no server asked it.
 pub(crate) fn without_own(params: Box<RawValue>) -> Box<RawValue> {
+    if !raw::may_hold(&params, KEY) {
+        return params;
+    }
     let changed = Object::parse(params.get()).ok().and_then(|object| {
         let answers = object.value("inputResponses")?;
         let inner = Object::parse(answers.get()).ok()?;
