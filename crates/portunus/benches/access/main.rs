@@ -174,9 +174,8 @@ async fn proxied(platform: &Platform, origin: &Origin, cookie: String, work: &Pa
         println!("{what}, no policy, a cookie of equal length: {same_bytes}");
         println!("{what}, nginx proxy_pass:                    {theirs}");
         let at = |one: &Measured, other: &Measured| one.p50.as_secs_f64() / other.p50.as_secs_f64();
-        let bound = if is_full(connections, pause) { "" } else { " (at most 1.15)" };
         println!(
-            "{what}: p50 {:.2} of the proxy without policies{bound}, {:.2} with equal bytes; {:.1} us of CPU more",
+            "{what}: p50 {:.2} of the proxy without policies (at most 1.15), {:.2} with equal bytes; {:.1} us of CPU more",
             at(&ours, &bare),
             at(&ours, &same_bytes),
             (ours.cpu - bare.cpu) * 1e6
@@ -193,12 +192,6 @@ async fn proxied(platform: &Platform, origin: &Origin, cookie: String, work: &Pa
         println!("{what}: {count} requests in these rounds; {} KiB resident", resident_kib(process)?);
     }
     Ok(())
-}
-
-/// Tells whether the proxy's core has nothing to spare. How long a request takes is then how long it waits for its turn, and
-/// says how many there are in a second.
-fn is_full(connections: usize, pause: Option<Duration>) -> bool {
-    connections > 1 && pause.is_none()
 }
 
 /// Puts load on each target in turn, several times over, and returns each one's median round.
