@@ -1,8 +1,8 @@
 //! The bytes of a journal segment: a header, then frames. Pure: no file, no clock.
 //!
-//! Header, 16 bytes: `PTNLOG`, format version (u16), codec (u16, 1 is JSON), 6 reserved. Frame: payload length (u32),
-//! CRC-32 of the payload (u32), payload; the payload is the record's id (16), its time in Unix milliseconds (i64) and
-//! its JSON. Numbers are little-endian. Invariant: reading stops at the first frame that is not whole and intact, and
+//! Header, 16 bytes: `PTNLOG`, format version (u16), codec (u16: 1 is JSON, 2 is that of `wire`), 6 reserved. Frame:
+//! payload length (u32), CRC-32 of the payload (u32), payload; the payload is the record's id (16), its time in Unix
+//! milliseconds (i64) and its body. Numbers are little-endian. Invariant: reading stops at the first frame that is not whole and intact, and
 //! says where; it never yields half a record.
 
 use uuid::Uuid;
@@ -10,12 +10,11 @@ use uuid::Uuid;
 pub(crate) const HEADER_BYTES: usize = 16;
 const MAGIC: &[u8; 6] = b"PTNLOG";
 const VERSION: u16 = 1;
-const CODEC_JSON: u16 = 1;
 
 const PREFIX_BYTES: usize = 8;
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
-/// What a frame adds to its JSON.
+/// What a frame adds to its body.
 pub(crate) const OVERHEAD: usize = PREFIX_BYTES + ID_BYTES + TIME_BYTES;
 
 /// One record as it lies in a segment.
@@ -23,7 +22,16 @@ pub(crate) const OVERHEAD: usize = PREFIX_BYTES + ID_BYTES + TIME_BYTES;
 pub(crate) struct Frame<'a> {
     pub id: Uuid,
     pub milliseconds: i64,
-    pub json: &'a str,
+    pub body: &'a [u8],
+}
+
+/// How the bodies of a segment are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    /// As JSON; no longer written.
+    Json = 1,
+    /// As [`crate::wire`] has it.
+    Fields = 2,
 }
 
 /// Why a segment cannot be read at all.
@@ -39,39 +47,37 @@ pub(crate) fn header() -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..6].copy_from_slice(MAGIC);
     header[6..8].copy_from_slice(&VERSION.to_le_bytes());
-    header[8..10].copy_from_slice(&CODEC_JSON.to_le_bytes());
+    header[8..10].copy_from_slice(&(Codec::Fields as u16).to_le_bytes());
     header
 }
 
-pub(crate) fn check_header(bytes: &[u8]) -> Result<(), HeaderError> {
+pub(crate) fn check_header(bytes: &[u8]) -> Result<Codec, HeaderError> {
     let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return Err(HeaderError::Foreign) };
     if &header[..6] != MAGIC {
         return Err(HeaderError::Foreign);
     }
     let version = u16::from_le_bytes([header[6], header[7]]);
     let codec = u16::from_le_bytes([header[8], header[9]]);
-    if version > VERSION || codec != CODEC_JSON { Err(HeaderError::Newer(version)) } else { Ok(()) }
+    match codec {
+        1 if version <= VERSION => Ok(Codec::Json),
+        2 if version <= VERSION => Ok(Codec::Fields),
+        _ => Err(HeaderError::Newer(version)),
+    }
 }
 
-/// Appends a frame to `out`, whose JSON is what `write` appends.
-pub(crate) fn encode<E>(
-    out: &mut Vec<u8>,
-    id: Uuid,
-    milliseconds: i64,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-) -> Result<(), E> {
+/// Appends a frame to `out`, whose body is what `write` appends.
+pub(crate) fn encode(out: &mut Vec<u8>, id: Uuid, milliseconds: i64, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX_BYTES]);
     out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(&milliseconds.to_le_bytes());
-    write(out)?;
+    write(out);
     let payload = &out[start + PREFIX_BYTES..];
     // Payloads are bounded far below 4 GiB by whoever appends them.
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let checksum = crc32fast::hash(payload);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 4..start + PREFIX_BYTES].copy_from_slice(&checksum.to_le_bytes());
-    Ok(())
 }
 
 /// Reads the frame at the start of `bytes`; returns it with its length, or `None` when it is torn, damaged or absent.
@@ -85,9 +91,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
         return None;
     }
     let (id, rest) = payload.split_first_chunk::<ID_BYTES>()?;
-    let (time, json) = rest.split_first_chunk::<TIME_BYTES>()?;
-    let json = std::str::from_utf8(json).ok()?;
-    Some((Frame { id: Uuid::from_bytes(*id), milliseconds: i64::from_le_bytes(*time), json }, end))
+    let (time, body) = rest.split_first_chunk::<TIME_BYTES>()?;
+    Some((Frame { id: Uuid::from_bytes(*id), milliseconds: i64::from_le_bytes(*time), body }, end))
 }
 
 /// Reads frames one after the other, each with its offset; ends at the first that is not whole.
@@ -103,28 +108,23 @@ pub(crate) fn frames(bytes: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>)> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use proptest::prelude::*;
     use uuid::Uuid;
 
-    use super::{HEADER_BYTES, HeaderError, check_header, decode, encode, frames, header};
+    use super::{Codec, HEADER_BYTES, HeaderError, check_header, decode, encode, frames, header};
 
-    fn journal(records: &[(u128, i64, String)]) -> (Vec<u8>, Vec<usize>) {
+    fn journal(records: &[(u128, i64, Vec<u8>)]) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        for (id, time, json) in records {
-            let json = |out: &mut Vec<u8>| {
-                out.extend_from_slice(json.as_bytes());
-                Ok::<_, Infallible>(())
-            };
-            encode(&mut bytes, Uuid::from_u128(*id), *time, json).unwrap();
+        for (id, time, body) in records {
+            encode(&mut bytes, Uuid::from_u128(*id), *time, |out| out.extend_from_slice(body));
             ends.push(bytes.len());
         }
         (bytes, ends)
     }
 
-    fn records() -> impl Strategy<Value = Vec<(u128, i64, String)>> {
-        proptest::collection::vec((any::<u128>(), any::<i64>(), ".{0,40}"), 0..20)
+    fn records() -> impl Strategy<Value = Vec<(u128, i64, Vec<u8>)>> {
+        let body = proptest::collection::vec(any::<u8>(), 0..40);
+        proptest::collection::vec((any::<u128>(), any::<i64>(), body), 0..20)
     }
 
     proptest! {
@@ -132,7 +132,7 @@ mod tests {
         fn what_is_written_is_read(records in records()) {
             let (bytes, _) = journal(&records);
             let read: Vec<_> =
-                frames(&bytes).map(|(_, f)| (f.id.as_u128(), f.milliseconds, f.json.to_owned())).collect();
+                frames(&bytes).map(|(_, f)| (f.id.as_u128(), f.milliseconds, f.body.to_owned())).collect();
             prop_assert_eq!(read, records);
         }
 
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_named() {
-        assert_eq!(check_header(&header()), Ok(()));
+        assert_eq!(check_header(&header()), Ok(Codec::Fields));
         let mut newer = header();
         newer[6] = 9;
         assert_eq!(check_header(&newer), Err(HeaderError::Newer(9)));

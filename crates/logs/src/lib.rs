@@ -14,6 +14,7 @@ mod records;
 mod rollup;
 mod segment;
 mod tail;
+mod wire;
 mod writer;
 
 use std::cell::RefCell;
@@ -39,14 +40,15 @@ pub use records::{
 };
 pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};
+pub use wire::Kind;
 
-use frame::OVERHEAD;
+use frame::{Codec, OVERHEAD};
 use queue::{Queue, Queued, weight};
 use rollup::Rollup;
 use segment::Segment;
 use writer::{Progress, Shelf, Writer, milliseconds};
 
-/// The largest JSON of one record in bytes.
+/// The largest one record gets in the journal, in bytes.
 pub const MAX_RECORD_BYTES: usize = 256 * 1024;
 /// What an open slot holds of the queue.
 const SLOT_BYTES: usize = 8 * 1024;
@@ -312,12 +314,16 @@ impl Logs {
         };
         count(&self.inner.counts, record);
         let tail = &self.inner.tails[dataset.index()];
-        if tail.receiver_count() > 0
-            && let Some(json) = frame.get(OVERHEAD..).and_then(|json| str::from_utf8(json).ok())
-        {
-            let json = Arc::from(json);
-            // Only fails when the last follower just left.
-            let _ = tail.send(Arc::new(Tailed { id, dataset, account: record.account().to_owned(), json }));
+        if tail.receiver_count() > 0 {
+            let mut json = Vec::new();
+            // Our own types always have their JSON.
+            if record.write_json(&mut json).is_ok()
+                && let Ok(json) = String::from_utf8(json)
+            {
+                let tailed = Tailed { id, dataset, account: record.account().to_owned(), json: json.into() };
+                // Only fails when the last follower just left.
+                let _ = tail.send(Arc::new(tailed));
+            }
         }
         Ok(Receipt(accepted))
     }
@@ -491,9 +497,7 @@ fn framed<T>(
 /// Writes a frame into `scratch`, alone.
 fn write(record: &RecordMut<'_>, id: Uuid, scratch: &mut Vec<u8>) -> Result<(), AppendError> {
     scratch.clear();
-    // Our own types always serialize; a failure would be theirs.
-    frame::encode(scratch, id, milliseconds(record.datetime()), |out| record.write_json(out))
-        .map_err(|_| AppendError::TooLarge)?;
+    frame::encode(scratch, id, milliseconds(record.datetime()), |out| record.encode(out));
     if scratch.len() - OVERHEAD > MAX_RECORD_BYTES { Err(AppendError::TooLarge) } else { Ok(()) }
 }
 
@@ -527,7 +531,13 @@ impl Recount {
                     // Counts are a convenience: what cannot be read is not counted.
                     let Ok(Some(bytes)) = query::read(segment, block, &mut file) else { break };
                     for (_, frame) in frame::frames(&bytes).filter(|(_, frame)| frame.milliseconds >= self.since) {
-                        if let Ok(mut record) = Record::from_json(dataset, frame.json) {
+                        let record = match segment.codec {
+                            Codec::Json => {
+                                str::from_utf8(frame.body).ok().and_then(|json| Record::from_json(dataset, json).ok())
+                            }
+                            Codec::Fields => Record::decode(dataset, frame.id, frame.body),
+                        };
+                        if let Some(mut record) = record {
                             count(&self.counts, &record.as_record());
                         }
                     }

@@ -15,8 +15,8 @@ use types::AccountId;
 use uuid::Uuid;
 
 use crate::error::QueryError;
-use crate::frame::{self, Frame};
-use crate::records::{Dataset, Record};
+use crate::frame::{self, Codec, Frame};
+use crate::records::{Dataset, Record, decode_fields};
 use crate::segment::{Block, Segment, id_prefix, read_block};
 
 /// The most records one page holds.
@@ -235,7 +235,7 @@ pub(crate) fn run(segments: &[Segment], query: &Query) -> Result<Page, QueryErro
                 if query.before.is_some_and(|before| cursor >= before) {
                     continue;
                 }
-                let Some(fields) = matching(query, &account, since, until, &frame) else { continue };
+                let Some(fields) = matching(query, &account, since, until, segment.codec, &frame) else { continue };
                 page.entries.push(Entry { id: frame.id, cursor, dataset: query.dataset, fields });
                 if page.entries.len() == limit {
                     page.next = Some(cursor);
@@ -265,7 +265,7 @@ pub(crate) fn get(
             let found = frame::frames(&bytes).find(|(_, frame)| frame.id == id);
             if let Some((offset, frame)) = found {
                 let cursor = Cursor { segment: segment.number, offset: block.offset + offset as u64 };
-                let fields = matching(&query, &account, i64::MIN, i64::MAX, &frame);
+                let fields = matching(&query, &account, i64::MIN, i64::MAX, segment.codec, &frame);
                 return Ok(fields.map(|fields| Entry { id, cursor, dataset, fields }));
             }
         }
@@ -285,17 +285,30 @@ pub(crate) fn read(segment: &Segment, block: &Block, file: &mut Option<File>) ->
     file.as_ref().map(|file| read_block(file, block)).transpose().map_err(QueryError::Read)
 }
 
-fn matching(query: &Query, account: &str, since: i64, until: i64, frame: &Frame<'_>) -> Option<Map<String, Value>> {
+fn matching(
+    query: &Query,
+    account: &str,
+    since: i64,
+    until: i64,
+    codec: Codec,
+    frame: &Frame<'_>,
+) -> Option<Map<String, Value>> {
     if frame.milliseconds < since || frame.milliseconds >= until {
         return None;
     }
     // Cheap first: a record of the account has its id somewhere.
-    if !frame.json.contains(account) {
-        return None;
-    }
-    let fields: Map<String, Value> = serde_json::from_str(frame.json).ok()?;
+    memchr::memmem::find(frame.body, account.as_bytes())?;
+    let fields = fields(query.dataset, codec, frame)?;
     let own = fields.get("AccountID").and_then(Value::as_str) == Some(account);
     (own && query.filters.iter().all(|filter| filter.holds(&fields))).then_some(fields)
+}
+
+/// Returns the fields of a record of a segment, as its JSON has them; `None` for what is no record.
+pub(crate) fn fields(dataset: Dataset, codec: Codec, frame: &Frame<'_>) -> Option<Map<String, Value>> {
+    match codec {
+        Codec::Json => serde_json::from_slice(frame.body).ok(),
+        Codec::Fields => decode_fields(dataset, frame.id, frame.body),
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! The datasets and the fields of their records, with the names Logpush uses; fields of ours say so.
 //!
-//! Shapes only. A field that is empty (no text, zero, false, nothing in it) is left out of the stored JSON, and one that
-//! is missing reads as empty, so old records stay readable when fields are added. Invariant: a field never changes its
-//! name or type; a dataset's golden file proves it.
+//! Shapes only. A field that is empty (no text, zero, false, nothing in it) is left out of what is stored, and one that
+//! is missing reads as empty, so old records stay readable when fields are added, which happens at the end of a list: a
+//! field's place is its number in the journal. Invariant: a field never changes its name, type or place; a dataset's
+//! golden files prove it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
+
+use crate::wire::{Fields, Kind, Wire};
 
 /// A family of records with the same fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,8 +92,8 @@ impl std::str::FromStr for Dataset {
 pub struct Field {
     /// Its name in JSON and SQL.
     pub name: &'static str,
-    /// The Rust type that stands behind it.
-    pub type_name: &'static str,
+    /// The shape of its value.
+    pub kind: Kind,
     /// Whether Logpush has the same field.
     pub standard: bool,
     /// What it holds.
@@ -169,7 +172,7 @@ macro_rules! dataset {
             /// The fields, in documentation order.
             pub const FIELDS: &'static [Field] = &[$(Field {
                 name: $wire,
-                type_name: stringify!($type),
+                kind: <$type as Wire>::KIND,
                 standard: dataset!(@$standard),
                 description: $text,
             },)*];
@@ -177,6 +180,36 @@ macro_rules! dataset {
             /// Empties every field. Texts keep some of their room, for the next record.
             pub fn clear(&mut self) {
                 $(Empty::clear(&mut self.$field);)*
+            }
+
+            /// Appends the fields that hold something, without the id, as the journal keeps them.
+            fn encode(&self, out: &mut Vec<u8>) {
+                let mut place = 0;
+                $(
+                    if <$type as Wire>::KIND as u8 != Kind::Id as u8 && !Empty::is_empty(&self.$field) {
+                        Wire::put(&self.$field, place, out);
+                    }
+                    place += 1;
+                )*
+                let _ = place;
+            }
+
+            /// Reads what [`Self::encode`] wrote.
+            fn decode(id: Uuid, body: &[u8]) -> Option<Self> {
+                let mut record = Self { id, ..Self::default() };
+                for field in Fields::new(body) {
+                    let (place, raw) = field?;
+                    let mut at = 0;
+                    $(
+                        if place == at {
+                            record.$field = Wire::read(raw)?;
+                            continue;
+                        }
+                        at += 1;
+                    )*
+                    let _ = at;
+                }
+                Some(record)
             }
         }
     };
@@ -554,6 +587,18 @@ macro_rules! record {
             pub(crate) fn write_json(&self, into: &mut Vec<u8>) -> serde_json::Result<()> {
                 match self { $(Self::$variant(record) => serde_json::to_writer(into, &**record),)* }
             }
+
+            /// Appends it as the journal keeps it.
+            pub(crate) fn encode(&self, into: &mut Vec<u8>) {
+                match self { $(Self::$variant(record) => record.encode(into),)* }
+            }
+        }
+
+        impl Record {
+            /// Reads a record as the journal keeps it.
+            pub(crate) fn decode(dataset: Dataset, id: Uuid, body: &[u8]) -> Option<Self> {
+                Some(match dataset { $(Dataset::$variant => Self::$variant(Box::new($type::decode(id, body)?)),)* })
+            }
         }
     };
 }
@@ -566,6 +611,21 @@ record!(
     AccessRequests(AccessRequest),
     McpPortalLogs(McpCall)
 );
+
+/// Returns the fields of a record of the journal as its JSON has them.
+pub(crate) fn decode_fields(dataset: Dataset, id: Uuid, body: &[u8]) -> Option<Map<String, Value>> {
+    let known = dataset.fields();
+    let mut fields = Map::new();
+    let name = known.iter().find(|field| field.kind == Kind::Id)?.name;
+    fields.insert(name.to_owned(), Value::String(id.to_string()));
+    for field in Fields::new(body) {
+        let (place, raw) = field?;
+        if let Some(field) = known.get(place) {
+            fields.insert(field.name.to_owned(), raw.json(field.kind)?);
+        }
+    }
+    Some(fields)
+}
 
 impl Record {
     /// Reads the JSON of a record.

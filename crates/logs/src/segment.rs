@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::frame::{self, Frame, HEADER_BYTES};
+use crate::frame::{self, Codec, Frame, HEADER_BYTES};
 
 /// About how many bytes a block holds.
 const BLOCK_BYTES: u32 = 64 * 1024;
@@ -40,6 +40,7 @@ pub(crate) struct Segment {
     /// The hour it was begun in, counted from the Unix epoch.
     pub hour: i64,
     pub length: u64,
+    pub codec: Codec,
     /// Shared with queries that are under way.
     pub blocks: Arc<Vec<Block>>,
 }
@@ -56,7 +57,15 @@ pub(crate) struct Recovered {
 struct IndexFile {
     version: u32,
     length: u64,
+    /// As in the segment's header.
+    #[serde(default = "json_codec")]
+    codec: u16,
     blocks: Vec<Block>,
+}
+
+/// Indexes did not name the codec while there was one.
+const fn json_codec() -> u16 {
+    Codec::Json as u16
 }
 
 pub(crate) fn id_prefix(id: Uuid) -> i64 {
@@ -97,7 +106,12 @@ impl Segment {
 
     /// Writes the index file of a segment that grows no more.
     pub(crate) fn seal(&self) -> io::Result<()> {
-        let index = IndexFile { version: INDEX_VERSION, length: self.length, blocks: self.blocks.to_vec() };
+        let index = IndexFile {
+            version: INDEX_VERSION,
+            length: self.length,
+            codec: self.codec as u16,
+            blocks: self.blocks.to_vec(),
+        };
         let text = serde_json::to_vec(&index)?;
         let target = self.path.with_extension("idx");
         let draft = self.path.with_extension("idx.tmp");
@@ -152,11 +166,12 @@ fn parse_name(path: &Path) -> Option<(i64, u64)> {
 fn open_segment(path: PathBuf, hour: i64, number: u64) -> io::Result<(Option<Segment>, u64)> {
     let size = fs::metadata(&path)?.len();
     if let Some(index) = read_index(&path.with_extension("idx"), size) {
-        return Ok((Some(Segment { number, path, hour, length: size, blocks: Arc::new(index.blocks) }), 0));
+        let codec = if index.codec == json_codec() { Codec::Json } else { Codec::Fields };
+        return Ok((Some(Segment { number, path, hour, length: size, codec, blocks: Arc::new(index.blocks) }), 0));
     }
     let mut bytes = Vec::new();
     File::open(&path)?.read_to_end(&mut bytes)?;
-    if frame::check_header(&bytes).is_err() {
+    let Ok(codec) = frame::check_header(&bytes) else {
         // A header cut short is a segment of no records. Anything else is not ours to touch.
         if frame::header().starts_with(&bytes) {
             remove_if_there(&path)?;
@@ -164,7 +179,7 @@ fn open_segment(path: PathBuf, hour: i64, number: u64) -> io::Result<(Option<Seg
             tracing::warn!(path = %path.display(), "not a journal segment this program can read; left alone");
         }
         return Ok((None, 0));
-    }
+    };
     let (blocks, end) = scan(&bytes[HEADER_BYTES..]);
     let length = HEADER_BYTES as u64 + end;
     let dropped = size - length;
@@ -176,7 +191,7 @@ fn open_segment(path: PathBuf, hour: i64, number: u64) -> io::Result<(Option<Seg
         remove_if_there(&path)?;
         return Ok((None, dropped));
     }
-    let segment = Segment { number, path, hour, length, blocks: Arc::new(blocks) };
+    let segment = Segment { number, path, hour, length, codec, blocks: Arc::new(blocks) };
     // Only a shortcut for the next start: a full disk must not keep us from this one.
     if let Err(error) = segment.seal() {
         tracing::warn!(%error, path = %segment.path.display(), "a journal index could not be written");
@@ -193,8 +208,8 @@ fn read_index(path: &Path, size: u64) -> Option<IndexFile> {
 /// Indexes the frames after a header; returns where the last whole one ends.
 fn scan(bytes: &[u8]) -> (Vec<Block>, u64) {
     let (mut blocks, mut end) = (Vec::new(), 0_u64);
-    for (offset, Frame { id, milliseconds, json }) in frame::frames(bytes) {
-        let length = u32::try_from(json.len() + frame::OVERHEAD).unwrap_or(u32::MAX);
+    for (offset, Frame { id, milliseconds, body }) in frame::frames(bytes) {
+        let length = u32::try_from(body.len() + frame::OVERHEAD).unwrap_or(u32::MAX);
         note(&mut blocks, (HEADER_BYTES + offset) as u64, length, id, milliseconds);
         end = offset as u64 + u64::from(length);
     }
@@ -228,11 +243,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut bytes = frame::header().to_vec();
         for number in 0..100_u128 {
-            let json = |out: &mut Vec<u8>| {
-                out.extend_from_slice(b"{}");
-                Ok::<_, std::convert::Infallible>(())
-            };
-            frame::encode(&mut bytes, uuid::Uuid::from_u128(number << 80), 5, json).unwrap();
+            frame::encode(&mut bytes, uuid::Uuid::from_u128(number << 80), 5, |out| out.extend_from_slice(b"{}"));
         }
         let whole = bytes.len();
         bytes.truncate(whole - 3);

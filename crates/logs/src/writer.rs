@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::frame::{self, HEADER_BYTES};
+use crate::frame::{self, Codec, HEADER_BYTES};
 use crate::queue::{Batch, Queue, Queued, Taken};
 use crate::records::Dataset;
 use crate::segment::{Segment, note};
@@ -204,7 +204,14 @@ impl Writer {
         // The name must survive a power cut as well as the records do.
         File::open(&directory)?.sync_all()?;
         let length = HEADER_BYTES as u64;
-        self.shelves[index].lock().push(Segment { number, path, hour, length, blocks: Arc::default() });
+        self.shelves[index].lock().push(Segment {
+            number,
+            path,
+            hour,
+            length,
+            codec: Codec::Fields,
+            blocks: Arc::default(),
+        });
         self.current[index] = Some(Current { file, number, hour, length, dirty: true });
         Ok(())
     }

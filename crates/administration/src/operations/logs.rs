@@ -4,7 +4,7 @@
 
 use std::str::FromStr as _;
 
-use logs::{Cursor, Dataset, Filter, Operator, Query, QueryError, Tail};
+use logs::{Cursor, Dataset, Filter, Kind, Operator, Query, QueryError, Tail};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::{ReadAudit, ReadLogs};
@@ -87,7 +87,7 @@ fn admit(cx: &OpContext, dataset: &str) -> Result<Dataset, Failure> {
 pub fn fields(cx: &OpContext, dataset: &str) -> Result<Vec<FieldView>, Failure> {
     let fields = admit(cx, dataset)?.fields().iter().map(|field| FieldView {
         name: field.name,
-        kind: field.type_name,
+        kind: field.kind.as_str(),
         standard: field.standard,
         description: field.description,
     });
@@ -132,11 +132,13 @@ fn filter(dataset: Dataset, name: &str, value: &str) -> Filter {
         Some((end, '<')) => (&name[..end], Operator::Less),
         _ => (name, Operator::Equal),
     };
-    let kind = dataset.fields().iter().find(|known| known.name == field).map_or("String", |known| known.type_name);
+    let kind = dataset.fields().iter().find(|known| known.name == field).map_or(Kind::Text, |known| known.kind);
     let value = match kind {
-        "i64" | "u64" | "u16" | "Vec<i64>" => value.parse::<i64>().map_or_else(|_| Value::from(value), Value::from),
-        "bool" => value.parse::<bool>().map_or_else(|_| Value::from(value), Value::from),
-        _ => Value::from(value),
+        Kind::Integer | Kind::Count | Kind::Small | Kind::Integers => {
+            value.parse::<i64>().map_or_else(|_| Value::from(value), Value::from)
+        }
+        Kind::Flag => value.parse::<bool>().map_or_else(|_| Value::from(value), Value::from),
+        Kind::Text | Kind::Texts | Kind::Json | Kind::Jsons | Kind::Time | Kind::Id => Value::from(value),
     };
     Filter { field: field.to_owned(), operator, value }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use logs::{Dataset, Record};
+use logs::{Dataset, Query, Record};
 use serde_json::{Map, Value};
+
+use crate::fixture::{account, open, run};
 
 fn golden(dataset: Dataset) -> (String, Map<String, Value>) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -74,4 +76,37 @@ fn gateway_datasets_have_every_logpush_field() {
             dataset.fields().iter().filter(|field| field.standard).map(|field| field.name).collect();
         assert_eq!(standard, names.split_whitespace().collect(), "{dataset}");
     }
+}
+
+/// What the journal makes of a record is the record.
+#[test]
+fn the_journal_gives_every_golden_record_back() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = open(directory.path()).await;
+        for dataset in Dataset::ALL {
+            let (text, fields) = golden(dataset);
+            logs.append(Record::from_json(dataset, &text).unwrap()).await.unwrap();
+            logs.flush().await.unwrap();
+            let page = logs.query(Query::newest(account(1), dataset)).await.unwrap();
+            assert_eq!(page.entries[0].fields, fields, "{dataset}");
+        }
+    });
+}
+
+/// A segment of the first version, whose records are JSON.
+#[test]
+fn a_journal_of_json_is_still_read() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let (folder, name) = (directory.path().join("gateway_http"), "20261121T03-00000001.log");
+        fs::create_dir(&folder).unwrap();
+        let golden_journal = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal.1/gateway_http");
+        fs::copy(golden_journal.join(name), folder.join(name)).unwrap();
+        let logs = open(directory.path()).await;
+        let page = logs.query(Query::newest(account(1), Dataset::GatewayHttp)).await.unwrap();
+        let (fields, expected) = (&page.entries[0].fields, golden(Dataset::GatewayHttp).1);
+        assert_eq!(fields.len(), 81);
+        assert!(fields.iter().all(|(name, value)| expected[name] == *value), "{fields:?}");
+    });
 }
