@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use types::Code;
 
+use crate::lake::table::TableError;
+
 /// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -49,6 +51,17 @@ impl AppendError {
     }
 }
 
+/// Why the journal is not wholly in the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The journal ended before.
+    #[error(transparent)]
+    Journal(#[from] AppendError),
+    /// The lake does not take it over.
+    #[error("the lake cannot be written: {0}")]
+    Lake(String),
+}
+
 /// Why records cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -58,9 +71,18 @@ pub enum QueryError {
     /// A file cannot be read.
     #[error("the journal cannot be read")]
     Read(#[source] std::io::Error),
+    /// A file of the lake cannot be read.
+    #[error("the lake cannot be read")]
+    Lake(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The journal was shut down, or too many queries run.
     #[error("the log takes no queries at the moment")]
     Busy,
+}
+
+impl From<TableError> for QueryError {
+    fn from(error: TableError) -> Self {
+        Self::Lake(Box::new(error))
+    }
 }
 
 impl QueryError {
@@ -69,7 +91,7 @@ impl QueryError {
     pub const fn code(&self) -> Code {
         match self {
             Self::UnknownField(_) => Code::InvalidInput,
-            Self::Read(_) | Self::Busy => Code::Unavailable,
+            Self::Read(_) | Self::Lake(_) | Self::Busy => Code::Unavailable,
         }
     }
 }

@@ -1,13 +1,16 @@
-//! The journal: typed records, appended durably, read newest first, followed live, counted by the minute.
+//! The log lake: typed records, appended durably, kept for long, read newest first, followed live, counted by the minute.
 //!
-//! It owns how records are kept and found. It does not decide what is logged or what is redacted; callers do. The
-//! promises: a record that was accepted is never dropped while the process lives; it is in the file within
-//! [`LogsConfig::write_interval`] (so a killed process loses at most that much) and on the disk within
-//! [`LogsConfig::sync_interval`] (so a power cut loses at most that much). Invariant: memory is bounded; when the disk
-//! does not keep up, appending waits, and after a deadline says so.
+//! A record goes into a journal first and from there, by the hour or the megabyte, into the lake: Parquet files by
+//! account, dataset and day that other engines read, too. It owns how records are kept and found. It does not decide what
+//! is logged or what is redacted; callers do. The promises: a record that was accepted is never dropped while the process
+//! lives; it is in the file within [`LogsConfig::write_interval`] (so a killed process loses at most that much) and on the
+//! disk within [`LogsConfig::sync_interval`] (so a power cut loses at most that much); whoever asks finds it once, wherever
+//! it is. Invariant: memory is bounded; when the disk does not keep up, appending waits, and after a deadline says so.
 
 mod error;
 mod frame;
+mod keeper;
+mod lake;
 mod query;
 mod queue;
 mod records;
@@ -23,16 +26,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use types::AccountId;
 use uuid::Uuid;
 
-pub use error::{AppendError, OpenError, QueryError};
+pub use error::{AppendError, OpenError, QueryError, SettleError};
 pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
 pub use records::{
     AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, McpCall, Record, RecordMut,
@@ -43,6 +48,10 @@ pub use tail::{Tail, TailEvent, Tailed};
 pub use wire::Kind;
 
 use frame::{Codec, OVERHEAD};
+use keeper::{Keeper, Loaded, Wake};
+use lake::place::Place;
+use lake::snapshot::Snapshot;
+use lake::{Lake, list};
 use queue::{Queue, Queued, weight};
 use rollup::Rollup;
 use segment::Segment;
@@ -54,6 +63,8 @@ pub const MAX_RECORD_BYTES: usize = 256 * 1024;
 const SLOT_BYTES: usize = 8 * 1024;
 /// How many records a live follower may fall behind before it misses some.
 const TAIL_CAPACITY: usize = 1_024;
+/// How long a query waits for the lake's tables to be read after a start.
+const LOADING: Duration = Duration::from_secs(10);
 /// How many queries read at once.
 const QUERIES: usize = 4;
 /// How many accounts are counted by the minute.
@@ -75,12 +86,14 @@ pub struct LogsConfig {
     pub queue_bytes: usize,
     /// How large a segment gets.
     pub segment_bytes: u64,
-    /// How large the traffic datasets together get before the oldest segments go.
+    /// How much the journal holds before appending waits for the lake.
+    pub max_journal_bytes: u64,
+    /// How large the traffic datasets together get in the lake before the oldest days go.
     pub max_bytes: u64,
-    /// How large the audit dataset gets.
+    /// How large the audit dataset and that of sign-ins get in the lake, each.
     pub max_audit_bytes: u64,
-    /// How old a segment gets, in whole hours.
-    pub max_age: Duration,
+    /// How many days each dataset is kept, in the order of [`Dataset::ALL`].
+    pub keep_days: [u32; Dataset::ALL.len()],
     /// The time.
     pub clock: Clock,
 }
@@ -93,9 +106,10 @@ impl Default for LogsConfig {
             append_deadline: Duration::from_secs(5),
             queue_bytes: 16 * 1024 * 1024,
             segment_bytes: 32 * 1024 * 1024,
-            max_bytes: 1024 * 1024 * 1024,
-            max_audit_bytes: 128 * 1024 * 1024,
-            max_age: Duration::from_secs(90 * 24 * 3600),
+            max_journal_bytes: 2 * 1024 * 1024 * 1024,
+            max_bytes: 20 * 1024 * 1024 * 1024,
+            max_audit_bytes: 1024 * 1024 * 1024,
+            keep_days: [90, 90, 90, 400, 400, 90],
             clock: Arc::new(Timestamp::now),
         }
     }
@@ -110,6 +124,8 @@ pub struct Receipt(u64);
 pub struct Health {
     /// Why it cannot be written, while it cannot.
     pub failing: Option<Failing>,
+    /// Why records stay in the journal, while the lake does not take them over.
+    pub lake_failing: Option<String>,
     /// Bytes that wait in memory or are promised to open slots.
     pub waiting_bytes: usize,
     /// Records given up at shutdown because the disk refused to the end.
@@ -132,6 +148,7 @@ pub struct Failing {
 #[derive(Debug, Default)]
 pub(crate) struct JournalState {
     failing: Option<Failing>,
+    lake_failing: Option<String>,
     lost: u64,
 }
 
@@ -145,6 +162,8 @@ struct Inner {
     config: LogsConfig,
     queue: Arc<Queue>,
     shelves: Arc<[Shelf; Dataset::ALL.len()]>,
+    lake: Arc<Loaded>,
+    keeper: Sender<Wake>,
     progress: Arc<watch::Sender<Progress>>,
     state: Arc<Mutex<JournalState>>,
     tails: [broadcast::Sender<Arc<Tailed>>; Dataset::ALL.len()],
@@ -166,6 +185,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.queue.close();
+        let _ = self.keeper.send(Wake::Stop);
     }
 }
 
@@ -194,11 +214,10 @@ impl Logs {
         let shelves: Arc<[Shelf; Dataset::ALL.len()]> = Arc::default();
         for dataset in Dataset::ALL {
             let folder = directory.join(dataset.as_str());
-            let recovered = segment::recover(&folder).map_err(fail(&folder))?;
+            let taken = keeper::taken(&directory, dataset).map_err(fail(&folder))?;
+            let recovered = segment::recover(&folder, taken).map_err(fail(&folder))?;
             torn_bytes += recovered.dropped_bytes;
-            if let Some(last) = recovered.segments.last() {
-                next_number[dataset.index()] = last.number + 1;
-            }
+            next_number[dataset.index()] = recovered.segments.last().map_or(taken, |last| last.number) + 1;
             *shelves[dataset.index()].lock() = recovered.segments;
         }
         let queue = Arc::new(Queue::new(config.queue_bytes));
@@ -206,6 +225,20 @@ impl Logs {
         let state = Arc::new(Mutex::default());
         let counts = Arc::new(Mutex::default());
         let stopping = Arc::new(AtomicBool::new(false));
+        let loaded = Arc::new(watch::Sender::new(None));
+        let (wake, woken) = std::sync::mpsc::channel();
+        let lake = directory.join("lake");
+        let place = Place::local(&lake).map_err(|error| fail(&lake)(std::io::Error::other(error)))?;
+        let keeper = Keeper {
+            directory: directory.clone(),
+            place,
+            node: keeper::node(&directory).map_err(fail(&directory))?,
+            config: config.clone(),
+            shelves: Arc::clone(&shelves),
+            state: Arc::clone(&state),
+            loaded: Arc::clone(&loaded),
+            wake: woken,
+        };
         let recount = Recount {
             segments: Dataset::ALL.map(|dataset| shelves[dataset.index()].lock().clone()),
             since: milliseconds((config.clock)()) - MINUTES as i64 * 60_000,
@@ -222,17 +255,21 @@ impl Logs {
             current: Default::default(),
             next_number,
             scratch: Vec::new(),
+            keeper: wake.clone(),
             _lock: lock,
         };
         let threads = vec![
             start("logs-write", move || writer.run()).map_err(fail(&directory))?,
             start("logs-recount", move || recount.run()).map_err(fail(&directory))?,
+            start("logs-lake", move || keeper.run()).map_err(fail(&directory))?,
         ];
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 queue,
                 shelves,
+                lake: loaded,
+                keeper: wake,
                 progress,
                 state,
                 tails: Dataset::ALL.map(|_| broadcast::Sender::new(TAIL_CAPACITY)),
@@ -368,8 +405,14 @@ impl Logs {
     /// [`QueryError`].
     pub async fn query(&self, query: Query) -> Result<Page, QueryError> {
         query::check(&query)?;
-        let segments = self.segments(query.dataset);
-        self.read(move || query::run(&segments, &query)).await
+        let lake = self.lake().await?;
+        let (inner, runtime) = (Arc::clone(&self.inner), Handle::current());
+        self.read(move || {
+            let shelf = &inner.shelves[query.dataset.index()];
+            let snapshot = Snapshot::take(&lake, shelf, query.account, query.dataset)?;
+            runtime.block_on(list::page(&lake.place, &snapshot, &query))
+        })
+        .await
     }
 
     /// Returns one record.
@@ -378,12 +421,34 @@ impl Logs {
     ///
     /// [`QueryError`].
     pub async fn get(&self, account: AccountId, dataset: Dataset, id: Uuid) -> Result<Option<Entry>, QueryError> {
-        let segments = self.segments(dataset);
-        self.read(move || query::get(&segments, account, dataset, id)).await
+        let lake = self.lake().await?;
+        let (inner, runtime) = (Arc::clone(&self.inner), Handle::current());
+        self.read(move || {
+            let snapshot = Snapshot::take(&lake, &inner.shelves[dataset.index()], account, dataset)?;
+            runtime.block_on(list::get(&lake.place, &snapshot, id))
+        })
+        .await
     }
 
-    fn segments(&self, dataset: Dataset) -> Vec<Segment> {
-        self.inner.shelves[dataset.index()].lock().clone()
+    /// Ends the journal's segments and returns when everything accepted so far is in the lake, and the lake is tidy.
+    ///
+    /// # Errors
+    ///
+    /// [`SettleError`]; the records are in the journal then.
+    pub async fn settle(&self) -> Result<(), SettleError> {
+        let through = self.inner.queue.seal();
+        self.reached(|progress| progress.synced >= through).await?;
+        let (answer, answered) = oneshot::channel();
+        self.inner.keeper.send(Wake::Settle(answer)).map_err(|_| AppendError::Closed)?;
+        answered.await.map_err(|_| AppendError::Closed)?.map_err(SettleError::Lake)
+    }
+
+    /// Returns the lake, once its tables are read.
+    async fn lake(&self) -> Result<Arc<Lake>, QueryError> {
+        let mut loaded = self.inner.lake.subscribe();
+        let waiting = tokio::time::timeout(LOADING, loaded.wait_for(Option::is_some));
+        let found = waiting.await.map_err(|_| QueryError::Busy)?.map_err(|_| QueryError::Busy)?;
+        found.clone().ok_or(QueryError::Busy)
     }
 
     async fn read<T: Send + 'static>(
@@ -419,6 +484,7 @@ impl Logs {
         let state = self.inner.state.lock();
         Health {
             failing: state.failing.clone(),
+            lake_failing: state.lake_failing.clone(),
             waiting_bytes: self.inner.queue.used(),
             lost: state.lost,
             torn_bytes: self.inner.torn_bytes,
@@ -429,6 +495,7 @@ impl Logs {
     pub async fn shutdown(&self) {
         self.inner.stopping.store(true, Ordering::Relaxed);
         self.inner.queue.close();
+        let _ = self.inner.keeper.send(Wake::Stop);
         let threads = std::mem::take(&mut *self.inner.threads.lock());
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         if !joined.await.unwrap_or(false) {

@@ -1,8 +1,7 @@
-//! Reading the journal: newest first, block by block from the end, stopping as soon as a page is full.
+//! What can be asked of the records: the newest that match, page by page.
 //!
-//! Order is the order of writing, which follows the end of an exchange; `Datetime` is its beginning. A page reads a
-//! bounded number of bytes and hands out a cursor to go on from. It parses only what could match. Invariant: every
-//! record handed out belongs to the account asked about.
+//! Order is the time of a record, then its id. Answers come from `lake::list`. Invariant: a filter means the same for a
+//! record of the journal and for one of the lake.
 
 use std::fmt;
 use std::fs::File;
@@ -15,14 +14,12 @@ use types::AccountId;
 use uuid::Uuid;
 
 use crate::error::QueryError;
-use crate::frame::{self, Codec, Frame};
+use crate::frame::{Codec, Frame};
 use crate::records::{Dataset, Record, decode_fields};
-use crate::segment::{Block, Segment, id_prefix, read_block};
+use crate::segment::{Block, Segment, read_block};
 
 /// The most records one page holds.
 pub const MAX_LIMIT: usize = 1_000;
-/// The most bytes one page reads.
-const SCAN_BUDGET: u64 = 256 * 1024 * 1024;
 
 /// What to look for.
 #[derive(Debug, Clone)]
@@ -39,7 +36,7 @@ pub struct Query {
     pub filters: Vec<Filter>,
     /// At most this many, and at most [`MAX_LIMIT`].
     pub limit: usize,
-    /// Only what was written before this place.
+    /// Only what comes before this place.
     pub before: Option<Cursor>,
 }
 
@@ -82,8 +79,13 @@ pub enum Operator {
 }
 
 impl Filter {
-    fn holds(&self, record: &Map<String, Value>) -> bool {
-        match (record.get(&self.field), self.operator) {
+    pub(crate) fn holds(&self, record: &Map<String, Value>) -> bool {
+        self.holds_value(record.get(&self.field))
+    }
+
+    /// Says whether it holds for the value of its field, `None` when that is absent.
+    pub(crate) fn holds_value(&self, value: Option<&Value>) -> bool {
+        match (value, self.operator) {
             (Some(Value::Array(elements)), Operator::NotEqual) => {
                 !elements.iter().any(|element| element == &self.value)
             }
@@ -131,16 +133,25 @@ fn compare(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
     }
 }
 
-/// A place in a dataset's journal; as text `segment-offset`.
+/// A place in the order of a dataset's records: a time, and the id of a record at that time. As text
+/// `microseconds-id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
-    segment: u64,
-    offset: u64,
+    /// Unix microseconds.
+    pub(crate) micros: i64,
+    pub(crate) id: Uuid,
+}
+
+impl Cursor {
+    /// Returns the place after every record of a time.
+    pub(crate) const fn end_of(micros: i64) -> Self {
+        Self { micros, id: Uuid::max() }
+    }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.segment, self.offset)
+        write!(f, "{}-{}", self.micros, self.id.simple())
     }
 }
 
@@ -153,9 +164,8 @@ impl FromStr for Cursor {
     type Err = BadCursor;
 
     fn from_str(text: &str) -> Result<Self, BadCursor> {
-        let (segment, offset) = text.split_once('-').ok_or(BadCursor)?;
-        let number = |text: &str| text.parse().map_err(|_| BadCursor);
-        Ok(Self { segment: number(segment)?, offset: number(offset)? })
+        let (micros, id) = text.rsplit_once('-').ok_or(BadCursor)?;
+        Ok(Self { micros: micros.parse().map_err(|_| BadCursor)?, id: id.parse().map_err(|_| BadCursor)? })
     }
 }
 
@@ -164,7 +174,7 @@ impl FromStr for Cursor {
 pub struct Entry {
     /// Its id.
     pub id: Uuid,
-    /// Its place in the journal.
+    /// Its place in the order of records.
     pub cursor: Cursor,
     /// Which dataset it belongs to.
     pub dataset: Dataset,
@@ -203,76 +213,6 @@ pub(crate) fn check(query: &Query) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// Runs a query over a dataset's segments, oldest first as they lie on the shelf.
-pub(crate) fn run(segments: &[Segment], query: &Query) -> Result<Page, QueryError> {
-    let limit = query.limit.clamp(1, MAX_LIMIT);
-    let account = query.account.to_string();
-    let since = query.since.map_or(i64::MIN, |time| time.as_millisecond());
-    let until = query.until.map_or(i64::MAX, |time| time.as_millisecond());
-    let mut page = Page::default();
-    let mut budget = SCAN_BUDGET;
-    for segment in segments.iter().rev() {
-        if query.before.is_some_and(|before| segment.number > before.segment) {
-            continue;
-        }
-        let mut file = None;
-        for block in segment.blocks.iter().rev() {
-            let start = Cursor { segment: segment.number, offset: block.offset };
-            let outside = query.before.is_some_and(|before| start >= before);
-            // Milliseconds: a block is skipped only when none of its records can be in the range.
-            if outside || block.last_time < since || block.first_time > until {
-                continue;
-            }
-            if budget < u64::from(block.length) {
-                page.next = Some(Cursor { segment: segment.number, offset: block.offset + u64::from(block.length) });
-                return Ok(page);
-            }
-            budget -= u64::from(block.length);
-            let Some(bytes) = read(segment, block, &mut file)? else { break };
-            let frames: Vec<_> = frame::frames(&bytes).collect();
-            for (offset, frame) in frames.into_iter().rev() {
-                let cursor = Cursor { segment: segment.number, offset: block.offset + offset as u64 };
-                if query.before.is_some_and(|before| cursor >= before) {
-                    continue;
-                }
-                let Some(fields) = matching(query, &account, since, until, segment.codec, &frame) else { continue };
-                page.entries.push(Entry { id: frame.id, cursor, dataset: query.dataset, fields });
-                if page.entries.len() == limit {
-                    page.next = Some(cursor);
-                    return Ok(page);
-                }
-            }
-        }
-    }
-    Ok(page)
-}
-
-/// Finds one record by its id.
-pub(crate) fn get(
-    segments: &[Segment],
-    account: AccountId,
-    dataset: Dataset,
-    id: Uuid,
-) -> Result<Option<Entry>, QueryError> {
-    let prefix = id_prefix(id);
-    let query = Query::newest(account, dataset);
-    let account = account.to_string();
-    for segment in segments.iter().rev() {
-        let mut file = None;
-        let candidates = segment.blocks.iter().filter(|block| (block.first_id..=block.last_id).contains(&prefix));
-        for block in candidates {
-            let Some(bytes) = read(segment, block, &mut file)? else { break };
-            let found = frame::frames(&bytes).find(|(_, frame)| frame.id == id);
-            if let Some((offset, frame)) = found {
-                let cursor = Cursor { segment: segment.number, offset: block.offset + offset as u64 };
-                let fields = matching(&query, &account, i64::MIN, i64::MAX, segment.codec, &frame);
-                return Ok(fields.map(|fields| Entry { id, cursor, dataset, fields }));
-            }
-        }
-    }
-    Ok(None)
-}
-
 /// Reads a block, opening its segment once; `None` when retention has deleted the segment.
 pub(crate) fn read(segment: &Segment, block: &Block, file: &mut Option<File>) -> Result<Option<Vec<u8>>, QueryError> {
     if file.is_none() {
@@ -283,24 +223,6 @@ pub(crate) fn read(segment: &Segment, block: &Block, file: &mut Option<File>) ->
         }
     }
     file.as_ref().map(|file| read_block(file, block)).transpose().map_err(QueryError::Read)
-}
-
-fn matching(
-    query: &Query,
-    account: &str,
-    since: i64,
-    until: i64,
-    codec: Codec,
-    frame: &Frame<'_>,
-) -> Option<Map<String, Value>> {
-    if frame.milliseconds < since || frame.milliseconds >= until {
-        return None;
-    }
-    // Cheap first: a record of the account has its id somewhere.
-    memchr::memmem::find(frame.body, account.as_bytes())?;
-    let fields = fields(query.dataset, codec, frame)?;
-    let own = fields.get("AccountID").and_then(Value::as_str) == Some(account);
-    (own && query.filters.iter().all(|filter| filter.holds(&fields))).then_some(fields)
 }
 
 /// Returns the fields of a record of a segment, as its JSON has them; `None` for what is no record.
@@ -348,8 +270,10 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_its_text() {
-        let cursor = Cursor { segment: 7, offset: 4_096 };
-        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for micros in [7, -7, i64::MIN, i64::MAX] {
+            let cursor = Cursor { micros, id: uuid::Uuid::from_u128(5) };
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
         for bad in ["", "7", "7-", "a-b", "-1-2", "7-4096-1"] {
             assert!(bad.parse::<Cursor>().is_err(), "{bad}");
         }

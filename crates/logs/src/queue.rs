@@ -90,6 +90,7 @@ struct State {
     accepted: u64,
     first_at: Option<Instant>,
     hurry: bool,
+    seal: bool,
     closed: bool,
 }
 
@@ -102,6 +103,8 @@ pub(crate) struct Taken {
     pub bytes: usize,
     /// Somebody waits for the disk.
     pub hurry: bool,
+    /// Somebody wants the segments ended.
+    pub seal: bool,
     pub closed: bool,
 }
 
@@ -180,6 +183,12 @@ impl Queue {
         accepted
     }
 
+    /// Asks the writer to end its segments after what was accepted so far.
+    pub(crate) fn seal(&self) -> u64 {
+        self.state.lock().seal = true;
+        self.hurry()
+    }
+
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.work.notify_all();
@@ -216,6 +225,7 @@ impl Queue {
             through: state.accepted,
             bytes: std::mem::take(&mut state.queued_bytes),
             hurry: std::mem::take(&mut state.hurry),
+            seal: std::mem::take(&mut state.seal),
             closed: state.closed,
         }
     }

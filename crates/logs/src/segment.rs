@@ -37,10 +37,10 @@ pub(crate) struct Segment {
     /// Grows with every segment of the dataset; the order of the journal.
     pub number: u64,
     pub path: PathBuf,
-    /// The hour it was begun in, counted from the Unix epoch.
-    pub hour: i64,
     pub length: u64,
     pub codec: Codec,
+    /// Whether it grows no more.
+    pub sealed: bool,
     /// Shared with queries that are under way.
     pub blocks: Arc<Vec<Block>>,
 }
@@ -135,8 +135,9 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads what is in `directory`, in the order it was written. Cuts torn tails off and seals what was not sealed.
-pub(crate) fn recover(directory: &Path) -> io::Result<Recovered> {
+/// Reads what is in `directory`, in the order it was written. Cuts torn tails off and seals what was not sealed. Segments
+/// up to `taken` are in the lake: they are deleted.
+pub(crate) fn recover(directory: &Path, taken: u64) -> io::Result<Recovered> {
     fs::create_dir_all(directory)?;
     let mut recovered = Recovered::default();
     for entry in fs::read_dir(directory)? {
@@ -144,8 +145,13 @@ pub(crate) fn recover(directory: &Path) -> io::Result<Recovered> {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("tmp") => remove_if_there(&path)?,
             Some("log") => {
-                let Some((hour, number)) = parse_name(&path) else { continue };
-                let (segment, dropped) = open_segment(path, hour, number)?;
+                let Some((_, number)) = parse_name(&path) else { continue };
+                if number <= taken {
+                    remove_if_there(&path.with_extension("idx"))?;
+                    remove_if_there(&path)?;
+                    continue;
+                }
+                let (segment, dropped) = open_segment(path, number)?;
                 recovered.dropped_bytes += dropped;
                 recovered.segments.extend(segment);
             }
@@ -163,11 +169,11 @@ fn parse_name(path: &Path) -> Option<(i64, u64)> {
     Some((start.as_second().div_euclid(3600), number.parse().ok()?))
 }
 
-fn open_segment(path: PathBuf, hour: i64, number: u64) -> io::Result<(Option<Segment>, u64)> {
+fn open_segment(path: PathBuf, number: u64) -> io::Result<(Option<Segment>, u64)> {
     let size = fs::metadata(&path)?.len();
     if let Some(index) = read_index(&path.with_extension("idx"), size) {
         let codec = if index.codec == json_codec() { Codec::Json } else { Codec::Fields };
-        return Ok((Some(Segment { number, path, hour, length: size, codec, blocks: Arc::new(index.blocks) }), 0));
+        return Ok((Some(Segment { number, path, length: size, codec, sealed: true, blocks: Arc::new(index.blocks) }), 0));
     }
     let mut bytes = Vec::new();
     File::open(&path)?.read_to_end(&mut bytes)?;
@@ -191,7 +197,7 @@ fn open_segment(path: PathBuf, hour: i64, number: u64) -> io::Result<(Option<Seg
         remove_if_there(&path)?;
         return Ok((None, dropped));
     }
-    let segment = Segment { number, path, hour, length, codec, blocks: Arc::new(blocks) };
+    let segment = Segment { number, path, length, codec, sealed: true, blocks: Arc::new(blocks) };
     // Only a shortcut for the next start: a full disk must not keep us from this one.
     if let Err(error) = segment.seal() {
         tracing::warn!(%error, path = %segment.path.display(), "a journal index could not be written");
@@ -249,13 +255,13 @@ mod tests {
         bytes.truncate(whole - 3);
         let path = Segment::path(directory.path(), 1, 1);
         fs::write(&path, &bytes).unwrap();
-        let recovered = recover(directory.path()).unwrap();
+        let recovered = recover(directory.path(), 0).unwrap();
         assert_eq!(recovered.segments[0].blocks.iter().map(|block| block.records).sum::<u32>(), 99);
         let kept = recovered.segments[0].length;
         assert_eq!(recovered.dropped_bytes, bytes.len() as u64 - kept);
         assert_eq!(fs::metadata(&path).unwrap().len(), kept);
 
-        let again = recover(directory.path()).unwrap();
+        let again = recover(directory.path(), 0).unwrap();
         assert_eq!(again.dropped_bytes, 0);
         assert_eq!(again.segments[0].blocks, recovered.segments[0].blocks);
     }
@@ -266,7 +272,7 @@ mod tests {
         let (foreign, half) = (Segment::path(directory.path(), 1, 1), Segment::path(directory.path(), 1, 2));
         fs::write(&foreign, "not a journal, sixteen bytes and more").unwrap();
         fs::write(&half, &frame::header()[..9]).unwrap();
-        assert!(recover(directory.path()).unwrap().segments.is_empty());
+        assert!(recover(directory.path(), 0).unwrap().segments.is_empty());
         assert!(foreign.exists() && !half.exists());
     }
 }

@@ -188,6 +188,14 @@ impl Raw<'_> {
         })
     }
 
+    /// Returns a time in Unix microseconds.
+    pub(crate) const fn time(&self) -> Option<i64> {
+        match self {
+            Self::Number(number) => Some(unzigzag(*number)),
+            Self::Flag | Self::Bytes(_) => None,
+        }
+    }
+
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Bytes(bytes) => str::from_utf8(bytes).ok(),

@@ -1,4 +1,4 @@
-//! The one thread that writes the journal: gathers, writes, syncs, starts segments and deletes old ones.
+//! The one thread that writes the journal: gathers, writes, syncs, starts and ends segments.
 //!
 //! It reads the time for deadlines only; record times come with the records. It never drops what it took: while the disk
 //! refuses, it keeps the batch and tries again, and the queue in front of it fills up. Invariant: progress is announced
@@ -9,12 +9,14 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::keeper::Wake;
 use crate::frame::{self, Codec, HEADER_BYTES};
 use crate::queue::{Batch, Queue, Queued, Taken};
 use crate::records::Dataset;
@@ -49,6 +51,8 @@ pub(crate) struct Writer {
     pub next_number: [u64; Dataset::ALL.len()],
     /// The bytes of one write, for their room.
     pub scratch: Vec<u8>,
+    /// Who takes sealed segments over.
+    pub keeper: Sender<Wake>,
     /// Keeps other processes out for as long as this thread may write.
     pub _lock: File,
 }
@@ -68,7 +72,7 @@ impl Writer {
         let mut synced_at = Instant::now();
         loop {
             let idle = self.config.sync_interval;
-            let Taken { batch, through, bytes, hurry, closed } =
+            let Taken { batch, through, bytes, hurry, seal, closed } =
                 self.queue.take(self.config.write_interval, ENOUGH_BYTES, idle);
             if !batch.is_empty() {
                 let written = self.write_until_done(&batch);
@@ -78,8 +82,8 @@ impl Writer {
                     return;
                 }
                 self.progress.send_modify(|progress| progress.written = through);
-                self.enforce_retention();
             }
+            self.finish_old(seal);
             if hurry || closed || synced_at.elapsed() >= self.config.sync_interval {
                 self.sync(through);
                 synced_at = Instant::now();
@@ -190,6 +194,7 @@ impl Writer {
             return Ok(());
         }
         self.finish(dataset);
+        self.check_backlog()?;
         let number = self.next_number[index];
         let directory = self.directory.join(dataset.as_str());
         let path = Segment::path(&directory, hour, number);
@@ -207,9 +212,9 @@ impl Writer {
         self.shelves[index].lock().push(Segment {
             number,
             path,
-            hour,
             length,
             codec: Codec::Fields,
+            sealed: false,
             blocks: Arc::default(),
         });
         self.current[index] = Some(Current { file, number, hour, length, dirty: true });
@@ -222,13 +227,28 @@ impl Writer {
         if let Err(error) = current.file.sync_data() {
             self.failing(&error);
         }
-        let sealed = {
-            let shelf = self.shelves[dataset.index()].lock();
-            shelf.iter().rev().find(|segment| segment.number == current.number).cloned()
-        };
+        let mut shelf = self.shelves[dataset.index()].lock();
+        let finished = shelf.iter_mut().rev().find(|segment| segment.number == current.number);
+        let finished = finished.map(|segment| {
+            segment.sealed = true;
+            segment.clone()
+        });
+        drop(shelf);
         // Without an index the segment is scanned at the next start, and that is all.
-        if let Some(Err(error)) = sealed.map(|segment| segment.seal()) {
+        if let Some(Err(error)) = finished.map(|segment| segment.seal()) {
             tracing::warn!(%error, %dataset, "a journal index could not be written");
+        }
+        // Fails only when the keeper is gone, as it is at the end.
+        let _ = self.keeper.send(Wake::Sealed);
+    }
+
+    /// Ends the segments whose hour is over, or all of them.
+    fn finish_old(&mut self, all: bool) {
+        let hour = (self.config.clock)().as_second().div_euclid(3600);
+        for dataset in Dataset::ALL {
+            if self.current[dataset.index()].as_ref().is_some_and(|current| all || current.hour != hour) {
+                self.finish(dataset);
+            }
         }
     }
 
@@ -252,42 +272,14 @@ impl Writer {
         self.recovered();
     }
 
-    fn enforce_retention(&self) {
-        let oldest_hour = (self.config.clock)().as_second().div_euclid(3600)
-            - i64::try_from(self.config.max_age.as_secs() / 3600).unwrap_or(i64::MAX);
-        let traffic = [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::Worker, Dataset::McpPortalLogs];
-        // Traffic, however much, must not push the audit trail or the sign-ins out.
-        self.shrink(&traffic, self.config.max_bytes, oldest_hour);
-        self.shrink(&[Dataset::Audit], self.config.max_audit_bytes, oldest_hour);
-        self.shrink(&[Dataset::AccessRequests], self.config.max_audit_bytes, oldest_hour);
-    }
-
-    /// Deletes the oldest segments that nobody writes to until the datasets fit.
-    fn shrink(&self, datasets: &[Dataset], max_bytes: u64, oldest_hour: i64) {
-        loop {
-            let (mut total, mut oldest) = (0, None);
-            for dataset in datasets {
-                let current = self.current[dataset.index()].as_ref().map(|current| current.number);
-                for segment in self.shelves[dataset.index()].lock().iter() {
-                    total += segment.length;
-                    let age = (segment.hour, segment.number, *dataset);
-                    if Some(segment.number) != current && oldest.is_none_or(|known| age < known) {
-                        oldest = Some(age);
-                    }
-                }
-            }
-            let Some((hour, number, dataset)) = oldest else { return };
-            if total <= max_bytes && hour >= oldest_hour {
-                return;
-            }
-            let mut shelf = self.shelves[dataset.index()].lock();
-            let Some(place) = shelf.iter().position(|segment| segment.number == number) else { return };
-            let segment = shelf.remove(place);
-            drop(shelf);
-            if let Err(error) = segment.remove() {
-                tracing::warn!(%error, path = %segment.path.display(), "an old journal segment could not be deleted");
-            }
+    /// Refuses to go on while too much waits to be taken over: rather no room than a full disk or a lost record.
+    fn check_backlog(&self) -> io::Result<()> {
+        let waiting: u64 = self.shelves.iter().flat_map(|shelf| shelf.lock().clone()).map(|segment| segment.length).sum();
+        if waiting < self.config.max_journal_bytes {
+            return Ok(());
         }
+        let why = "the journal is full, since the lake does not take it over";
+        Err(io::Error::new(io::ErrorKind::StorageFull, why))
     }
 
     fn failing(&self, error: &io::Error) {

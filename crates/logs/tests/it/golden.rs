@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::fixture::{account, open, run};
 
-fn golden(dataset: Dataset) -> (String, Map<String, Value>) {
+pub(crate) fn golden(dataset: Dataset) -> (String, Map<String, Value>) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let path = folder.join(format!("{dataset}.1.json"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -8,5 +8,6 @@ mod append;
 mod crash;
 mod fixture;
 mod golden;
+mod lake;
 mod queries;
 mod retention;

@@ -1,54 +1,111 @@
-//! Old segments go, the newest and the audit trail stay.
+//! Old days go, the newest and the audit trail stay; a lake that cannot be written makes appends wait.
 
 use std::time::Duration;
 
-use logs::{Audit, Dataset, Logs, LogsConfig, Query};
+use logs::{AppendError, Audit, Dataset, Logs, LogsConfig, Query};
 
-use crate::fixture::{TestClock, account, config, request, run};
+use crate::fixture::{START, TestClock, account, config, request, run};
 
-fn folder_bytes(directory: &std::path::Path, dataset: Dataset) -> u64 {
-    let folder = directory.join(dataset.as_str());
-    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+const DAY: i64 = 24 * 3_600;
+
+async fn count(logs: &Logs, dataset: Dataset) -> usize {
+    logs.query(Query { limit: 1_000, ..Query::newest(account(1), dataset) }).await.unwrap().entries.len()
 }
 
 #[test]
 fn traffic_stays_within_its_bytes_and_leaves_the_audit_trail() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
-        let small = LogsConfig { segment_bytes: 20_000, max_bytes: 100_000, ..config(&TestClock::new()) };
+        let small = LogsConfig { max_bytes: 300_000, max_audit_bytes: 300_000, ..config(&TestClock::new()) };
         let logs = Logs::open(directory.path(), small).await.unwrap();
-        let audit = Audit { account_id: account(1).to_string(), ..Audit::default() };
+        let audit = Audit {
+            account_id: account(1).to_string(),
+            datetime: jiff::Timestamp::from_second(START - 20 * DAY).unwrap(),
+            ..Audit::default()
+        };
         logs.append(audit).await.unwrap();
-        for second in 0..2_000 {
-            logs.append(request(second, "allow")).await.unwrap();
-            if second % 50 == 0 {
-                logs.flush().await.unwrap();
+        for day in (0..20).rev() {
+            for second in 0..20 {
+                logs.append(request(second - day * DAY, "allow")).await.unwrap();
             }
         }
-        logs.flush().await.unwrap();
-        // The bound, one segment being written, and index files of a few per cent.
-        assert!(folder_bytes(directory.path(), Dataset::GatewayHttp) < 150_000);
+        logs.settle().await.unwrap();
+        let kept = count(&logs, Dataset::GatewayHttp).await;
+        assert!(kept < 400 && kept >= 20 && kept % 20 == 0, "{kept} of 400");
         let newest = logs.query(Query::newest(account(1), Dataset::GatewayHttp)).await.unwrap();
-        assert_eq!(newest.entries[0].fields["HTTPHost"], "host-1999.example");
-        assert_eq!(logs.query(Query::newest(account(1), Dataset::Audit)).await.unwrap().entries.len(), 1);
+        assert_eq!(newest.entries[0].fields["HTTPHost"], "host-19.example");
+        assert_eq!(count(&logs, Dataset::Audit).await, 1);
         logs.shutdown().await;
     });
 }
 
 #[test]
-fn segments_go_when_they_are_too_old() {
+fn days_go_when_they_are_too_old() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
-        let aging = LogsConfig { max_age: Duration::from_secs(2 * 3_600), ..config(&clock) };
+        let aging = LogsConfig { keep_days: [2; Dataset::ALL.len()], ..config(&clock) };
         let logs = Logs::open(directory.path(), aging).await.unwrap();
-        for hour in 0..6 {
-            logs.append(request(hour * 3_600, "allow")).await.unwrap();
-            logs.flush().await.unwrap();
-            clock.advance(Duration::from_secs(3_600));
+        for day in 0..6 {
+            logs.append(request(day * DAY, "allow")).await.unwrap();
+            logs.settle().await.unwrap();
+            clock.advance(Duration::from_secs(DAY as u64));
         }
-        let page = logs.query(Query::newest(account(1), Dataset::GatewayHttp)).await.unwrap();
-        assert_eq!(page.entries.len(), 3);
+        logs.settle().await.unwrap();
+        // The clock is at the sixth day: the fourth, the fifth and the sixth are kept, and that one has no records.
+        assert_eq!(count(&logs, Dataset::GatewayHttp).await, 2);
+        logs.shutdown().await;
+    });
+}
+
+#[test]
+fn a_lake_that_cannot_be_written_loses_nothing_and_says_so() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let full = LogsConfig {
+            segment_bytes: 10_000,
+            max_journal_bytes: 20_000,
+            append_deadline: Duration::from_millis(100),
+            queue_bytes: 50_000,
+            ..config(&TestClock::new())
+        };
+        let logs = Logs::open(directory.path(), full.clone()).await.unwrap();
+        logs.append(request(0, "allow")).await.unwrap();
+        logs.settle().await.unwrap();
+        // A file where the table's directory was.
+        let table = directory.path().join("lake").join(account(1).to_string()).join("gateway_http");
+        std::fs::rename(&table, directory.path().join("aside")).unwrap();
+        std::fs::write(&table, "in the way").unwrap();
+        let mut accepted = 1;
+        loop {
+            match logs.append(request(accepted, "allow")).await {
+                Ok(_) => accepted += 1,
+                Err(error) => {
+                    assert_eq!(error, AppendError::TimedOut);
+                    break;
+                }
+            }
+        }
+        while logs.health().lake_failing.is_none() {
+            tokio::task::yield_now().await;
+        }
+        let health = logs.health();
+        assert!(health.failing.is_some_and(|failing| failing.error.contains("journal is full")));
+        std::fs::remove_file(&table).unwrap();
+        std::fs::rename(directory.path().join("aside"), &table).unwrap();
+        logs.settle().await.unwrap();
+        assert_eq!(logs.health().lake_failing, None);
+        let (mut seen, mut before) = (0, None);
+        loop {
+            let query = Query { limit: 1_000, before, ..Query::newest(account(1), Dataset::GatewayHttp) };
+            let page = logs.query(query).await.unwrap();
+            seen += page.entries.len() as i64;
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, accepted);
         logs.shutdown().await;
     });
 }

@@ -1,0 +1,242 @@
+//! The one thread that keeps the lake: takes the journal over, merges, lets go of what is old.
+//!
+//! It runs on its own, with a runtime of its own, so that neither a slow object store nor a large merge is felt by those
+//! who append. What it cannot do it tries again, later each time; meanwhile the journal keeps everything. Invariant: it
+//! ends soon after it is told to, between two steps, each of which may also be cut off by a kill.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use jiff::ToSpan as _;
+use jiff::tz::TimeZone;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use crate::lake::Lake;
+use crate::lake::place::Place;
+use crate::lake::roll::RollError;
+use crate::lake::table::{Table, TableError};
+use crate::records::Dataset;
+use crate::segment::Segment;
+use crate::writer::Shelf;
+use crate::{JournalState, LogsConfig};
+
+/// How often it looks without being told.
+const TICK: Duration = Duration::from_secs(1);
+/// How often it tidies.
+const TIDY: Duration = Duration::from_secs(30);
+/// How often it looks for leftovers of crashes.
+const ORPHANS: Duration = Duration::from_secs(24 * 3600);
+/// How many bytes of the journal are taken over in one commit, when there is more to do.
+const BYTES_AT_ONCE: u64 = 96 * 1024 * 1024;
+/// The longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What wakes it.
+pub(crate) enum Wake {
+    /// A segment grows no more.
+    Sealed,
+    /// Take everything sealed over and tidy, then answer.
+    Settle(oneshot::Sender<Result<(), String>>),
+    Stop,
+}
+
+/// Where the lake is found once it is loaded.
+pub(crate) type Loaded = watch::Sender<Option<Arc<Lake>>>;
+
+pub(crate) struct Keeper {
+    /// Of the journal.
+    pub directory: PathBuf,
+    pub place: Place,
+    pub node: String,
+    pub config: LogsConfig,
+    pub shelves: Arc<[Shelf; Dataset::ALL.len()]>,
+    pub state: Arc<Mutex<JournalState>>,
+    pub loaded: Arc<Loaded>,
+    pub wake: Receiver<Wake>,
+}
+
+impl Keeper {
+    pub(crate) fn run(self) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "the lake's keeper cannot start; records stay in the journal");
+                return;
+            }
+        };
+        let Some(lake) = self.load(&runtime) else { return };
+        let mut pause = TICK;
+        let mut tidied: Option<Instant> = None;
+        let mut swept: Option<Instant> = None;
+        loop {
+            let settling = match self.wake.recv_timeout(pause) {
+                Ok(Wake::Sealed) | Err(RecvTimeoutError::Timeout) => None,
+                Ok(Wake::Settle(answer)) => Some(answer),
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let tidy = settling.is_some() || tidied.is_none_or(|at| at.elapsed() >= TIDY);
+            let orphans = swept.is_none_or(|at| at.elapsed() >= ORPHANS);
+            let done = self.take_over(&runtime, &lake).and_then(|()| {
+                if tidy { runtime.block_on(self.tidy(&lake, orphans)).map_err(RollError::from) } else { Ok(()) }
+            });
+            match &done {
+                Ok(()) => {
+                    pause = TICK;
+                    if tidy {
+                        tidied = Some(Instant::now());
+                    }
+                    if tidy && orphans {
+                        swept = Some(Instant::now());
+                    }
+                    self.state.lock().lake_failing = None;
+                }
+                Err(error) => {
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    self.failing(error);
+                }
+            }
+            if let Some(answer) = settling {
+                let _ = answer.send(done.map_err(|error| chain(&error)));
+            }
+        }
+    }
+
+    /// Reads the tables, however long that takes to succeed.
+    fn load(&self, runtime: &tokio::runtime::Runtime) -> Option<Arc<Lake>> {
+        let mut pause = TICK;
+        loop {
+            match runtime.block_on(Lake::load(self.place.clone(), self.node.clone())) {
+                Ok(lake) => {
+                    let lake = Arc::new(lake);
+                    self.loaded.send_replace(Some(Arc::clone(&lake)));
+                    return Some(lake);
+                }
+                Err(error) => self.failing(&error),
+            }
+            match self.wake.recv_timeout(pause) {
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(Wake::Settle(answer)) => drop(answer.send(Err("the lake cannot be read".to_owned()))),
+                Ok(Wake::Sealed) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn failing(&self, error: &(dyn std::error::Error + 'static)) {
+        let error = chain(error);
+        let mut state = self.state.lock();
+        if state.lake_failing.as_ref() != Some(&error) {
+            tracing::error!(error, "the lake cannot be written; records stay in the journal");
+        }
+        state.lake_failing = Some(error);
+    }
+
+    fn take_over(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<(), RollError> {
+        for dataset in Dataset::ALL {
+            loop {
+                let segments = self.sealed(dataset);
+                let Some(last) = segments.last() else { break };
+                runtime.block_on(lake.roll(dataset, &segments, (self.config.clock)()))?;
+                let settled = mark_taken(&self.directory, dataset, last.number);
+                settled.map_err(|error| RollError::Table(TableError::Settle(error)))?;
+                self.shelves[dataset.index()].lock().retain(|segment| segment.number > last.number);
+                for segment in segments {
+                    // What stays is removed at the next start.
+                    if let Err(error) = segment.remove() {
+                        tracing::warn!(%error, path = %segment.path.display(), "a segment could not be deleted");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the oldest segments that grow no more, as many as are taken over at once.
+    fn sealed(&self, dataset: Dataset) -> Vec<Segment> {
+        let shelf = self.shelves[dataset.index()].lock();
+        let mut bytes = 0;
+        let sealed = shelf.iter().take_while(|segment| segment.sealed);
+        let some = sealed.take_while(|segment| {
+            let room = bytes < BYTES_AT_ONCE;
+            bytes += segment.length;
+            room
+        });
+        some.cloned().collect()
+    }
+
+    async fn tidy(&self, lake: &Lake, orphans: bool) -> Result<(), TableError> {
+        let now = (self.config.clock)();
+        for table in lake.tables() {
+            table.refresh().await?;
+            self.expire(lake, &table).await?;
+            while lake.merge(&table, now).await? {}
+            lake.sweep(&table, orphans, now).await?;
+        }
+        let traffic = [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::Worker, Dataset::McpPortalLogs];
+        // Traffic, however much, must not push the audit trail or the sign-ins out.
+        lake.shrink(&traffic, self.config.max_bytes, now).await?;
+        lake.shrink(&[Dataset::Audit], self.config.max_audit_bytes, now).await?;
+        lake.shrink(&[Dataset::AccessRequests], self.config.max_audit_bytes, now).await
+    }
+
+    async fn expire(&self, lake: &Lake, table: &Table) -> Result<(), TableError> {
+        let now = (self.config.clock)();
+        let days = i64::from(*self.config.keep_days.get(table.dataset.index()).unwrap_or(&u32::MAX));
+        let today = now.to_zoned(TimeZone::UTC).date();
+        let Ok(first) = today.checked_sub(days.min(3_650_000).days()) else { return Ok(()) };
+        lake.expire(table, first, now).await
+    }
+}
+
+/// Returns an error with everything below it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(error) = below {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        below = error.source();
+    }
+    text
+}
+
+/// Writes down that the journal of a dataset is in the lake up to a segment.
+fn mark_taken(directory: &Path, dataset: Dataset, segment: u64) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let folder = directory.join(dataset.as_str());
+    let draft = folder.join("taken.tmp");
+    let mut file = std::fs::File::create(&draft)?;
+    write!(file, "{segment}")?;
+    file.sync_all()?;
+    std::fs::rename(&draft, folder.join("taken"))?;
+    std::fs::File::open(&folder)?.sync_all()
+}
+
+/// Reads what [`mark_taken`] wrote; zero when nothing was taken over yet.
+pub(crate) fn taken(directory: &Path, dataset: Dataset) -> std::io::Result<u64> {
+    match std::fs::read_to_string(directory.join(dataset.as_str()).join("taken")) {
+        Ok(text) => text.trim().parse().map_err(std::io::Error::other),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the name that tells this journal from others that share a lake, made when it is first asked for.
+pub(crate) fn node(directory: &Path) -> std::io::Result<String> {
+    let path = directory.join("node");
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(_) | Err(_) => {
+            let name = uuid::Uuid::now_v7().to_string();
+            std::fs::write(&path, &name)?;
+            std::fs::File::open(&path)?.sync_all()?;
+            Ok(name)
+        }
+    }
+}

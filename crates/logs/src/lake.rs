@@ -1,0 +1,75 @@
+//! The lake: every record that left the journal, as Parquet, by account, dataset and day.
+//!
+//! It holds the tables and answers what is in them. What moves records in and tidies up is `roll` and `tidy`. Layout:
+//! `<account>/<dataset>/date=<day>/<hour>-<id>.parquet` beside `_delta_log`, a Delta Lake table that other engines read.
+//! Invariant: a record is in the journal or in the lake for whoever looks, never in both and never in neither.
+
+mod checkpoint;
+pub(crate) mod columns;
+pub(crate) mod delta;
+pub(crate) mod file;
+pub(crate) mod list;
+pub(crate) mod place;
+pub(crate) mod roll;
+pub(crate) mod schema;
+pub(crate) mod snapshot;
+pub(crate) mod table;
+pub(crate) mod tidy;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use types::AccountId;
+
+use crate::records::Dataset;
+use place::Place;
+use table::{Table, TableError};
+
+/// Every table there is, of every account.
+#[derive(Debug)]
+pub(crate) struct Lake {
+    pub place: Place,
+    /// What tells the journal of this node from others that share the lake.
+    pub node: String,
+    tables: RwLock<BTreeMap<(AccountId, Dataset), Arc<Table>>>,
+}
+
+impl Lake {
+    /// Reads the tables that a lake has.
+    pub(crate) async fn load(place: Place, node: String) -> Result<Self, TableError> {
+        let mut tables = BTreeMap::new();
+        for folder in place.folders(None).await? {
+            let Some(account) = folder.filename().and_then(|name| name.parse::<AccountId>().ok()) else { continue };
+            for folder in place.folders(Some(&folder)).await? {
+                let Some(dataset) = folder.filename().and_then(|name| name.parse::<Dataset>().ok()) else { continue };
+                tables.insert((account, dataset), Arc::new(Table::load(&place, account, dataset).await?));
+            }
+        }
+        Ok(Self { place, node, tables: RwLock::new(tables) })
+    }
+
+    /// Returns a table, if it has ever been written.
+    pub(crate) fn table(&self, account: AccountId, dataset: Dataset) -> Option<Arc<Table>> {
+        self.tables.read().get(&(account, dataset)).cloned()
+    }
+
+    /// Returns a table, which may be new.
+    pub(crate) async fn table_to_write(&self, account: AccountId, dataset: Dataset) -> Result<Arc<Table>, TableError> {
+        if let Some(table) = self.table(account, dataset) {
+            return Ok(table);
+        }
+        // Another node may have made it since this one started.
+        let table = Arc::new(Table::load(&self.place, account, dataset).await?);
+        Ok(Arc::clone(self.tables.write().entry((account, dataset)).or_insert(table)))
+    }
+
+    pub(crate) fn tables(&self) -> Vec<Arc<Table>> {
+        self.tables.read().values().cloned().collect()
+    }
+
+    /// Returns how far this node's journal of a dataset is in a table.
+    pub(crate) fn taken(&self, table: &Table) -> u64 {
+        table.state().taken.get(&self.node).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,284 @@
+//! Files of records: sorted, compressed, described; and read back.
+//!
+//! A file holds the records of one day, sorted by person, application and time, so that pages and row groups of the same
+//! person lie together. Invariant: what a [`DataFile`] says of a file is true of it.
+
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use jiff::civil::Date;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::AsyncArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+
+use super::delta::{DataFile, lower, upper};
+use super::place::Place;
+use super::schema::{self, Key};
+use super::table::TableError;
+use crate::records::Dataset;
+use crate::wire::Kind;
+
+/// How many rows a row group holds.
+const ROW_GROUP: usize = 128 * 1024;
+/// How many rows a page holds: what is read for one person at least.
+const PAGE_ROWS: usize = 8 * 1024;
+/// How many rows are handed to the writer at once.
+const BATCH: usize = 8 * 1024;
+/// How much of a file's end is read at first, where its description is, in bytes.
+const FOOTER: usize = 64 * 1024;
+
+/// The columns a file is sorted by.
+pub(crate) struct Sorted<'a> {
+    person: &'a StringArray,
+    application: &'a StringArray,
+    time: &'a TimestampMicrosecondArray,
+}
+
+impl<'a> Sorted<'a> {
+    pub(crate) fn of(batch: &'a RecordBatch, key: Key) -> Self {
+        Self {
+            person: batch.column(key.person).as_string(),
+            application: batch.column(key.application).as_string(),
+            time: batch.column(key.time).as_primitive::<TimestampMicrosecondType>(),
+        }
+    }
+
+    /// What a row is sorted by.
+    pub(crate) fn row(&self, row: usize) -> (&'a str, &'a str, i64) {
+        (self.person.value(row), self.application.value(row), self.time.value(row))
+    }
+}
+
+/// Returns the rows in the order of a file, some at a time.
+pub(crate) fn sorted(batch: &RecordBatch, key: Key) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
+    let rows = Sorted::of(batch, key);
+    let mut order: Vec<u32> = (0..u32::try_from(batch.num_rows()).unwrap_or(u32::MAX)).collect();
+    order.sort_by(|left, right| rows.row(*left as usize).cmp(&rows.row(*right as usize)));
+    let chunks: Vec<UInt32Array> = order.chunks(BATCH).map(|chunk| UInt32Array::from(chunk.to_vec())).collect();
+    let batch = batch.clone();
+    chunks.into_iter().map(move |chunk| take_record_batch(&batch, &chunk))
+}
+
+fn properties(dataset: Dataset) -> WriterProperties {
+    static PROPERTIES: LazyLock<[WriterProperties; Dataset::ALL.len()]> =
+        LazyLock::new(|| Dataset::ALL.map(|dataset| tuned(dataset).build()));
+    PROPERTIES[dataset.index()].clone()
+}
+
+fn tuned(dataset: Dataset) -> WriterPropertiesBuilder {
+    let key = schema::key(dataset);
+    let mut properties = WriterProperties::builder()
+        .set_created_by(concat!("portunus ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_sorting_columns(Some(sorting(key)));
+    for (place, field) in dataset.fields().iter().enumerate() {
+        let column = ColumnPath::from(field.name);
+        let sorted = [key.person, key.application, key.time].contains(&place);
+        if sorted || matches!(field.kind, Kind::Small | Kind::Integer) {
+            properties = properties.set_column_statistics_enabled(column.clone(), EnabledStatistics::Page);
+        }
+        properties = match field.kind {
+            // Hardly ever the same twice: a dictionary would only be tried and given up.
+            Kind::Id => properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_statistics_enabled(column, EnabledStatistics::None),
+            Kind::Time => properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
+            Kind::Count => properties.set_column_dictionary_enabled(column, false),
+            // Values are too long and too many to say anything.
+            Kind::Json | Kind::Jsons => properties.set_column_statistics_enabled(column, EnabledStatistics::None),
+            Kind::Text | Kind::Texts | Kind::Integer | Kind::Small | Kind::Flag | Kind::Integers => properties,
+        };
+        // Files are sorted by person, so only this tells where an application is not.
+        if place == key.application {
+            properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(field.name), true);
+        }
+    }
+    properties
+}
+
+fn sorting(key: Key) -> Vec<SortingColumn> {
+    let column = |place: usize| SortingColumn {
+        column_idx: i32::try_from(place).unwrap_or_default(),
+        descending: false,
+        nulls_first: false,
+    };
+    [key.person, key.application, key.time].map(column).into()
+}
+
+/// Writes a file of a day's records, which come in its order.
+pub(crate) async fn write(
+    place: &Place,
+    root: &Path,
+    dataset: Dataset,
+    date: Date,
+    path: String,
+    batches: impl Stream<Item = Result<RecordBatch, TableError>>,
+) -> Result<DataFile, TableError> {
+    let failed = |error| TableError::File(path.clone(), error);
+    let object = Path::from(format!("{root}/{path}"));
+    let target = BufWriter::new(Arc::clone(&place.store), object.clone());
+    let schema = schema::columns(dataset);
+    let mut writer = AsyncArrowWriter::try_new(target, schema, Some(properties(dataset))).map_err(failed)?;
+    let mut bounds = Bounds::new(schema::key(dataset));
+    let mut batches = std::pin::pin!(batches);
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        bounds.note(&batch);
+        writer.write(&batch).await.map_err(failed)?;
+    }
+    writer.finish().await.map_err(failed)?;
+    let bytes = writer.bytes_written() as u64;
+    place.settle(&[object]).map_err(TableError::Settle)?;
+    Ok(bounds.described(path, date, bytes))
+}
+
+/// What is learned of a file while it is written.
+struct Bounds {
+    key: Key,
+    rows: u64,
+    time: Option<(i64, i64)>,
+    person: Option<(String, String)>,
+    application: Option<(String, String)>,
+}
+
+impl Bounds {
+    const fn new(key: Key) -> Self {
+        Self { key, rows: 0, time: None, person: None, application: None }
+    }
+
+    fn note(&mut self, batch: &RecordBatch) {
+        let sorted = Sorted::of(batch, self.key);
+        self.rows += batch.num_rows() as u64;
+        for row in 0..batch.num_rows() {
+            let (person, application, time) = sorted.row(row);
+            self.time = Some(self.time.map_or((time, time), |(low, high)| (low.min(time), high.max(time))));
+            widen(&mut self.person, person);
+            widen(&mut self.application, application);
+        }
+    }
+
+    fn described(self, path: String, date: Date, bytes: u64) -> DataFile {
+        let cut = |bounds: Option<(String, String)>| {
+            bounds.map(|(low, high)| (lower(&low), upper(&high))).unwrap_or_default()
+        };
+        DataFile {
+            path,
+            date,
+            bytes,
+            rows: self.rows,
+            time: self.time.unwrap_or_default(),
+            person: cut(self.person),
+            application: cut(self.application),
+        }
+    }
+}
+
+fn widen(bounds: &mut Option<(String, String)>, text: &str) {
+    match bounds {
+        None => *bounds = Some((text.to_owned(), text.to_owned())),
+        Some((low, _)) if text < low.as_str() => text.clone_into(low),
+        Some((_, high)) if text > high.as_str() => text.clone_into(high),
+        Some(_) => {}
+    }
+}
+
+/// Reads the parts of a file that are asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    store: Arc<dyn ObjectStore>,
+    object: Path,
+    bytes: u64,
+}
+
+impl AsyncFileReader for Parts {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        async move { self.store.get_range(&self.object, range).await.map_err(unreadable) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move { self.store.get_ranges(&self.object, &ranges).await.map_err(unreadable) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        let pages = options.map_or(PageIndexPolicy::Skip, ArrowReaderOptions::offset_index_policy);
+        let bytes = self.bytes;
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(pages).with_prefetch_hint(Some(FOOTER));
+        async move { Ok(Arc::new(reader.load_and_finish(self, bytes).await?)) }.boxed()
+    }
+}
+
+fn unreadable(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+/// An opened file.
+pub(crate) struct Opened {
+    reader: Parts,
+    pub metadata: ArrowReaderMetadata,
+}
+
+/// Opens a file to read.
+pub(crate) async fn open(place: &Place, root: &Path, file: &DataFile) -> Result<Opened, ParquetError> {
+    let object = Path::from(format!("{root}/{}", file.path));
+    let mut reader = Parts { store: Arc::clone(&place.store), object, bytes: file.bytes };
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await?;
+    Ok(Opened { reader, metadata })
+}
+
+impl Opened {
+    pub(crate) fn builder(&self) -> ParquetRecordBatchStreamBuilder<Parts> {
+        ParquetRecordBatchStreamBuilder::new_with_metadata(self.reader.clone(), self.metadata.clone())
+    }
+
+    /// Returns the place of a column in this file, which may be older than the column.
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.metadata.schema().index_of(name).ok()
+    }
+}
+
+/// Reads a whole file in the columns of today: those it does not have are empty.
+pub(crate) fn rows(
+    opened: &Opened,
+    dataset: Dataset,
+    batch: usize,
+) -> Result<impl Stream<Item = Result<RecordBatch, ParquetError>> + use<>, ParquetError> {
+    let stream: ParquetRecordBatchStream<_> = opened.builder().with_batch_size(batch).build()?;
+    Ok(stream.map(move |batch| Ok(of_today(&batch?, dataset)?)))
+}
+
+/// Returns a batch with the columns of today.
+pub(crate) fn of_today(batch: &RecordBatch, dataset: Dataset) -> Result<RecordBatch, ArrowError> {
+    let schema = schema::columns(dataset);
+    if batch.schema_ref().fields() == schema.fields() {
+        return RecordBatch::try_new(schema, batch.columns().to_vec());
+    }
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) => Ok(Arc::clone(column)),
+        None => Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows())),
+    });
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, ArrowError>>()?)
+}
