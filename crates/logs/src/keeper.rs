@@ -79,8 +79,16 @@ impl Keeper {
             };
             let tidy = settling.is_some() || tidied.is_none_or(|at| at.elapsed() >= TIDY);
             let orphans = swept.is_none_or(|at| at.elapsed() >= ORPHANS);
-            let done = self.take_over(&runtime, &lake).and_then(|()| {
-                if tidy { runtime.block_on(self.tidy(&lake, orphans)).map_err(RollError::from) } else { Ok(()) }
+            let done = self.take_over(&runtime, &lake).and_then(|taken| {
+                let step = async {
+                    match (tidy, taken) {
+                        (true, _) => self.tidy(&lake, orphans).await,
+                        // What comes in small pieces is merged as it comes.
+                        (false, true) => self.merge(&lake).await,
+                        (false, false) => Ok(()),
+                    }
+                };
+                runtime.block_on(step).map_err(RollError::from)
             });
             match &done {
                 Ok(()) => {
@@ -134,11 +142,14 @@ impl Keeper {
         state.lake_failing = Some(error);
     }
 
-    fn take_over(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<(), RollError> {
+    /// Takes over what is sealed; says whether there was anything.
+    fn take_over(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<bool, RollError> {
+        let mut some = false;
         for dataset in Dataset::ALL {
             loop {
                 let segments = self.sealed(dataset);
                 let Some(last) = segments.last() else { break };
+                some = true;
                 runtime.block_on(lake.roll(dataset, &segments, (self.config.clock)()))?;
                 let settled = mark_taken(&self.directory, dataset, last.number);
                 settled.map_err(|error| RollError::Table(TableError::Settle(error)))?;
@@ -151,7 +162,7 @@ impl Keeper {
                 }
             }
         }
-        Ok(())
+        Ok(some)
     }
 
     /// Returns the oldest segments that grow no more, as many as are taken over at once.
@@ -165,6 +176,13 @@ impl Keeper {
             room
         });
         some.cloned().collect()
+    }
+
+    async fn merge(&self, lake: &Lake) -> Result<(), TableError> {
+        for table in lake.tables() {
+            while lake.merge(&table, (self.config.clock)()).await? {}
+        }
+        Ok(())
     }
 
     async fn tidy(&self, lake: &Lake, orphans: bool) -> Result<(), TableError> {

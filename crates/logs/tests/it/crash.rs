@@ -13,7 +13,7 @@ use crate::fixture::{account, open, request, run};
 
 /// Tells this test, started again as a child, to be the writer in the given directory.
 const CHILD: &str = "PORTUNUS_TEST_CRASH_APPENDER";
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 8;
 
 /// The child appends without pause and prints an id once the journal says it is written, which it is at most one write
 /// interval after it was accepted.
@@ -26,7 +26,7 @@ fn a_killed_process_loses_nothing_that_was_written() {
     let directory = tempfile::tempdir().unwrap();
     let mut written = Vec::new();
     for round in 0..ROUNDS {
-        let wanted = 3 + round * 29;
+        let wanted = 3 + round * 13;
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "crash::a_killed_process_loses_nothing_that_was_written", "--nocapture"])
             .env(CHILD, directory.path())
@@ -52,7 +52,7 @@ fn a_killed_process_loses_nothing_that_was_written() {
 }
 
 async fn append_until_killed(directory: &Path) {
-    let logs = Logs::open(directory, LogsConfig { segment_bytes: 20_000, ..LogsConfig::default() }).await.unwrap();
+    let logs = Logs::open(directory, LogsConfig { segment_bytes: 100_000, ..LogsConfig::default() }).await.unwrap();
     let mut out = std::io::stdout();
     loop {
         let mut last = None;
