@@ -23,6 +23,8 @@ pub enum Verb {
     Delete,
     SignIn,
     SignOut,
+    /// Read what people did.
+    Query,
 }
 
 impl Verb {
@@ -33,6 +35,7 @@ impl Verb {
             Self::Delete => "delete",
             Self::SignIn => "login",
             Self::SignOut => "logout",
+            Self::Query => "query",
         }
     }
 }

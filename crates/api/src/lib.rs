@@ -6,6 +6,7 @@
 mod access;
 mod access_identity;
 mod account;
+mod explorer;
 mod gate;
 mod gateway;
 mod kv;
@@ -54,6 +55,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         access_identity::endpoints(),
         mcp::endpoints(),
         observe::endpoints(),
+        explorer::endpoints(),
     ]
     .into_iter()
     .flatten()

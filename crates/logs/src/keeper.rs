@@ -31,6 +31,8 @@ const TIDY: Duration = Duration::from_secs(30);
 const ORPHANS: Duration = Duration::from_secs(24 * 3600);
 /// How many bytes of the journal are taken over in one commit, when there is more to do.
 const BYTES_AT_ONCE: u64 = 96 * 1024 * 1024;
+/// How much lower than everything else it stands in the queue for the processor.
+const NICE: i32 = 5;
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -60,6 +62,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn run(self) {
+        crate::stand_back(NICE);
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {

@@ -16,6 +16,8 @@ mod queue;
 mod records;
 mod rollup;
 mod segment;
+#[cfg(feature = "sql")]
+pub mod sql;
 mod tail;
 mod wire;
 mod writer;
@@ -163,6 +165,9 @@ struct Inner {
     queue: Arc<Queue>,
     shelves: Arc<[Shelf; Dataset::ALL.len()]>,
     lake: Arc<Loaded>,
+    /// What runs SQL, once somebody asked for it.
+    #[cfg(feature = "sql")]
+    engine: Mutex<Option<Arc<sql::Engine>>>,
     keeper: Sender<Wake>,
     progress: Arc<watch::Sender<Progress>>,
     state: Arc<Mutex<JournalState>>,
@@ -269,6 +274,8 @@ impl Logs {
                 queue,
                 shelves,
                 lake: loaded,
+                #[cfg(feature = "sql")]
+                engine: Mutex::default(),
                 keeper: wake,
                 progress,
                 state,
@@ -428,6 +435,36 @@ impl Logs {
             runtime.block_on(list::get(&lake.place, &snapshot, id))
         })
         .await
+    }
+
+    /// Answers a query in SQL about an account's records in the given datasets; see [`sql`]. Dropping the future cancels it.
+    ///
+    /// # Errors
+    ///
+    /// [`sql::SqlError`].
+    #[cfg(feature = "sql")]
+    pub async fn sql(
+        &self,
+        account: AccountId,
+        datasets: &[Dataset],
+        text: &str,
+        bounds: sql::Bounds,
+        progress: Arc<sql::Progress>,
+    ) -> Result<sql::Answer, sql::SqlError> {
+        let lake = self.lake().await?;
+        let engine = self.engine()?;
+        let (text, datasets) = (text.to_owned(), datasets.to_vec());
+        let shelves = Arc::clone(&self.inner.shelves);
+        engine.run(sql::Job { text, bounds, account, datasets, lake, shelves, progress }).await
+    }
+
+    #[cfg(feature = "sql")]
+    fn engine(&self) -> Result<Arc<sql::Engine>, QueryError> {
+        let mut engine = self.inner.engine.lock();
+        if let Some(engine) = &*engine {
+            return Ok(Arc::clone(engine));
+        }
+        Ok(Arc::clone(engine.insert(Arc::new(sql::Engine::start().map_err(QueryError::Read)?))))
     }
 
     /// Ends the journal's segments and returns when everything accepted so far is in the lake, and the lake is tidy.
@@ -616,6 +653,12 @@ impl Recount {
 
 fn start(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// Lets everything else go before this thread when there is not enough processor for all.
+fn stand_back(nice: i32) {
+    // Only a wish: a system that does not grant it runs the thread as any other.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice);
 }
 
 fn create_private(directory: &Path) -> std::io::Result<()> {

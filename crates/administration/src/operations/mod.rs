@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod certificates;
 pub mod configuration;
 pub mod evaluate;
+pub mod explorer;
 pub mod identity;
 pub mod kv;
 pub mod lists;

@@ -26,7 +26,6 @@ pub(crate) struct Columns {
     schema: SchemaRef,
     columns: Vec<Column>,
     rows: usize,
-    bytes: usize,
 }
 
 /// A record that is not one.
@@ -37,22 +36,17 @@ pub(crate) struct Damaged;
 impl Columns {
     pub(crate) fn new(dataset: Dataset) -> Self {
         let columns = dataset.fields().iter().map(|field| Column::new(field.kind)).collect();
-        Self { dataset, schema: schema::columns(dataset), columns, rows: 0, bytes: 0 }
+        Self { dataset, schema: schema::columns(dataset), columns, rows: 0 }
     }
 
     pub(crate) const fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Returns about how many bytes the records took in the journal.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Adds a record in the journal's present form. What can be read of a damaged one is added, too.
     pub(crate) fn push(&mut self, id: Uuid, body: &[u8]) -> Result<(), Damaged> {
         let read = self.push_fields(body);
-        self.end_row(id, body.len());
+        self.end_row(id);
         read
     }
 
@@ -80,20 +74,18 @@ impl Columns {
         self.push(id, &body)
     }
 
-    fn end_row(&mut self, id: Uuid, bytes: usize) {
+    fn end_row(&mut self, id: Uuid) {
         if let Some(column) = self.columns.first_mut() {
             let mut text = Uuid::encode_buffer();
             // Always text, which always fits.
             let _ = column.push(Raw::Bytes(id.as_hyphenated().encode_lower(&mut text).as_bytes()));
         }
         self.rows += 1;
-        self.bytes += bytes;
     }
 
     /// Returns the columns, and starts anew.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let rows = std::mem::take(&mut self.rows);
-        self.bytes = 0;
         let arrays = self.columns.iter_mut().map(|column| {
             column.pad(rows);
             column.finish()

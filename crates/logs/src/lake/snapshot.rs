@@ -24,6 +24,7 @@ use crate::writer::Shelf;
 const TRIES: usize = 16;
 
 /// The journal's part and the lake's.
+#[derive(Debug)]
 pub(crate) struct Snapshot {
     pub account: AccountId,
     pub dataset: Dataset,

@@ -22,7 +22,6 @@ const CHECKPOINT_EVERY: u64 = 64;
 
 #[derive(Debug)]
 pub(crate) struct Table {
-    pub account: AccountId,
     pub dataset: Dataset,
     pub root: Path,
     place: Place,
@@ -60,7 +59,6 @@ impl Table {
         let root = Path::from(format!("{account}/{dataset}"));
         let state = checkpoint::load(place, dataset, &root).await?;
         let table = Self {
-            account,
             dataset,
             root,
             place: place.clone(),

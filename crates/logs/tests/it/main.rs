@@ -11,3 +11,4 @@ mod golden;
 mod lake;
 mod queries;
 mod retention;
+mod sql;

@@ -1,0 +1,239 @@
+//! A dataset of an account as a table: the files that may matter, and the journal's part.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{ArrayRef, BooleanArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use jiff::civil::{Date, date};
+
+use super::Progress;
+use crate::lake::delta::{CUT, DataFile};
+use crate::lake::schema;
+use crate::lake::snapshot::Snapshot;
+
+/// How many rows of the journal are in a batch.
+const BATCH: usize = 8 * 1024;
+
+/// A table of one account at one moment.
+#[derive(Debug)]
+pub(crate) struct LakeTable {
+    snapshot: Snapshot,
+    url: ObjectStoreUrl,
+    schema: SchemaRef,
+    progress: Arc<Progress>,
+}
+
+impl LakeTable {
+    pub(crate) fn new(snapshot: Snapshot, url: ObjectStoreUrl, progress: Arc<Progress>) -> Self {
+        let schema = table_schema(&schema::columns(snapshot.dataset)).table_schema().clone();
+        Self { snapshot, url, schema, progress }
+    }
+
+    /// Returns the files in which a row may be for which the filters hold.
+    fn matching(&self, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Arc<DataFile>> {
+        let files: Vec<_> = self.snapshot.state.files.values().cloned().collect();
+        let Some(predicate) = predicate else { return files };
+        let described = Described { snapshot: &self.snapshot, files: &files };
+        let kept = PruningPredicateBuilder::new()
+            .with_file_schema(Arc::clone(&self.schema))
+            .try_build(Arc::clone(predicate))
+            .and_then(|pruning| pruning.prune(&described));
+        match kept {
+            Ok(kept) => files.into_iter().zip(kept).filter_map(|(file, kept)| kept.then_some(file)).collect(),
+            // What cannot be pruned is read.
+            Err(_) => files,
+        }
+    }
+
+    fn scan_files(
+        &self,
+        state: &dyn Session,
+        files: &[Arc<DataFile>],
+        predicate: Option<Arc<dyn PhysicalExpr>>,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let environment = state.runtime_env();
+        let store = environment.object_store(&self.url)?;
+        let cache = environment.cache_manager.get_file_metadata_cache();
+        let mut source = ParquetSource::new(table_schema(&schema::columns(self.snapshot.dataset)))
+            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)))
+            .with_pushdown_filters(true)
+            .with_reorder_filters(true);
+        if let Some(predicate) = predicate {
+            source = source.with_predicate(predicate);
+        }
+        let config = FileScanConfigBuilder::new(self.url.clone(), Arc::new(source))
+            .with_file_groups(self.groups(files, state.config().target_partitions()))
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// Spreads files over `partitions`, about as many bytes in each.
+    fn groups(&self, files: &[Arc<DataFile>], partitions: usize) -> Vec<FileGroup> {
+        let mut files: Vec<_> = files.iter().collect();
+        files.sort_by_key(|file| std::cmp::Reverse(file.bytes));
+        let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); partitions.clamp(1, files.len().max(1))];
+        for file in files {
+            if let Some(group) = groups.iter_mut().min_by_key(|group| group.0) {
+                group.0 += file.bytes;
+                group.1.push(self.partitioned(file));
+            }
+        }
+        groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
+    }
+
+    fn partitioned(&self, file: &DataFile) -> PartitionedFile {
+        let path = format!("{}/{}/{}", self.snapshot.account, self.snapshot.dataset, file.path);
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        statistics.num_rows = Precision::Exact(usize::try_from(file.rows).unwrap_or(usize::MAX));
+        PartitionedFile::new(path, file.bytes)
+            .with_partition_values(vec![ScalarValue::Date32(Some(days(file.date)))])
+            .with_statistics(Arc::new(statistics))
+    }
+
+    /// Returns the journal's part, each row with its day.
+    fn journal(&self) -> Result<Vec<RecordBatch>> {
+        let outside = |error: crate::QueryError| DataFusionError::External(Box::new(error));
+        let time = schema::key(self.snapshot.dataset).time;
+        let dated = |batch: RecordBatch| {
+            let times = batch.column(time).as_any().downcast_ref::<TimestampMicrosecondArray>();
+            let days: Date32Array = times.into_iter().flatten().map(|micros| micros.map(day_of)).collect();
+            let mut columns = batch.columns().to_vec();
+            columns.push(Arc::new(days));
+            Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        };
+        self.snapshot.journal(BATCH).map_err(outside)?.into_iter().map(dated).collect()
+    }
+}
+
+fn table_schema(columns: &SchemaRef) -> TableSchema {
+    let date = Arc::new(Field::new(schema::DATE, DataType::Date32, false));
+    TableSchema::builder(Arc::clone(columns)).with_table_partition_cols(vec![date]).build()
+}
+
+fn days(day: Date) -> i32 {
+    day.since(date(1970, 1, 1)).map_or(0, |span| span.get_days())
+}
+
+fn day_of(micros: i64) -> i32 {
+    i32::try_from(micros.div_euclid(24 * 3600 * 1_000_000)).unwrap_or_default()
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let table = DFSchema::try_from(Schema::clone(&self.schema))?;
+        let predicate = conjunction(filters.to_vec())
+            .map(|filter| state.create_physical_expr(filter, &table))
+            .transpose()?;
+        let files = self.matching(predicate.as_ref());
+        let journal = self.journal()?;
+        let rows = files.iter().map(|file| file.rows).sum::<u64>()
+            + journal.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        self.progress.rows.fetch_add(rows, Ordering::Relaxed);
+        let journal = MemorySourceConfig::try_new_exec(&[journal], Arc::clone(&self.schema), projection.cloned())?;
+        if files.is_empty() {
+            return Ok(journal);
+        }
+        UnionExec::try_new(vec![self.scan_files(state, &files, predicate, projection, limit)?, journal])
+    }
+}
+
+/// What is known of files without opening them.
+struct Described<'a> {
+    snapshot: &'a Snapshot,
+    files: &'a [Arc<DataFile>],
+}
+
+impl Described<'_> {
+    fn bounds(&self, column: &Column, highest: bool) -> Option<ArrayRef> {
+        let key = schema::key(self.snapshot.dataset);
+        let fields = self.snapshot.dataset.fields();
+        let name = |place: usize| fields.get(place).map_or("", |field| field.name);
+        let side = |pair: &(String, String)| {
+            let text = if highest { &pair.1 } else { &pair.0 };
+            // What was cut off may go on in any way.
+            (!text.ends_with(CUT)).then(|| text.clone())
+        };
+        let array: ArrayRef = if column.name == schema::DATE {
+            Arc::new(Date32Array::from_iter_values(self.files.iter().map(|file| days(file.date))))
+        } else if column.name == name(key.time) {
+            let times = self.files.iter().map(|file| if highest { file.time.1 } else { file.time.0 });
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
+        } else if column.name == name(key.person) {
+            Arc::new(self.files.iter().map(|file| side(&file.person)).collect::<StringArray>())
+        } else if column.name == name(key.application) {
+            Arc::new(self.files.iter().map(|file| side(&file.application)).collect::<StringArray>())
+        } else {
+            return None;
+        };
+        Some(array)
+    }
+}
+
+impl PruningStatistics for Described<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, false)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, true)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.files.len()
+    }
+
+    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        Some(Arc::new(UInt64Array::from_iter_values(self.files.iter().map(|file| file.rows))))
+    }
+
+    fn contained(&self, _: &Column, _: &std::collections::HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}
