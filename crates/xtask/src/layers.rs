@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("administration", &["administration"]),
     ("interfaces", &["api"]),
     ("planes", &["gateway", "access", "agents", "console"]),
-    ("assembly", &["portunus", "server", "testkit", "xtask"]),
+    ("assembly", &["portunus", "server", "testkit", "generate", "xtask"]),
 ];
 
 pub(crate) fn check() -> Result<()> {

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test | lint | layers | licences | clients | bench | dist`.
+//! Development tasks: `cargo xtask test | lint | layers | licences | clients | bench | dist | generate`.
 //!
 //! It decides what "green" means. It deliberately ships nothing: no product crate depends on it.
 
@@ -8,6 +8,7 @@ mod bench;
 mod bounds;
 mod clients;
 mod dist;
+mod generate;
 mod layers;
 mod licences;
 mod machine;
@@ -42,6 +43,13 @@ enum Task {
     Clients,
     /// Builds the release as it is shipped: optimised for what it does under load.
     Dist,
+    /// Puts generated traffic into the journal of a data directory; `--help` lists what can be chosen.
+    #[command(disable_help_flag = true)]
+    Generate {
+        /// What the generator is told, such as `--days 30 --rows 1000000 --data DIR`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measures speed and size as ratios within one run, of the release as it is shipped.
     Bench {
         #[arg(value_enum)]
@@ -59,6 +67,7 @@ fn main() -> Result<()> {
         Task::Layers => layers::check(),
         Task::Licences => licences::check().map(|advisories| advisories.report()),
         Task::Clients => clients::all(),
+        Task::Generate { arguments } => generate::run(&arguments),
         Task::Dist => dist::build().map(drop),
         Task::Bench { what, seconds } => bench::run(what, seconds),
     }
