@@ -192,10 +192,24 @@ pub fn built_in() -> Vec<Application> {
     for kind in Kind::ALL {
         let mut of_kind: Vec<Application> = KNOWN.iter().filter(|known| known.1 == kind).map(application).collect();
         weigh_by_rank(&mut of_kind);
+        for application in &mut of_kind {
+            application.weight *= liked(application);
+        }
         all.append(&mut of_kind);
     }
     all.extend(sites());
     all
+}
+
+/// What is not approved is used less, except where people find it for themselves.
+const fn liked(application: &Application) -> f64 {
+    match application.status {
+        Status::Approved => 1.0,
+        Status::InReview => 0.7,
+        Status::Unreviewed | Status::Unapproved if application.kind.is_ai() => 0.7,
+        Status::Unreviewed => 0.35,
+        Status::Unapproved => 0.25,
+    }
 }
 
 fn application(known: &Known) -> Application {
@@ -220,7 +234,8 @@ fn hash(text: &str) -> u64 {
 const SITES: usize = 600;
 const SITE_WORDS: [&str; 24] = [
     "amber", "birch", "canal", "delta", "ember", "ferry", "grove", "harbour", "island", "juniper", "kettle", "lantern",
-    "meadow", "north", "orchard", "pebble", "quarry", "ridge", "sparrow", "timber", "umbra", "valley", "willow", "yarrow",
+    "meadow", "north", "orchard", "pebble", "quarry", "ridge", "sparrow", "timber", "umbra", "valley", "willow",
+    "yarrow",
 ];
 const SITE_ENDS: [&str; 12] =
     ["works", "news", "supply", "law", "studio", "market", "garden", "systems", "travel", "health", "review", "forum"];
@@ -377,7 +392,13 @@ const KNOWN: &[Known] = &[
     ("Booking.com", Travel, Approved, "www.booking.com", "NL"),
     ("Coursera", Education, Unreviewed, "www.coursera.org", "US"),
     ("DeepL", Education, InReview, "www.deepl.com", "DE"),
-    ("Windows Update", NotInspected, Approved, "fe3cr.delivery.mp.microsoft.com tlu.dl.delivery.mp.microsoft.com", "US"),
+    (
+        "Windows Update",
+        NotInspected,
+        Approved,
+        "fe3cr.delivery.mp.microsoft.com tlu.dl.delivery.mp.microsoft.com",
+        "US",
+    ),
     ("Apple Push Notifications", NotInspected, Approved, "gateway.push.apple.com api.push.apple.com", "US"),
     ("Deutsche Bank", NotInspected, Unreviewed, "meine.deutsche-bank.de", "DE"),
     ("Dashlane", NotInspected, Unreviewed, "api.dashlane.com", "FR"),

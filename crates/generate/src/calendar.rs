@@ -56,11 +56,9 @@ pub(crate) const ABROAD: [(&str, &str); 16] = [
 ];
 
 /// How much of a full day's work falls into each hour of the local day, per thousand of the busiest.
-const WORKDAY: [u16; 24] = [
-    14, 9, 7, 6, 8, 18, 60, 210, 560, 900, 1_000, 960, 640, 700, 940, 960, 880, 690, 360, 190, 130, 100, 64, 32,
-];
-const DAY_OFF: [u16; 24] =
-    [14, 9, 7, 6, 6, 8, 14, 26, 46, 66, 76, 78, 70, 66, 66, 64, 60, 58, 62, 70, 72, 60, 40, 24];
+const WORKDAY: [u16; 24] =
+    [14, 9, 7, 6, 8, 18, 60, 210, 560, 900, 1_000, 960, 640, 700, 940, 960, 880, 690, 360, 190, 130, 100, 64, 32];
+const DAY_OFF: [u16; 24] = [14, 9, 7, 6, 6, 8, 14, 26, 46, 66, 76, 78, 70, 66, 66, 64, 60, 58, 62, 70, 72, 60, 40, 24];
 
 const fn office(
     country: &'static str,

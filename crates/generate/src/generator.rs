@@ -52,7 +52,7 @@ impl Plan {
         let from = to.checked_sub(SignedDuration::from_hours(i64::from(days) * 24)).unwrap_or(Timestamp::MIN);
         let daily = rows / u64::from(days.max(1));
         // A person makes some hundreds of requests a day; a small sample still needs a crowd.
-        let people = usize::try_from(daily / 300).unwrap_or(usize::MAX).clamp(60, 20_000);
+        let people = usize::try_from(daily / 300).unwrap_or(usize::MAX).clamp(160, 20_000);
         Self { seed: 1, account, from, to, rows, people, applications: built_in(), share: Share::Everything }
     }
 }

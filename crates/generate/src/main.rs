@@ -104,7 +104,7 @@ async fn open_logs(data: &Path) -> Result<Logs> {
         max_bytes: u64::MAX,
         ..LogsConfig::default()
     };
-    match Logs::open(data.join("logs"), config).await {
+    match Logs::open(&data.join("logs"), config).await {
         Ok(logs) => Ok(logs),
         Err(OpenError::InUse(_)) => bail!(
             "a platform runs over {0}, and only one process writes its journal: stop it, or name another directory with --data",

@@ -23,11 +23,11 @@ pub(crate) const DEPARTMENTS: [Department; 9] = [
         "Engineering",
         28,
         &[
-            (Kind::Development, 8.0),
-            (Kind::Packages, 10.0),
-            (Kind::CodeAssistant, 9.0),
-            (Kind::ModelPlatform, 6.0),
-            (Kind::Mcp, 9.0),
+            (Kind::Development, 12.0),
+            (Kind::Packages, 20.0),
+            (Kind::CodeAssistant, 24.0),
+            (Kind::ModelPlatform, 8.0),
+            (Kind::Mcp, 12.0),
             (Kind::Cloud, 5.0),
             (Kind::Sales, 0.1),
         ],
@@ -37,13 +37,23 @@ pub(crate) const DEPARTMENTS: [Department; 9] = [
     department(
         "Marketing",
         9,
-        &[(Kind::GeneratedMedia, 6.0), (Kind::Design, 6.0), (Kind::Social, 3.0), (Kind::Assistant, 1.8), (Kind::Sales, 3.0)],
+        &[
+            (Kind::GeneratedMedia, 6.0),
+            (Kind::Design, 6.0),
+            (Kind::Social, 3.0),
+            (Kind::Assistant, 1.8),
+            (Kind::Sales, 3.0),
+        ],
     ),
     department("Finance", 9, &[(Kind::Finance, 10.0), (Kind::NotInspected, 2.0), (Kind::Internal, 2.0)]),
     department("Human Resources", 6, &[(Kind::HumanResources, 14.0), (Kind::Education, 3.0)]),
     department("IT", 8, &[(Kind::Cloud, 7.0), (Kind::Security, 8.0), (Kind::Packages, 3.0), (Kind::Mcp, 3.0)]),
     department("Legal", 4, &[(Kind::Storage, 2.5), (Kind::Productivity, 2.0)]),
-    department("Research", 5, &[(Kind::ModelPlatform, 9.0), (Kind::Assistant, 2.0), (Kind::Education, 3.0), (Kind::Mcp, 2.0)]),
+    department(
+        "Research",
+        5,
+        &[(Kind::ModelPlatform, 9.0), (Kind::Assistant, 2.0), (Kind::Education, 3.0), (Kind::Mcp, 2.0)],
+    ),
 ];
 
 const fn department(name: &'static str, share: usize, leans: &'static [(Kind, f64)]) -> Department {
@@ -62,13 +72,13 @@ impl Department {
             Kind::Storage => 6.0,
             Kind::Internal => 5.0,
             Kind::NotInspected => 5.0,
-            Kind::Assistant => 7.0,
+            Kind::Assistant => 9.0,
             Kind::Security => 2.5,
             Kind::News | Kind::Social | Kind::Entertainment => 2.0,
             Kind::Development => 1.0,
             Kind::Sales | Kind::Design | Kind::Travel | Kind::Education | Kind::Shopping => 0.8,
             Kind::Cloud | Kind::HumanResources | Kind::Finance | Kind::GeneratedMedia => 0.5,
-            Kind::Packages | Kind::CodeAssistant | Kind::ModelPlatform | Kind::Mcp => 0.12,
+            Kind::Packages | Kind::CodeAssistant | Kind::ModelPlatform | Kind::Mcp => 0.25,
         };
         let leans = self.leans.iter().find(|(leans_to, _)| *leans_to == kind);
         everybody * leans.map_or(1.0, |(_, factor)| *factor)
@@ -154,9 +164,9 @@ const MODELS: [Model; 6] = [
 
 const GIVEN: [&str; 48] = [
     "Ada", "Aiko", "Amir", "Anja", "Bruno", "Carla", "Chidi", "Clara", "Daniel", "Diego", "Elif", "Emma", "Farid",
-    "Fatima", "Felix", "Grace", "Hana", "Hugo", "Ines", "Ivan", "Jonas", "Julia", "Kofi", "Lara", "Leo", "Lin", "Lucas",
-    "Maya", "Mei", "Mina", "Nadia", "Noah", "Nora", "Olga", "Omar", "Paul", "Priya", "Rafael", "Ravi", "Rosa", "Sami",
-    "Sara", "Sofia", "Tariq", "Tom", "Wei", "Yuki", "Zoe",
+    "Fatima", "Felix", "Grace", "Hana", "Hugo", "Ines", "Ivan", "Jonas", "Julia", "Kofi", "Lara", "Leo", "Lin",
+    "Lucas", "Maya", "Mei", "Mina", "Nadia", "Noah", "Nora", "Olga", "Omar", "Paul", "Priya", "Rafael", "Ravi", "Rosa",
+    "Sami", "Sara", "Sofia", "Tariq", "Tom", "Wei", "Yuki", "Zoe",
 ];
 const FAMILY_STARTS: [&str; 24] = [
     "Alven", "Brant", "Corva", "Dorn", "Elsk", "Farro", "Gellin", "Hask", "Ildem", "Jarvo", "Kestri", "Lomar", "Merid",

@@ -24,7 +24,8 @@ impl Weighted {
         }
         let fair = weights.len() as f64 / total;
         let mut shares: Vec<f64> = weights.iter().map(|weight| weight * fair).collect();
-        let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..shares.len()).partition(|place| shares[*place] < 1.0);
+        let (mut small, mut large): (Vec<usize>, Vec<usize>) =
+            (0..shares.len()).partition(|place| shares[*place] < 1.0);
         let mut stays = vec![u32::MAX; shares.len()];
         let mut otherwise: Vec<u32> = (0_u32..).take(shares.len()).collect();
         while let (Some(less), Some(more)) = (small.pop(), large.last().copied()) {

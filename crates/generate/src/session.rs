@@ -8,7 +8,7 @@ use crate::applications::{Kind, Status};
 use crate::calendar::{ABROAD, OFFICES};
 use crate::generator::Share;
 use crate::random::{once_in, scattered, share};
-use crate::world::{Hour, Today, World};
+use crate::world::{Hour, Target, Today, World};
 
 /// What records a session leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,11 +89,12 @@ impl Session {
         let ruled = ruled(used, today.progress, person);
         let requests = match ruled {
             Ruled::Unapproved | Ruled::Security | Ruled::Redirected => 1 + random.u32(..) % 3,
-            _ => 4 + random.u32(..) % 18,
+            Ruled::Nothing | Ruled::Coached | Ruled::NoUploads | Ruled::Worker => 4 + random.u32(..) % 18,
         };
         let mut id = [0; 36];
         let milliseconds = at.div_euclid(1_000).unsigned_abs();
-        let bytes = (u128::from(milliseconds) << 80 | 0x7 << 76 | 0x2 << 62 | u128::from(random.u64(..) >> 2)).to_be_bytes();
+        let bytes =
+            (u128::from(milliseconds) << 80 | 0x7 << 76 | 0x2 << 62 | u128::from(random.u64(..) >> 2)).to_be_bytes();
         uuid::Uuid::from_bytes(bytes).as_hyphenated().encode_lower(&mut id);
         Self {
             subject,
@@ -138,34 +139,46 @@ fn subject(wanted: Share, kind: Kind, random: &mut Rng) -> Subject {
     if wanted == Share::WebOnly {
         return Subject::Web;
     }
-    match kind {
-        Kind::NotInspected => Subject::Connection,
-        Kind::Internal if once_in(3, random) => Subject::SignIn,
-        Kind::Mcp if once_in(2, random) => Subject::Portal,
-        _ => Subject::Web,
+    if kind == Kind::NotInspected {
+        Subject::Connection
+    } else if kind == Kind::Internal && once_in(3, random) {
+        Subject::SignIn
+    } else if kind == Kind::Mcp && once_in(2, random) {
+        Subject::Portal
+    } else {
+        Subject::Web
     }
 }
 
-fn ruled(target: &crate::world::Target, progress: f64, person: usize) -> Ruled {
+fn ruled(target: &Target, progress: f64, person: usize) -> Ruled {
     let application = &target.application;
-    let ai = application.kind.is_ai();
+    if target.suspicious {
+        return Ruled::Security;
+    }
+    if application.kind == Kind::Internal && application.name.starts_with("Finance") {
+        return Ruled::Worker;
+    }
     match application.status {
-        _ if target.suspicious => Ruled::Security,
-        _ if application.kind == Kind::Internal && application.name.starts_with("Finance") => Ruled::Worker,
         // One assistant was popular, and people are led to the one that is paid for.
-        Status::Unapproved if application.kind == Kind::Assistant && progress > REDIRECT_FROM && target.owner & 1 == 0 => {
+        Status::Unapproved
+            if application.kind == Kind::Assistant && progress > REDIRECT_FROM && target.owner & 1 == 0 =>
+        {
             Ruled::Redirected
         }
         Status::Unapproved if progress > BLOCK_FROM => Ruled::Unapproved,
         Status::InReview if progress > UPLOADS_FROM => Ruled::NoUploads,
-        // Once for each person and application.
+        // Not everybody: who has confirmed it once is not asked again.
         Status::Unreviewed
-            if ai && progress > COACH_FROM && share(target.owner ^ scattered(person as u64)) < progress =>
+            if application.kind.is_ai() && progress > COACH_FROM && !confirmed(target, progress, person) =>
         {
             Ruled::Coached
         }
-        _ => Ruled::Nothing,
+        Status::Unapproved | Status::InReview | Status::Unreviewed | Status::Approved => Ruled::Nothing,
     }
+}
+
+fn confirmed(target: &Target, progress: f64, person: usize) -> bool {
+    share(target.owner ^ scattered(person as u64)) < (progress - COACH_FROM) * 1.5
 }
 
 /// Where somebody is: at their office, or for some weeks of the year elsewhere.

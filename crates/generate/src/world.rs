@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::applications::{Application, Kind};
+use crate::applications::{Application, Kind, Status};
 use crate::calendar::OFFICES;
 use crate::generator::{Plan, PlanError, Share};
 use crate::people::{DEPARTMENTS, Person, people};
@@ -75,7 +75,8 @@ impl World {
         let targets: Vec<Target> = plan.applications.iter().filter_map(target).collect();
         let usable = |target: &&Target| target.application.kind != Kind::NotInspected;
         let usual = |target: &&Target| usable(target) && !target.application.kind.is_ai() && target.appears < 0.0;
-        let fallback = targets.iter().filter(usual).max_by(|a, b| a.application.weight.total_cmp(&b.application.weight));
+        let fallback =
+            targets.iter().filter(usual).max_by(|a, b| a.application.weight.total_cmp(&b.application.weight));
         let fallback = fallback.or_else(|| targets.iter().find(usable)).map(|found| found.owner);
         let fallback = fallback.and_then(|owner| targets.iter().position(|target| target.owner == owner));
         Ok(Self {
@@ -146,16 +147,23 @@ fn staff_of(people: &[Person], office: usize) -> Option<(Vec<usize>, Weighted)> 
 
 fn target(application: &Application) -> Option<Target> {
     let owner = scattered(application.id.unsigned_abs() ^ scattered(application.hosts.first()?.len() as u64))
-        ^ application.hosts.iter().flat_map(|host| host.bytes()).fold(0, |hash, byte| scattered(hash ^ u64::from(byte)));
+        ^ application
+            .hosts
+            .iter()
+            .flat_map(|host| host.bytes())
+            .fold(0, |hash, byte| scattered(hash ^ u64::from(byte)));
     let named = application.id != 0;
     let kind = Kind::ALL.iter().position(|kind| *kind == application.kind)?;
     // Half of what is artificial intelligence is new in the period; of the rest, a little.
     let newness = share(owner);
-    let appears = match application.kind {
-        kind if kind.is_ai() && application.status != crate::Status::Approved && newness < 0.55 => newness / 0.55 * 0.95,
-        Kind::Mcp if newness < 0.6 => newness / 0.6 * 0.7,
-        _ if newness < 0.06 => newness / 0.06,
-        _ => -1.0,
+    let appears = if application.kind.is_ai() && application.status != Status::Approved && newness < 0.55 {
+        newness / 0.55 * 0.95
+    } else if application.kind == Kind::Mcp && newness < 0.6 {
+        newness / 0.6 * 0.7
+    } else if newness < 0.06 {
+        newness / 0.06
+    } else {
+        -1.0
     };
     Some(Target {
         kind,
@@ -223,10 +231,12 @@ impl Today {
 
 /// How much more a kind is used as the period goes on.
 fn growth(kind: Kind, progress: f64) -> f64 {
-    match kind {
-        kind if kind.is_ai() => 0.75 + 0.9 * steep(progress),
-        Kind::Mcp => 0.3 + 1.4 * steep(progress),
-        _ => 1.0,
+    if kind.is_ai() {
+        0.75 + 0.9 * steep(progress)
+    } else if kind == Kind::Mcp {
+        0.3 + 1.4 * steep(progress)
+    } else {
+        1.0
     }
 }
 

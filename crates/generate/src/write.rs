@@ -27,10 +27,8 @@ const COACHING: Rule =
     Rule { id: "01920000-0000-7000-8000-000000000003", name: "A reminder before a new AI application" };
 const SANCTIONED: Rule =
     Rule { id: "01920000-0000-7000-8000-000000000004", name: "The company's assistant in place of others" };
-const UPLOADS: Rule =
-    Rule { id: "01920000-0000-7000-8000-000000000005", name: "No uploads to what is in review" };
-const TRAINING: Rule =
-    Rule { id: "01920000-0000-7000-8000-000000000006", name: "Finance needs compliance training" };
+const UPLOADS: Rule = Rule { id: "01920000-0000-7000-8000-000000000005", name: "No uploads to what is in review" };
+const TRAINING: Rule = Rule { id: "01920000-0000-7000-8000-000000000006", name: "Finance needs compliance training" };
 
 const ASSISTANT: &str = "https://chatgpt.com/";
 
@@ -450,12 +448,10 @@ pub(crate) fn mcp(
         (false, false) => "",
     };
     put(&mut record.error, error);
-    record.server_response_duration_ms =
-        if is_call && !blocked { world.times.draw(wait, random).max(1) } else { 0 };
+    record.server_response_duration_ms = if is_call && !blocked { world.times.draw(wait, random).max(1) } else { 0 };
     record.decision_micros = 9 + u64::from(random.u8(..) >> 3);
     record.duration_micros = record.server_response_duration_ms * 1_000 + 400 + u64::from(random.u8(..));
     record.tokens_in = world.sizes.draw(60, random);
     record.tokens_out = world.sizes.draw(if is_call { tokens } else { 480 }, random);
     session.first = false;
 }
-

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test | lint | layers | licences | clients | bench | dist | generate`.
+//! Development tasks: `cargo xtask test | lint | layers | licences | clients | bench | dist | generate | world`.
 //!
 //! It decides what "green" means. It deliberately ships nothing: no product crate depends on it.
 
@@ -14,6 +14,7 @@ mod licences;
 mod machine;
 mod run;
 mod test;
+mod world;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -50,6 +51,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Makes the shapes of the world map again from public data.
+    World,
     /// Measures speed and size as ratios within one run, of the release as it is shipped.
     Bench {
         #[arg(value_enum)]
@@ -68,6 +71,7 @@ fn main() -> Result<()> {
         Task::Licences => licences::check().map(|advisories| advisories.report()),
         Task::Clients => clients::all(),
         Task::Generate { arguments } => generate::run(&arguments),
+        Task::World => world::make(),
         Task::Dist => dist::build().map(drop),
         Task::Bench { what, seconds } => bench::run(what, seconds),
     }
