@@ -208,7 +208,7 @@ const fn liked(application: &Application) -> f64 {
         Status::InReview => 0.7,
         Status::Unreviewed | Status::Unapproved if application.kind.is_ai() => 0.7,
         Status::Unreviewed => 0.35,
-        Status::Unapproved => 0.25,
+        Status::Unapproved => 0.4,
     }
 }
 

@@ -174,7 +174,7 @@ fn target(application: &Application) -> Option<Target> {
         continent: continent(&application.country),
         owner,
         appears,
-        suspicious: application.kind == Kind::Site && scattered(owner).is_multiple_of(29),
+        suspicious: application.kind == Kind::Site && scattered(owner).is_multiple_of(13),
         application: application.clone(),
     })
 }
