@@ -108,7 +108,8 @@ impl TimeSeries<'_> {
     }
 
     fn legend(&self, folded: &[Folded<'_>], before: Option<&[Option<u64>]>) -> Markup {
-        let number = |values: &[Option<u64>]| self.summed(values).map_or_else(|| "–".to_owned(), |sum| self.unit.short(sum));
+        let number =
+            |values: &[Option<u64>]| self.summed(values).map_or_else(|| "–".to_owned(), |sum| self.unit.short(sum));
         let entries = folded.iter().map(|series| (series.name, Some(series.tone), number(&series.values)));
         let compared = before.map(|values| {
             let now = folded.iter().filter_map(|series| self.summed(&series.values)).fold(0, u64::saturating_add);

@@ -163,10 +163,10 @@ impl Slots {
 
     /// The names along the axis, one for each slot, most of them nothing.
     pub(crate) fn names(&self) -> Vec<Option<String>> {
-        const PERIODS: [i64; 13] =
-            [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2 * 1_440, 7 * 1_440];
+        const PERIODS: [i64; 13] = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2 * 1_440, 7 * 1_440];
         let period = PERIODS.iter().copied().chain([2 * 7 * 1_440, MONTH]).find(|period| {
-            *period >= self.minutes && self.slots.iter().enumerate().filter(|(at, _)| self.begins(*at, *period)).count() <= NAMES
+            *period >= self.minutes
+                && self.slots.iter().enumerate().filter(|(at, _)| self.begins(*at, *period)).count() <= NAMES
         });
         let period = period.unwrap_or(MONTH);
         let mut names: Vec<Option<String>> =
@@ -189,7 +189,10 @@ impl Slots {
         let slot = &self.slots[at];
         match at.checked_sub(1) {
             Some(before) => key(slot.begins) != key(self.slots[before].begins),
-            None => slot.begins.checked_sub(SignedDuration::from_secs(1)).is_ok_and(|before| key(before) != key(slot.begins)),
+            None => slot
+                .begins
+                .checked_sub(SignedDuration::from_secs(1))
+                .is_ok_and(|before| key(before) != key(slot.begins)),
         }
     }
 

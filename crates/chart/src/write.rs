@@ -99,7 +99,11 @@ fn short_count(value: u64) -> String {
         unit += 1;
     }
     let (whole, rest) = (tenths / 10, tenths % 10);
-    if rest == 0 || whole >= 100 { format!("{whole} {}", UNITS[unit]) } else { format!("{whole}.{rest} {}", UNITS[unit]) }
+    if rest == 0 || whole >= 100 {
+        format!("{whole} {}", UNITS[unit])
+    } else {
+        format!("{whole}.{rest} {}", UNITS[unit])
+    }
 }
 
 /// How a value stands against what it was before, in percent.
@@ -148,13 +152,7 @@ mod tests {
         for (value, text) in times {
             assert_eq!(micros(value), text);
         }
-        let sizes = [
-            (0, "0 B"),
-            (1_023, "1023 B"),
-            (1_536, "1.5 KiB"),
-            (5 << 30, "5.0 GiB"),
-            (u64::MAX, "15.9 EiB"),
-        ];
+        let sizes = [(0, "0 B"), (1_023, "1023 B"), (1_536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (u64::MAX, "15.9 EiB")];
         for (value, text) in sizes {
             assert_eq!(bytes(value), text);
         }

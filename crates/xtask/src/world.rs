@@ -24,6 +24,23 @@ const ISLAND: f64 = 7.0;
 const DOT: f64 = 7.0;
 /// Not drawn: it has no addresses to speak of and would take a fifth of the height.
 const LEFT_OUT: &str = "AQ";
+/// What the atlas has no shape of its own for: code, longitude, latitude.
+const ALSO: [(&str, f64, f64); 14] = [
+    ("BQ", -68.3, 12.2),
+    ("BV", 3.4, -54.4),
+    ("CC", 96.8, -12.2),
+    ("CX", 105.6, -10.5),
+    ("GF", -53.1, 4.0),
+    ("GI", -5.3, 36.1),
+    ("GP", -61.5, 16.2),
+    ("MQ", -61.0, 14.6),
+    ("RE", 55.5, -21.1),
+    ("SJ", 16.0, 78.5),
+    ("TK", -171.8, -9.2),
+    ("TV", 179.2, -8.5),
+    ("UM", 166.6, 19.3),
+    ("YT", 45.2, -12.8),
+];
 
 type Point = (f64, f64);
 type Ring = Vec<Point>;
@@ -199,7 +216,11 @@ fn draw(coarse: &Atlas, fine: &Atlas, codes: &BTreeMap<String, (String, String)>
     for (code, name) in rows {
         let drawn: Vec<&Ring> = shapes.get(code).map(|rings| kept(rings)).unwrap_or_default();
         let rings = exact.get(code).or_else(|| shapes.get(code));
-        let Some((x, y)) = rings.and_then(|rings| largest(rings)).map(|ring| middle(ring)) else { continue };
+        let also = ALSO
+            .iter()
+            .find(|(other, ..)| other == code)
+            .map(|(_, longitude, latitude)| projected(*longitude, *latitude));
+        let Some((x, y)) = rings.and_then(|rings| largest(rings)).map(|ring| middle(ring)).or(also) else { continue };
         let path: String = drawn.iter().map(|ring| path(ring)).collect();
         let _ = writeln!(text, "{code}\t{name}\t{x:.0}\t{y:.0}\t{path}");
     }
