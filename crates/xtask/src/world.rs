@@ -153,8 +153,8 @@ fn projected(longitude: f64, latitude: f64) -> Point {
         / (3.0 * (9.0 * A[3] * six * square + 7.0 * A[2] * six + 3.0 * A[1] * square + A[0]));
     let y = theta * (A[3] * six * square + A[2] * six + A[1] * square + A[0]);
     let half = 2.0 * root * std::f64::consts::PI / (3.0 * A[0]);
-    // The northern edge is that of Greenland.
-    ((x / half + 1.0) * WIDTH / 2.0, (1.247 - y) / half * WIDTH / 2.0)
+    // From the north of Greenland down.
+    ((x / half + 1.0) * WIDTH / 2.0, (1.302 - y) / half * WIDTH / 2.0)
 }
 
 /// Leaves out the corners that change least, as long as their triangles are small (Visvalingam and Whyatt, 1993).
