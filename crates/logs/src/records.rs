@@ -306,6 +306,7 @@ dataset! {
         "OriginTLSKeyExchange" ours origin_tls_key_exchange: String, "The key exchange with the origin.";
         "GroupNames" ours group_names: Vec<String>, "The person's groups.";
         "Error" ours error: String, "What failed, when something did.";
+        "Generated" ours generated: bool, "Whether it was made up by the traffic generator; real traffic never says so.";
     }
 }
 
@@ -357,6 +358,7 @@ dataset! {
         "JA4" ours ja4: String, "The fingerprint of the client's TLS hello.";
         "ConnectionCloseReason" ours connection_close_reason: String, "Who ended it, in the words of Logpush.";
         "Error" ours error: String, "What failed, when something did.";
+        "Generated" ours generated: bool, "Whether it was made up by the traffic generator; real traffic never says so.";
     }
 }
 
@@ -439,6 +441,7 @@ dataset! {
         "Trace" ours trace: Option<Value>, "Every policy that was looked at, with what it made of the caller.";
         "Method" ours method: String, "The method of a request that was refused.";
         "Path" ours path: String, "Its path, without the query.";
+        "Generated" ours generated: bool, "Whether it was made up by the traffic generator; real traffic never says so.";
     }
 }
 
@@ -479,6 +482,7 @@ dataset! {
         "ProtocolVersion" ours protocol_version: String, "The version of the protocol the client speaks.";
         "DurationMicros" ours duration_micros: u64, "How long the whole call took, in microseconds.";
         "DecisionMicros" ours decision_micros: u64, "How long deciding took, in microseconds.";
+        "Generated" ours generated: bool, "Whether it was made up by the traffic generator; real traffic never says so.";
     }
 }
 

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test | lint | layers | licences | clients | bench | dist`.
+//! Development tasks: `cargo xtask test | lint | layers | licences | clients | bench | dist | generate | world`.
 //!
 //! It decides what "green" means. It deliberately ships nothing: no product crate depends on it.
 
@@ -8,11 +8,13 @@ mod bench;
 mod bounds;
 mod clients;
 mod dist;
+mod generate;
 mod layers;
 mod licences;
 mod machine;
 mod run;
 mod test;
+mod world;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -42,6 +44,15 @@ enum Task {
     Clients,
     /// Builds the release as it is shipped: optimised for what it does under load.
     Dist,
+    /// Puts generated traffic into the journal of a data directory; `--help` lists what can be chosen.
+    #[command(disable_help_flag = true)]
+    Generate {
+        /// What the generator is told, such as `--days 30 --rows 1000000 --data DIR`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Makes the shapes of the world map again from public data.
+    World,
     /// Measures speed and size as ratios within one run, of the release as it is shipped.
     Bench {
         #[arg(value_enum)]
@@ -59,6 +70,8 @@ fn main() -> Result<()> {
         Task::Layers => layers::check(),
         Task::Licences => licences::check().map(|advisories| advisories.report()),
         Task::Clients => clients::all(),
+        Task::Generate { arguments } => generate::run(&arguments),
+        Task::World => world::make(),
         Task::Dist => dist::build().map(drop),
         Task::Bench { what, seconds } => bench::run(what, seconds),
     }

@@ -1,0 +1,226 @@
+//! A treemap: parts of a whole as areas, the large ones with their names.
+//!
+//! Areas are laid out in shares of the figure, so letters keep their size however wide it is. Invariant: tiles cover the
+//! whole without overlapping, each in proportion to its value.
+
+use maud::{Markup, html};
+
+use crate::write::percent;
+use crate::{Tone, Unit, frame};
+
+/// One part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Its name.
+    pub name: String,
+    /// Where it leads.
+    pub link: Option<String>,
+    /// How large it is.
+    pub value: u64,
+    /// Which of [`Treemap::groups`] it belongs to.
+    pub group: usize,
+}
+
+/// Parts of a whole.
+#[derive(Debug, Clone)]
+pub struct Treemap<'a> {
+    /// What it shows.
+    pub title: &'a str,
+    /// What the values count.
+    pub unit: Unit,
+    /// What colours stand for.
+    pub groups: Vec<(&'a str, Tone)>,
+    /// The parts.
+    pub leaves: Vec<Leaf>,
+}
+
+/// A place in the figure, in shares of its width and height.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place {
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+}
+
+/// Tiles, at most; the others become one.
+const MOST: usize = 40;
+/// How much wider than high the figure is taken to be.
+const WIDE: f64 = 2.4;
+/// The widths at which a name is to fit, in pixels, and what a letter takes.
+const NARROW: f64 = 300.0;
+const ROOMY: f64 = 700.0;
+const LETTER: f64 = 7.0;
+const HIGH: f64 = 300.0;
+
+impl Treemap<'_> {
+    /// Draws it.
+    #[must_use]
+    pub fn draw(&self) -> Markup {
+        let leaves = self.largest();
+        let total = leaves.iter().fold(0_u64, |sum, leaf| sum.saturating_add(leaf.value));
+        if total == 0 {
+            return frame::nothing("treemap", self.title);
+        }
+        let places = squarified(&leaves.iter().map(|leaf| leaf.value as f64).collect::<Vec<_>>());
+        let sum = |group: usize| {
+            let values = leaves.iter().filter(|leaf| leaf.group == group).map(|leaf| leaf.value);
+            self.unit.short(values.fold(0, u64::saturating_add))
+        };
+        let used = self.groups.iter().enumerate().filter(|(group, _)| leaves.iter().any(|leaf| leaf.group == *group));
+        let legend = frame::legend(used.map(|(group, (name, tone))| (*name, Some(*tone), sum(group))));
+        let rows = leaves.iter().map(|leaf| {
+            let group = self.groups.get(leaf.group).map_or("", |(name, _)| name).to_owned();
+            (leaf.name.as_str(), vec![self.unit.write(leaf.value), percent(leaf.value, total), group])
+        });
+        let body = html! {
+            svg.tiles role="group" aria-label=(self.title) {
+                @for (leaf, place) in leaves.iter().zip(&places) { (self.tile(leaf, place, total)) }
+            }
+            (frame::numbers(&["Name", "Value", "Share", "Group"], rows))
+        };
+        frame::figure("treemap", self.title, &legend, &body)
+    }
+
+    /// The largest leaves in order, the rest as one.
+    fn largest(&self) -> Vec<Leaf> {
+        let mut leaves: Vec<Leaf> = self.leaves.iter().filter(|leaf| leaf.value > 0).cloned().collect();
+        leaves.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
+        if leaves.len() > MOST {
+            let others = leaves.split_off(MOST - 1);
+            let value = others.iter().fold(0_u64, |sum, leaf| sum.saturating_add(leaf.value));
+            let name = format!("{} others", others.len());
+            leaves.push(Leaf { name, link: None, value, group: usize::MAX });
+        }
+        leaves
+    }
+
+    fn tile(&self, leaf: &Leaf, place: &Place, total: u64) -> Markup {
+        let tone = self.groups.get(leaf.group).map_or("rest", |(_, tone)| tone.class());
+        let said = format!("{}: {}, {}", leaf.name, self.unit.write(leaf.value), percent(leaf.value, total));
+        let letters = leaf.name.chars().count() as f64 * LETTER + 12.0;
+        let high = place.height * HIGH;
+        let fits = |width: f64| place.width * width >= letters.min(64.0) && high >= 22.0;
+        let share = |value: f64| format!("{:.2}%", value * 100.0);
+        let drawn = html! {
+            svg x=(share(place.x)) y=(share(place.y)) width=(share(place.width)) height=(share(place.height)) {
+                title { (said) }
+                rect class={ "fill " (tone) } width="100%" height="100%" {}
+                @if fits(ROOMY) {
+                    text.roomy[!fits(NARROW)] x="7" y="18" { (leaf.name) }
+                    @if high >= 42.0 { text.roomy[!fits(NARROW)].small x="7" y="35" { (self.unit.short(leaf.value)) } }
+                }
+            }
+            text.said x="50%" y="100%" dy="-8" text-anchor="middle" { (said) }
+        };
+        html! {
+            @match &leaf.link {
+                Some(link) => a.tile href=(link) aria-label=(said) { (drawn) },
+                None => g.tile tabindex="0" role="img" aria-label=(said) { (drawn) },
+            }
+        }
+    }
+}
+
+/// Lays out values, largest first, so that tiles are nearly square (Bruls, Huizing and van Wijk, 2000).
+fn squarified(values: &[f64]) -> Vec<Place> {
+    let total: f64 = values.iter().sum();
+    let mut places = Vec::with_capacity(values.len());
+    let mut free = Place { x: 0.0, y: 0.0, width: WIDE, height: 1.0 };
+    let mut rest = values;
+    let mut left = total;
+    while !rest.is_empty() {
+        let area = free.width * free.height / left.max(f64::MIN_POSITIVE);
+        let side = free.width.min(free.height);
+        let mut count = 1;
+        while count < rest.len() && worst(&rest[..=count], side, area) <= worst(&rest[..count], side, area) {
+            count += 1;
+        }
+        let (row, others) = rest.split_at(count);
+        let sum: f64 = row.iter().sum();
+        let depth = if others.is_empty() { free.width.max(free.height) } else { sum * area / side };
+        let mut along = 0.0;
+        for value in row {
+            let length = side * value / sum;
+            places.push(if free.width >= free.height {
+                Place { x: free.x, y: free.y + along, width: depth, height: length }
+            } else {
+                Place { x: free.x + along, y: free.y, width: length, height: depth }
+            });
+            along += length;
+        }
+        if free.width >= free.height {
+            free = Place { x: free.x + depth, width: (free.width - depth).max(0.0), ..free };
+        } else {
+            free = Place { y: free.y + depth, height: (free.height - depth).max(0.0), ..free };
+        }
+        left -= sum;
+        rest = others;
+    }
+    places.iter().map(|place| Place { x: place.x / WIDE, width: place.width / WIDE, ..*place }).collect()
+}
+
+/// How far the least square tile of a row is from a square.
+fn worst(row: &[f64], side: f64, area: f64) -> f64 {
+    let sum: f64 = row.iter().sum::<f64>() * area;
+    let depth = sum / side;
+    let ratios = row.iter().map(|value| {
+        let length = value * area / depth;
+        (length / depth).max(depth / length)
+    });
+    ratios.fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Leaf, MOST, Place, Treemap, squarified};
+    use crate::{Tone, Unit};
+
+    fn leaf(name: &str, value: u64) -> Leaf {
+        Leaf { name: name.to_owned(), link: None, value, group: 0 }
+    }
+
+    fn drawn(leaves: Vec<Leaf>) -> String {
+        let groups = vec![("approved", Tone::One)];
+        Treemap { title: "Volume", unit: Unit::Bytes, groups, leaves }.draw().into_string()
+    }
+
+    #[test]
+    fn one_part_is_the_whole_and_none_is_nothing() {
+        assert!(drawn(vec![leaf("A", 5)]).contains(r#"width="100.00%" height="100.00%""#));
+        assert!(drawn(vec![leaf("A", 0)]).contains("Nothing was recorded"));
+    }
+
+    #[test]
+    fn many_small_parts_become_one() {
+        let page = drawn((0..100).map(|number| leaf(&format!("n{number}"), 1_000 - number)).collect());
+        assert!(page.contains("61 others"), "{page}");
+        assert_eq!(page.matches("class=\"tile\"").count(), MOST);
+    }
+
+    proptest! {
+        #[test]
+        fn tiles_cover_the_whole_in_proportion(mut values in proptest::collection::vec(1_u32..1_000_000, 1..40)) {
+            values.sort_unstable_by(|a, b| b.cmp(a));
+            let values: Vec<f64> = values.into_iter().map(f64::from).collect();
+            let total: f64 = values.iter().sum();
+            let places = squarified(&values);
+            prop_assert_eq!(places.len(), values.len());
+            for (place, value) in places.iter().zip(&values) {
+                prop_assert!((place.width * place.height - value / total).abs() < 1e-6, "{:?} {}", place, value);
+                prop_assert!(place.x > -1e-9 && place.x + place.width < 1.0 + 1e-6);
+                prop_assert!(place.y > -1e-9 && place.y + place.height < 1.0 + 1e-6);
+            }
+            let overlap = |a: &Place, b: &Place| {
+                let width = (a.x + a.width).min(b.x + b.width) - a.x.max(b.x);
+                let height = (a.y + a.height).min(b.y + b.height) - a.y.max(b.y);
+                width > 1e-6 && height > 1e-6
+            };
+            for (at, place) in places.iter().enumerate() {
+                prop_assert!(!places[at + 1..].iter().any(|other| overlap(place, other)));
+            }
+        }
+    }
+}
