@@ -16,6 +16,8 @@ fn every_index_is_the_index_of_its_row() {
         (Hook::Http, http::id::DOWNLOAD_SIZE, "http.download.file.size"),
         (Hook::Http, http::id::IDENTITY_EMAIL, "identity.email"),
         (Hook::Http, http::id::POSTURE_FAILED, "device_posture.checks.failed"),
+        (Hook::Http, http::id::MCP_METHODS, "mcp.methods"),
+        (Hook::Http, http::id::MCP_BEHIND_PORTAL, "mcp.server.behind_portal"),
         (Hook::L4, l4::id::SNI_HOST, "net.sni.host"),
         (Hook::L4, l4::id::DETECTED, "net.protocol.detection"),
         (Hook::L4, l4::id::ACCESS_PRIVATE_APP, "access.private_app"),
