@@ -18,7 +18,8 @@ use policy::ruleset::{HttpRuleset, L4Ruleset};
 use policy::{ActionPlan, CompileOptions, CompileReport, Hook, RuleSpec, StoredRule};
 use serde_json::{Map, Value, json};
 use store::{
-    Denied, Only, Operate, Principal, ProxyEndpointKind, ReadAccess, ReadGateway, ReadUsers, Revision, Store, StoreError,
+    Denied, Only, Operate, Principal, ProxyEndpointKind, ReadAccess, ReadGateway, ReadUsers, Revision, Store,
+    StoreError,
 };
 use types::{AccountId, CertificateId, RuleId, ScriptName};
 use worker::Script;

@@ -83,7 +83,10 @@ async fn mcp_is_blocked_before_its_server_sees_it_and_nothing_else_is() {
         ("a batch", json_post(url, batch)),
         ("a body of no type", post(url, LIST)),
         ("a coded body", with(json_post(url, gzip(LIST)), "content-encoding", "gzip")),
-        ("an unreadable body with hints", with(with(json_post("http://site.test/mcp", LIST), "content-encoding", "zstd"), "accept", both)),
+        (
+            "an unreadable body with hints",
+            with(with(json_post("http://site.test/mcp", LIST), "content-encoding", "zstd"), "accept", both),
+        ),
         ("the version", with(get(url), "mcp-protocol-version", "2025-11-25")),
         ("a session", with(get(url), "mcp-session-id", "1868a90c")),
         ("a method", with(json_post(url, "?"), "mcp-method", "tools/call")),
@@ -115,7 +118,12 @@ async fn only_what_goes_around_the_portal_is_stopped() {
     let elsewhere = json!({ "redirect": { "target_uri": "https://tools.test.evil.test/mcp" } });
     let rules = vec![
         rule_with("to the portal", "redirect", "experimental.is_mcp and mcp.server.behind_portal", settings),
-        rule_with("elsewhere", "redirect", "experimental.is_mcp and http.request.uri.path == \"/elsewhere\"", elsewhere),
+        rule_with(
+            "elsewhere",
+            "redirect",
+            "experimental.is_mcp and http.request.uri.path == \"/elsewhere\"",
+            elsewhere,
+        ),
         rule("no shadow MCP", "block", around),
     ];
     let (stand, _origin, touched) = stand(rules).await;
@@ -140,7 +148,9 @@ async fn a_tool_is_stopped_wherever_its_name_stands() {
     let url = "http://site.test/mcp";
     let late = |size: usize| {
         let text = "x".repeat(size);
-        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"arguments":{{"t":"{text}"}},"name":"delete_all"}}}}"#)
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"arguments":{{"t":"{text}"}},"name":"delete_all"}}}}"#
+        )
     };
     let batch = format!("[{},{}]", call("get"), call("delete_one"));
     for body in [call("delete_all"), batch, late(10), late(200_000)] {
@@ -188,7 +198,7 @@ async fn a_record_names_method_tool_client_and_server_although_no_rule_asks() {
     stand.send(with(get(url), "accept", "text/event-stream")).await;
     assert_eq!(
         mcp_fields(&stand.http_record(url).await),
-        json!({"IsMCP": true, "MCPEvidence": ["path", "response_body", "endpoint_event"]})
+        json!({"IsMCP": true, "MCPEvidence": ["path", "endpoint_event"]})
     );
     for (path, request) in [
         ("/ticker", with(get("http://site.test/ticker"), "accept", "text/event-stream")),
@@ -248,7 +258,8 @@ async fn a_body_streams_on_unless_a_rule_hangs_on_it() {
     let mut tasks = JoinSet::new();
     tasks.spawn(connection);
     let (frames, receiver) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, std::io::Error>>(1);
-    let body = futures_util::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    let body =
+        futures_util::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
     let request = Request::builder()
         .method(Method::POST)
         .uri("http://site.test/")
@@ -257,7 +268,9 @@ async fn a_body_streams_on_unless_a_rule_hangs_on_it() {
         .body(StreamBody::new(Box::pin(body)))
         .unwrap();
     let mut answers = JoinSet::new();
-    answers.spawn(async move { sender.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes() });
+    answers.spawn(async move {
+        sender.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes()
+    });
     frames.send(Ok(Frame::data(Bytes::from_static(b"{\"jsonrpc\":\"2.0\",\"id\":1,")))).await.unwrap();
     // The origin has the first bytes while the rest is not even written.
     arrived.notified().await;

@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use base64::Engine;
 use bytes::Bytes;
 use gateway::{
-    BypassList, Directory, Endpoint, Gateway, GatewayConfig, McpPlaces, Parts, Person, Runner, SecurityEvent, Settings, Snapshot,
-    Token,
+    BypassList, Directory, Endpoint, Gateway, GatewayConfig, McpPlaces, Parts, Person, Runner, SecurityEvent, Settings,
+    Snapshot, Token,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};

@@ -51,7 +51,9 @@ pub struct Hint {
 pub fn body_of(has_body: bool, media_type: Option<&str>) -> Body {
     match media_type {
         _ if !has_body => Body::None,
-        None | Some("application/json" | "text/json" | "application/json-rpc" | "application/jsonrequest") => Body::Json,
+        None | Some("application/json" | "text/json" | "application/json-rpc" | "application/jsonrequest") => {
+            Body::Json
+        }
         Some(other) if other.ends_with("+json") => Body::Json,
         Some(_) => Body::Other,
     }

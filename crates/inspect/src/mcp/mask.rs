@@ -109,7 +109,19 @@ fn kind(text: &str) -> String {
 
 fn is_secret(text: &str) -> bool {
     const STARTS: [&str; 14] = [
-        "sk-", "sk_", "pk_", "rk_", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xox", "AKIA", "eyJ", "Bearer ",
+        "sk-",
+        "sk_",
+        "pk_",
+        "rk_",
+        "ghp_",
+        "gho_",
+        "ghs_",
+        "github_pat_",
+        "glpat-",
+        "xox",
+        "AKIA",
+        "eyJ",
+        "Bearer ",
         "-----BEGIN",
     ];
     STARTS.iter().any(|start| text.starts_with(start))

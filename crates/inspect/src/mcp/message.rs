@@ -85,6 +85,8 @@ struct Rpc {
     methods: Vec<String>,
     params: Params,
     result: Option<result::Seen>,
+    /// It has a member that JSON-RPC does not know.
+    strange: bool,
 }
 
 /// What the params of a request hold.
@@ -115,8 +117,8 @@ impl Found {
         let Some(rpc) = self.current.take() else { return };
         let says_so = match rpc.version {
             Some(says_so) => says_so,
-            // It may be the last member.
-            None => !complete,
+            // It may be the last member, of a message that holds nothing else than one does.
+            None => !complete && !rpc.strange,
         };
         if !says_so {
             return;
@@ -192,7 +194,8 @@ enum Member {
     Method,
     Params,
     Result,
-    Other,
+    Known,
+    Strange,
 }
 
 impl<'de> Visitor<'de> for One<'_> {
@@ -208,7 +211,8 @@ impl<'de> Visitor<'de> for One<'_> {
             "method" => Member::Method,
             "params" => Member::Params,
             "result" => Member::Result,
-            _ => Member::Other,
+            "id" | "error" => Member::Known,
+            _ => Member::Strange,
         };
         let rpc = self.0.current.insert(Rpc::default());
         while let Some(member) = map.next_key_seed(Text(name))? {
@@ -226,7 +230,11 @@ impl<'de> Visitor<'de> for One<'_> {
                 }
                 Member::Params => map.next_value_seed(&mut rpc.params)?,
                 Member::Result => map.next_value_seed(rpc.result.get_or_insert_default())?,
-                Member::Other => drop(map.next_value::<IgnoredAny>()?),
+                Member::Known => drop(map.next_value::<IgnoredAny>()?),
+                Member::Strange => {
+                    rpc.strange = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
             }
         }
         self.0.close(true);

@@ -66,7 +66,8 @@ impl Seen {
         if self.meta.is_mcp || greeting {
             return Shape::Mcp;
         }
-        let listing = [M::Tools, M::Resources, M::Templates, M::Prompts, M::Roots, M::Contents, M::Content, M::Messages];
+        let listing =
+            [M::Tools, M::Resources, M::Templates, M::Prompts, M::Roots, M::Contents, M::Content, M::Messages];
         let own = listing.into_iter().any(|member| has(&[member]))
             || (complete && (has(&[M::NoTools]) || has(&[M::Completion]) || has(&[M::Action])))
             || has(&[M::Role, M::Model]);

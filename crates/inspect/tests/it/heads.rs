@@ -32,7 +32,11 @@ fn a_head_settles_what_only_mcp_sends() {
         ("a method", Head { rpc_method: Some(b"tools/call"), ..PLAIN }, true),
         ("a known endpoint", Head { host: "mcp.notion.com", path: "/mcp", ..PLAIN }, true),
         ("a known endpoint with a slash", Head { host: "mcp.notion.com", path: "/sse/", ..get(PLAIN) }, true),
-        ("a known endpoint, read as a page", Head { accept: Some(b"text/html"), host: "mcp.notion.com", path: "/mcp", ..get(PLAIN) }, false),
+        (
+            "a known endpoint, read as a page",
+            Head { accept: Some(b"text/html"), host: "mcp.notion.com", path: "/mcp", ..get(PLAIN) },
+            false,
+        ),
         ("a known host, signing in", Head { host: "mcp.notion.com", path: "/register", ..PLAIN }, false),
         ("a known host's endpoint at the root", Head { host: "mcp.stripe.com", path: "/", ..PLAIN }, true),
         ("a host that ends alike", Head { host: "evil-mcp.notion.com.example", path: "/mcp", ..PLAIN }, false),

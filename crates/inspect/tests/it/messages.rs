@@ -46,7 +46,8 @@ fn what_is_not_mcp_stays_silent() {
         assert_eq!(read(body.as_bytes(), true), Reading::Other, "{what}");
         for end in 0..body.len() {
             let cut = read(&body.as_bytes()[..end], false);
-            let is_named = ["an array of params", "a call without", "version 1"].iter().any(|start| what.starts_with(start));
+            let is_named =
+                ["an array of params", "a call without", "version 1"].iter().any(|start| what.starts_with(start));
             // MCP's own methods, whose message is only unsound further on.
             assert!(is_named || !matches!(cut, Reading::Mcp(_)), "{what}: {}", &body[..end]);
         }
@@ -57,18 +58,27 @@ fn what_is_not_mcp_stays_silent() {
 fn a_message_that_is_not_all_there_says_so() {
     let long = "x".repeat(100_000);
     for (body, methods, tools) in [
-        (format!(r#"{{"method":"tools/call","params":{{"name":"write","arguments":{{"text":"{long}"#), vec!["tools/call"], vec!["write"]),
+        (
+            format!(r#"{{"method":"tools/call","params":{{"name":"write","arguments":{{"text":"{long}"#),
+            vec!["tools/call"],
+            vec!["write"],
+        ),
         (format!(r#"{{"method":"tools/call","params":{{"arguments":{{"text":"{long}"#), vec!["tools/call"], vec![]),
-        (format!(r#"[{{"jsonrpc":"2.0","id":1,"method":"tools/list"}},{{"jsonrpc":"2.0","method":"{long}"#), vec!["tools/list"], vec![]),
+        (
+            format!(r#"[{{"jsonrpc":"2.0","id":1,"method":"tools/list"}},{{"jsonrpc":"2.0","method":"{long}"#),
+            vec!["tools/list"],
+            vec![],
+        ),
     ] {
         let Reading::Mcp(message) = read(body.as_bytes(), false) else { panic!("{}", &body[..80]) };
-        assert_eq!((message.methods, message.tools, message.complete), (
-            methods.into_iter().map(str::to_owned).collect(),
-            tools.into_iter().map(str::to_owned).collect(),
-            false,
-        ));
+        assert_eq!(
+            (message.methods, message.tools, message.complete),
+            (methods.into_iter().map(str::to_owned).collect(), tools.into_iter().map(str::to_owned).collect(), false,)
+        );
     }
-    for body in ["", "  ", "{", r#"{"jsonrpc":"2.0","id":1,"meth"#, r#"{"jsonrpc":"2.0","method":"initialize","params":{"#] {
+    for body in
+        ["", "  ", "{", r#"{"jsonrpc":"2.0","id":1,"meth"#, r#"{"jsonrpc":"2.0","method":"initialize","params":{"#]
+    {
         assert_eq!(read(body.as_bytes(), false), Reading::Cut, "{body}");
     }
     assert_eq!(read(b"<html>", false), Reading::Other);
@@ -90,15 +100,28 @@ fn streams_are_read_event_by_event() {
     };
     let greeting = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"s","version":"1"}}}"#;
     for (text, expected) in [
-        ("event: endpoint\ndata: /messages/?session_id=3b1f\n\n".to_owned(), Stream { endpoint: true, count: 1, ..Stream::default() }),
-        (format!("event: message\r\nid: 1\r\ndata: {greeting}\r\n\r\n"), Stream { message: message(&[], Some("s")), count: 1, ..Stream::default() }),
         (
-            "id: 0\ndata: \n\ndata: {\"jsonrpc\":\"2.0\",\ndata: \"method\":\"notifications/initialized\"}\n\n".to_owned(),
+            "event: endpoint\ndata: /messages/?session_id=3b1f\n\n".to_owned(),
+            Stream { endpoint: true, count: 1, ..Stream::default() },
+        ),
+        (
+            format!("event: message\r\nid: 1\r\ndata: {greeting}\r\n\r\n"),
+            Stream { message: message(&[], Some("s")), count: 1, ..Stream::default() },
+        ),
+        (
+            "id: 0\ndata: \n\ndata: {\"jsonrpc\":\"2.0\",\ndata: \"method\":\"notifications/initialized\"}\n\n"
+                .to_owned(),
             Stream { message: message(&["notifications/initialized"], None), count: 1, ..Stream::default() },
         ),
         (format!("data: {greeting}"), Stream::default()),
-        ("data: {\"choices\":[{\"delta\":{\"content\":\"tools/call\"}}]}\n\ndata: [DONE]\n\n".to_owned(), Stream { other: true, count: 2, ..Stream::default() }),
-        (": ping\n\ndata: first\n\nevent: endpoint\ndata: /late\n\n".to_owned(), Stream { other: true, count: 2, ..Stream::default() }),
+        (
+            "data: {\"choices\":[{\"delta\":{\"content\":\"tools/call\"}}]}\n\ndata: [DONE]\n\n".to_owned(),
+            Stream { other: true, count: 2, ..Stream::default() },
+        ),
+        (
+            ": ping\n\ndata: first\n\nevent: endpoint\ndata: /late\n\n".to_owned(),
+            Stream { other: true, count: 2, ..Stream::default() },
+        ),
     ] {
         assert_eq!(events(text.as_bytes(), false), expected, "{text}");
     }

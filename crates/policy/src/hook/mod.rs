@@ -294,11 +294,7 @@ pub fn permits(hook: Hook, action: Action, field: &FieldInfo) -> Result<(), &'st
         Action::Off => Err("the connection is judged before it is decrypted, on host, addresses and identity alone"),
         Action::Isolate | Action::NoIsolate if shared || url || request => Ok(()),
         Action::Redirect if field.selector == S::AccessTarget => Ok(()),
-        Action::Redirect | Action::NoScan | Action::Quarantine
-            if shared || url || network || request =>
-        {
-            Ok(())
-        }
+        Action::Redirect | Action::NoScan | Action::Quarantine if shared || url || network || request => Ok(()),
         Action::Worker | Action::Managed if field.phase.is_response() || field.name == "http.body_phase" => {
             Err("a Worker runs before the request is sent, so the response cannot select it")
         }

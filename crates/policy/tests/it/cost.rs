@@ -7,8 +7,7 @@ use std::net::IpAddr;
 use expr::{Map, ValueRef};
 use policy::{
     BodyFacts, CompileOptions, ConnectionFacts, Cursor, Host, HttpFacts, HttpRuleset, McpTraffic, Person, RequestFacts,
-    Scratch,
-    Step, compile, lists,
+    Scratch, Step, compile, lists,
 };
 use serde_json::json;
 
