@@ -269,6 +269,7 @@ impl Flow {
         note(&mut self.exchange.upload, &head, encoding.as_deref(), whole);
         if self.exchange.arrived.is_none() {
             self.exchange.mcp.see(&head.bytes, head.complete, encoding.as_deref());
+            self.note_mcp();
         }
         Ok(())
     }

@@ -204,6 +204,14 @@ impl Flow {
             }
         }
         self.record.headers(&exchange.headers);
+        self.note_mcp();
+    }
+
+    /// Writes what is known of MCP so far: a client may go away before there is more.
+    pub(crate) fn note_mcp(&mut self) {
+        if self.exchange.mcp.is_mcp() == Some(true) {
+            self.exchange.mcp.write(&mut self.record.fields);
+        }
     }
 
     fn identify(&mut self, way: &Way) -> Result<(), Fault> {

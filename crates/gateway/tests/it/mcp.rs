@@ -211,6 +211,30 @@ async fn a_record_names_method_tool_client_and_server_although_no_rule_asks() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_goes_away_is_recorded_as_what_it_was() {
+    use tokio::io::AsyncWriteExt;
+
+    let arrived = Arc::new(tokio::sync::Notify::new());
+    let arriving = Arc::clone(&arrived);
+    let never = move || {
+        let arriving = Arc::clone(&arriving);
+        async move {
+            arriving.notify_one();
+            std::future::pending::<()>().await;
+        }
+    };
+    let origin = Origin::start(Router::new().fallback(any(never)), None).await.unwrap();
+    let stand = Stand::start(Setup { names: vec![("site.test", origin.address)], ..Setup::default() }).await;
+    let mut stream = stand.dial().await;
+    let head = "GET http://site.test/mcp HTTP/1.1\r\nHost: site.test\r\nMcp-Session-Id: 1\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    arrived.notified().await;
+    drop(stream);
+    let record = stand.http_record("http://site.test/mcp").await;
+    assert_eq!(record["MCPEvidence"], json!(["session_header", "path"]));
+}
+
 fn mcp_fields(record: &Value) -> Value {
     let fields = record.as_object().unwrap().iter().filter(|(name, _)| name.contains("MCP"));
     Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())

@@ -15,10 +15,8 @@ const MAX_NAME: usize = 64;
 #[must_use]
 pub fn masked(body: &[u8]) -> Option<Value> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let messages = match serde_json::from_slice(body).ok()? {
-        Value::Array(messages) => messages,
-        one => vec![one],
-    };
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let messages = body.as_array().map_or_else(|| std::slice::from_ref(&body), Vec::as_slice);
     Some(messages.iter().take(MAX_MASKED).map(message).collect())
 }
 

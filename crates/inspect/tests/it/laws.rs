@@ -32,10 +32,8 @@ fn write(members: &[(&str, Value)], order: &[usize], spaces: &str, numbers: bool
     for at in order {
         let (name, value) = &members[*at];
         let name = if numbers { escaped(name) } else { (*name).to_owned() };
-        let value = match value {
-            Value::String(text) if numbers => format!("\"{}\"", escaped(text)),
-            other => other.to_string(),
-        };
+        let text = value.as_str().filter(|_| numbers);
+        let value = text.map_or_else(|| value.to_string(), |text| format!("\"{}\"", escaped(text)));
         parts.push(format!("{spaces}\"{name}\"{spaces}:{spaces}{value}{spaces}"));
     }
     format!("{spaces}{{{}}}{spaces}", parts.join(","))

@@ -1,4 +1,5 @@
 //! One binary for the tests of detection.
+#![expect(clippy::panic, reason = "tests")]
 
 mod corpus;
 mod heads;
