@@ -367,10 +367,9 @@ impl Tap {
             passing.look(false);
             passing.end();
         } else if passing.streams {
-            // A stream may last for hours; its first events say what it is.
+            // A stream may last for hours; its first events say what it is, and whose.
             passing.look(false);
-            let settled = passing.seen.endpoint || passing.names_server();
-            if settled || passing.looks >= LOOKS {
+            if passing.names_server() || passing.looks >= LOOKS {
                 passing.end();
             }
         }

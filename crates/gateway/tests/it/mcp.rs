@@ -32,7 +32,10 @@ async fn origin(touched: Arc<AtomicUsize>) -> Origin {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             let (media, text) = match parts.uri.path() {
-                "/sse" => ("text/event-stream", "event: endpoint\ndata: /messages?session_id=1\n\n".to_owned()),
+                "/sse" => (
+                    "text/event-stream",
+                    format!("event: endpoint\ndata: /messages?session_id=1\n\nevent: message\ndata: {GREETING}\n\n"),
+                ),
                 "/ticker" => ("text/event-stream", "data: {\"price\":1}\n\ndata: {\"price\":2}\n\n".to_owned()),
                 "/streams" => ("text/event-stream", format!("id: 0\ndata: \n\nevent: message\ndata: {GREETING}\n\n")),
                 _ if body.windows(10).any(|part| part == b"initialize") => ("application/json", GREETING.to_owned()),
@@ -198,7 +201,8 @@ async fn a_record_names_method_tool_client_and_server_although_no_rule_asks() {
     stand.send(with(get(url), "accept", "text/event-stream")).await;
     assert_eq!(
         mcp_fields(&stand.http_record(url).await),
-        json!({"IsMCP": true, "MCPEvidence": ["path", "endpoint_event"]})
+        json!({"IsMCP": true, "MCPServerName": "acme tools", "MCPProtocolVersion": "2025-06-18",
+            "MCPEvidence": ["path", "response_body", "endpoint_event"]})
     );
     for (path, request) in [
         ("/ticker", with(get("http://site.test/ticker"), "accept", "text/event-stream")),
