@@ -201,11 +201,13 @@ impl Mcp {
         }
     }
 
-    /// A rule decided that wants the messages recorded, masked.
-    pub(crate) fn mask(&mut self) {
-        self.masks = true;
-        if let Some(kept) = self.kept.take() {
-            self.payload = protocol::masked(&kept);
+    /// A rule decided, and wants the messages recorded, masked, or does not.
+    pub(crate) fn mask(&mut self, wanted: bool) {
+        self.masks = wanted;
+        if !wanted {
+            self.payload = None;
+        } else if let Some(kept) = &self.kept {
+            self.payload = protocol::masked(kept);
         }
     }
 

@@ -302,9 +302,7 @@ impl Flow {
             None => self.record.no_rule(),
         }
         let named = || rule.map_or_else(String::new, |rule| format!("rule \"{}\"", rule.name));
-        if verdict.action.logs_payload() {
-            self.exchange.mcp.mask();
-        }
+        self.exchange.mcp.mask(verdict.action.logs_payload());
         let turn = match &verdict.action {
             ActionPlan::Allow(plan) => {
                 if let Some(fault) = self.exchange.caller.session_fault(plan.check_session, self.exchange.at) {

@@ -297,8 +297,8 @@ mod tests {
     use gateway::Directory;
     use jiff::Timestamp;
     use store::{
-        Change, ChangeFeed, Operate, Principal, ProxyEndpoint, ProxyEndpointKind, Rule, Store, StoreConfig, User,
-        WriteGateway, WriteRules, WriteUsers,
+        Change, ChangeFeed, McpPortal, Operate, Principal, ProxyEndpoint, ProxyEndpointKind, Rule, Store, StoreConfig,
+        User, WriteAccess, WriteGateway, WriteRules, WriteUsers,
     };
     use types::{AccountId, KvNamespaceId, ProxyEndpointId, RuleId, UserId};
     use uuid::Uuid;
@@ -409,6 +409,30 @@ mod tests {
         world.rule(2, BLOCKS).await;
         world.follow().await;
         assert!(world.in_force.stale().is_empty() && world.in_force.rule_errors().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_gateway_knows_where_portals_and_servers_are() {
+        let mut world = World::start().await;
+        let grant = world.system.authorize::<WriteAccess>(world.account).unwrap();
+        let portal = McpPortal {
+            hostname: "Tools.acme.test".into(),
+            body: serde_json::json!({}),
+            created_by: String::new(),
+            modified_by: String::new(),
+        };
+        world.store.mcp_portals().create(&grant, "tools".parse().unwrap(), portal).await.unwrap();
+        for (id, hostname) in [("jira", Some("https://Jira.acme.test:8443/mcp")), ("program", None)] {
+            let server: store::McpServer =
+                serde_json::from_value(serde_json::json!({"body": {"hostname": hostname}})).unwrap();
+            world.store.mcp_servers().create(&grant, id.parse().unwrap(), server).await.unwrap();
+        }
+        world.follow().await;
+        let places = gateway::McpPlaces {
+            portals: ["tools.acme.test".to_owned()].into(),
+            servers: ["jira.acme.test".to_owned()].into(),
+        };
+        assert_eq!(*world.in_force.snapshot(2).mcp, places);
     }
 
     #[tokio::test]

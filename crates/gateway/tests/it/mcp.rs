@@ -51,9 +51,9 @@ async fn origin(touched: Arc<AtomicUsize>) -> Origin {
 async fn stand(rules: Vec<Value>) -> (Stand, Origin, Arc<AtomicUsize>) {
     let touched = Arc::new(AtomicUsize::new(0));
     let origin = origin(Arc::clone(&touched)).await;
-    let names = ["site.test", "tools.test", "jira.test", "tools.test.evil.test", "mcp.notion.com"];
+    let names = ["site.test", "tools.example.com", "jira.test", "tools.example.com.evil.test", "mcp.notion.com"];
     let names = names.map(|name| (name, origin.address)).to_vec();
-    let mcp = McpPlaces { portals: ["tools.test".to_owned()].into(), servers: ["jira.test".to_owned()].into() };
+    let mcp = McpPlaces { portals: ["tools.example.com".to_owned()].into(), servers: ["jira.test".to_owned()].into() };
     (Stand::start(Setup { names, rules, mcp, ..Setup::default() }).await, origin, touched)
 }
 
@@ -113,35 +113,45 @@ async fn mcp_is_blocked_before_its_server_sees_it_and_nothing_else_is() {
     assert_eq!(touched.load(Ordering::SeqCst), 7);
 }
 
-/// The rule of `docs/shadow-mcp.md`, and what it is about.
+/// The rules that the documentation shows.
+fn documented() -> [Value; 2] {
+    let page = include_str!("../../../../docs/shadow-mcp.md");
+    let blocks = page.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let rules: Vec<Value> = blocks.map(|text| serde_json::from_str(text).unwrap()).collect();
+    rules.try_into().unwrap()
+}
+
 #[tokio::test]
-async fn only_what_goes_around_the_portal_is_stopped() {
-    let around = "experimental.is_mcp and not mcp.server.is_portal";
-    let settings = json!({ "redirect": { "target_uri": "https://tools.test/mcp" } });
-    let elsewhere = json!({ "redirect": { "target_uri": "https://tools.test.evil.test/mcp" } });
+async fn the_documented_rules_stop_and_send_on_what_goes_around_the_portal() {
+    let [block, redirect] = documented();
+    let elsewhere = json!({ "redirect": { "target_uri": "https://tools.example.com.evil.test/mcp" } });
     let rules = vec![
-        rule_with("to the portal", "redirect", "experimental.is_mcp and mcp.server.behind_portal", settings),
+        redirect,
         rule_with(
             "elsewhere",
             "redirect",
             "experimental.is_mcp and http.request.uri.path == \"/elsewhere\"",
             elsewhere,
         ),
-        rule("no shadow MCP", "block", around),
+        block,
     ];
     let (stand, _origin, touched) = stand(rules).await;
     let sent = stand.send(json_post("http://jira.test/mcp", LIST)).await;
-    assert_eq!((sent.status.as_u16(), sent.header("location")), (307, "https://tools.test/mcp"));
+    assert_eq!((sent.status.as_u16(), sent.header("location")), (307, "https://tools.example.com/mcp"));
     let sent = stand.send(json_post("http://site.test/elsewhere", LIST)).await;
     assert_eq!(sent.status, 303, "a message is sent on to nobody but a portal");
-    assert_eq!(stand.send(json_post("http://tools.test.evil.test/mcp", LIST)).await.status, 403);
+    let stopped =
+        stand.send(with(json_post("http://tools.example.com.evil.test/mcp", LIST), "accept", "application/json")).await;
+    assert_eq!(stopped.status, 403);
+    assert!(stopped.text().contains("Use the company's portal"), "{}", stopped.text());
     assert_eq!(touched.load(Ordering::SeqCst), 0);
-    assert_eq!(stand.send(json_post("http://tools.test/mcp", LIST)).await.status, 200);
-    for (url, place) in [("http://jira.test/mcp", "behind_portal"), ("http://tools.test/mcp", "portal")] {
+    assert_eq!(stand.send(json_post("http://tools.example.com/mcp", LIST)).await.status, 200);
+    for (url, place) in [("http://jira.test/mcp", "behind_portal"), ("http://tools.example.com/mcp", "portal")] {
         assert_eq!(stand.http_record(url).await["MCPPortal"], place);
     }
-    let evil = stand.http_record("http://tools.test.evil.test/mcp").await;
+    let evil = stand.http_record("http://tools.example.com.evil.test/mcp").await;
     assert_eq!((&evil["IsMCP"], evil.get("MCPPortal")), (&json!(true), None));
+    assert_eq!(evil["MCPPayload"], json!([{"method": "tools/list"}]));
 }
 
 #[tokio::test]

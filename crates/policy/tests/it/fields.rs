@@ -43,6 +43,17 @@ fn every_example_compiles_and_reads_its_field() {
 }
 
 #[test]
+fn the_examples_of_the_page_on_shadow_mcp_compile() {
+    let page = include_str!("../../../../docs/shadow-mcp.md");
+    let examples = page.split("```expr\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    for example in examples.lines() {
+        let compiled = expr::Expression::compile(Hook::Http.scheme(), example, &(), &expr::Limits::default());
+        assert!(compiled.is_ok(), "{example}");
+    }
+    assert_eq!(examples.lines().count(), 3);
+}
+
+#[test]
 fn every_documented_http_selector_exists() {
     // Reference section 1.3, 3.1 and 3.2.
     let names = "access.target access.private_app app.ids app.type.ids app.hosts_ids app.supports_ids app.statuses \
