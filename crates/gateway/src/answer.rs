@@ -1,7 +1,7 @@
 //! The answers a rule asks for in place of the origin's: block pages, redirects, and pages for what is not offered.
 //!
 //! It writes responses; whether one is due was decided before. Invariant: a redirect never carries a request body to
-//! another site, and a plan that cannot be carried out is refused, never skipped.
+//! another site than an MCP portal of the account's own, and a plan that cannot be carried out is refused, never skipped.
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -76,10 +76,23 @@ pub(crate) fn refuse(
 /// Answers with the redirect of a rule.
 pub(crate) fn redirect(exchange: &Exchange, rule: Option<&RuleRef>, plan: &RedirectPlan) -> (Response<Body>, String) {
     let location = location(exchange, rule, &plan.target, plan.preserve_path_and_query, plan.include_context);
-    // 303 makes the client ask with GET: a form or an upload must not travel to the other site.
-    let status =
-        if matches!(exchange.method, Method::GET | Method::HEAD) { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
+    let status = if matches!(exchange.method, Method::GET | Method::HEAD) {
+        StatusCode::FOUND
+    } else if exchange.mcp.is_mcp() == Some(true) && is_portal(exchange, &location) {
+        // A message that is sent on as it is, to where it should have gone.
+        StatusCode::TEMPORARY_REDIRECT
+    } else {
+        // 303 makes the client ask with GET: a form or an upload must not travel to the other site.
+        StatusCode::SEE_OTHER
+    };
     (see(&location, status), location)
+}
+
+/// Tells whether a redirect leads to a portal of the account, by its whole host and over TLS.
+fn is_portal(exchange: &Exchange, location: &str) -> bool {
+    url::Url::parse(location).is_ok_and(|url| {
+        url.scheme() == "https" && url.host_str().is_some_and(|host| exchange.snapshot.mcp.portals.contains(host))
+    })
 }
 
 fn location(

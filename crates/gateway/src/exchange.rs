@@ -21,6 +21,7 @@ use types::RequestId;
 use crate::body::{Body, empty_body};
 use crate::connection::{Client, Tunnel};
 use crate::identity::{Caller, Person};
+use crate::mcp::Mcp;
 use crate::snapshot::Snapshot;
 use net::proxy::interim::Interim;
 
@@ -71,6 +72,7 @@ pub(crate) struct Exchange {
     pub(crate) interim: Option<Interim>,
     pub(crate) upload: Seen,
     pub(crate) package: Option<Package>,
+    pub(crate) mcp: Mcp,
     /// Addresses of the origin, once a rule asked for them or it was connected to.
     pub(crate) addresses: Option<Vec<IpAddr>>,
     pub(crate) connection: Option<Arc<ConnectionInfo>>,
@@ -155,6 +157,7 @@ impl Exchange {
                 self.addresses.as_deref(),
             ),
             request: Some(self.request_facts(&request_headers)),
+            mcp: self.mcp.facts(),
             request_body: BodyFacts { types: self.upload.types, size: self.upload.size },
             response: self.arrived.as_ref().map(|arrived| ResponseFacts {
                 status: arrived.status.as_u16(),
@@ -193,6 +196,12 @@ impl Exchange {
             .any(|part| asked.contains(*part))
             .then(|| policy::package::recognise(&self.target.host, self.target.path()))
             .flatten();
+    }
+
+    /// Looks at the head for signs of MCP, once more when a Worker changed it.
+    pub(crate) fn recognise_mcp(&mut self) {
+        let places = &self.snapshot.mcp;
+        self.mcp = Mcp::of(&self.target, &self.method, &self.headers, self.has_body, self.mime.as_deref(), places);
     }
 
     /// Takes the request body out, leaving none.

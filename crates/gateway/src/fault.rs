@@ -56,6 +56,8 @@ pub(crate) enum Fault {
     },
     /// The client's own body broke off while a rule waited for it.
     RequestBody,
+    /// A rule must know something of the body that cannot be read.
+    Unread(&'static str),
     /// Too many connections.
     Busy,
     /// The snapshot names a script or a template that it does not hold.
@@ -71,7 +73,7 @@ impl Fault {
             Self::Refused(Refusal::Missing | Refusal::Wrong) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Fronting { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Guard { .. } | Self::Refused(Refusal::Withdrawn) => StatusCode::FORBIDDEN,
+            Self::Guard { .. } | Self::Refused(Refusal::Withdrawn) | Self::Unread(_) => StatusCode::FORBIDDEN,
             Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } | Self::Broken { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -101,6 +103,7 @@ impl Fault {
             Self::Broken { .. } => "origin_broke_off",
             Self::ResponseTimeout { .. } => "response_timeout",
             Self::RequestBody => "request_body_broke_off",
+            Self::Unread(_) => "body_not_readable",
             Self::Busy => "busy",
             Self::Configuration(_) => "configuration",
         }
@@ -131,6 +134,7 @@ impl Fault {
                 | Self::Fronting { .. }
                 | Self::Loop
                 | Self::Guard { .. }
+                | Self::Unread(_)
                 | Self::Configuration(_)
                 | Self::Busy
         )
@@ -189,6 +193,7 @@ impl Fault {
             Self::Broken { host, why } => format!("{host} broke off before it had answered: {why}."),
             Self::ResponseTimeout { host } => format!("{host} accepted the request and did not answer in time."),
             Self::RequestBody => "The request body broke off before it was complete.".to_owned(),
+            Self::Unread(why) => format!("A rule must know what this request asks for, and {why}."),
             Self::Busy => "The gateway has as many connections open as it accepts.".to_owned(),
             Self::Configuration(why) => format!("A rule cannot be carried out: {why}."),
         }
@@ -255,6 +260,12 @@ impl Fault {
             ),
             Self::Broken { .. } => ("The site broke off", Side::Origin, "Try again."),
             Self::RequestBody => ("Upload broke off", Side::Client, "Send the request again."),
+            Self::Unread(_) => (
+                "This request could not be checked",
+                Side::Policy,
+                "Send a shorter message without compression, or write to your administrator and quote the request \
+                 number below.",
+            ),
             Self::Busy => ("Gateway busy", Side::Gateway, "Try again in a moment."),
             Self::Configuration(_) => (
                 "A rule cannot be carried out",

@@ -25,6 +25,7 @@ use crate::events::{SecurityEvent, SecurityEventKind};
 use crate::fault::Fault;
 use crate::gateway::{Counters, Inner};
 use crate::identity::{Caller, Person, Refusal};
+use crate::mcp::Mcp;
 use crate::snapshot::{LogSwitches, Snapshot};
 
 /// What the gateway did, before anything was decided.
@@ -42,6 +43,8 @@ pub(crate) struct HttpRecord {
     pub(crate) download: Arc<AtomicU64>,
     pub(crate) decision: Duration,
     pub(crate) waited: Duration,
+    /// What was seen of MCP; its last words come with the bodies.
+    pub(crate) mcp: Option<Box<Mcp>>,
     place: Option<logs::Slot>,
 }
 
@@ -71,8 +74,14 @@ impl HttpRecord {
             download: Arc::default(),
             decision: Duration::ZERO,
             waited: Duration::ZERO,
+            mcp: None,
             place,
         }
+    }
+
+    /// Whether a record may be written.
+    pub(crate) fn is_wanted(&self) -> bool {
+        wanted(self.snapshot.settings.logging.http)
     }
 
     /// Notes who asks.
@@ -169,6 +178,9 @@ impl Drop for HttpRecord {
         let logging = self.snapshot.settings.logging;
         if !(logging.http.log_all || (logging.http.log_blocks && blocked)) {
             return;
+        }
+        if let Some(mcp) = self.mcp.take() {
+            mcp.write(fields);
         }
         if logging.redact_pii {
             for field in [

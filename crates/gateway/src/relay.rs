@@ -67,7 +67,12 @@ impl Flow {
             hop::restore_upgrade(&mut headers, protocol);
         }
         let body = if exchange.has_body {
-            Metered::boxed(exchange.take_body(), Arc::clone(&self.record.upload), ())
+            let mut body = exchange.take_body();
+            if self.record.is_wanted() {
+                let longest = exchange.client.gateway.config.body_head_bytes;
+                body = exchange.mcp.watch_request(body, &exchange.headers, longest);
+            }
+            Metered::boxed(body, Arc::clone(&self.record.upload), ())
         } else {
             empty_body()
         };
@@ -200,7 +205,11 @@ impl Flow {
         if arrived.has_body && self.exchange.download.size.is_none() {
             self.record.release_place();
         }
-        let mut response = Response::new(arrived.body);
+        let mut body = arrived.body;
+        if arrived.has_body && !arrived.ours && self.record.is_wanted() {
+            body = self.exchange.mcp.watch_response(body, &arrived.headers);
+        }
+        let mut response = Response::new(body);
         *response.status_mut() = arrived.status;
         *response.headers_mut() = arrived.headers;
         if let Some(origin) = arrived.upgrade {

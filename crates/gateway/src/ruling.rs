@@ -24,6 +24,7 @@ use crate::body::{self, Body, Patience};
 use crate::events::SecurityEventKind;
 use crate::exchange::Seen;
 use crate::fault::Fault;
+use crate::mcp;
 use crate::record::{self, BLOCK, WorkerCall};
 use crate::sniff;
 use crate::stages::Flow;
@@ -166,6 +167,8 @@ impl Flow {
     async fn look_ahead(&mut self, needs: &Needs) -> Result<Ruled, Fault> {
         self.ruling.reads_download |= needs.fields.contains(field::DOWNLOAD_TYPES);
         if matches!(needs.rule.action, ActionPlan::Allow(_) | ActionPlan::Quarantine(_)) {
+            // A later rule may ask what the request was when its body is gone.
+            self.supply_mcp().await?;
             return Ok(Ruled::AwaitResponse(Arc::default()));
         }
         self.supply_request_facts().await?;
@@ -194,6 +197,19 @@ impl Flow {
         if self.exchange.has_body && (whole || head) {
             self.read_upload(whole).await?;
         }
+        self.supply_mcp().await
+    }
+
+    /// Reads what rules ask about MCP messages in the request, as far as it can be.
+    async fn supply_mcp(&mut self) -> Result<(), Fault> {
+        let read = self.exchange.snapshot.http.fields();
+        let messages = !read.intersection(mcp::message_fields()).is_empty();
+        if self.exchange.mcp.waits() && (messages || read.contains(field::IS_MCP)) {
+            self.read_upload(false).await?;
+        }
+        if messages && self.exchange.mcp.is_open() {
+            self.read_upload(true).await?;
+        }
         Ok(())
     }
 
@@ -202,7 +218,15 @@ impl Flow {
         match needs.phase {
             Phase::Connection => self.resolve().await,
             Phase::RequestBodyHead => self.read_upload(false).await?,
-            Phase::RequestBodyComplete => self.read_upload(true).await?,
+            Phase::RequestBodyComplete => {
+                let messages = !needs.fields.intersection(mcp::message_fields()).is_empty();
+                // Nearly every message ends in the head of its body; a longer one is read as far as sizes are counted.
+                let whole = !messages || !self.exchange.mcp.waits();
+                self.read_upload(whole).await?;
+                if messages && whole && self.exchange.mcp.is_open() {
+                    return Err(Fault::Unread(self.exchange.mcp.why_open()));
+                }
+            }
             Phase::ResponseBodyHead => self.read_download(false).await?,
             Phase::ResponseBodyComplete => self.read_download(true).await?,
             // Known from the start, or once the response is there: waiting for them again would never end.
@@ -235,10 +259,18 @@ impl Flow {
         let bound = if whole { config.body_count_bytes } else { config.body_head_bytes };
         let patience = patience(config);
         let encoding = sniff::content_coding(&self.exchange.headers);
+        if self.exchange.arrived.is_some() {
+            // It was sent on; what is left here says nothing of it.
+            self.exchange.mcp.lose();
+        }
         let body = self.exchange.take_body();
         let (head, body) = body::read_ahead(body, bound, patience).await.map_err(|_| Fault::RequestBody)?;
         self.exchange.body = body;
         note(&mut self.exchange.upload, &head, encoding.as_deref(), whole);
+        if self.exchange.arrived.is_none() {
+            self.exchange.mcp.see(&head.bytes, head.complete, encoding.as_deref());
+            self.note_mcp();
+        }
         Ok(())
     }
 
@@ -270,6 +302,7 @@ impl Flow {
             None => self.record.no_rule(),
         }
         let named = || rule.map_or_else(String::new, |rule| format!("rule \"{}\"", rule.name));
+        self.exchange.mcp.mask(verdict.action.logs_payload());
         let turn = match &verdict.action {
             ActionPlan::Allow(plan) => {
                 if let Some(fault) = self.exchange.caller.session_fault(plan.check_session, self.exchange.at) {

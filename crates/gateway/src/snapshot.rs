@@ -11,6 +11,7 @@ use types::{AccountId, RuleId};
 
 use crate::bypass::BypassList;
 use crate::identity::{Directory, Endpoint};
+use crate::mcp::McpPlaces;
 use crate::page::Look;
 
 /// One revision of an account's configuration.
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub settings: Settings,
     /// Hosts that are never inspected; starts as [`crate::default_entries`].
     pub bypass: Arc<BypassList>,
+    /// Where the account's own MCP portals and servers are.
+    pub mcp: Arc<McpPlaces>,
     /// Signs leaf certificates with the account's authority.
     pub minter: Arc<net::Minter>,
     /// Resolves, guards, dials and pools; its guard carries the allow list, its trust the extra roots. Reuse the same

@@ -3,6 +3,7 @@
 //! The signatures are policy's; this undoes a content coding for the look, as far as the head goes. What travels on is
 //! untouched. Invariant: work and memory are bounded by [`DECODED`], however well the body compresses. Pure.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 /// Most bytes decoded from a compressed head.
@@ -31,6 +32,18 @@ pub(crate) fn content_coding(headers: &http::HeaderMap) -> Option<Vec<u8>> {
         .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
         .collect();
     (!fields.is_empty()).then(|| fields.join(&b", "[..]))
+}
+
+/// Returns the start of a body without its coding, and whether it is all of the body; `None` when the coding cannot be undone.
+pub(crate) fn plain<'a>(head: &'a [u8], complete: bool, coding: Option<&[u8]>) -> Option<(Cow<'a, [u8]>, bool)> {
+    match coding.map(trim) {
+        None | Some(b"" | b"identity") => Some((Cow::Borrowed(head), complete)),
+        Some(coding) => {
+            let plain = decode(head, coding).filter(|plain| head.is_empty() || !plain.is_empty())?;
+            let complete = complete && plain.len() < DECODED;
+            Some((Cow::Owned(plain), complete))
+        }
+    }
 }
 
 fn trim(value: &[u8]) -> &[u8] {

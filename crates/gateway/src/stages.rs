@@ -23,6 +23,7 @@ use crate::events::{SecurityEvent, SecurityEventKind};
 use crate::exchange::{self, Exchange, Seen, Target};
 use crate::fault::Fault;
 use crate::identity::{self, Refusal, Requirements};
+use crate::mcp::Mcp;
 use crate::record::{BLOCK, HttpRecord};
 use crate::ruling::{Ruled, Ruling};
 use crate::snapshot::Snapshot;
@@ -146,7 +147,10 @@ impl Flow {
             Way::Proxy => None,
             Way::Inside(tunnel) => Some(Arc::clone(tunnel)),
         };
+        let mime = if has_body { exchange::media_type(&parts.headers) } else { None };
+        let mcp = Mcp::of(&target, &parts.method, &parts.headers, has_body, mime.as_deref(), &snapshot.mcp);
         let mut exchange = Exchange {
+            mcp,
             snapshot,
             tunnel,
             id: RequestId(id),
@@ -156,7 +160,7 @@ impl Flow {
             version: parts.version,
             target,
             moved: false,
-            mime: if has_body { exchange::media_type(&parts.headers) } else { None },
+            mime,
             upload: Seen { types: None, size: if has_body { exchange::declared_length(&parts.headers) } else { None } },
             headers: parts.headers,
             body: boxed(incoming),
@@ -200,6 +204,14 @@ impl Flow {
             }
         }
         self.record.headers(&exchange.headers);
+        self.note_mcp();
+    }
+
+    /// Writes what is known of MCP so far: a client may go away before there is more.
+    pub(crate) fn note_mcp(&mut self) {
+        if self.exchange.mcp.is_mcp() == Some(true) {
+            self.exchange.mcp.write(&mut self.record.fields);
+        }
     }
 
     fn identify(&mut self, way: &Way) -> Result<(), Fault> {
@@ -254,7 +266,8 @@ impl Flow {
             websocket::answer(&mut response);
         }
         self.trace();
-        let Self { mut record, .. } = *self;
+        let Self { mut record, exchange, .. } = *self;
+        record.mcp = Some(exchange.mcp).filter(Mcp::is_worth_noting).map(Box::new);
         record.fields.http_status_code = response.status().as_u16();
         let counter = Arc::clone(&record.download);
         response.map(|body| Metered::boxed(body, counter, record))

@@ -208,6 +208,7 @@ fn accept(exchange: &mut Exchange, script: &Script, request: Request<Body>) -> R
         exchange.moved = true;
     }
     exchange.upload = exchange::Seen::default();
+    exchange.recognise_mcp();
     Ok(same_message)
 }
 
@@ -247,6 +248,7 @@ fn recall(exchange: &mut Exchange, remembered: &Remembered) -> Opinion {
         Remembered::NoOpinion => Opinion::None,
         Remembered::Headers(change) => {
             change.apply(&mut exchange.headers);
+            exchange.recognise_mcp();
             Opinion::Changed
         }
         Remembered::Response { status, headers, body } => {

@@ -307,6 +307,18 @@ dataset! {
         "GroupNames" ours group_names: Vec<String>, "The person's groups.";
         "Error" ours error: String, "What failed, when something did.";
         "Generated" ours generated: bool, "Whether it was made up by the traffic generator; real traffic never says so.";
+        "IsMCP" ours is_mcp: bool, "Whether it speaks the Model Context Protocol.";
+        "MCPMethod" ours mcp_method: String, "The method of its MCP message; those of a batch with commas between.";
+        "MCPTool" ours mcp_tool: String, "The tool it calls; those of a batch with commas between.";
+        "MCPServerName" ours mcp_server_name: String,
+            "The name the MCP server gives itself in its greeting; else that of a known public server at this host.";
+        "MCPClientName" ours mcp_client_name: String, "The name the MCP client gives itself.";
+        "MCPProtocolVersion" ours mcp_protocol_version: String, "The version of MCP.";
+        "MCPEvidence" ours mcp_evidence: Vec<String>, "What speaks for MCP.";
+        "MCPPortal" ours mcp_portal: String,
+            "`portal` for a portal of this account, `behind_portal` for a server it has behind one.";
+        "MCPPayload" ours mcp_payload: Option<Value>,
+            "Its MCP messages with each value replaced by its kind, where the rule that decided asks for it.";
     }
 }
 

@@ -173,7 +173,10 @@ fn open_segment(path: PathBuf, number: u64) -> io::Result<(Option<Segment>, u64)
     let size = fs::metadata(&path)?.len();
     if let Some(index) = read_index(&path.with_extension("idx"), size) {
         let codec = if index.codec == json_codec() { Codec::Json } else { Codec::Fields };
-        return Ok((Some(Segment { number, path, length: size, codec, sealed: true, blocks: Arc::new(index.blocks) }), 0));
+        return Ok((
+            Some(Segment { number, path, length: size, codec, sealed: true, blocks: Arc::new(index.blocks) }),
+            0,
+        ));
     }
     let mut bytes = Vec::new();
     File::open(&path)?.read_to_end(&mut bytes)?;

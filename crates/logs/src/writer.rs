@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::keeper::Wake;
 use crate::frame::{self, Codec, HEADER_BYTES};
+use crate::keeper::Wake;
 use crate::queue::{Batch, Queue, Queued, Taken};
 use crate::records::Dataset;
 use crate::segment::{Segment, note};
@@ -274,7 +274,8 @@ impl Writer {
 
     /// Refuses to go on while too much waits to be taken over: rather no room than a full disk or a lost record.
     fn check_backlog(&self) -> io::Result<()> {
-        let waiting: u64 = self.shelves.iter().flat_map(|shelf| shelf.lock().clone()).map(|segment| segment.length).sum();
+        let waiting: u64 =
+            self.shelves.iter().flat_map(|shelf| shelf.lock().clone()).map(|segment| segment.length).sum();
         if waiting < self.config.max_journal_bytes {
             return Ok(());
         }

@@ -102,6 +102,24 @@ impl ActionPlan {
             Self::NoIsolate => "noisolate",
         }
     }
+
+    /// Whether what the request says is to be recorded, masked.
+    #[must_use]
+    pub fn logs_payload(&self) -> bool {
+        match self {
+            Self::Allow(plan) => plan.payload_log,
+            Self::Block(plan) => plan.payload_log,
+            Self::Redirect(_)
+            | Self::Isolate(_)
+            | Self::Quarantine(_)
+            | Self::Worker(_)
+            | Self::Managed(_)
+            | Self::Unevaluable(_)
+            | Self::Off
+            | Self::NoScan
+            | Self::NoIsolate => false,
+        }
+    }
 }
 
 /// The settings of `allow`. The default is what happens when no rule matches.

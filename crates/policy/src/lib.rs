@@ -23,7 +23,8 @@ pub mod trace;
 pub use action::{Action, ActionPlan};
 pub use catalog::{app_types, categories};
 pub use facts::{
-    BodyFacts, ConnectionFacts, FactsDocument, Host, HttpFacts, L4Facts, Person, RequestFacts, ResponseFacts,
+    BodyFacts, ConnectionFacts, FactsDocument, Host, HttpFacts, L4Facts, McpMessages, McpTraffic, Person, RequestFacts,
+    ResponseFacts,
 };
 pub use hook::{Hook, Phase};
 pub use ruleset::evaluation::Evaluation;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gateway::{BypassList, Directory, Endpoint, EndpointKind, Settings, Snapshot};
+use gateway::{BypassList, Directory, Endpoint, EndpointKind, McpPlaces, Settings, Snapshot};
 use net::Minter;
 use store::{Change, Kind};
 use worker::Script;
@@ -25,10 +25,11 @@ pub(crate) enum Part {
     ProxyEndpoints,
     Network,
     Authority,
+    Mcp,
 }
 
 impl Part {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Settings,
         Self::Rules,
         Self::Workers,
@@ -36,6 +37,7 @@ impl Part {
         Self::ProxyEndpoints,
         Self::Network,
         Self::Authority,
+        Self::Mcp,
     ];
 
     /// Returns the words a person reads.
@@ -48,6 +50,7 @@ impl Part {
             Self::ProxyEndpoints => "proxy endpoints",
             Self::Network => "network",
             Self::Authority => "certificate authority",
+            Self::Mcp => "MCP portals and servers",
         }
     }
 
@@ -63,6 +66,8 @@ impl Part {
             Kind::ProxyEndpoint => &[Self::ProxyEndpoints],
             Kind::Network => &[Self::Network],
             Kind::Certificate => &[Self::Authority],
+            // Where they are, so that what goes around them can be told.
+            Kind::McpPortal | Kind::McpServer => &[Self::Mcp],
             Kind::Account
             | Kind::Schedule
             | Kind::KvNamespace
@@ -98,8 +103,6 @@ impl Part {
             | Kind::Approval
             | Kind::OauthClient
             | Kind::OauthGrant
-            | Kind::McpPortal
-            | Kind::McpServer
             | Kind::McpCatalog
             | Kind::McpCredential => &[],
         }
@@ -137,6 +140,7 @@ pub(crate) struct InForce {
     proxy_endpoints: Arc<[Endpoint]>,
     bypass: Arc<BypassList>,
     minter: Arc<Minter>,
+    mcp: Arc<McpPlaces>,
     due: BTreeSet<Part>,
     failed: BTreeMap<Part, Failure>,
 }
@@ -156,6 +160,7 @@ impl InForce {
             proxy_endpoints: builder.endpoints().await?.into(),
             bypass: Arc::new(builder.apply_network().await?),
             minter: builder.minter().await?,
+            mcp: Arc::new(builder.mcp().await?),
             refused: Vec::new(),
             rules,
             scripts,
@@ -211,6 +216,7 @@ impl InForce {
             Part::ProxyEndpoints => self.proxy_endpoints = self.builder.endpoints().await?.into(),
             Part::Network => self.bypass = Arc::new(self.builder.apply_network().await?),
             Part::Authority => self.minter = self.builder.minter().await?,
+            Part::Mcp => self.mcp = Arc::new(self.builder.mcp().await?),
         }
         Ok(())
     }
@@ -247,6 +253,7 @@ impl InForce {
             proxy_endpoints: Arc::clone(&self.proxy_endpoints),
             settings: Settings { require_identity, ..self.settings.clone() },
             bypass: Arc::clone(&self.bypass),
+            mcp: Arc::clone(&self.mcp),
             minter: Arc::clone(&self.minter),
             upstream: upstream.pool.clone(),
             resolver: upstream.resolver(),
@@ -290,8 +297,8 @@ mod tests {
     use gateway::Directory;
     use jiff::Timestamp;
     use store::{
-        Change, ChangeFeed, Operate, Principal, ProxyEndpoint, ProxyEndpointKind, Rule, Store, StoreConfig, User,
-        WriteGateway, WriteRules, WriteUsers,
+        Change, ChangeFeed, McpPortal, Operate, Principal, ProxyEndpoint, ProxyEndpointKind, Rule, Store, StoreConfig,
+        User, WriteAccess, WriteGateway, WriteRules, WriteUsers,
     };
     use types::{AccountId, KvNamespaceId, ProxyEndpointId, RuleId, UserId};
     use uuid::Uuid;
@@ -402,6 +409,30 @@ mod tests {
         world.rule(2, BLOCKS).await;
         world.follow().await;
         assert!(world.in_force.stale().is_empty() && world.in_force.rule_errors().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_gateway_knows_where_portals_and_servers_are() {
+        let mut world = World::start().await;
+        let grant = world.system.authorize::<WriteAccess>(world.account).unwrap();
+        let portal = McpPortal {
+            hostname: "Tools.acme.test".into(),
+            body: serde_json::json!({}),
+            created_by: String::new(),
+            modified_by: String::new(),
+        };
+        world.store.mcp_portals().create(&grant, "tools".parse().unwrap(), portal).await.unwrap();
+        for (id, hostname) in [("jira", Some("https://Jira.acme.test:8443/mcp")), ("program", None)] {
+            let server: store::McpServer =
+                serde_json::from_value(serde_json::json!({"body": {"hostname": hostname}})).unwrap();
+            world.store.mcp_servers().create(&grant, id.parse().unwrap(), server).await.unwrap();
+        }
+        world.follow().await;
+        let places = gateway::McpPlaces {
+            portals: ["tools.acme.test".to_owned()].into(),
+            servers: ["jira.acme.test".to_owned()].into(),
+        };
+        assert_eq!(*world.in_force.snapshot(2).mcp, places);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use gateway::{
     BlockPage, BlockRedirect, BypassEntry, BypassList, Directory, Endpoint, EndpointKind, LogSwitches, Logging, Look,
-    Person, Settings, Token,
+    McpPlaces, Person, Settings, Token,
 };
 use net::Minter;
 use policy::lists::ListSet;
@@ -17,7 +17,10 @@ use policy::redirect::Target;
 use policy::ruleset::{HttpRuleset, L4Ruleset};
 use policy::{ActionPlan, CompileOptions, CompileReport, Hook, RuleSpec, StoredRule};
 use serde_json::{Map, Value, json};
-use store::{Denied, Only, Operate, Principal, ProxyEndpointKind, ReadGateway, ReadUsers, Revision, Store, StoreError};
+use store::{
+    Denied, Only, Operate, Principal, ProxyEndpointKind, ReadAccess, ReadGateway, ReadUsers, Revision, Store,
+    StoreError,
+};
 use types::{AccountId, CertificateId, RuleId, ScriptName};
 use worker::Script;
 
@@ -303,6 +306,22 @@ impl Builder {
             hosts.into_iter().map(|host| BypassEntry { pattern: host.pattern, reason: host.reason }).collect()
         });
         Ok(BypassList::compile(&entries)?)
+    }
+
+    /// Reads at which hosts the account's MCP portals are, and the servers behind them.
+    pub(crate) async fn mcp(&self) -> Result<McpPlaces, BuildError> {
+        let grant = self.principal.authorize::<ReadAccess>(self.account)?;
+        let mut places = McpPlaces::default();
+        for stored in self.store.mcp_portals().list(&grant).await? {
+            places.portals.insert(stored.document.hostname.to_ascii_lowercase());
+        }
+        for stored in self.store.mcp_servers().list(&grant).await? {
+            // A program of this machine has no address.
+            let address = stored.document.body.get("hostname").and_then(Value::as_str);
+            let address = address.and_then(|address| url::Url::parse(address).ok());
+            places.servers.extend(address.and_then(|address| address.host_str().map(str::to_owned)));
+        }
+        Ok(places)
     }
 
     /// Loads the authority in use.

@@ -46,6 +46,9 @@ pub(crate) fn all() -> Result<()> {
     let demo = Platform::start(&work, &["--demo"])?;
     demo.run(suite("node").arg(node.join("intercept.mjs")))?;
     demo.run(suite(&python).arg(ours("python/intercept.py")))?;
+    let mut shadow = suite("node");
+    shadow.arg(node.join("shadow.mjs")).env("PYTHON", &python).env("PYTHON_SUITES", ours("python"));
+    demo.run(shadow.env("NEGATIVE", root().join("crates/inspect/tests/data/other.jsonl")))?;
     let password = demo.password().context("the demo prints no password for Access")?;
     let node_program = Path::new("node");
     for (program, path) in [

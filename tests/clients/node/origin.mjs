@@ -16,7 +16,7 @@ const PAGE = "<!doctype html><html lang=en><title>Suite</title><h1>Suite</h1>";
 
 /** Starts the sites and tells the gateway where they are; `stop` ends them. */
 export async function start() {
-  const { root, key, cert } = certificate();
+  const { root, key, cert } = certificate([SITE, SOCKETS]);
   let release;
   const asked = new Promise((resolve) => (release = resolve));
   const site = createSecureServer({ key, cert, allowHTTP1: true }, (request, response) => serve(request, response, asked, release));
@@ -77,15 +77,16 @@ function events(response, asked) {
   asked.then(() => response.end("data: second\n\n"));
 }
 
-function certificate() {
+/** A certificate for names, and the root that is made for it. */
+export function certificate(names) {
   const directory = mkdtempSync(join(tmpdir(), "portunus-origin-"));
   try {
     const openssl = (...words) => execFileSync("openssl", words, { cwd: directory, stdio: ["ignore", "ignore", "pipe"] });
     const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
     openssl(...made, "-keyout", "root.key", "-out", "root.pem", "-subj", "/CN=Client suite root");
     openssl(
-      ...made, "-CA", "root.pem", "-CAkey", "root.key", "-keyout", "leaf.key", "-out", "leaf.pem", "-subj", `/CN=${SITE}`,
-      "-addext", "basicConstraints=critical,CA:FALSE", "-addext", `subjectAltName=DNS:${SITE},DNS:${SOCKETS}`,
+      ...made, "-CA", "root.pem", "-CAkey", "root.key", "-keyout", "leaf.key", "-out", "leaf.pem", "-subj", `/CN=${names[0]}`,
+      "-addext", "basicConstraints=critical,CA:FALSE", "-addext", `subjectAltName=${names.map((name) => `DNS:${name}`)}`,
     );
     const [root, key, cert] = ["root.pem", "leaf.key", "leaf.pem"].map((name) => readFileSync(join(directory, name), "utf8"));
     return { root, key, cert };

@@ -7,6 +7,7 @@ mod bodies;
 mod forward;
 mod identity;
 mod intercept;
+mod mcp;
 mod pages;
 mod protocols;
 mod records;

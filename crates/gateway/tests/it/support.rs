@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use base64::Engine;
 use bytes::Bytes;
 use gateway::{
-    BypassList, Directory, Endpoint, Gateway, GatewayConfig, Parts, Person, Runner, SecurityEvent, Settings, Snapshot,
-    Token,
+    BypassList, Directory, Endpoint, Gateway, GatewayConfig, McpPlaces, Parts, Person, Runner, SecurityEvent, Settings,
+    Snapshot, Token,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -82,6 +82,7 @@ pub(crate) struct Setup {
     pub(crate) guard: GuardParams,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) bypass: BypassList,
+    pub(crate) mcp: McpPlaces,
     pub(crate) script: Option<Behaviour>,
     /// When the person's token stops being good.
     pub(crate) expiry: Option<Timestamp>,
@@ -101,6 +102,7 @@ impl Default for Setup {
             guard: GuardParams { allow, ..GuardParams::default() },
             endpoints: Vec::new(),
             bypass: BypassList::default(),
+            mcp: McpPlaces::default(),
             script: None,
             expiry: None,
             issued: None,
@@ -185,6 +187,7 @@ impl Stand {
             proxy_endpoints: setup.endpoints.into(),
             settings: setup.settings,
             bypass: Arc::new(setup.bypass),
+            mcp: Arc::new(setup.mcp),
             minter: Arc::new(Minter::new(authority, 100).unwrap()),
             upstream,
             resolver,
@@ -221,6 +224,7 @@ impl Stand {
             proxy_endpoints: before.proxy_endpoints.clone(),
             settings: before.settings.clone(),
             bypass: before.bypass.clone(),
+            mcp: before.mcp.clone(),
             minter: Arc::clone(&before.minter),
             upstream: before.upstream.clone(),
             resolver: Arc::clone(&before.resolver),

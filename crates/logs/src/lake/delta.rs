@@ -62,9 +62,15 @@ pub(crate) enum Action {
         at: i64,
     },
     /// A node's journal is in the table up to this segment.
-    Taken { node: String, segment: u64 },
+    Taken {
+        node: String,
+        segment: u64,
+    },
     /// The table's id and the text of its schema.
-    Schema { id: String, text: String },
+    Schema {
+        id: String,
+        text: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -229,7 +235,12 @@ fn data_file(dataset: Dataset, add: Add) -> Result<DataFile, LogError> {
     let stats: Value = serde_json::from_str(add.stats.as_deref().ok_or_else(missing)?)?;
     let [time, person, application] = described(dataset);
     let text = |side: &str, name: &str| {
-        stats.get(side).and_then(|values| values.get(name)).and_then(Value::as_str).map(str::to_owned).ok_or_else(missing)
+        stats
+            .get(side)
+            .and_then(|values| values.get(name))
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(missing)
     };
     let moment = |side: &str| -> Result<i64, LogError> {
         Ok(text(side, time)?.parse::<Timestamp>().map_err(|_| missing())?.as_microsecond())

@@ -154,11 +154,7 @@ pub(crate) async fn get(place: &Place, snapshot: &Snapshot, id: Uuid) -> Result<
     Ok(None)
 }
 
-async fn open_file(
-    place: &Place,
-    root: &object_store::path::Path,
-    file: &DataFile,
-) -> Result<Opened, QueryError> {
+async fn open_file(place: &Place, root: &object_store::path::Path, file: &DataFile) -> Result<Opened, QueryError> {
     file::open(place, root, file).await.map_err(|error| failed(file, error))
 }
 
@@ -189,12 +185,7 @@ impl Range {
     }
 }
 
-fn from_journal(
-    snapshot: &Snapshot,
-    query: &Query,
-    range: &Range,
-    leading: &mut Leading,
-) -> Result<(), QueryError> {
+fn from_journal(snapshot: &Snapshot, query: &Query, range: &Range, leading: &mut Leading) -> Result<(), QueryError> {
     let places = Places::of(query.dataset);
     for (segment, file) in snapshot.segments.iter().rev() {
         for block in segment.blocks.iter().rev() {
@@ -267,7 +258,9 @@ async fn from_file(
     let names: Vec<_> = names.into_iter().collect();
     let mut first = 0;
     rows_where(opened, &names, |batch| {
-        let (Some(times), Some(ids)) = (batch.column_by_name(time), batch.column_by_name(id)) else { return Vec::new() };
+        let (Some(times), Some(ids)) = (batch.column_by_name(time), batch.column_by_name(id)) else {
+            return Vec::new();
+        };
         let times = times.as_primitive::<TimestampMicrosecondType>();
         for row in 0..batch.num_rows() {
             let micros = times.value(row);
@@ -292,11 +285,7 @@ fn holds(filter: &Filter, batch: &RecordBatch, row: usize) -> bool {
 }
 
 /// Reads the rows that won, newest first.
-async fn read(
-    opened: &[Opened],
-    query: &Query,
-    found: BTreeMap<Cursor, Found>,
-) -> Result<Vec<Entry>, QueryError> {
+async fn read(opened: &[Opened], query: &Query, found: BTreeMap<Cursor, Found>) -> Result<Vec<Entry>, QueryError> {
     let mut wanted: BTreeMap<usize, BTreeMap<usize, Cursor>> = BTreeMap::new();
     let mut entries: BTreeMap<Cursor, Entry> = BTreeMap::new();
     for (cursor, found) in found {

@@ -73,8 +73,11 @@ pub(crate) fn key(dataset: Dataset) -> Key {
 
 /// Returns the schema as the Delta protocol writes it ("Schema Serialization Format").
 pub(crate) fn delta(dataset: Dataset) -> Value {
-    let mut fields: Vec<_> =
-        dataset.fields().iter().map(|field| delta_field(field.name, delta_type(field.kind), field.description)).collect();
+    let mut fields: Vec<_> = dataset
+        .fields()
+        .iter()
+        .map(|field| delta_field(field.name, delta_type(field.kind), field.description))
+        .collect();
     fields.push(delta_field(DATE, json!("date"), "The day of the record in UTC."));
     json!({"type": "struct", "fields": fields})
 }

@@ -35,12 +35,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn take(
-        lake: &Lake,
-        shelf: &Shelf,
-        account: AccountId,
-        dataset: Dataset,
-    ) -> Result<Self, QueryError> {
+    pub(crate) fn take(lake: &Lake, shelf: &Shelf, account: AccountId, dataset: Dataset) -> Result<Self, QueryError> {
         for _ in 0..TRIES {
             let segments = shelf.lock().clone();
             let state = lake.table(account, dataset).map(|table| table.state()).unwrap_or_default();

@@ -82,7 +82,8 @@ impl Table {
         let mut state = State::clone(&self.state());
         let from = state.next;
         while let Some(text) = self.place.get(&self.path(&delta::commit_name(state.next))).await? {
-            let actions = delta::read(self.dataset, &text).map_err(|error| TableError::Log(self.root.clone(), error))?;
+            let actions =
+                delta::read(self.dataset, &text).map_err(|error| TableError::Log(self.root.clone(), error))?;
             state.apply(&actions);
             state.next += 1;
         }

@@ -55,9 +55,9 @@ pub(crate) fn mergeable(state: &State, now: i64) -> Option<Vec<Arc<DataFile>>> {
             hours.entry(roll::hour(file.time.0)).or_default().push(file);
         }
         // An hour that goes on is merged when it has many files, so that queries do not open hundreds.
-        let due = hours.into_iter().find(|(hour, files)| {
-            files.len() >= FAN_IN || (*hour < (today, this_hour) && files.len() > 1)
-        });
+        let due = hours
+            .into_iter()
+            .find(|(hour, files)| files.len() >= FAN_IN || (*hour < (today, this_hour) && files.len() > 1));
         if let Some((_, files)) = due {
             return Some(smallest(files));
         }

@@ -139,11 +139,34 @@ pub struct ResponseFacts<'a> {
     pub mime: Option<&'a str>,
 }
 
+/// What is known of MCP in a request, from the engine that looks for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct McpTraffic<'a> {
+    /// `None`: hangs on the start of the body.
+    pub is_mcp: Option<bool>,
+    /// `None`: hangs on the body. Of a request that is none there are no messages.
+    pub messages: Option<McpMessages<'a>>,
+    /// Of a known public server, by its host.
+    pub server_name: Option<&'a str>,
+    pub is_portal: bool,
+    pub behind_portal: bool,
+}
+
+/// What MCP messages in a request say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct McpMessages<'a> {
+    pub methods: &'a [String],
+    pub tools: &'a [String],
+    pub client_name: Option<&'a str>,
+    pub version: Option<&'a str>,
+}
+
 /// Everything known about one web request so far.
 #[derive(Clone, Copy)]
 pub struct HttpFacts<'a> {
     pub connection: ConnectionFacts<'a>,
     pub request: Option<RequestFacts<'a>>,
+    pub mcp: McpTraffic<'a>,
     pub request_body: BodyFacts<'a>,
     pub response: Option<ResponseFacts<'a>>,
     pub response_body: BodyFacts<'a>,
@@ -156,6 +179,7 @@ impl<'a> HttpFacts<'a> {
         Self {
             connection,
             request: None,
+            mcp: McpTraffic::default(),
             request_body: BodyFacts::default(),
             response: None,
             response_body: BodyFacts::default(),
@@ -175,7 +199,13 @@ impl<'a> HttpFacts<'a> {
             http::VERSION => text(request.version),
             http::HEADERS => Fact::Known(ValueRef::Map(MapRef::Custom(request.headers))),
             http::HAS_BODY => bool(request.has_body),
-            http::IS_MCP => bool(request.headers.get(b"mcp-protocol-version").is_some()),
+            http::IS_MCP => self.mcp.is_mcp.map_or(Fact::Unknown, bool),
+            http::MCP_SERVER_NAME => optional(self.mcp.server_name),
+            http::MCP_IS_PORTAL => bool(self.mcp.is_portal),
+            http::MCP_BEHIND_PORTAL => bool(self.mcp.behind_portal),
+            http::MCP_METHODS | http::MCP_TOOLS | http::MCP_CLIENT_NAME | http::MCP_VERSION => {
+                mcp_fact(&self.mcp, field)
+            }
             http::UPLOAD_MIME => optional(request.mime.filter(|_| request.has_body)),
             http::UPLOAD_TYPES => body_types(request.has_body, &self.request_body),
             http::UPLOAD_SIZE => body_size(request.has_body, &self.request_body),
@@ -228,6 +258,13 @@ impl Facts for HttpFacts<'_> {
             | http::HEADERS
             | http::HAS_BODY
             | http::IS_MCP
+            | http::MCP_METHODS
+            | http::MCP_TOOLS
+            | http::MCP_CLIENT_NAME
+            | http::MCP_VERSION
+            | http::MCP_SERVER_NAME
+            | http::MCP_IS_PORTAL
+            | http::MCP_BEHIND_PORTAL
             | http::PKG_ECOSYSTEM
             | http::PKG_NAMESPACE
             | http::PKG_NAME
@@ -296,6 +333,19 @@ fn domains_fact<'f>(connection: &'f ConnectionFacts<'_>) -> Fact<'f> {
 
 fn person<'a>(connection: &ConnectionFacts<'a>, read: impl FnOnce(Person<'a>) -> Fact<'a>) -> Fact<'a> {
     connection.person.map_or(Fact::Absent, read)
+}
+
+fn mcp_fact<'f>(mcp: &'f McpTraffic<'_>, field: FieldId) -> Fact<'f> {
+    if mcp.is_mcp == Some(false) {
+        return Fact::Absent;
+    }
+    let Some(messages) = &mcp.messages else { return Fact::Unknown };
+    match field {
+        http::MCP_METHODS => strings(messages.methods),
+        http::MCP_TOOLS => strings(messages.tools),
+        http::MCP_CLIENT_NAME => optional(messages.client_name),
+        _ => optional(messages.version),
+    }
 }
 
 fn package_fact(package: &Package, field: FieldId) -> Fact<'_> {

@@ -89,6 +89,35 @@ pub mod id {
     pub const IDENTITY_OIDC: FieldId = FieldId(61);
     pub const POSTURE_PASSED: FieldId = FieldId(62);
     pub const POSTURE_FAILED: FieldId = FieldId(63);
+    pub const MCP_METHODS: FieldId = FieldId(64);
+    pub const MCP_TOOLS: FieldId = FieldId(65);
+    pub const MCP_CLIENT_NAME: FieldId = FieldId(66);
+    pub const MCP_VERSION: FieldId = FieldId(67);
+    pub const MCP_SERVER_NAME: FieldId = FieldId(68);
+    pub const MCP_IS_PORTAL: FieldId = FieldId(69);
+    pub const MCP_BEHIND_PORTAL: FieldId = FieldId(70);
+}
+
+/// A row about MCP messages in the request.
+const fn mcp(
+    name: &'static str,
+    kind: Type,
+    phase: Phase,
+    documentation: &'static str,
+    example: &'static str,
+) -> FieldInfo {
+    FieldInfo {
+        name,
+        kind,
+        phase,
+        source: Source::Available,
+        selector: Selector::Request,
+        title: "",
+        documentation,
+        example,
+        aliases: &[],
+        ours: true,
+    }
 }
 
 /// One row per field, in the order of [`id`].
@@ -469,11 +498,11 @@ static TABLE: &[FieldInfo] = &[
     FieldInfo {
         name: "experimental.is_mcp",
         kind: Type::Bool,
-        phase: Phase::RequestHead,
+        phase: Phase::RequestBodyHead,
         source: Source::Available,
         selector: Selector::Request,
         title: "Is MCP",
-        documentation: "Whether the request speaks the Model Context Protocol: it carries an `MCP-Protocol-Version` header.",
+        documentation: "Whether the request speaks the Model Context Protocol, by its headers, a known server's address or the shape of its body; the body is only waited for where its head leaves it open.",
         example: "experimental.is_mcp == true",
         aliases: &[],
         ours: false,
@@ -740,4 +769,53 @@ static TABLE: &[FieldInfo] = &[
     shared::GATEWAY_OIDC,
     shared::POSTURE_PASSED,
     shared::POSTURE_FAILED,
+    mcp(
+        "mcp.methods",
+        Type::Array(&Type::Bytes),
+        Phase::RequestBodyComplete,
+        "The methods of the MCP messages in the request, in order; several in a batch.",
+        "any(mcp.methods[*] == \"tools/call\")",
+    ),
+    mcp(
+        "mcp.tools",
+        Type::Array(&Type::Bytes),
+        Phase::RequestBodyComplete,
+        "The tools that the MCP messages in the request call, by the names their server gives them.",
+        "any(starts_with(mcp.tools[*], \"delete_\"))",
+    ),
+    mcp(
+        "mcp.client.name",
+        Type::Bytes,
+        Phase::RequestBodyComplete,
+        "The name an MCP client gives itself where it says so: with `initialize`, and from 2026-07-28 with every request.",
+        "mcp.client.name == \"desktop-agent\"",
+    ),
+    mcp(
+        "mcp.protocol.version",
+        Type::Bytes,
+        Phase::RequestBodyComplete,
+        "The version of MCP that the request names, in its header or its body.",
+        "mcp.protocol.version == \"2025-11-25\"",
+    ),
+    mcp(
+        "mcp.server.name",
+        Type::Bytes,
+        Phase::RequestHead,
+        "The name of a known public MCP server, by its exact host.",
+        "mcp.server.name == \"Stripe\"",
+    ),
+    mcp(
+        "mcp.server.is_portal",
+        Type::Bool,
+        Phase::RequestHead,
+        "Whether the host is that of an MCP portal of this account, compared whole.",
+        "experimental.is_mcp and not mcp.server.is_portal",
+    ),
+    mcp(
+        "mcp.server.behind_portal",
+        Type::Bool,
+        Phase::RequestHead,
+        "Whether the host is that of an MCP server of this account, which people are to reach through a portal; compared whole.",
+        "experimental.is_mcp and mcp.server.behind_portal",
+    ),
 ];

@@ -286,16 +286,15 @@ pub fn permits(hook: Hook, action: Action, field: &FieldInfo) -> Result<(), &'st
         field.selector,
         S::DestinationGeo | S::DestinationIp | S::ProxyEndpoint | S::SourceIp | S::VirtualNetwork
     );
+    // The request is still held when these are known, and the reference's own advice (section 9) isolates and redirects by
+    // the one that is not ours.
+    let request = field.selector == S::Request && (field.ours || field.name == "experimental.is_mcp");
     match action {
         Action::Off if shared || network || field.selector == S::ApplicationHosts => Ok(()),
         Action::Off => Err("the connection is judged before it is decrypted, on host, addresses and identity alone"),
-        Action::Isolate | Action::NoIsolate if shared || url || (field.ours && field.selector == S::Request) => Ok(()),
+        Action::Isolate | Action::NoIsolate if shared || url || request => Ok(()),
         Action::Redirect if field.selector == S::AccessTarget => Ok(()),
-        Action::Redirect | Action::NoScan | Action::Quarantine
-            if shared || url || network || (field.ours && field.selector == S::Request) =>
-        {
-            Ok(())
-        }
+        Action::Redirect | Action::NoScan | Action::Quarantine if shared || url || network || request => Ok(()),
         Action::Worker | Action::Managed if field.phase.is_response() || field.name == "http.body_phase" => {
             Err("a Worker runs before the request is sent, so the response cannot select it")
         }

@@ -56,7 +56,7 @@ const L4_EFFECTS: [&str; 3] = ["check_session", "block_reason", "notification_se
 
 /// Members that have their effect once this installation has something it lacks.
 const LATER: [(&str, &str); 4] = [
-    ("payload_log", "data loss prevention"),
+    ("payload_log", "data loss prevention, except on what speaks MCP"),
     ("forensic_copy", "data loss prevention"),
     ("gen_ai_prompt_log", "inspection of conversations with AI services"),
     ("notification_settings", "the device client"),

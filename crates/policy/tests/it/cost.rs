@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use expr::{Map, ValueRef};
 use policy::{
-    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Host, HttpFacts, HttpRuleset, Person, RequestFacts, Scratch,
-    Step, compile, lists,
+    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Host, HttpFacts, HttpRuleset, McpTraffic, Person, RequestFacts,
+    Scratch, Step, compile, lists,
 };
 use serde_json::json;
 
@@ -108,6 +108,7 @@ fn cost(rules: &HttpRuleset, host: &str, decisions: usize) -> (u32, usize) {
                 ..Person::default()
             }),
         },
+        mcp: McpTraffic { is_mcp: Some(false), ..McpTraffic::default() },
         request: Some(RequestFacts {
             method: "GET",
             scheme: "https",

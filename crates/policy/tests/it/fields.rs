@@ -16,6 +16,8 @@ fn every_index_is_the_index_of_its_row() {
         (Hook::Http, http::id::DOWNLOAD_SIZE, "http.download.file.size"),
         (Hook::Http, http::id::IDENTITY_EMAIL, "identity.email"),
         (Hook::Http, http::id::POSTURE_FAILED, "device_posture.checks.failed"),
+        (Hook::Http, http::id::MCP_METHODS, "mcp.methods"),
+        (Hook::Http, http::id::MCP_BEHIND_PORTAL, "mcp.server.behind_portal"),
         (Hook::L4, l4::id::SNI_HOST, "net.sni.host"),
         (Hook::L4, l4::id::DETECTED, "net.protocol.detection"),
         (Hook::L4, l4::id::ACCESS_PRIVATE_APP, "access.private_app"),
@@ -38,6 +40,17 @@ fn every_example_compiles_and_reads_its_field() {
             assert!(row.ours || !row.title.is_empty() || row.name == "device_posture.checks.failed", "{}", row.name);
         }
     }
+}
+
+#[test]
+fn the_examples_of_the_page_on_shadow_mcp_compile() {
+    let page = include_str!("../../../../docs/shadow-mcp.md");
+    let examples = page.split("```expr\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    for example in examples.lines() {
+        let compiled = expr::Expression::compile(Hook::Http.scheme(), example, &(), &expr::Limits::default());
+        assert!(compiled.is_ok(), "{example}");
+    }
+    assert_eq!(examples.lines().count(), 3);
 }
 
 #[test]

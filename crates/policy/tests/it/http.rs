@@ -6,8 +6,8 @@ use expr::{Fact, Facts as _, Map, Value, ValueRef};
 use policy::facts::show;
 use policy::hook::http::id as http;
 use policy::{
-    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Hook, Host, HttpFacts, L4Facts, Person, RequestFacts,
-    ResponseFacts, Scratch,
+    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Hook, Host, HttpFacts, L4Facts, McpMessages, McpTraffic,
+    Person, RequestFacts, ResponseFacts, Scratch,
 };
 use serde_json::json;
 
@@ -45,6 +45,7 @@ fn shown(facts: &HttpFacts<'_>, name: &str) -> serde_json::Value {
 fn each_field_reads_its_part_of_the_exchange() {
     let groups = ["finance".to_owned()];
     let addresses: [IpAddr; 1] = ["192.0.2.1".parse().unwrap()];
+    let (methods, tools) = (["tools/call".to_owned()], ["refund".to_owned()]);
     let headers = Headers::of(&[("accept", &["text/html"]), ("mcp-protocol-version", &["2025-11-25"])]);
     let response_headers = Headers::of(&[("server", &["x"])]);
     let package = policy::package::recognise("registry.npmjs.org", "/left-pad/-/left-pad-1.3.0.tgz").unwrap();
@@ -79,6 +80,18 @@ fn each_field_reads_its_part_of_the_exchange() {
             mime: Some("application/pdf"),
             package: Some(&package),
         }),
+        mcp: McpTraffic {
+            is_mcp: Some(true),
+            messages: Some(McpMessages {
+                methods: &methods,
+                tools: &tools,
+                client_name: Some("agent"),
+                version: Some("2025-11-25"),
+            }),
+            server_name: Some("Stripe"),
+            is_portal: false,
+            behind_portal: true,
+        },
         request_body: BodyFacts { types: Some(&["pdf", "document"]), size: Some((3 << 20) + 5) },
         response: Some(ResponseFacts {
             status: 200,
@@ -115,6 +128,13 @@ fn each_field_reads_its_part_of_the_exchange() {
         ("http.request.headers", json!({"accept": ["text/html"], "mcp-protocol-version": ["2025-11-25"]})),
         ("http.request.has_body", json!(true)),
         ("experimental.is_mcp", json!(true)),
+        ("mcp.methods", json!(["tools/call"])),
+        ("mcp.tools", json!(["refund"])),
+        ("mcp.client.name", json!("agent")),
+        ("mcp.protocol.version", json!("2025-11-25")),
+        ("mcp.server.name", json!("Stripe")),
+        ("mcp.server.is_portal", json!(false)),
+        ("mcp.server.behind_portal", json!(true)),
         ("http.upload.mime", json!("application/pdf")),
         ("http.upload.file.types", json!(["pdf", "document"])),
         ("http.upload.file.size", json!(3)),

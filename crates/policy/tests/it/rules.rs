@@ -314,8 +314,8 @@ fn members_of_other_engines_are_kept_and_remarked_on() {
 #[test]
 fn members_that_wait_for_something_are_kept_and_say_for_what() {
     for (action, name, value, waits_for) in [
-        ("allow", "payload_log", json!({"enabled": true}), "data loss prevention"),
-        ("block", "payload_log", json!({"enabled": true}), "data loss prevention"),
+        ("allow", "payload_log", json!({"enabled": true}), "data loss prevention, except on what speaks MCP"),
+        ("block", "payload_log", json!({"enabled": true}), "data loss prevention, except on what speaks MCP"),
         ("block", "forensic_copy", json!({"enabled": true}), "data loss prevention"),
         ("allow", "gen_ai_prompt_log", json!({"enabled": true}), "conversations with AI services"),
         ("block", "notification_settings", json!({"enabled": true, "msg": "No."}), "the device client"),
@@ -449,6 +449,8 @@ fn each_action_accepts_the_selectors_of_its_row() {
         ("http.upload.file.types", &[Allow, Block, Worker, Managed]),
         ("pkg.name", &[Allow, Block, Worker, Managed]),
         ("dlp.profiles", &[Allow, Block, Worker, Managed]),
+        ("experimental.is_mcp", &[Allow, Block, Redirect, NoScan, Quarantine, Isolate, NoIsolate, Worker, Managed]),
+        ("mcp.tools", &[Allow, Block, Redirect, NoScan, Quarantine, Isolate, NoIsolate, Worker, Managed]),
         ("http.body_phase", &[Allow, Block]),
         ("http.response.status_code", &[Allow, Block]),
         ("http.download.mime", &[Allow, Block]),
