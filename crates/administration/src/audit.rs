@@ -23,6 +23,8 @@ pub enum Verb {
     Delete,
     SignIn,
     SignOut,
+    /// Looked at recorded traffic under other rules; nothing is changed.
+    Replay,
 }
 
 impl Verb {
@@ -33,6 +35,7 @@ impl Verb {
             Self::Delete => "delete",
             Self::SignIn => "login",
             Self::SignOut => "logout",
+            Self::Replay => "replay",
         }
     }
 }

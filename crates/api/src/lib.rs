@@ -15,6 +15,7 @@ mod observe;
 pub mod openapi;
 mod paging;
 mod people;
+mod replay;
 mod reply;
 mod session;
 pub mod table;

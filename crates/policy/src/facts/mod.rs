@@ -298,7 +298,7 @@ fn person<'a>(connection: &ConnectionFacts<'a>, read: impl FnOnce(Person<'a>) ->
     connection.person.map_or(Fact::Absent, read)
 }
 
-fn package_fact(package: &Package, field: FieldId) -> Fact<'_> {
+pub(crate) fn package_fact(package: &Package, field: FieldId) -> Fact<'_> {
     match field {
         http::PKG_ECOSYSTEM => text(package.ecosystem_word()),
         http::PKG_NAMESPACE => optional(package.namespace.as_deref()),
