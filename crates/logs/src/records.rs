@@ -306,6 +306,8 @@ dataset! {
         "OriginTLSKeyExchange" ours origin_tls_key_exchange: String, "The key exchange with the origin.";
         "GroupNames" ours group_names: Vec<String>, "The person's groups.";
         "Error" ours error: String, "What failed, when something did.";
+        "RequestBody" ours request_body: String, "Whether the request has a body: `some` or `none`.";
+        "RequestContentType" ours request_content_type: String, "The type of the request's body.";
     }
 }
 
@@ -357,6 +359,7 @@ dataset! {
         "JA4" ours ja4: String, "The fingerprint of the client's TLS hello.";
         "ConnectionCloseReason" ours connection_close_reason: String, "Who ended it, in the words of Logpush.";
         "Error" ours error: String, "What failed, when something did.";
+        "GroupNames" ours group_names: Vec<String>, "The person's groups.";
     }
 }
 

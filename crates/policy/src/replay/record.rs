@@ -257,6 +257,8 @@ pub struct WebRecord<'r> {
     version: Option<&'r str>,
     url: Option<Url<'r>>,
     has_body: Option<bool>,
+    /// The type of the body; `None` where records did not carry it yet.
+    mime: Option<Option<&'r str>>,
     response: Option<Response<'r>>,
     package: OnceCell<Option<Package>>,
     withheld: FieldSet,
@@ -304,6 +306,7 @@ impl<'r> WebRecord<'r> {
         let connection = Connection::read(row, Some(host), || Some(texts(row, "GroupNames")));
         let cut = texts(row, "Warnings").contains(&SHORTENED);
         let personal = matches!(connection.who, Who::Withheld);
+        let body = text(row, "RequestBody");
         let method_has_no_answer_body = method == Some("HEAD");
         let opinion = text(row, "WorkerScript")
             .zip(text(row, "WorkerOutcome"))
@@ -325,7 +328,12 @@ impl<'r> WebRecord<'r> {
             method,
             version: text(row, "HTTPVersion"),
             url: text(row, "URL").filter(|_| !cut).and_then(Url::cut),
-            has_body: number(row, "RequestBytes").map(|_| true),
+            has_body: match body {
+                Some(word) => Some(word == "some"),
+                // An older record: what was sent on shows that there was one.
+                None => number(row, "RequestBytes").map(|_| true),
+            },
+            mime: body.map(|_| text(row, "RequestContentType")),
             response: response.flatten(),
             package: OnceCell::new(),
             withheld: FieldSet::EMPTY,
@@ -429,6 +437,10 @@ impl Facts for WebRecord<'_> {
             http::QUERY => self.url_fact(|url| url.query().map_or(Fact::Absent, known_text)),
             http::PATH_AND_QUERY => self.url_fact(|url| known_text(url.path_and_query)),
             http::HAS_BODY => self.has_body.map_or(Fact::Unknown, known_bool),
+            http::UPLOAD_MIME | http::UPLOAD_TYPES | http::UPLOAD_SIZE if self.has_body == Some(false) => Fact::Absent,
+            http::UPLOAD_MIME if self.has_body.is_some() => {
+                self.mime.map_or(Fact::Unknown, |mime| mime.map_or(Fact::Absent, known_text))
+            }
             http::PKG_ECOSYSTEM | http::PKG_NAMESPACE | http::PKG_NAME | http::PKG_VERSION | http::PKG_PURL => {
                 self.package_fact(field)
             }
@@ -579,7 +591,7 @@ pub fn why_unknown(hook: Hook, field: FieldId) -> &'static str {
         http::DST_IP => "of the addresses a name led to, only the one that was reached is recorded",
         http::HEADERS => "of the request headers, only Referer and User-Agent are recorded",
         http::IS_MCP => "the header that shows it is not recorded",
-        http::HAS_BODY => "a record shows a request body only if some of it was sent on",
+        http::HAS_BODY => "older records show a request body only if some of it was sent on",
         http::UPLOAD_MIME | http::UPLOAD_TYPES | http::UPLOAD_SIZE => "request bodies are not recorded",
         http::DOWNLOAD_TYPES | http::DOWNLOAD_SIZE => "response bodies are not recorded",
         http::RESPONSE_HEADERS => "of the response headers, only the type of the content is recorded",

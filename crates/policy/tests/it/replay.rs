@@ -93,6 +93,15 @@ fn one_draft_rule_changes_what_it_matches_and_says_what_it_hangs_on() {
             "hangs on http.request.headers",
         ),
         ("block", "any(http.upload.file.types[*] == \"exe\")", json!({}), "hangs on http.upload.file.types"),
+        ("block", "any(http.upload.file.types[*] == \"exe\")", json!({"RequestBody": "none"}), "unchanged"),
+        ("block", "http.upload.mime == \"application/pdf\"", json!({}), "hangs on http.upload.mime"),
+        (
+            "block",
+            "http.upload.mime == \"application/pdf\"",
+            json!({"RequestBody": "some", "RequestContentType": "application/pdf"}),
+            "allow -> block",
+        ),
+        ("block", "http.upload.mime == \"application/pdf\"", json!({"RequestBody": "some"}), "unchanged"),
         ("block", "http.response.status_code == \"200\"", json!({}), "allow -> block"),
         ("block", "http.response.status_code == \"404\"", json!({}), "unchanged"),
         ("block", "http.response.status_code == \"200\"", json!({"Error": "x"}), "hangs on http.response.status_code"),
@@ -372,6 +381,7 @@ fn recorded(truth: &Truth, happened: &Happened) -> Row {
         "Action": if happened.action == "quarantine" { "allow" } else { happened.action },
         "HTTPHost": text("http.request.host"), "URL": text("http.request.uri"), "HTTPMethod": text("http.request.method"),
         "HTTPVersion": text("http.request.version"), "SourceIP": text("http.conn.src_ip"), "SourcePort": 50_000,
+        "RequestBody": if truth.facts["http.request.has_body"] == true { "some" } else { "none" },
         "DestinationPort": text("http.request.port"), "UserAgent": text("http.request.headers")["user-agent"][0],
     }));
     if let Some(rule) = happened.rule {

@@ -136,7 +136,7 @@ struct Page {
     result: Vec<Value>,
 }
 
-pub(crate) async fn answered(request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
+async fn answered(request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
     let response = request.send().await.context("cannot reach the platform")?;
     if !response.status().is_success() {
         bail!("{}: {}", response.status(), response.text().await?);

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use store::{NewToken, Permission, WriteTokens};
 
-use super::logs::{Signals, answered, client};
+use super::logs::{Signals, client};
 use super::state::{Opened, load};
 use crate::arguments::Replay;
 
@@ -45,7 +45,7 @@ pub(crate) async fn run(replay: Replay) -> Result<ExitCode> {
     let url = format!("{}/accounts/{}/gateway/rules/replay", api.api_url, opened.account);
     let request = client.post(url).bearer_auth(text.expose()).header("accept", "text/event-stream").json(&body);
     let begun = tokio::select! {
-        begun = answered(request) => begun.map(Some),
+        begun = begin(request) => begun.map(Some),
         () = asked_to_end.one() => Ok(None),
     };
     opened.store.tokens().delete(&grant, &token.id, None).await?;
@@ -61,6 +61,28 @@ pub(crate) async fn run(replay: Replay) -> Result<ExitCode> {
         print!("{}", summary(&report));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Begins the replay, or says what the platform has against it, a line for each fault.
+async fn begin(request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
+    let response = request.send().await.context("cannot reach the platform")?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let envelope: Value = response.json().await.unwrap_or_default();
+    let faults = envelope["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let lines: Vec<String> = faults
+        .iter()
+        .map(|fault| {
+            let place = fault["source"]["pointer"].as_str().unwrap_or_default();
+            format!("{place}{}{}", if place.is_empty() { "" } else { ": " }, text(fault, "message"))
+        })
+        .collect();
+    if lines.is_empty() {
+        bail!("the platform answers {status}");
+    }
+    bail!("the platform refuses:\n{}", lines.join("\n"))
 }
 
 /// The request: what to replay, and over which part of the log.
