@@ -36,7 +36,7 @@ fn request(console: &Console, host: &str, person: &str, minutes: i64) -> Gateway
 
 /// Twelve requests of two people to two hosts over two hours, and a connection that was not read.
 async fn traffic(console: &Console) {
-    for minutes in (0..120).step_by(10) {
+    for minutes in (0..120).step_by(10).rev() {
         let (host, person) =
             if minutes % 20 == 0 { ("a.example", "ann@corp.example") } else { ("b.example", "bob@corp.example") };
         console.logs.append(request(console, host, person, minutes + 1)).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_caller_who_follows_is_told_of_the_progress() {
     assert_eq!(answer.headers[header::CONTENT_TYPE], "text/event-stream");
     let text = String::from_utf8(answer.bytes).unwrap();
     let events: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
-    assert_eq!(events, ["progress", "progress", "result"]);
+    assert_eq!((events.first(), events.last()), (Some(&"progress"), Some(&"result")));
     let result = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
     let result: Value = serde_json::from_str(result).unwrap();
     assert_eq!(result["records"]["changed"], 13);
