@@ -417,16 +417,22 @@ impl<'a> Attempt<'a> {
             let rest_is_shared = self.set.last_own.is_none_or(|last| last < walk.position);
             Fate { opaque: !rest_is_shared, ..asked() }.word("worker")
         };
+        let key = self.set.key(rule.id);
         if let Some(opinion) = record.opinion.filter(|opinion| opinion.script == script) {
+            let decided = record.decided.rule == Some(rule.id.to_string().as_str());
             return Ok(match (opinion.outcome, on_error) {
                 ("response", _) => Some(asked()),
-                ("none", _) | (_, OnError::Continue) => None,
                 ("request", _) => Some(changed()),
-                (_, OnError::Block) => Some(Fate::block(Some(rule))),
+                ("none", _) => None,
+                // It failed. After it had sent the request itself it is stopped whatever the rule says.
+                _ if decided && record.decided.action == "block" => Some(Fate::block(Some(rule))),
+                (_, OnError::Continue) => None,
                 (_, OnError::Allow) => Some(Fate { rule: Some(Arc::clone(rule)), ..Fate::allow() }),
+                // Another rule decided, so the script had said that its failures let the request go on.
+                (_, OnError::Block) if key.1 == Side::Both => None,
+                (_, OnError::Block) => Some(asked()),
             });
         }
-        let key = self.set.key(rule.id);
         if key.1 != Side::Both {
             // The other set does not ask it at all: that it is asked is what changes.
             return Ok(Some(asked()));

@@ -168,7 +168,15 @@ fn what_a_worker_said_at_the_time_counts_and_what_it_would_say_is_not_guessed() 
         (said("response"), "unchanged"),
         // What it changed the request into is not recorded.
         (said("request"), "hangs on Worker"),
-        (said("exception"), "unchanged"),
+        // It failed: its rule stopped the request, or the script had asked to let it go on.
+        (
+            ann(json!({
+                "WorkerScript": "training", "WorkerOutcome": "exception", "Action": "block",
+                "PolicyID": worker.id.to_string(),
+            })),
+            "unchanged",
+        ),
+        (said("exception"), "allow -> block"),
         (ann(json!({})), "hangs on Worker"),
     ] {
         assert_eq!(web(&[worker.clone()], &[worker.clone(), after.clone()], &row), finding, "{row:?}");
