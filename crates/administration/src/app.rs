@@ -56,6 +56,9 @@ pub trait SnapshotView: Send + Sync {
     /// Returns the state of the running configuration.
     fn status(&self) -> SnapshotStatus;
 
+    /// Says what of TLS is inspected, as it is in force.
+    fn inspection(&self) -> policy::replay::Inspection;
+
     /// Waits until everything stored before the call is in force, or has failed to be.
     fn settle(&self) -> BoxFuture<'_, ()>;
 
@@ -318,6 +321,8 @@ pub struct App {
     pub recent: RecentSessions,
     /// Bounds the live views.
     pub live_views: Arc<tokio::sync::Semaphore>,
+    /// Bounds the replays of recorded traffic.
+    pub replays: Arc<tokio::sync::Semaphore>,
     /// The newest outcomes of the policy tester.
     pub policy_tests: PolicyTests,
     /// The OpenAPI document, made once.
@@ -337,6 +342,7 @@ impl App {
             rule_writes: tokio::sync::Mutex::new(()),
             recent: RecentSessions::default(),
             live_views: Arc::new(tokio::sync::Semaphore::new(limits.live_views)),
+            replays: Arc::new(tokio::sync::Semaphore::new(crate::operations::replay::AT_ONCE)),
             policy_tests: PolicyTests::default(),
             openapi,
             deps,

@@ -25,6 +25,8 @@ pub enum Verb {
     SignOut,
     /// Read what people did.
     Query,
+    /// Looked at recorded traffic under other rules; nothing is changed.
+    Replay,
 }
 
 impl Verb {
@@ -36,6 +38,7 @@ impl Verb {
             Self::SignIn => "login",
             Self::SignOut => "logout",
             Self::Query => "query",
+            Self::Replay => "replay",
         }
     }
 }

@@ -7,6 +7,7 @@ use store::Permission::{GatewayRead, GatewayWrite, ListsRead, ListsWrite};
 use utoipa::ToSchema;
 
 use super::gate::{Cx, Input};
+use super::replay;
 use super::reply::{Reply, ok, page};
 use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
@@ -62,6 +63,7 @@ fn rule_endpoints() -> Vec<Endpoint> {
         .takes_json::<evaluate::EvaluateBody>()
         .returns::<evaluate::Evaluation>()
         .body_limit(RULE_BYTES * 2),
+        replay::endpoint_of_rules(),
         endpoint(
             Method::POST,
             "/accounts/{account_id}/gateway/rules/check",

@@ -16,6 +16,7 @@ mod observe;
 pub mod openapi;
 mod paging;
 mod people;
+mod replay;
 mod reply;
 mod session;
 pub mod table;

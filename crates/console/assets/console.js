@@ -182,7 +182,9 @@
       const form = button.form;
       const body = new URLSearchParams(new FormData(form));
       body.set("partial", "1");
+      if (button.name) body.set(button.name, button.value);
       button.disabled = true;
+      if (button.dataset.busy) $(button.dataset.partial).textContent = button.dataset.busy;
       try {
         put($(button.dataset.partial), await fetchPart(button.formAction.split("#")[0], { method: "POST", body }));
       } finally {

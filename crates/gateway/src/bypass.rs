@@ -48,6 +48,12 @@ impl BypassList {
         Ok(list)
     }
 
+    /// Returns the patterns of the list, in no order.
+    pub fn patterns(&self) -> impl Iterator<Item = String> {
+        let exact = self.exact.keys().map(|name| name.to_string());
+        exact.chain(self.below.keys().map(|name| format!("*.{name}")))
+    }
+
     /// Returns the reason why `host`, in lower case, is not inspected.
     #[must_use]
     pub fn reason(&self, host: &str) -> Option<&str> {

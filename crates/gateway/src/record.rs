@@ -293,6 +293,7 @@ impl TunnelRecord {
             proxy_endpoint: caller.endpoint.as_deref().unwrap_or_default().to_owned(),
             email,
             user_id,
+            group_names: caller.person.as_deref().map(|person| person.group_names.clone()).unwrap_or_default(),
             configuration_version: i64::try_from(snapshot.revision).unwrap_or(i64::MAX),
             ..GatewayNetwork::default()
         });
@@ -329,6 +330,7 @@ impl Drop for TunnelRecord {
                 field.clear();
             }
             fields.source_port = 0;
+            fields.group_names.clear();
             fields.rule_trace = None;
         }
         append(&self.gateway, self.place.take(), &mut **fields);

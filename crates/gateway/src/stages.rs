@@ -194,6 +194,10 @@ impl Flow {
         exchange.method.as_str().clone_into(&mut fields.http_method);
         exchange::version_text(exchange.version).clone_into(&mut fields.http_version);
         fields.destination_port = exchange.target.origin.port;
+        if exchange.has_body { "some" } else { "none" }.clone_into(&mut fields.request_body);
+        if let Some(mime) = &exchange.mime {
+            fields.request_content_type.clone_from(mime);
+        }
         if let Some(tunnel) = &exchange.tunnel {
             if let Some(hello) = &tunnel.hello {
                 fields.ja4.clone_from(&hello.ja4);

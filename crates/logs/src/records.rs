@@ -319,6 +319,8 @@ dataset! {
             "`portal` for a portal of this account, `behind_portal` for a server it has behind one.";
         "MCPPayload" ours mcp_payload: Option<Value>,
             "Its MCP messages with each value replaced by its kind, where the rule that decided asks for it.";
+        "RequestBody" ours request_body: String, "Whether the request has a body: `some` or `none`.";
+        "RequestContentType" ours request_content_type: String, "The type of the request's body.";
     }
 }
 
@@ -371,6 +373,7 @@ dataset! {
         "ConnectionCloseReason" ours connection_close_reason: String, "Who ended it, in the words of Logpush.";
         "Error" ours error: String, "What failed, when something did.";
         "Generated" ours generated: bool, "Whether it was made up by the traffic generator; real traffic never says so.";
+        "GroupNames" ours group_names: Vec<String>, "The person's groups.";
     }
 }
 

@@ -15,6 +15,7 @@ pub mod lists;
 pub mod package;
 pub mod precedence;
 pub mod redirect;
+pub mod replay;
 pub mod ruleset;
 pub mod schedule;
 pub mod spec;

@@ -31,6 +31,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  portunus explain --rules rules.json --facts facts.json\n\nrules.json is an array of rules as the API takes them; facts.json maps field names to values (an absent\nfield is unknown, null has no value). Rules on lists need --lists; a list that is not given is unknown, and a\nrule that hangs on it counts as not matching. Rules of connections (l4) are asked first."
     )]
     Explain(Explain),
+    /// Say what a draft of the rules would have changed for recorded traffic.
+    #[command(
+        after_help = "Examples:\n  portunus replay --rules rules.json --since 7d\n  portunus replay --rule draft.json --since 24h --json\n  portunus replay --rule-id 5b3c1d2e-0000-4000-8000-000000000001 --disable\n\nrules.json is an array of rules as `portunus explain` takes it, and stands in place of all that are stored;\ndraft.json is one rule, in place of the stored one with its id or added. Nothing is stored or changed. Asks the\nplatform that runs over the data directory."
+    )]
+    Replay(Replay),
     /// API tokens.
     #[command(subcommand)]
     Token(Token),
@@ -115,6 +120,47 @@ pub(crate) struct Explain {
     /// JSON array of lists, each with `id`, `type` and `items`; a list that is not in it is unknown.
     #[arg(long, value_name = "FILE")]
     pub lists: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("draft").required(true).args(["rules", "rule", "rule_id"]))]
+#[command(group = clap::ArgGroup::new("change").args(["disable", "enable", "delete"]))]
+pub(crate) struct Replay {
+    #[command(flatten)]
+    pub state: State,
+    /// JSON array of rules: the whole set.
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// JSON object: one rule.
+    #[arg(long, value_name = "FILE")]
+    pub rule: Option<PathBuf>,
+    /// A stored rule, to be changed.
+    #[arg(long, value_name = "ID", requires = "change")]
+    pub rule_id: Option<types::RuleId>,
+    /// Without the rule in force.
+    #[arg(long, requires = "rule_id")]
+    pub disable: bool,
+    /// With the rule in force.
+    #[arg(long, requires = "rule_id")]
+    pub enable: bool,
+    /// Without the rule at all.
+    #[arg(long, requires = "rule_id")]
+    pub delete: bool,
+    /// Not before this: a time, or how long ago, as in 90m, 24h or 7d.
+    #[arg(long, value_name = "WHEN", default_value = "7d")]
+    pub since: String,
+    /// Before this [default: now].
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Look at no more than this many records, the newest first.
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    pub limit: u64,
+    /// Take no longer than this.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub seconds: u64,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod key;
 pub(crate) mod logs;
 pub(crate) mod mcp;
+pub(crate) mod replay;
 pub(crate) mod state;
 pub(crate) mod token;
 pub(crate) mod up;

@@ -56,6 +56,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(up) => commands::up::run(up).await,
         Command::Check(check) => commands::check::run(&check),
         Command::Explain(explain) => commands::explain::run(&explain),
+        Command::Replay(replay) => commands::replay::run(replay).await,
         Command::Token(token) => commands::token::run(token).await,
         Command::User(user) => commands::user::run(user).await,
         Command::Logs(logs) => commands::logs::run(logs).await,

@@ -13,6 +13,7 @@ use gateway::Snapshot;
 use identity::identity::Identity;
 use mcp::explanation::SeenServer;
 use parking_lot::Mutex;
+use policy::replay::Inspection;
 use store::ChangeFeed;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -135,6 +136,11 @@ impl SnapshotView for State {
         let mut status = self.status.lock().clone();
         status.store_reachable = self.reachable.load(Ordering::Relaxed);
         status
+    }
+
+    fn inspection(&self) -> Inspection {
+        let snapshot = self.snapshot.load();
+        Inspection { decrypts: snapshot.settings.tls_decrypt, exempt: snapshot.bypass.patterns().collect() }
     }
 
     fn metrics(&self) -> String {

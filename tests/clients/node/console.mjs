@@ -132,6 +132,52 @@ async function checkedWhileTyped(browser) {
   });
 }
 
+/** A draft against the traffic of before: beside the editor as one writes, on a page of its own without a script. */
+async function replayed(browser) {
+  const draft = async (page) => {
+    await signIn(page);
+    await page.goto(new URL("/rules/new", console_url).href);
+    await page.getByLabel("Name", { exact: true }).fill("No finance");
+    await page.getByLabel("Traffic", { exact: true }).fill('http.request.host == "finance.acme.test"');
+    await page.getByLabel("Period", { exact: true }).selectOption("24h");
+  };
+  await withPage(browser, { viewport: WIDE }, async (page) => {
+    const complaints = listen(page);
+    await draft(page);
+    const button = page.getByRole("button", { name: "Replay this draft" });
+    await button.focus();
+    await page.keyboard.press("Enter");
+    await page.locator("#replayed h2", { hasText: "would change" }).waitFor();
+    await look(page, "replay_editor", complaints);
+    assert.equal(new URL(page.url()).pathname, "/rules/new", "the draft is still there");
+    await page.locator("#replayed a[href^='/activity/gateway_http/']").first().click();
+    await page.waitForURL(/\/activity\/gateway_http\//);
+    await page.getByText("finance.acme.test").first().waitFor();
+  });
+  await withPage(browser, { viewport: NARROW, javaScriptEnabled: false }, async (page) => {
+    await draft(page);
+    await page.getByRole("button", { name: "Replay this draft" }).click();
+    await page.getByRole("heading", { name: /would change$/ }).first().waitFor();
+    await page.getByRole("button", { name: "Replay again" }).click();
+    await page.getByRole("heading", { name: /would change$/ }).first().waitFor();
+  });
+  await withPage(browser, { viewport: WIDE }, async (page) => {
+    const complaints = listen(page);
+    await draft(page);
+    // What is not recorded is said to be unknown.
+    await page.getByLabel("Traffic", { exact: true }).fill('any(http.request.headers["cookie"][*] contains "x") or http.request.host == "finance.acme.test"');
+    await page.locator("form[data-check]").evaluate((form) => {
+      const button = form.querySelector("[data-partial='#replayed']");
+      form.action = button.formAction;
+      form.submit();
+    });
+    await page.waitForURL(/\/rules\/replay$/);
+    await page.getByText("Referer and User-Agent").waitFor();
+    await look(page, "replay", complaints);
+  });
+  assert.deepEqual(faults, []);
+}
+
 async function previewed(browser) {
   await withPage(browser, { viewport: WIDE }, async (page) => {
     await signIn(page);
@@ -174,6 +220,7 @@ await withBrowser({ trusting: false }, (browser) =>
     "strangers and wrong passwords get no further than the sign-in": () => strangersAreSentToSignIn(browser),
     "every page: no errors, no policy violations, accessible, fits 360 and 1600 px in both themes": () => everyPage(browser),
     "an expression is checked while it is typed": () => checkedWhileTyped(browser),
+    "a draft is replayed over recorded traffic, with a script and without": () => replayed(browser),
     "a Worker is tried against a request before it serves": () => previewed(browser),
     "the keyboard reaches everything": () => keyboard(browser),
     "it works without JavaScript": () => withoutScript(browser),

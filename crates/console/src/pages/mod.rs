@@ -71,6 +71,7 @@ fn rule_routes() -> Router<Arc<App>> {
         .route("/rules/new", get(rules::editor::new_page))
         .route("/rules/check", post(rules::check::check))
         .route("/rules/test", get(rules::trial::page).post(rules::trial::run))
+        .route("/rules/replay", get(rules::replay::page).post(rules::replay::run))
         .route("/rules/{id}", get(rules::editor::page).post(rules::editor::save))
         .route("/rules/{id}/enabled", post(rules::toggle))
         .route("/rules/{id}/move", post(rules::shift))

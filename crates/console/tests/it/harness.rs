@@ -94,6 +94,10 @@ impl SnapshotView for Snapshot {
         }
     }
 
+    fn inspection(&self) -> policy::replay::Inspection {
+        policy::replay::Inspection { decrypts: true, exempt: Vec::new() }
+    }
+
     fn settle(&self) -> console::BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }

@@ -15,6 +15,7 @@ mod mcp;
 mod observe;
 mod pages;
 mod people;
+mod replay;
 mod routes;
 mod rules;
 mod tokens;

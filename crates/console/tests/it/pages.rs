@@ -330,6 +330,7 @@ async fn a_form_without_our_token_or_from_another_site_changes_nothing() {
         format!("{rule}/delete"),
         "/rules/check".to_owned(),
         "/rules/test".to_owned(),
+        "/rules/replay".to_owned(),
         "/lists".to_owned(),
         "/workers".to_owned(),
         "/settings/people".to_owned(),

@@ -348,7 +348,7 @@ fn mcp_fact<'f>(mcp: &'f McpTraffic<'_>, field: FieldId) -> Fact<'f> {
     }
 }
 
-fn package_fact(package: &Package, field: FieldId) -> Fact<'_> {
+pub(crate) fn package_fact(package: &Package, field: FieldId) -> Fact<'_> {
     match field {
         http::PKG_ECOSYSTEM => text(package.ecosystem_word()),
         http::PKG_NAMESPACE => optional(package.namespace.as_deref()),

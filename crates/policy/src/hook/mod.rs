@@ -18,7 +18,7 @@ use crate::action::Action;
 pub use documentation::fields_page;
 
 /// The engine a rule belongs to: its one `filters` value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hook {
     /// Web requests.
     Http,

@@ -10,6 +10,7 @@
 mod compiled;
 pub mod evaluation;
 mod index;
+mod single;
 mod variables;
 
 use std::sync::Arc;

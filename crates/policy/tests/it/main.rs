@@ -11,5 +11,6 @@ mod http;
 mod l4;
 mod laws;
 mod order;
+mod replay;
 mod rules;
 mod support;

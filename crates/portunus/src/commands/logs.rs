@@ -58,14 +58,14 @@ pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
 }
 
 /// What ends the command from outside.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -73,7 +73,7 @@ impl Signals {
         })
     }
 
-    async fn one(&mut self) {
+    pub(crate) async fn one(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -84,7 +84,7 @@ impl Signals {
 
 /// Reaches the platform at its own address, whatever its name resolves to here, and trusts what signs its certificate:
 /// the account's authority or what is in the file of the console's certificate.
-fn client(api: &server::ready::Running, data: &Path) -> Result<reqwest::Client> {
+pub(crate) fn client(api: &server::ready::Running, data: &Path) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder().no_proxy();
     if let (Some(address), Some(host)) = (api.address, reqwest::Url::parse(&api.api_url)?.host_str()) {
         builder = builder.resolve(host, address);

@@ -45,6 +45,7 @@ fn wrong_usage_exits_with_2_and_every_command_has_an_example() {
         vec!["up"],
         vec!["check"],
         vec!["explain"],
+        vec!["replay"],
         vec!["token", "create"],
         vec!["token", "list"],
         vec!["token", "revoke"],

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use types::RuleId;
 
 use super::document::{self, DAYS, Draft};
-use super::{hook_of, reference, reset_button, settings, text};
+use super::{hook_of, reference, replay, reset_button, settings, text};
 use crate::failure::{Failure, Problem};
 use crate::operations::{rules, scripts};
 use crate::pages::control::{Control, Problems, csrf};
@@ -132,6 +132,7 @@ async fn form(
                 (when(document, problems))
                 (settings::sections(document, &workers, problems))
                 (life(document, problems))
+                @if visitor.may(store::Permission::LogsRead) { (replay::panel(rule.is_some())) }
                 div.actions.sticky {
                     button.primary type="submit" disabled[!may_write] { @if rule.is_some() { "Save" } @else { "Create" } }
                     button type="submit" formaction="/rules/test" { "Test this draft" }

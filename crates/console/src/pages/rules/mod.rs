@@ -7,6 +7,7 @@ pub(super) mod check;
 pub(super) mod document;
 pub(super) mod editor;
 pub(super) mod reference;
+pub(super) mod replay;
 pub(super) mod settings;
 pub(super) mod trial;
 

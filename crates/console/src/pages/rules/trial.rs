@@ -79,7 +79,7 @@ async fn refusal(visitor: &Visitor, fields: &Fields, carried: &str, failure: &Fa
 }
 
 /// The draft that came with the form, if one did: from the editor as fields, from this page as JSON.
-async fn draft_of(visitor: &Visitor, fields: &Fields) -> Result<Option<Value>, Failure> {
+pub(super) async fn draft_of(visitor: &Visitor, fields: &Fields) -> Result<Option<Value>, Failure> {
     if let Some(carried) = fields.text("draft") {
         let unreadable = |_| Failure::invalid("/draft", "the draft cannot be read; start again from the editor");
         return serde_json::from_str(&carried).map(Some).map_err(unreadable);
