@@ -20,7 +20,7 @@ use super::reply::{Reply, ok};
 use super::table::Access::Authenticated;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
-use crate::operations::explorer::{self, AnswerView, DatasetView, Form};
+use crate::operations::explorer::{self, AnswerView, DatasetView, Form, RowView};
 use crate::paging::single;
 
 const DATASETS: &str = "/accounts/{account_id}/logs/explorer/datasets";
@@ -54,10 +54,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         endpoint(Method::GET, DATASETS, Authenticated, "List the datasets that can be queried", datasets)
             .lists::<DatasetView>(Paging::Single),
         endpoint(Method::GET, SQL, Authenticated, "Run a query given in the URL", by_url)
-            .returns::<Vec<std::collections::BTreeMap<String, serde_json::Value>>>()
+            .returns::<Vec<RowView>>()
             .query(&[("query", "one SELECT"), FORMAT]),
         endpoint(Method::POST, SQL, Authenticated, "Run a query given as text", by_text)
-            .returns::<Vec<std::collections::BTreeMap<String, serde_json::Value>>>()
+            .returns::<Vec<RowView>>()
             .query(&[FORMAT])
             .body_limit(BODY),
         endpoint(Method::POST, QUERY, Authenticated, "Run a query; answers columns, rows, cost and plan", query)
@@ -70,6 +70,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .returns_raw("text/event-stream")
             .body_limit(BODY),
     ]
+}
+
+fn message(failure: &Failure) -> String {
+    failure.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 async fn datasets(cx: Cx) -> Reply {
@@ -139,7 +143,7 @@ async fn follow(cx: Cx, input: Input) -> Reply {
                 ended = &mut running => {
                     let event = match ended {
                         Ok(answer) => Event::default().event("answer").json_data(answer),
-                        Err(failure) => Event::default().event("error").json_data(failure.to_string()),
+                        Err(failure) => Event::default().event("error").json_data(message(&failure)),
                     };
                     return Some((Ok::<_, Infallible>(event.unwrap_or_default()), None));
                 }

@@ -175,6 +175,62 @@
     }
   };
 
+  // Names are completed while one types: a list under the text, moved through with the arrows, taken with Tab or Enter.
+  const complete = (area) => {
+    const names = $$("option", $(area.dataset.completes)).map((option) => ({ name: option.value, about: option.label }));
+    const list = document.createElement("ul");
+    list.className = "completions";
+    list.id = `${area.id}-completions`;
+    list.setAttribute("role", "listbox");
+    list.hidden = true;
+    area.after(list);
+    area.setAttribute("aria-controls", list.id);
+    area.setAttribute("aria-autocomplete", "list");
+    let chosen = 0;
+    const word = () => area.value.slice(0, area.selectionStart).match(/[A-Za-z_][A-Za-z0-9_]*$/)?.[0] ?? "";
+    const close = () => { list.hidden = true; area.removeAttribute("aria-activedescendant"); };
+    const mark = (index) => {
+      chosen = (index + list.children.length) % list.children.length;
+      [...list.children].forEach((item, at) => item.setAttribute("aria-selected", String(at === chosen)));
+      list.children[chosen].scrollIntoView({ block: "nearest" });
+      area.setAttribute("aria-activedescendant", list.children[chosen].id);
+    };
+    const take = () => {
+      const text = list.children[chosen].dataset.name;
+      area.setRangeText(text, area.selectionStart - word().length, area.selectionStart, "end");
+      area.dispatchEvent(new Event("input", { bubbles: true }));
+      close();
+    };
+    area.addEventListener("input", (event) => {
+      const start = word().toLowerCase();
+      if (start.length < 2 || event.inputType === undefined) { close(); return; }
+      const seen = new Set();
+      const found = names.filter(({ name }) => name.toLowerCase().startsWith(start) && name.toLowerCase() !== start && !seen.has(name) && seen.add(name));
+      if (!found.length) { close(); return; }
+      list.replaceChildren(...found.slice(0, 12).map(({ name, about }, index) => {
+        const item = document.createElement("li");
+        item.id = `${list.id}-${index}`;
+        item.dataset.name = name;
+        item.setAttribute("role", "option");
+        item.append(Object.assign(document.createElement("code"), { textContent: name }), ` ${about}`);
+        item.addEventListener("mousedown", (press) => { press.preventDefault(); chosen = index; take(); });
+        return item;
+      }));
+      list.hidden = false;
+      mark(0);
+    });
+    area.addEventListener("blur", close);
+    area.addEventListener("keydown", (event) => {
+      if (list.hidden || event.ctrlKey || event.metaKey || event.isComposing) return;
+      if (event.key === "ArrowDown") mark(chosen + 1);
+      else if (event.key === "ArrowUp") mark(chosen - 1);
+      else if (event.key === "Tab" || event.key === "Enter") take();
+      else if (event.key === "Escape") close();
+      else return;
+      event.preventDefault();
+    });
+  };
+
   // Buttons that fetch a part of the page with the form's fields.
   const partial = (button) => {
     button.addEventListener("click", async (event) => {
@@ -242,6 +298,7 @@
   $$("[data-narrows]").forEach(narrow);
   $$("[data-check]").forEach(check);
   $$("[data-code]").forEach(code);
+  $$("[data-completes]").forEach(complete);
   $$("[data-partial]").forEach(partial);
   $$("[data-keep]").forEach(keep);
   $$("[data-copy]").forEach(copier);

@@ -16,7 +16,6 @@ mod queue;
 mod records;
 mod rollup;
 mod segment;
-#[cfg(feature = "sql")]
 pub mod sql;
 mod tail;
 mod wire;
@@ -167,7 +166,7 @@ struct Inner {
     lake: Arc<Loaded>,
     /// What runs SQL, once somebody asked for it.
     #[cfg(feature = "sql")]
-    engine: Mutex<Option<Arc<sql::Engine>>>,
+    engine: Mutex<Option<Arc<sql::engine::Engine>>>,
     keeper: Sender<Wake>,
     progress: Arc<watch::Sender<Progress>>,
     state: Arc<Mutex<JournalState>>,
@@ -455,16 +454,33 @@ impl Logs {
         let engine = self.engine()?;
         let (text, datasets) = (text.to_owned(), datasets.to_vec());
         let shelves = Arc::clone(&self.inner.shelves);
-        engine.run(sql::Job { text, bounds, account, datasets, lake, shelves, progress }).await
+        engine.run(sql::engine::Job { text, bounds, account, datasets, lake, shelves, progress }).await
+    }
+
+    /// Says that this program was built without the feature `sql`.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    #[cfg(not(feature = "sql"))]
+    pub async fn sql(
+        &self,
+        _: AccountId,
+        _: &[Dataset],
+        _: &str,
+        _: sql::Bounds,
+        _: Arc<sql::Progress>,
+    ) -> Result<sql::Answer, sql::SqlError> {
+        Err(sql::SqlError::Failed("this program was built without SQL".to_owned()))
     }
 
     #[cfg(feature = "sql")]
-    fn engine(&self) -> Result<Arc<sql::Engine>, QueryError> {
+    fn engine(&self) -> Result<Arc<sql::engine::Engine>, QueryError> {
         let mut engine = self.inner.engine.lock();
         if let Some(engine) = &*engine {
             return Ok(Arc::clone(engine));
         }
-        Ok(Arc::clone(engine.insert(Arc::new(sql::Engine::start().map_err(QueryError::Read)?))))
+        Ok(Arc::clone(engine.insert(Arc::new(sql::engine::Engine::start().map_err(QueryError::Read)?))))
     }
 
     /// Ends the journal's segments and returns when everything accepted so far is in the lake, and the lake is tidy.

@@ -253,6 +253,22 @@ pub(crate) enum Logs {
         #[arg(long)]
         json: bool,
     },
+    /// Ask about everything recorded, in SQL; each dataset is a table.
+    #[command(
+        after_help = "Examples:\n  portunus logs sql 'SELECT HTTPHost, COUNT(*) AS n FROM gateway_http GROUP BY HTTPHost ORDER BY n DESC LIMIT 10'\n  portunus logs sql --output refused.csv \"SELECT * FROM access_requests WHERE NOT Allowed AND date >= '2026-11-01'\"\n\nAsks the platform that runs over the data directory."
+    )]
+    Sql {
+        #[command(flatten)]
+        state: State,
+        /// One SELECT; `-` or nothing reads it from standard input.
+        query: Option<String>,
+        /// One JSON row a line.
+        #[arg(long, conflicts_with = "output")]
+        json: bool,
+        /// Write the rows to a file whose name ends in .csv, .jsonl or .parquet.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

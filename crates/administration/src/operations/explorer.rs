@@ -34,6 +34,12 @@ pub struct AnswerView {
     pub plan: String,
 }
 
+/// A row, by the names of its columns in small letters.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object)]
+pub struct RowView(pub Map<String, Value>);
+
 /// A column of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ColumnView {
@@ -154,9 +160,11 @@ pub fn view(answer: &Answer) -> Result<AnswerView, Failure> {
 /// # Errors
 ///
 /// As [`view`].
-pub fn folded(answer: &Answer) -> Result<Vec<Map<String, Value>>, Failure> {
+pub fn folded(answer: &Answer) -> Result<Vec<RowView>, Failure> {
     let rows = answer.rows().map_err(unwritable)?;
-    let fold = |row: Map<String, Value>| row.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    let fold = |row: Map<String, Value>| {
+        RowView(row.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect())
+    };
     Ok(rows.into_iter().map(fold).collect())
 }
 

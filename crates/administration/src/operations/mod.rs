@@ -24,6 +24,7 @@ pub mod network;
 pub mod people;
 pub mod preview;
 pub mod proxy_endpoints;
+pub mod questions;
 pub mod replay;
 pub mod rules;
 pub mod scripts;

@@ -24,10 +24,11 @@ pub(super) enum Place {
     Access,
     Agents,
     Activity,
+    Explore,
     Settings,
 }
 
-const PLACES: [(Place, &str, &str, &str); 9] = [
+const PLACES: [(Place, &str, &str, &str); 10] = [
     (Place::Overview, "/", "Overview", "o"),
     (Place::Rules, "/rules", "Rules", "r"),
     (Place::Lists, "/lists", "Lists", "l"),
@@ -36,6 +37,7 @@ const PLACES: [(Place, &str, &str, &str); 9] = [
     (Place::Access, "/access", "Access", "c"),
     (Place::Agents, "/agents", "Agents", "m"),
     (Place::Activity, "/activity", "Activity", "a"),
+    (Place::Explore, "/explore", "Explore", "e"),
     (Place::Settings, "/settings", "Settings", "s"),
 ];
 

@@ -11,6 +11,7 @@ mod assets;
 mod chart;
 mod control;
 mod entry;
+mod explorer;
 mod fields;
 mod format;
 mod frame;
@@ -61,6 +62,7 @@ fn entry_routes() -> Router<Arc<App>> {
         .route("/theme", post(theme))
         .route("/", get(overview::page))
         .route("/activity", get(activity::page))
+        .route("/explore", get(explorer::page).post(explorer::run))
         .route("/activity/live", get(activity::live))
         .route("/activity/{dataset}/{id}", get(record::page))
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+#[cfg(feature = "sql")]
+use arrow::datatypes::DataType;
+use arrow::datatypes::SchemaRef;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::JsonArray;
-use datafusion::physical_plan::display::DisplayableExecutionPlan;
-use datafusion::physical_plan::ExecutionPlan;
 use serde_json::{Map, Value};
 
 /// A column of an answer.
@@ -40,25 +40,19 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(
-        schema: SchemaRef,
-        batches: Vec<RecordBatch>,
-        rows: usize,
-        truncated: bool,
-        plan: &Arc<dyn ExecutionPlan>,
-        elapsed: Duration,
-    ) -> Self {
+    #[cfg(feature = "sql")]
+    pub(crate) fn new(schema: SchemaRef, batches: Vec<RecordBatch>, rows: usize, elapsed: Duration) -> Self {
         let columns = schema.fields().iter().map(|field| Column {
             name: field.name().clone(),
             kind: kind(field.data_type()),
         });
         Self {
             columns: columns.collect(),
-            truncated,
+            truncated: false,
             elapsed,
-            rows_read: rows_read(plan),
-            bytes_read: sum(plan, "bytes_scanned"),
-            plan: DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false).to_string(),
+            rows_read: 0,
+            bytes_read: 0,
+            plan: String::new(),
             batches: first(batches, rows),
             schema,
         }
@@ -158,6 +152,7 @@ fn quoted(text: &str) -> String {
     if text.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
+#[cfg(feature = "sql")]
 fn first(batches: Vec<RecordBatch>, mut rows: usize) -> Vec<RecordBatch> {
     let mut kept = Vec::with_capacity(batches.len());
     for batch in batches {
@@ -170,6 +165,7 @@ fn first(batches: Vec<RecordBatch>, mut rows: usize) -> Vec<RecordBatch> {
     kept
 }
 
+#[cfg(feature = "sql")]
 fn kind(data_type: &DataType) -> &'static str {
     match data_type {
         DataType::Boolean => "bool",
@@ -180,18 +176,4 @@ fn kind(data_type: &DataType) -> &'static str {
         data_type if data_type.is_numeric() => "float",
         _ => "string",
     }
-}
-
-/// Returns how many rows the leaves of a plan gave.
-pub(crate) fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> u64 {
-    let below = plan.children();
-    if below.is_empty() {
-        return plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or_default() as u64;
-    }
-    below.into_iter().map(rows_read).sum()
-}
-
-fn sum(plan: &Arc<dyn ExecutionPlan>, name: &str) -> u64 {
-    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name(name)).map_or(0, |value| value.as_usize() as u64);
-    own + plan.children().into_iter().map(|child| sum(child, name)).sum::<u64>()
 }

@@ -20,12 +20,17 @@ static FIELDS: LazyLock<BTreeMap<String, &'static str>> = LazyLock::new(|| {
     fields.map(|field| (field.name.to_ascii_lowercase(), field.name)).collect()
 });
 
-/// Gives every name that is a field's in another case the case of the field.
-pub(crate) fn settle(query: &mut Query) {
-    let _ = query.visit(&mut Settle);
+/// Gives every name that is a field's in another case the case of the field; returns how many operators with two sides
+/// the query has.
+pub(crate) fn settle(query: &mut Query) -> usize {
+    let mut settle = Settle { operators: 0 };
+    let _ = query.visit(&mut settle);
+    settle.operators
 }
 
-struct Settle;
+struct Settle {
+    operators: usize,
+}
 
 fn settled(name: &mut Ident) {
     if let Some(field) = FIELDS.get(&name.value.to_ascii_lowercase()) {
@@ -53,6 +58,7 @@ impl VisitorMut for Settle {
         match expr {
             Expr::Identifier(name) => settled(name),
             Expr::CompoundIdentifier(names) => names.iter_mut().for_each(settled),
+            Expr::BinaryOp { .. } => self.operators += 1,
             _ => {}
         }
         ControlFlow::Continue(())
@@ -81,7 +87,7 @@ pub(crate) fn plain(error: &DataFusionError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
+    use super::super::engine::parse;
 
     #[test]
     fn names_of_fields_get_their_case_and_others_are_left_alone() {

@@ -1,7 +1,6 @@
 //! A dataset of an account as a table: the files that may matter, and the journal's part.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, BooleanArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -171,7 +170,7 @@ impl TableProvider for LakeTable {
         let journal = self.journal()?;
         let rows = files.iter().map(|file| file.rows).sum::<u64>()
             + journal.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-        self.progress.rows.fetch_add(rows, Ordering::Relaxed);
+        self.progress.expect_rows(rows);
         let journal = MemorySourceConfig::try_new_exec(&[journal], Arc::clone(&self.schema), projection.cloned())?;
         if files.is_empty() {
             return Ok(journal);

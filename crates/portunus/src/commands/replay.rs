@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use store::{NewToken, Permission, WriteTokens};
 
-use super::logs::{Signals, client};
+use super::door::{Signals, client};
 use super::state::{Opened, load};
 use crate::arguments::Replay;
 

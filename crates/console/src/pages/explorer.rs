@@ -1,0 +1,276 @@
+//! The log explorer: SQL over what was recorded, with questions ready to ask, a table, a picture and a file to take away.
+//!
+//! The operations run the query; here its answer is drawn. A query runs only when somebody presses the button: an address
+//! fills the editor in and runs nothing. Invariant: what a record holds is shown as text.
+
+use std::sync::Arc;
+
+use ::chart::{Bar, Bars, Clock, Fold, Form as Drawn, Series, Step, TimeSeries, Tone, Unit};
+use ::logs::sql::{Answer, Column};
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse as _;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use maud::{Markup, html};
+use serde_json::{Map, Value};
+
+use super::Page;
+use super::control::{Problems, csrf};
+use super::format;
+use super::frame::{self, Place, empty, refused_form, title};
+use super::visitor::{Submission, Visitor};
+use crate::operations::explorer::{self, DatasetView, Form};
+use crate::operations::questions::{QUESTIONS, named};
+
+/// Rows that a page shows; a file has them all.
+const SHOWN: usize = 500;
+/// Bars and lines that a picture has.
+const BARS: usize = 25;
+const LINES: usize = 4;
+/// Characters of a cell.
+const CELL: usize = 300;
+
+/// Serves `GET /explore`.
+pub(super) async fn page(visitor: Visitor) -> Page {
+    let datasets = explorer::datasets(&visitor.cx)?;
+    let asked = visitor.query.get("query");
+    let text = match named(visitor.query.get("question")) {
+        Some(question) => question.sql,
+        None if asked.is_empty() => QUESTIONS[0].sql,
+        None => asked,
+    };
+    let body = html! {
+        (heading())
+        (editor(&visitor, text, &datasets))
+        (questions())
+    };
+    Ok(frame::page(&visitor, Place::Explore, "Explore", &body))
+}
+
+/// Serves `POST /explore`: the answer, drawn or as a file.
+pub(super) async fn run(submission: Submission) -> Page {
+    let Submission { visitor, fields } = submission;
+    let text = fields.get("query");
+    let datasets = explorer::datasets(&visitor.cx)?;
+    let form = Form::named(fields.get("format"));
+    let answered = explorer::run(&visitor.cx, text, Arc::default()).await;
+    let drawn = match (answered, form) {
+        (Ok(answer), Some(form)) => form.write(&answer).map(|bytes| Err(file(form, bytes))),
+        (Ok(answer), None) => explorer::view(&answer).map(|view| Ok((answer, view.rows))),
+        (Err(failure), _) => Err(failure),
+    };
+    match drawn {
+        Ok(Err(file)) => Ok(file),
+        Ok(Ok((answer, rows))) => {
+            let body = html! {
+                (heading())
+                (editor(&visitor, text, &datasets))
+                (result(&answer, &rows))
+                (questions())
+            };
+            Ok(frame::page(&visitor, Place::Explore, "Explore", &body))
+        }
+        Err(failure) => {
+            let body = html! {
+                (heading())
+                (Problems::of(&failure).plain())
+                (editor(&visitor, text, &datasets))
+                (questions())
+            };
+            Ok(refused_form(&visitor, Place::Explore, "Explore", &failure, &body))
+        }
+    }
+}
+
+fn heading() -> Markup {
+    title("Explore", "Everything recorded, in SQL: each dataset is a table, a record is in it within a second.", &html! {})
+}
+
+fn file(form: Form, bytes: Vec<u8>) -> axum::response::Response {
+    let mut response = bytes.into_response();
+    let name = format!("attachment; filename=\"logs.{}\"", form.extension());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    }
+    response
+}
+
+fn editor(visitor: &Visitor, text: &str, datasets: &[DatasetView]) -> Markup {
+    let rows = (text.lines().count() + 1).clamp(6, 20);
+    html! {
+        form.explore method="post" action="/explore" {
+            (csrf(&visitor.csrf))
+            label for="query" { "Query" }
+            textarea.code id="query" name="query" rows=(rows) spellcheck="false" autocapitalize="off" autocomplete="off"
+                aria-describedby="query-hint" data-completes="#names" required { (text) }
+            p.hint id="query-hint" { "One SELECT. Names of datasets and fields are completed as you type; Ctrl Enter runs it. Each query is recorded in the audit log." }
+            div.actions {
+                button.primary type="submit" { "Run" }
+                button type="submit" name="format" value="csv" { "CSV" }
+                button type="submit" name="format" value="jsonl" { "JSON lines" }
+                button type="submit" name="format" value="parquet" { "Parquet" }
+            }
+        }
+        datalist id="names" {
+            @for dataset in datasets {
+                option value=(dataset.dataset) label="dataset" {}
+                @for field in &dataset.fields { option value=(field.name) label={ (dataset.dataset) ": " (field.kind) } {} }
+            }
+        }
+        details.names {
+            summary { "Datasets and fields" }
+            @for dataset in datasets {
+                details {
+                    summary { code { (dataset.dataset) } " " span.muted { (dataset.fields.len()) " fields" } }
+                    dl.fields {
+                        dt { code { "date" } " " span.muted { "date" } }
+                        dd { "The day of the record in UTC; queries that name it read less." }
+                        @for field in &dataset.fields {
+                            dt { code { (field.name) } " " span.muted { (field.kind) } }
+                            dd { (field.description) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn questions() -> Markup {
+    html! {
+        section.questions aria-labelledby="questions" {
+            h2 id="questions" { "Questions ready to ask" }
+            ul {
+                @for question in QUESTIONS {
+                    li {
+                        a href={ "/explore?question=" (question.name) } { (question.title) }
+                        " " span.muted { (question.about) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn result(answer: &Answer, rows: &[Map<String, Value>]) -> Markup {
+    html! {
+        section.answer aria-labelledby="answer" {
+            h2 id="answer" tabindex="-1" { (::chart::count(rows.len() as u64)) @if rows.len() == 1 { " row" } @else { " rows" } }
+            p.muted {
+                "Read " (::chart::count(answer.rows_read)) " rows, " (::chart::bytes(answer.bytes_read)) " of files, in "
+                (answer.elapsed.as_millis()) " ms."
+                @if answer.truncated { " There are more rows: narrow the query, or group it." }
+                @if rows.len() > SHOWN { " The first " (SHOWN) " are shown; a file has them all." }
+            }
+            @if rows.is_empty() {
+                (empty("No row.", &html! { "Nothing recorded is as the query asks." }))
+            } @else {
+                @if let Some(picture) = picture(answer, rows) { (picture) }
+                (table(&answer.columns, rows))
+            }
+            details { summary { "Plan" } pre.plan tabindex="0" { (answer.plan) } }
+        }
+    }
+}
+
+fn table(columns: &[Column], rows: &[Map<String, Value>]) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-labelledby="answer" {
+            table.answer {
+                thead { tr { @for column in columns { th scope="col" class=[numeric(column).then_some("number")] { (column.name) } } } }
+                tbody {
+                    @for row in rows.iter().take(SHOWN) {
+                        tr { @for column in columns { td class=[numeric(column).then_some("number")] { (cell(column, row.get(&column.name))) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn numeric(column: &Column) -> bool {
+    matches!(column.kind, "int" | "float")
+}
+
+fn cell(column: &Column, value: Option<&Value>) -> Markup {
+    let text = match value {
+        None | Some(Value::Null) => return html! { span.muted { "none" } },
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    if column.kind == "time" {
+        return format::time(&text);
+    }
+    if text.chars().count() > CELL {
+        let short: String = text.chars().take(CELL).collect();
+        return html! { (short) "…" };
+    }
+    html! { (text) }
+}
+
+/// Draws an answer whose first column says what and whose other columns say how many: over time, or as a ranking.
+fn picture(answer: &Answer, rows: &[Map<String, Value>]) -> Option<Markup> {
+    let (first, rest) = answer.columns.split_first()?;
+    let measures: Vec<&Column> = rest.iter().filter(|column| numeric(column)).take(LINES).collect();
+    if rows.len() < 2 || measures.is_empty() || numeric(first) {
+        return None;
+    }
+    match first.kind {
+        "date" => over_days(first, &measures, rows),
+        "string" => Some(ranking(first, measures.first()?, rows)),
+        _ => None,
+    }
+}
+
+fn amount(row: &Map<String, Value>, column: &Column) -> Option<u64> {
+    let value = row.get(&column.name)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "pictures show whole, positive amounts")]
+    value.as_u64().or_else(|| value.as_f64().map(|value| value.max(0.0).round() as u64))
+}
+
+fn unit(column: &Column) -> Unit {
+    let name = column.name.to_ascii_lowercase();
+    if ["bytes", "sent", "received"].iter().any(|word| name.contains(word)) { Unit::Bytes } else { Unit::Count }
+}
+
+fn over_days(day: &Column, measures: &[&Column], rows: &[Map<String, Value>]) -> Option<Markup> {
+    let date = |row: &Map<String, Value>| row.get(&day.name)?.as_str()?.parse::<Date>().ok();
+    let days: Vec<Date> = rows.iter().filter_map(date).collect();
+    let (first, last) = (days.iter().min()?, days.iter().max()?);
+    let steps = usize::try_from(first.until(*last).ok()?.get_days()).ok()? + 1;
+    let series = measures.iter().enumerate().map(|(place, measure)| {
+        let mut values = vec![Some(0); steps.min(1_000)];
+        for row in rows {
+            let at = date(row).and_then(|date| usize::try_from(first.until(date).ok()?.get_days()).ok());
+            if let Some(slot) = at.and_then(|at| values.get_mut(at)) {
+                *slot = amount(row, measure);
+            }
+        }
+        Series { name: measure.name.clone(), tone: Tone::of(place), values }
+    });
+    let chart = TimeSeries {
+        id: "explored",
+        title: "By day",
+        clock: Clock {
+            start: first.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+            step: Step::Days(1),
+            zone: TimeZone::UTC,
+        },
+        unit: unit(measures.first()?),
+        fold: Fold::Sum,
+        form: Drawn::Lines,
+        series: series.collect(),
+        before: None,
+    };
+    Some(chart.draw())
+}
+
+fn ranking(what: &Column, measure: &Column, rows: &[Map<String, Value>]) -> Markup {
+    let bars = rows.iter().take(BARS).filter_map(|row| {
+        let name = row.get(&what.name)?.as_str().filter(|name| !name.is_empty()).unwrap_or("none").to_owned();
+        Some(Bar { name, link: None, values: vec![amount(row, measure)?], before: None })
+    });
+    let title = format!("{} by {}", measure.name, what.name);
+    Bars { title: &title, unit: unit(measure), parts: vec![(&measure.name, Tone::One)], bars: bars.collect() }.draw()
+}
