@@ -27,6 +27,7 @@ impl Asset {
 
 static STYLE: LazyLock<Asset> = LazyLock::new(|| {
     let mut sheet = include_str!("../../assets/console.css").to_owned();
+    sheet.push_str(chart::STYLE);
     sheet.push_str(&choices());
     Asset::new("console", "css", "text/css; charset=utf-8", sheet)
 });

@@ -3,46 +3,10 @@
 //! Times are in UTC; the script rewrites them to the reader's own zone. Invariant: no value is rounded so that it could be
 //! taken for another order of magnitude.
 
+/// Numbers are written as in charts.
+pub(super) use chart::{bytes, count, micros};
 use maud::{Markup, html};
 use serde_json::{Map, Value};
-
-/// Microseconds as people say them.
-pub(super) fn micros(value: u64) -> String {
-    match value {
-        0..=999 => format!("{value} µs"),
-        1_000..=9_999 => format!("{}.{} ms", value / 1_000, value % 1_000 / 100),
-        10_000..=999_999 => format!("{} ms", value / 1_000),
-        _ => format!("{}.{} s", value / 1_000_000, value % 1_000_000 / 100_000),
-    }
-}
-
-/// Bytes in binary units.
-pub(super) fn bytes(value: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if value < 1_024 {
-        return format!("{value} B");
-    }
-    let mut tenths = value.saturating_mul(10) / 1_024;
-    let mut unit = 0;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1_024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
-/// A count with thin spaces between thousands.
-pub(super) fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() * 2);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// A number of things.
 pub(super) fn plural(number: u64, one: &str, many: &str) -> String {
@@ -99,20 +63,7 @@ pub(super) fn quantile(ordered: &[u64], numerator: usize, denominator: usize) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, count, micros, quantile};
-
-    #[test]
-    fn values_read_well() {
-        for (value, text) in [(0, "0 µs"), (999, "999 µs"), (1_234, "1.2 ms"), (45_678, "45 ms"), (1_500_000, "1.5 s")]
-        {
-            assert_eq!(micros(value), text);
-        }
-        for (value, text) in [(0, "0 B"), (1_023, "1023 B"), (1_536, "1.5 KiB"), (5 << 30, "5.0 GiB")] {
-            assert_eq!(bytes(value), text);
-        }
-        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!(count(123), "123");
-    }
+    use super::quantile;
 
     #[test]
     fn a_quantile_is_one_of_the_values() {

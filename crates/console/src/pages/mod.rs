@@ -8,7 +8,6 @@ mod access;
 mod activity;
 mod agents;
 mod assets;
-mod chart;
 mod control;
 mod entry;
 mod explorer;

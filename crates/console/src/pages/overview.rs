@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 
 use axum::response::Response;
+use chart::{Clock, Fold, Form, Series, Step, TimeSeries, Tone, Unit};
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use super::Page;
-use super::chart::{self, MINUTES, Series};
 use super::format;
 use super::frame::{self, Place, empty, title};
 use super::visitor::Visitor;
@@ -20,6 +20,8 @@ use crate::operations::{lists, rules, scripts};
 
 /// Records that the rankings count.
 const RECENT: &str = "500";
+/// Minutes that the charts show.
+const MINUTES: usize = 60;
 /// Lines of a ranking.
 const RANKED: usize = 6;
 
@@ -51,10 +53,10 @@ async fn live(visitor: &Visitor) -> Result<Markup, Failure> {
     Ok(html! {
         (figures(visitor, &minutes))
         div.charts {
-            (chart::columns("Requests per minute", &traffic.verdicts))
-            (chart::lines("Time to decide", &traffic.decision, format::micros))
-            (chart::lines("Whole request", &traffic.duration, format::micros))
-            (chart::lines("Waiting for Workers", &traffic.worker, format::micros))
+            (traffic.requests())
+            (traffic.times("decided", "Time to decide", &traffic.decision))
+            (traffic.times("whole", "Whole request", &traffic.duration))
+            (traffic.times("worker", "Waiting for Workers", &traffic.worker))
         }
         @if records.is_empty() {
             (empty("No web request has been recorded yet.", &html! {
@@ -74,6 +76,7 @@ async fn live(visitor: &Visitor) -> Result<Markup, Failure> {
 
 /// The minute counts, spread over the hour.
 struct Traffic {
+    clock: Clock,
     verdicts: Vec<Series>,
     decision: Vec<Series>,
     duration: Vec<Series>,
@@ -82,13 +85,17 @@ struct Traffic {
 
 impl Traffic {
     fn read(minutes: &[MinuteView], now: jiff::Timestamp) -> Self {
-        let quantiles = || vec![Series::empty("p50", "one"), Series::empty("p99", "two")];
+        let nothing = |name: &str, tone| Series { name: name.to_owned(), tone, values: vec![None; MINUTES] };
+        let quantiles = || vec![nothing("p50", Tone::One), nothing("p99", Tone::Two)];
+        let first = (now.as_second().div_euclid(60) + 1).saturating_sub_unsigned(MINUTES as u64) * 60;
+        let start = jiff::Timestamp::from_second(first).unwrap_or(now);
         let mut this = Self {
+            clock: Clock { start, step: Step::Minute, zone: jiff::tz::TimeZone::UTC },
             verdicts: vec![
-                Series::empty("allowed", "four"),
-                Series::empty("Worker", "one"),
-                Series::empty("other", "three"),
-                Series::empty("blocked", "two"),
+                nothing("allowed", Tone::Four),
+                nothing("Worker", Tone::One),
+                nothing("other", Tone::Three),
+                nothing("blocked", Tone::Two),
             ],
             decision: quantiles(),
             duration: quantiles(),
@@ -112,6 +119,34 @@ impl Traffic {
             put(&mut this.worker, &[minute.worker_p50_micros, minute.worker_p99_micros]);
         }
         this
+    }
+
+    fn requests(&self) -> Markup {
+        let chart = TimeSeries {
+            id: "requests",
+            title: "Requests",
+            clock: self.clock.clone(),
+            unit: Unit::Count,
+            fold: Fold::Sum,
+            form: Form::Columns,
+            series: self.verdicts.clone(),
+            before: None,
+        };
+        chart.draw()
+    }
+
+    fn times(&self, id: &str, title: &str, series: &[Series]) -> Markup {
+        let chart = TimeSeries {
+            id,
+            title,
+            clock: self.clock.clone(),
+            unit: Unit::Micros,
+            fold: Fold::Largest,
+            form: Form::Lines,
+            series: series.to_vec(),
+            before: None,
+        };
+        chart.draw()
     }
 }
 

@@ -172,7 +172,7 @@ fn timings(record: &Map<String, Value>) -> Markup {
             dl.timings {
                 @for (name, field) in parts {
                     @let value = format::number(record, field);
-                    @if value > 0 { div { dt { (name) } dd { (format::micros(value)) (super::chart::share(value, most)) } } }
+                    @if value > 0 { div { dt { (name) } dd { (format::micros(value)) (chart::share(value, most)) } } }
                 }
             }
         }

@@ -241,7 +241,7 @@ fn costs(cost: &cost::CostView) -> Markup {
             h2 { "What its tools cost" small { (format::plural(cost.tools, "tool", "tools")) ", for who sees all of them" } }
             dl.timings {
                 @for surface in &cost.surfaces {
-                    div { dt { (surface.name) } dd { "about " (format::count(surface.tokens)) " tokens" (crate::pages::chart::share(surface.tokens, most)) } }
+                    div { dt { (surface.name) } dd { "about " (format::count(surface.tokens)) " tokens" (chart::share(surface.tokens, most)) } }
                 }
             }
             p.muted { "An estimate of what the list takes of a model's context each time, by the words of o200k_base." }
