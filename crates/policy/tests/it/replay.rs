@@ -159,6 +159,25 @@ fn a_lost_fact_that_both_sets_hang_on_is_no_reason_for_doubt() {
 }
 
 #[test]
+fn many_rules_in_doubt_cast_none_on_a_request_that_the_draft_does_not_match() {
+    let doubtful: Vec<StoredRule> = (1..400)
+        .map(|number| stored(number, &document("zip", "block", "any(http.upload.file.types[*] == \"zip\")")))
+        .collect();
+    let with = |traffic: &str| [&doubtful[..], &[stored(1_000, &document("draft", "block", traffic))]].concat();
+    let row = ann(json!({}));
+    assert_eq!(web(&doubtful, &with("http.request.host == \"b.example\""), &row), "unchanged");
+    assert_eq!(web(&doubtful, &with("http.request.host == \"a.example\""), &row), "hangs on http.upload.file.types");
+}
+
+#[test]
+fn rules_in_another_order_decide_otherwise() {
+    let first = stored(1, &document("first", "allow", "http.request.host == \"a.example\""));
+    let second = stored(2, &document("second", "block", "http.request.host == \"a.example\""));
+    let moved = StoredRule { precedence: 0, ..second.clone() };
+    assert_eq!(web(&[first.clone(), second], &[first, moved], &ann(json!({}))), "allow -> block");
+}
+
+#[test]
 fn what_a_worker_said_at_the_time_counts_and_what_it_would_say_is_not_guessed() {
     let worker = stored(1, &document("ask", "worker", "http.request.host == \"a.example\""));
     let after = stored(2, &document("after", "block", "http.request.host == \"a.example\""));
@@ -485,6 +504,10 @@ fn two_sets() -> impl Strategy<Value = (Vec<StoredRule>, Vec<StoredRule>)> {
         let mut draft = current.clone();
         for (number, (place, edit)) in (100u128..).zip(&edits) {
             match edit {
+                // Taken away, or moved to the front.
+                None if *place < draft.len() && number % 2 == 0 => {
+                    draft[*place].precedence = -i64::try_from(number).unwrap()
+                }
                 None if *place < draft.len() => drop(draft.remove(*place)),
                 None => {}
                 Some(rule) => {
