@@ -365,10 +365,13 @@ impl<'a> Attempt<'a> {
     fn network_rules(&self, facts: &OfNetwork<'_, '_>, at: Timestamp) -> Result<Option<Fate>, Ask> {
         let mut walk = Walk::start(self.set.rules.l4.table(), facts);
         Ok(match self.next(&mut walk, facts, None, Stage::Connection, at)? {
-            Met::Match(rule) => match &rule.action {
-                ActionPlan::Allow(plan) => self.session(plan, rule)?,
-                plan => Some(Fate::of(plan, Some(rule))),
-            },
+            Met::Match(rule) => {
+                if let ActionPlan::Allow(plan) = &rule.action {
+                    self.session(plan, rule)?
+                } else {
+                    Some(Fate::of(&rule.action, Some(rule)))
+                }
+            }
             Met::Broken(rule) => Some(broken(rule)),
             Met::Waits(_) | Met::End => None,
         })
@@ -378,11 +381,14 @@ impl<'a> Attempt<'a> {
     fn web_rules_of(&self, facts: &OfConnection<'_, '_>, at: Timestamp) -> Result<Option<Fate>, Ask> {
         let mut walk = Walk::start(self.set.rules.http.main_table(), facts);
         Ok(match self.next(&mut walk, facts, None, Stage::Connection, at)? {
-            Met::Match(rule) => match &rule.action {
-                ActionPlan::Allow(plan) => self.session(plan, rule)?,
-                // What cannot be carried out on a connection that is not decrypted stops it.
-                _ => Some(Fate::block(Some(rule))),
-            },
+            Met::Match(rule) => {
+                if let ActionPlan::Allow(plan) = &rule.action {
+                    self.session(plan, rule)?
+                } else {
+                    // What cannot be carried out on a connection that is not decrypted stops it.
+                    Some(Fate::block(Some(rule)))
+                }
+            }
             Met::Broken(rule) => Some(broken(rule)),
             Met::Waits(_) | Met::End => None,
         })
@@ -405,7 +411,7 @@ impl<'a> Attempt<'a> {
         let waiting = loop {
             match self.next(&mut walk, &before, Some(record), Stage::Request, record.at)? {
                 Met::Waits(action) => break action,
-                met => {
+                met @ (Met::Match(_) | Met::Broken(_) | Met::End) => {
                     if let Some(fate) = self.carry_out(met, &walk, record)? {
                         return Ok(fate);
                     }
@@ -418,7 +424,7 @@ impl<'a> Attempt<'a> {
             loop {
                 match self.next(&mut ahead, &before, Some(record), Stage::Request, record.at)? {
                     Met::Waits(_) => ahead.position += 1,
-                    met => match self.carry_out(met, &ahead, record)? {
+                    met @ (Met::Match(_) | Met::Broken(_) | Met::End) => match self.carry_out(met, &ahead, record)? {
                         Some(fate) if matches!(fate.plan, ActionPlan::Allow(_) | ActionPlan::Quarantine(_)) => break,
                         Some(fate) => return Ok(fate),
                         None => {}
@@ -464,7 +470,14 @@ impl<'a> Attempt<'a> {
                 let name = format!("managed:{}:{}", plan.template, rule.id);
                 self.opinion(rule, &name, OnError::Block, walk, record)
             }
-            plan => Ok(Some(Fate::of(plan, Some(rule)))),
+            plan @ (ActionPlan::Block(_)
+            | ActionPlan::Redirect(_)
+            | ActionPlan::Isolate(_)
+            | ActionPlan::Quarantine(_)
+            | ActionPlan::Off
+            | ActionPlan::NoScan
+            | ActionPlan::NoIsolate
+            | ActionPlan::Unevaluable(_)) => Ok(Some(Fate::of(plan, Some(rule)))),
         }
     }
 
@@ -635,7 +648,7 @@ impl<'t> Walk<'t> {
         Self {
             table: self.table,
             candidates: self.candidates.clone(),
-            canonical: self.canonical.clone(),
+            canonical: self.canonical,
             position: self.position,
             marks: self.marks,
             about: self.about,

@@ -55,7 +55,9 @@ fn shown(finding: Finding) -> String {
         Finding::Undecided(lost) => {
             let names = lost.iter().map(|lost| match lost {
                 policy::replay::Lost::Field(hook, field) => hook.scheme().field(*field).name.to_owned(),
-                other => format!("{other:?}"),
+                policy::replay::Lost::SignInAge | policy::replay::Lost::Worker | policy::replay::Lost::Resolution => {
+                    format!("{lost:?}")
+                }
             });
             format!("hangs on {}", names.collect::<Vec<_>>().join(", "))
         }
@@ -150,12 +152,15 @@ fn a_lost_fact_that_both_sets_hang_on_is_no_reason_for_doubt() {
     let other = stored(2, &document("other", "block", "http.request.host == \"b.example\""));
     let same = stored(3, &document("same", "block", "http.request.host == \"a.example\""));
     let row = ann(json!({}));
-    assert_eq!(web(&[shared.clone()], &[shared.clone(), other], &row), "unchanged");
+    assert_eq!(web(std::slice::from_ref(&shared), &[shared.clone(), other], &row), "unchanged");
     // Blocked in any case if the file is one; otherwise only now.
-    assert_eq!(web(&[shared.clone()], &[shared.clone(), same.clone()], &row), "hangs on http.upload.file.types");
+    assert_eq!(
+        web(std::slice::from_ref(&shared), &[shared.clone(), same.clone()], &row),
+        "hangs on http.upload.file.types"
+    );
     // In front of it the new rule decides, and what it changes is not certain.
     let first = StoredRule { precedence: 0, ..same };
-    assert_eq!(web(&[shared.clone()], &[first, shared], &row), "hangs on http.upload.file.types");
+    assert_eq!(web(std::slice::from_ref(&shared), &[first, shared.clone()], &row), "hangs on http.upload.file.types");
 }
 
 #[test]
@@ -198,7 +203,7 @@ fn what_a_worker_said_at_the_time_counts_and_what_it_would_say_is_not_guessed() 
         (said("exception"), "allow -> block"),
         (ann(json!({})), "hangs on Worker"),
     ] {
-        assert_eq!(web(&[worker.clone()], &[worker.clone(), after.clone()], &row), finding, "{row:?}");
+        assert_eq!(web(std::slice::from_ref(&worker), &[worker.clone(), after.clone()], &row), finding, "{row:?}");
     }
 }
 
@@ -357,13 +362,15 @@ impl Gateway<'_> {
         assert!(needs.phase.is_response(), "everything about the request is known");
         let may_allow = matches!(needs.rule.action, ActionPlan::Allow(_) | ActionPlan::Quarantine(_));
         let mut ahead = needs.cursor;
-        while !may_allow {
-            let verdict = self.report.http.finish(&before, now(), ahead, &mut scratch);
-            ahead = verdict.cursor;
-            match self.carry_out(&verdict, &mut asked) {
-                Some(end) if matches!(end.action, "allow" | "quarantine") => break,
-                Some(end) => return end,
-                None => {}
+        if !may_allow {
+            loop {
+                let verdict = self.report.http.finish(&before, now(), ahead, &mut scratch);
+                ahead = verdict.cursor;
+                match self.carry_out(&verdict, &mut asked) {
+                    Some(end) if matches!(end.action, "allow" | "quarantine") => break,
+                    Some(end) => return end,
+                    None => {}
+                }
             }
         }
         let mut cursor = needs.cursor;
