@@ -9,6 +9,7 @@
 
 mod compare;
 mod decide;
+mod mcp;
 mod record;
 mod report;
 mod tally;
