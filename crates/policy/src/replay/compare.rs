@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::decide::{Answer, Ask, Attempt, Fate, Inspection, Lost, Question, Set};
 
 /// Most combinations of answers followed for one record.
-const MAX_ATTEMPTS: usize = 256;
+const MAX_ATTEMPTS: usize = 64;
 
 /// What came of a comparison.
 #[derive(Debug)]
@@ -33,8 +33,13 @@ pub(super) enum Outcome {
 /// One of the sets, asked about one record.
 pub(super) type Decide<'d> = &'d dyn Fn(&Attempt<'_>) -> Result<Fate, Ask>;
 
-/// Compares what two sets would do.
-pub(super) fn compare(current: &Set, draft: &Set, inspection: &Inspection, decide: Decide<'_>) -> Compared {
+/// Compares what two sets would do. `idle`: no rule that only one of them has matches, so that they do the same.
+pub(super) fn compare(
+    (current, draft): (&Set, &Set),
+    idle: bool,
+    inspection: &Inspection,
+    decide: Decide<'_>,
+) -> Compared {
     let mut open: Vec<Vec<(Question, Answer)>> = vec![Vec::new()];
     let mut pairs: Vec<(Fate, Fate)> = Vec::new();
     let mut lost = BTreeSet::new();
@@ -42,11 +47,23 @@ pub(super) fn compare(current: &Set, draft: &Set, inspection: &Inspection, decid
     while let Some(answers) = open.pop() {
         attempts += 1;
         if attempts > MAX_ATTEMPTS {
-            return Compared { current: None, draft: None, outcome: Outcome::Undecided(lost) };
+            let outcome = if idle { Outcome::Same { other_rule: false } } else { Outcome::Undecided(lost) };
+            return Compared { current: None, draft: None, outcome };
         }
         let attempt = |set| decide(&Attempt { set, inspection, answers: &answers });
-        match attempt(current).and_then(|from| attempt(draft).map(|to| (from, to))) {
-            Ok(pair) => pairs.push(pair),
+        let both = attempt(current).and_then(|from| {
+            let to = if idle { from.clone() } else { attempt(draft)? };
+            Ok((from, to))
+        });
+        match both {
+            Ok(pair) => {
+                let differs = pairs.first().is_some_and(|first| !is_one(&pair.0, &first.0));
+                pairs.push(pair);
+                // What both do alike is not certain, and no other answer makes it so.
+                if idle && differs {
+                    break;
+                }
+            }
             Err(ask) => {
                 lost.extend(ask.lost);
                 open.extend(ask.answers.iter().map(|answer| {
@@ -59,15 +76,12 @@ pub(super) fn compare(current: &Set, draft: &Set, inspection: &Inspection, decid
     }
     let certain = |side: fn(&(Fate, Fate)) -> &Fate| {
         let first = side(pairs.first()?);
-        let all = pairs.iter().all(|pair| {
-            let one = side(pair);
-            one.same_effect(first) && rule_id(one) == rule_id(first) && !one.opaque
-        });
+        let all = pairs.iter().all(|pair| is_one(side(pair), first) && !side(pair).opaque);
         all.then(|| first.clone())
     };
     let (from, to) = (certain(|pair| &pair.0), certain(|pair| &pair.1));
     let opaque = pairs.iter().any(|(from, to)| from.opaque || to.opaque);
-    let outcome = if opaque {
+    let outcome = if opaque && !idle {
         lost.insert(Lost::Worker);
         Outcome::Undecided(lost)
     } else if pairs.iter().all(|(from, to)| from.same_effect(to)) {
@@ -78,6 +92,11 @@ pub(super) fn compare(current: &Set, draft: &Set, inspection: &Inspection, decid
         Outcome::Undecided(lost)
     };
     Compared { current: from, draft: to, outcome }
+}
+
+/// Tells whether two fates are the same one, by the same rule.
+fn is_one(one: &Fate, other: &Fate) -> bool {
+    one.same_effect(other) && rule_id(one) == rule_id(other)
 }
 
 fn rule_id(fate: &Fate) -> Option<types::RuleId> {

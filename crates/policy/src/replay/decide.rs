@@ -33,8 +33,12 @@ pub(super) struct Set {
     shared: Arc<HashSet<RuleId>>,
     /// Rules that read no request header but those that are recorded.
     recorded_headers: HashSet<RuleId>,
-    /// The last web rule that the other set does not have.
-    last_own: Option<u32>,
+    /// The rules that the other set does not have, of each table.
+    own_l4: Vec<u32>,
+    own_off: Vec<u32>,
+    own_main: Vec<u32>,
+    /// The rules that both sets have stand in the same order in both.
+    aligned: bool,
 }
 
 impl Set {
@@ -63,14 +67,75 @@ impl Set {
                 recorded_headers.remove(&rule.id);
             }
         }
-        let last_own =
-            main.positions().filter(|(_, rule)| !shared.contains(&rule.id)).map(|(position, _)| position).last();
-        Self { rules, own, shared, recorded_headers, last_own }
+        let own_of = |table: &Table| -> Vec<u32> {
+            table.positions().filter(|(_, rule)| !shared.contains(&rule.id)).map(|(position, _)| position).collect()
+        };
+        let (own_l4, own_off) = (own_of(rules.l4.table()), own_of(rules.http.off_table()));
+        let own_main = own_of(main);
+        Self { rules, own, shared, recorded_headers, own_l4, own_off, own_main, aligned: false }
+    }
+
+    /// Notes of two sets whether what they have in common stands in the same order.
+    pub(super) fn align(one: &mut Self, other: &mut Self) {
+        let order = |set: &Self| -> Vec<Vec<RuleId>> {
+            let tables = [set.rules.l4.table(), set.rules.http.off_table(), set.rules.http.main_table()];
+            let of = |table: &Table| {
+                table.positions().map(|(_, rule)| rule.id).filter(|id| set.shared.contains(id)).collect()
+            };
+            tables.map(of).into()
+        };
+        one.aligned = order(one) == order(other);
+        other.aligned = one.aligned;
+    }
+
+    /// Tells whether no rule of this set that the other does not have matches a request, whatever was not recorded.
+    pub(super) fn is_idle(&self, record: &WebRecord<'_>) -> bool {
+        let (connection, at) = (&record.connection, record.at);
+        let network = OfNetwork { connection, detected: Some(if record.secure { "tls" } else { "http" }) };
+        let before = BeforeResponse(record);
+        let main = self.rules.http.main_table();
+        let with = record.headers.as_ref().map(|headers| WithHeaders { base: &before, headers });
+        let reads_recorded = |position: u32| {
+            main.single(position).is_some_and(|rule| self.recorded_headers.contains(&rule.reference.id))
+        };
+        self.aligned
+            && idle(self.rules.l4.table(), &self.own_l4, &network, at)
+            && idle(self.rules.http.off_table(), &self.own_off, &before, at)
+            && self.own_main.iter().all(|position| match &with {
+                Some(with) if reads_recorded(*position) => idle(main, &[*position], with, at),
+                _ => idle(main, &[*position], &before, at),
+            })
+    }
+
+    /// The same of a connection, of which more than one name may be judged.
+    pub(super) fn is_idle_about(&self, record: &ConnectionRecord<'_>) -> bool {
+        let host = record.connection.host.map_or("", |host| host.0);
+        let mut names = record.server_name.into_iter().chain([host]);
+        self.aligned
+            && names.all(|name| {
+                let named = record.connection.named(name);
+                let facts = OfConnection { connection: &named, withheld: FieldSet::EMPTY };
+                let network = OfNetwork { connection: &named, detected: record.secure.then_some("tls") };
+                idle(self.rules.l4.table(), &self.own_l4, &network, record.at)
+                    && idle(self.rules.http.off_table(), &self.own_off, &facts, record.at)
+                    && idle(self.rules.http.main_table(), &self.own_main, &facts, record.at)
+            })
     }
 
     fn key(&self, rule: RuleId) -> (RuleId, Side) {
         (rule, if self.shared.contains(&rule) { Side::Both } else { self.own })
     }
+}
+
+/// Tells whether none of some rules of a table matches, with these facts or with more.
+fn idle(table: &Table, positions: &[u32], facts: &dyn Facts, at: Timestamp) -> bool {
+    if positions.is_empty() {
+        return true;
+    }
+    let canonical = table.canonical(facts);
+    positions
+        .iter()
+        .all(|position| matches!(table.outcome(*position, facts, canonical.as_ref(), at), None | Some(Outcome::False)))
 }
 
 /// What no rule says and decisions hang on.
@@ -300,10 +365,13 @@ impl<'a> Attempt<'a> {
     fn network_rules(&self, facts: &OfNetwork<'_, '_>, at: Timestamp) -> Result<Option<Fate>, Ask> {
         let mut walk = Walk::start(self.set.rules.l4.table(), facts);
         Ok(match self.next(&mut walk, facts, None, Stage::Connection, at)? {
-            Met::Match(rule) => match &rule.action {
-                ActionPlan::Allow(plan) => self.session(plan, rule)?,
-                plan => Some(Fate::of(plan, Some(rule))),
-            },
+            Met::Match(rule) => {
+                if let ActionPlan::Allow(plan) = &rule.action {
+                    self.session(plan, rule)?
+                } else {
+                    Some(Fate::of(&rule.action, Some(rule)))
+                }
+            }
             Met::Broken(rule) => Some(broken(rule)),
             Met::Waits(_) | Met::End => None,
         })
@@ -313,11 +381,14 @@ impl<'a> Attempt<'a> {
     fn web_rules_of(&self, facts: &OfConnection<'_, '_>, at: Timestamp) -> Result<Option<Fate>, Ask> {
         let mut walk = Walk::start(self.set.rules.http.main_table(), facts);
         Ok(match self.next(&mut walk, facts, None, Stage::Connection, at)? {
-            Met::Match(rule) => match &rule.action {
-                ActionPlan::Allow(plan) => self.session(plan, rule)?,
-                // What cannot be carried out on a connection that is not decrypted stops it.
-                _ => Some(Fate::block(Some(rule))),
-            },
+            Met::Match(rule) => {
+                if let ActionPlan::Allow(plan) = &rule.action {
+                    self.session(plan, rule)?
+                } else {
+                    // What cannot be carried out on a connection that is not decrypted stops it.
+                    Some(Fate::block(Some(rule)))
+                }
+            }
             Met::Broken(rule) => Some(broken(rule)),
             Met::Waits(_) | Met::End => None,
         })
@@ -340,7 +411,7 @@ impl<'a> Attempt<'a> {
         let waiting = loop {
             match self.next(&mut walk, &before, Some(record), Stage::Request, record.at)? {
                 Met::Waits(action) => break action,
-                met => {
+                met @ (Met::Match(_) | Met::Broken(_) | Met::End) => {
                     if let Some(fate) = self.carry_out(met, &walk, record)? {
                         return Ok(fate);
                     }
@@ -353,7 +424,7 @@ impl<'a> Attempt<'a> {
             loop {
                 match self.next(&mut ahead, &before, Some(record), Stage::Request, record.at)? {
                     Met::Waits(_) => ahead.position += 1,
-                    met => match self.carry_out(met, &ahead, record)? {
+                    met @ (Met::Match(_) | Met::Broken(_) | Met::End) => match self.carry_out(met, &ahead, record)? {
                         Some(fate) if matches!(fate.plan, ActionPlan::Allow(_) | ActionPlan::Quarantine(_)) => break,
                         Some(fate) => return Ok(fate),
                         None => {}
@@ -399,7 +470,14 @@ impl<'a> Attempt<'a> {
                 let name = format!("managed:{}:{}", plan.template, rule.id);
                 self.opinion(rule, &name, OnError::Block, walk, record)
             }
-            plan => Ok(Some(Fate::of(plan, Some(rule)))),
+            plan @ (ActionPlan::Block(_)
+            | ActionPlan::Redirect(_)
+            | ActionPlan::Isolate(_)
+            | ActionPlan::Quarantine(_)
+            | ActionPlan::Off
+            | ActionPlan::NoScan
+            | ActionPlan::NoIsolate
+            | ActionPlan::Unevaluable(_)) => Ok(Some(Fate::of(plan, Some(rule)))),
         }
     }
 
@@ -414,7 +492,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Option<Fate>, Ask> {
         let asked = || Fate::of(&rule.action, Some(rule));
         let changed = || {
-            let rest_is_shared = self.set.last_own.is_none_or(|last| last < walk.position);
+            let rest_is_shared = self.set.aligned && self.set.own_main.last().is_none_or(|last| *last < walk.position);
             Fate { opaque: !rest_is_shared, ..asked() }.word("worker")
         };
         let key = self.set.key(rule.id);
@@ -570,7 +648,7 @@ impl<'t> Walk<'t> {
         Self {
             table: self.table,
             candidates: self.candidates.clone(),
-            canonical: self.canonical.clone(),
+            canonical: self.canonical,
             position: self.position,
             marks: self.marks,
             about: self.about,

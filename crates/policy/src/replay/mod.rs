@@ -9,6 +9,7 @@
 
 mod compare;
 mod decide;
+mod mcp;
 mod record;
 mod report;
 mod tally;
@@ -78,14 +79,10 @@ impl Replay {
         let mut broken = std::mem::take(&mut before.errors);
         let known: HashSet<RuleId> = broken.iter().map(|one| one.id).collect();
         broken.extend(std::mem::take(&mut after.errors).into_iter().filter(|one| !known.contains(&one.id)));
-        Self {
-            current: Set::new(before, Side::Current, Arc::clone(&shared)),
-            draft: Set::new(after, Side::Draft, shared),
-            inspection: options.inspection,
-            broken,
-            own,
-            report: report::Draft::default(),
-        }
+        let mut current = Set::new(before, Side::Current, Arc::clone(&shared));
+        let mut draft = Set::new(after, Side::Draft, shared);
+        Set::align(&mut current, &mut draft);
+        Self { current, draft, inspection: options.inspection, broken, own, report: report::Draft::default() }
     }
 
     /// Rules that do not compile and take no part.
@@ -141,11 +138,13 @@ impl Replay {
     }
 
     fn compare_web(&self, record: &WebRecord<'_>) -> Compared {
-        compare(&self.current, &self.draft, &self.inspection, &|attempt| attempt.web(record))
+        let idle = self.current.is_idle(record) && self.draft.is_idle(record);
+        compare((&self.current, &self.draft), idle, &self.inspection, &|attempt| attempt.web(record))
     }
 
     fn compare_connection(&self, record: &ConnectionRecord<'_>) -> Compared {
-        compare(&self.current, &self.draft, &self.inspection, &|attempt| attempt.connection(record))
+        let idle = self.current.is_idle_about(record) && self.draft.is_idle_about(record);
+        compare((&self.current, &self.draft), idle, &self.inspection, &|attempt| attempt.connection(record))
     }
 }
 

@@ -11,6 +11,7 @@ use expr::{ArrayRef, Fact, Facts, FieldId, FieldSet, Map as FieldMap, MapRef, Va
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::mcp::McpRecord;
 use crate::facts::Host;
 use crate::hook::{Hook, Phase, http::id as http, l4::id as l4};
 use crate::package::{Package, recognise};
@@ -18,15 +19,15 @@ use crate::package::{Package, recognise};
 /// The fields of one record.
 pub type Row = Map<String, Value>;
 
-fn text<'r>(row: &'r Row, name: &str) -> Option<&'r str> {
+pub(super) fn text<'r>(row: &'r Row, name: &str) -> Option<&'r str> {
     row.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-fn number(row: &Row, name: &str) -> Option<i64> {
+pub(super) fn number(row: &Row, name: &str) -> Option<i64> {
     row.get(name).and_then(Value::as_i64).filter(|number| *number != 0)
 }
 
-fn texts<'r>(row: &'r Row, name: &str) -> Vec<&'r str> {
+pub(super) fn texts<'r>(row: &'r Row, name: &str) -> Vec<&'r str> {
     let items = row.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     items.iter().filter_map(Value::as_str).collect()
 }
@@ -133,11 +134,11 @@ impl<'r> Connection<'r> {
     }
 }
 
-fn known_text(text: &str) -> Fact<'_> {
+pub(super) fn known_text(text: &str) -> Fact<'_> {
     Fact::Known(ValueRef::from(text))
 }
 
-const fn known_bool<'f>(value: bool) -> Fact<'f> {
+pub(super) const fn known_bool<'f>(value: bool) -> Fact<'f> {
     Fact::Known(ValueRef::Bool(value))
 }
 
@@ -261,6 +262,7 @@ pub struct WebRecord<'r> {
     mime: Option<Option<&'r str>>,
     response: Option<Response<'r>>,
     package: OnceCell<Option<Package>>,
+    mcp: McpRecord<'r>,
     withheld: FieldSet,
 }
 
@@ -336,6 +338,7 @@ impl<'r> WebRecord<'r> {
             mime: body.map(|_| text(row, "RequestContentType")),
             response: response.flatten(),
             package: OnceCell::new(),
+            mcp: McpRecord::read(row),
             withheld: FieldSet::EMPTY,
             connection,
         })
@@ -441,6 +444,14 @@ impl Facts for WebRecord<'_> {
             http::UPLOAD_MIME if self.has_body.is_some() => {
                 self.mime.map_or(Fact::Unknown, |mime| mime.map_or(Fact::Absent, known_text))
             }
+            http::IS_MCP
+            | http::MCP_METHODS
+            | http::MCP_TOOLS
+            | http::MCP_CLIENT_NAME
+            | http::MCP_VERSION
+            | http::MCP_SERVER_NAME
+            | http::MCP_IS_PORTAL
+            | http::MCP_BEHIND_PORTAL => self.mcp.fact(field),
             http::PKG_ECOSYSTEM | http::PKG_NAMESPACE | http::PKG_NAME | http::PKG_VERSION | http::PKG_PURL => {
                 self.package_fact(field)
             }
@@ -590,7 +601,16 @@ pub fn why_unknown(hook: Hook, field: FieldId) -> &'static str {
     match field {
         http::DST_IP => "of the addresses a name led to, only the one that was reached is recorded",
         http::HEADERS => "of the request headers, only Referer and User-Agent are recorded",
-        http::IS_MCP => "the header that shows it is not recorded",
+        http::IS_MCP
+        | http::MCP_METHODS
+        | http::MCP_TOOLS
+        | http::MCP_CLIENT_NAME
+        | http::MCP_VERSION
+        | http::MCP_SERVER_NAME
+        | http::MCP_IS_PORTAL
+        | http::MCP_BEHIND_PORTAL => {
+            "the record does not tell it, or tells it from more or less than a rule would have been told"
+        }
         http::HAS_BODY => "older records show a request body only if some of it was sent on",
         http::UPLOAD_MIME | http::UPLOAD_TYPES | http::UPLOAD_SIZE => "request bodies are not recorded",
         http::DOWNLOAD_TYPES | http::DOWNLOAD_SIZE => "response bodies are not recorded",

@@ -241,16 +241,15 @@ impl Draft {
             }
         }
         let key = (compared.current.as_ref().map(Ruling::of), compared.draft.as_ref().map(Ruling::of));
-        let room = self.transitions.len() < MAX_TRANSITIONS;
-        let kind = match self.transitions.entry(key) {
-            std::collections::btree_map::Entry::Vacant(_) if !room => {
-                self.others += 1;
-                return;
-            }
-            entry => {
-                entry.or_insert_with(|| Kind { records: 0, people: Counter::up_to(MAX_PEOPLE), examples: Vec::new() })
-            }
-        };
+        if self.transitions.len() >= MAX_TRANSITIONS && !self.transitions.contains_key(&key) {
+            self.others += 1;
+            return;
+        }
+        let kind = self.transitions.entry(key).or_insert_with(|| Kind {
+            records: 0,
+            people: Counter::up_to(MAX_PEOPLE),
+            examples: Vec::new(),
+        });
         kind.records += 1;
         kind.people.count(person);
         if kind.examples.len() < MAX_EXAMPLES {

@@ -55,7 +55,9 @@ fn shown(finding: Finding) -> String {
         Finding::Undecided(lost) => {
             let names = lost.iter().map(|lost| match lost {
                 policy::replay::Lost::Field(hook, field) => hook.scheme().field(*field).name.to_owned(),
-                other => format!("{other:?}"),
+                policy::replay::Lost::SignInAge | policy::replay::Lost::Worker | policy::replay::Lost::Resolution => {
+                    format!("{lost:?}")
+                }
             });
             format!("hangs on {}", names.collect::<Vec<_>>().join(", "))
         }
@@ -102,6 +104,45 @@ fn one_draft_rule_changes_what_it_matches_and_says_what_it_hangs_on() {
             "allow -> block",
         ),
         ("block", "http.upload.mime == \"application/pdf\"", json!({"RequestBody": "some"}), "unchanged"),
+        ("block", "experimental.is_mcp", json!({}), "hangs on experimental.is_mcp"),
+        ("block", "experimental.is_mcp", json!({"RequestBody": "none"}), "unchanged"),
+        (
+            "block",
+            "experimental.is_mcp",
+            json!({"RequestBody": "some", "RequestContentType": "text/plain"}),
+            "unchanged",
+        ),
+        (
+            "block",
+            "experimental.is_mcp",
+            json!({"RequestBody": "some", "RequestContentType": "application/json"}),
+            "hangs on experimental.is_mcp",
+        ),
+        (
+            "block",
+            "experimental.is_mcp and not mcp.server.is_portal and any(mcp.tools[*] == \"delete\")",
+            json!({
+                "IsMCP": true, "MCPEvidence": ["request_body"], "MCPMethod": "tools/call", "MCPTool": "delete",
+                "RequestBody": "some", "RequestBytes": 90,
+            }),
+            "allow -> block",
+        ),
+        // Seen in the answer alone, which came after the rules.
+        (
+            "block",
+            "experimental.is_mcp",
+            json!({"IsMCP": true, "MCPEvidence": ["endpoint_event"], "RequestBody": "none"}),
+            "hangs on experimental.is_mcp",
+        ),
+        (
+            "block",
+            "any(mcp.tools[*] == \"read\")",
+            json!({
+                "IsMCP": true, "MCPEvidence": ["version_header"], "MCPMethod": "tools/call, tools/list",
+                "RequestBody": "some", "RequestBytes": 90,
+            }),
+            "hangs on mcp.tools",
+        ),
         ("block", "http.response.status_code == \"200\"", json!({}), "allow -> block"),
         ("block", "http.response.status_code == \"404\"", json!({}), "unchanged"),
         ("block", "http.response.status_code == \"200\"", json!({"Error": "x"}), "hangs on http.response.status_code"),
@@ -150,12 +191,34 @@ fn a_lost_fact_that_both_sets_hang_on_is_no_reason_for_doubt() {
     let other = stored(2, &document("other", "block", "http.request.host == \"b.example\""));
     let same = stored(3, &document("same", "block", "http.request.host == \"a.example\""));
     let row = ann(json!({}));
-    assert_eq!(web(&[shared.clone()], &[shared.clone(), other], &row), "unchanged");
+    assert_eq!(web(std::slice::from_ref(&shared), &[shared.clone(), other], &row), "unchanged");
     // Blocked in any case if the file is one; otherwise only now.
-    assert_eq!(web(&[shared.clone()], &[shared.clone(), same.clone()], &row), "hangs on http.upload.file.types");
+    assert_eq!(
+        web(std::slice::from_ref(&shared), &[shared.clone(), same.clone()], &row),
+        "hangs on http.upload.file.types"
+    );
     // In front of it the new rule decides, and what it changes is not certain.
     let first = StoredRule { precedence: 0, ..same };
-    assert_eq!(web(&[shared.clone()], &[first, shared], &row), "hangs on http.upload.file.types");
+    assert_eq!(web(std::slice::from_ref(&shared), &[first, shared.clone()], &row), "hangs on http.upload.file.types");
+}
+
+#[test]
+fn many_rules_in_doubt_cast_none_on_a_request_that_the_draft_does_not_match() {
+    let doubtful: Vec<StoredRule> = (1..400)
+        .map(|number| stored(number, &document("zip", "block", "any(http.upload.file.types[*] == \"zip\")")))
+        .collect();
+    let with = |traffic: &str| [&doubtful[..], &[stored(1_000, &document("draft", "block", traffic))]].concat();
+    let row = ann(json!({}));
+    assert_eq!(web(&doubtful, &with("http.request.host == \"b.example\""), &row), "unchanged");
+    assert_eq!(web(&doubtful, &with("http.request.host == \"a.example\""), &row), "hangs on http.upload.file.types");
+}
+
+#[test]
+fn rules_in_another_order_decide_otherwise() {
+    let first = stored(1, &document("first", "allow", "http.request.host == \"a.example\""));
+    let second = stored(2, &document("second", "block", "http.request.host == \"a.example\""));
+    let moved = StoredRule { precedence: 0, ..second.clone() };
+    assert_eq!(web(&[first.clone(), second], &[first, moved], &ann(json!({}))), "allow -> block");
 }
 
 #[test]
@@ -179,7 +242,7 @@ fn what_a_worker_said_at_the_time_counts_and_what_it_would_say_is_not_guessed() 
         (said("exception"), "allow -> block"),
         (ann(json!({})), "hangs on Worker"),
     ] {
-        assert_eq!(web(&[worker.clone()], &[worker.clone(), after.clone()], &row), finding, "{row:?}");
+        assert_eq!(web(std::slice::from_ref(&worker), &[worker.clone(), after.clone()], &row), finding, "{row:?}");
     }
 }
 
@@ -338,13 +401,15 @@ impl Gateway<'_> {
         assert!(needs.phase.is_response(), "everything about the request is known");
         let may_allow = matches!(needs.rule.action, ActionPlan::Allow(_) | ActionPlan::Quarantine(_));
         let mut ahead = needs.cursor;
-        while !may_allow {
-            let verdict = self.report.http.finish(&before, now(), ahead, &mut scratch);
-            ahead = verdict.cursor;
-            match self.carry_out(&verdict, &mut asked) {
-                Some(end) if matches!(end.action, "allow" | "quarantine") => break,
-                Some(end) => return end,
-                None => {}
+        if !may_allow {
+            loop {
+                let verdict = self.report.http.finish(&before, now(), ahead, &mut scratch);
+                ahead = verdict.cursor;
+                match self.carry_out(&verdict, &mut asked) {
+                    Some(end) if matches!(end.action, "allow" | "quarantine") => break,
+                    Some(end) => return end,
+                    None => {}
+                }
             }
         }
         let mut cursor = needs.cursor;
@@ -485,6 +550,10 @@ fn two_sets() -> impl Strategy<Value = (Vec<StoredRule>, Vec<StoredRule>)> {
         let mut draft = current.clone();
         for (number, (place, edit)) in (100u128..).zip(&edits) {
             match edit {
+                // Taken away, or moved to the front.
+                None if *place < draft.len() && number % 2 == 0 => {
+                    draft[*place].precedence = -i64::try_from(number).unwrap()
+                }
                 None if *place < draft.len() => drop(draft.remove(*place)),
                 None => {}
                 Some(rule) => {
@@ -521,7 +590,9 @@ fn truth() -> impl Strategy<Value = Truth> {
                 "http.request.method": method, "http.request.version": "HTTP/1.1",
                 "http.request.port": if secure { 443 } else { 80 }, "http.conn.dst_port": if secure { 443 } else { 80 },
                 "http.request.headers": {"user-agent": [agent], "accept": [accept]}, "http.request.has_body": body,
-                "experimental.is_mcp": false, "proxy.endpoint": null,
+                "experimental.is_mcp": false, "mcp.methods": null, "mcp.tools": null, "mcp.client.name": null,
+                "mcp.protocol.version": null, "mcp.server.name": null, "mcp.server.is_portal": false,
+                "mcp.server.behind_portal": false, "proxy.endpoint": null,
                 "http.conn.src_ip": "10.0.0.9", "http.conn.src_port": 50_000, "http.conn.dst_ip": ["192.0.2.7"],
                 "identity.email": email, "identity.id": somebody(json!("someone")), "identity.name": somebody(json!("Ann")),
                 "identity.groups.name": somebody(json!(groups)),
