@@ -19,6 +19,7 @@ pub(super) enum Place {
     Overview,
     Rules,
     Lists,
+    Library,
     Workers,
     Kv,
     Access,
@@ -27,10 +28,11 @@ pub(super) enum Place {
     Settings,
 }
 
-const PLACES: [(Place, &str, &str, &str); 9] = [
+const PLACES: [(Place, &str, &str, &str); 10] = [
     (Place::Overview, "/", "Overview", "o"),
     (Place::Rules, "/rules", "Rules", "r"),
     (Place::Lists, "/lists", "Lists", "l"),
+    (Place::Library, "/library", "Library", "b"),
     (Place::Workers, "/workers", "Workers", "w"),
     (Place::Kv, "/kv", "KV", "k"),
     (Place::Access, "/access", "Access", "c"),
