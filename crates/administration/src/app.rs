@@ -45,7 +45,8 @@ pub struct SnapshotStatus {
 /// A part of the configuration that is older than the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StalePart {
-    /// `rules`, `people`, `Workers`, `settings`, `proxy endpoints`, `network` or `certificate authority`.
+    /// `rules`, `people`, `Workers`, `settings`, `proxy endpoints`, `network`, `certificate authority` or `application
+    /// catalogue`.
     pub part: String,
     /// Why the stored one cannot be put in force.
     pub reason: String,
@@ -64,6 +65,9 @@ pub trait SnapshotView: Send + Sync {
 
     /// Asks the origin of a published application for its front page, the way a request reaches it.
     fn ask_origin(&self, application: ApplicationId) -> BoxFuture<'_, OriginAnswer>;
+
+    /// Returns what hosts mean under the running configuration: applications, statuses, categories.
+    fn classifier(&self) -> Arc<catalog::Classifier>;
 
     /// Returns the metrics of the whole process in OpenMetrics text.
     fn metrics(&self) -> String;

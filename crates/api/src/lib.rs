@@ -10,6 +10,7 @@ mod explorer;
 mod gate;
 mod gateway;
 mod kv;
+mod library;
 mod mcp;
 mod network;
 mod observe;
@@ -48,6 +49,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         account::endpoints(),
         session::endpoints(),
         gateway::endpoints(),
+        library::endpoints(),
         network::endpoints(),
         workers::endpoints(),
         kv::endpoints(),

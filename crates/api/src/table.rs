@@ -190,6 +190,7 @@ impl Endpoint {
             (Some("accounts"), Some("gateway"), Some(what)) => what,
             (Some("accounts"), Some("gateway"), None) => "gateway",
             (Some("accounts"), Some("access"), Some(what)) => what,
+            (Some("accounts"), Some("resource-library"), _) => "catalog",
             (Some("accounts"), Some("workers"), _) => "workers",
             (Some("accounts"), Some("storage"), _) => "kv",
             (Some("accounts"), Some("tokens"), _) | (Some("user"), Some("tokens"), _) => "tokens",

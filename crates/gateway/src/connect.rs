@@ -25,6 +25,7 @@ use crate::exchange::connection_facts;
 use crate::fault::Fault;
 use crate::gateway::Counters;
 use crate::identity::Caller;
+use crate::meaning;
 use crate::page;
 use crate::peek::{self, Kind, LateCheck};
 use crate::record::{BLOCK, HttpRecord, TunnelRecord};
@@ -221,7 +222,9 @@ impl Opened {
         addresses: Option<&[IpAddr]>,
         read: impl FnOnce(ConnectionFacts<'_>) -> T,
     ) -> T {
-        read(connection_facts(&self.client, &self.caller, Some(host), Some(self.port), addresses))
+        let classifier = &self.snapshot.classifier;
+        let meaning = meaning::facts(classifier, self.client.first_host.classify(classifier, host));
+        read(connection_facts(&self.client, &self.caller, Some(host), meaning, Some(self.port), addresses))
     }
 
     /// The host that rules judge: the name in CONNECT; for an address the name in the TLS greeting, which is resolved here
@@ -464,6 +467,11 @@ impl Opened {
         if let Host::Address(address) = &self.host {
             record.fields.destination_ip = address.to_string();
         }
+        let sni = hello.and_then(|hello| hello.sni.as_deref()).and_then(|name| Host::parse(name).ok());
+        let classifier = &self.snapshot.classifier;
+        let judged = bare(self.judged(sni.as_ref()));
+        let meaning = classifier.meaning(self.client.first_host.classify(classifier, &judged));
+        meaning::describe_connection(&meaning, &mut record.fields);
         record
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Inner;
 use crate::identity::Caller;
+use crate::meaning::FirstHost;
 use crate::stages;
 
 /// One client connection and what its tasks need.
@@ -34,6 +35,8 @@ pub(crate) struct Client {
     /// The source's address and the id, as every record spells them.
     pub(crate) source_text: String,
     pub(crate) session_text: String,
+    /// What the host asked for first means.
+    pub(crate) first_host: FirstHost,
     /// Kept until the last task of the connection ends.
     pub(crate) _place: Place,
 }

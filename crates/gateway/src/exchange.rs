@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use catalog::Classification;
 use expr::Map;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -13,7 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
 use net::upstream::ConnectionInfo;
 use net::{Host, Origin, Scheme};
-use policy::facts::{BodyFacts, ConnectionFacts, HeaderFacts, HttpFacts, RequestFacts, ResponseFacts};
+use policy::facts::{BodyFacts, ConnectionFacts, HeaderFacts, HostFacts, HttpFacts, RequestFacts, ResponseFacts};
 use policy::hook::http::id as field;
 use policy::package::Package;
 use types::RequestId;
@@ -22,6 +23,7 @@ use crate::body::{Body, empty_body};
 use crate::connection::{Client, Tunnel};
 use crate::identity::{Caller, Person};
 use crate::mcp::Mcp;
+use crate::meaning;
 use crate::snapshot::Snapshot;
 use net::proxy::interim::Interim;
 
@@ -56,6 +58,8 @@ pub(crate) struct Exchange {
     pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) target: Target,
+    /// What the target's host means to the snapshot's classifier.
+    pub(crate) classification: Classification,
     /// A Worker sent it to another origin than the client did.
     pub(crate) moved: bool,
     pub(crate) headers: HeaderMap,
@@ -153,6 +157,7 @@ impl Exchange {
                 &self.client,
                 &self.caller,
                 Some(&self.target.host),
+                meaning::facts(&self.snapshot.classifier, self.classification),
                 Some(self.target.origin.port),
                 self.addresses.as_deref(),
             ),
@@ -187,6 +192,11 @@ impl Exchange {
         }
     }
 
+    /// Looks up what the target's host means.
+    pub(crate) fn classify(&mut self) {
+        self.classification = self.client.first_host.classify(&self.snapshot.classifier, &self.target.host);
+    }
+
     /// Names the package that the target is of, if a rule asks for any part of it.
     pub(crate) fn recognise_package(&mut self) {
         let parts = [field::PKG_ECOSYSTEM, field::PKG_NAMESPACE, field::PKG_NAME, field::PKG_VERSION, field::PKG_PURL];
@@ -215,11 +225,13 @@ pub(crate) fn connection_facts<'a>(
     client: &Client,
     caller: &'a Caller,
     host: Option<&'a str>,
+    meaning: HostFacts<'a>,
     port: Option<u16>,
     addresses: Option<&'a [IpAddr]>,
 ) -> ConnectionFacts<'a> {
     ConnectionFacts {
         host: host.map(policy::facts::Host),
+        meaning: Some(meaning),
         src_ip: client.source.ip().to_canonical(),
         src_port: client.source.port(),
         dst_ips: addresses,

@@ -147,6 +147,7 @@ impl Gateway {
             session,
             source_text: source.ip().to_canonical().to_string(),
             session_text: session.to_string(),
+            first_host: crate::meaning::FirstHost::default(),
             _place: place,
         };
         tasks.spawn(connection::serve(client, stream));

@@ -17,6 +17,7 @@ mod fault;
 mod gateway;
 mod identity;
 mod mcp;
+mod meaning;
 mod page;
 mod peek;
 mod record;

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub people: Arc<Directory>,
     pub proxy_endpoints: Arc<[Endpoint]>,
     pub settings: Settings,
+    /// What hosts mean: their applications, the account's word on those, their categories.
+    pub classifier: Arc<catalog::Classifier>,
     /// Hosts that are never inspected; starts as [`crate::default_entries`].
     pub bypass: Arc<BypassList>,
     /// Where the account's own MCP portals and servers are.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use catalog::Classification;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Version};
@@ -24,6 +25,7 @@ use crate::exchange::{self, Exchange, Seen, Target};
 use crate::fault::Fault;
 use crate::identity::{self, Refusal, Requirements};
 use crate::mcp::Mcp;
+use crate::meaning;
 use crate::record::{BLOCK, HttpRecord};
 use crate::ruling::{Ruled, Ruling};
 use crate::snapshot::Snapshot;
@@ -159,6 +161,7 @@ impl Flow {
             method: parts.method,
             version: parts.version,
             target,
+            classification: Classification::NOTHING,
             moved: false,
             mime,
             upload: Seen { types: None, size: if has_body { exchange::declared_length(&parts.headers) } else { None } },
@@ -180,6 +183,7 @@ impl Flow {
         if let Host::Address(address) = exchange.target.origin.host {
             exchange.addresses = Some(vec![address]);
         }
+        exchange.classify();
         exchange.recognise_package();
         let mut flow = Box::new(Self { exchange, ruling: Ruling::default(), record, credential, closes });
         flow.describe();
@@ -207,6 +211,8 @@ impl Flow {
                 tls.group.unwrap_or_default().clone_into(&mut fields.tls_key_exchange);
             }
         }
+        let meaning = exchange.snapshot.classifier.meaning(exchange.classification);
+        meaning::describe_request(&meaning, fields);
         self.record.headers(&exchange.headers);
         self.note_mcp();
     }

@@ -191,6 +191,7 @@ fn accept(exchange: &mut Exchange, script: &Script, request: Request<Body>) -> R
     }
     let same_message = target.url == exchange.target.url && parts.method == exchange.method && !exchange.has_body;
     exchange.target = target;
+    exchange.classify();
     exchange.recognise_package();
     exchange.method = parts.method;
     exchange.headers = parts.headers;

@@ -153,6 +153,7 @@ fn measure(rules: &HttpRuleset, name: &str) -> f64 {
 fn facts<'a>(host: &'a str, person: Person<'a>) -> HttpFacts<'a> {
     let connection = ConnectionFacts {
         host: Some(Host(host)),
+        meaning: None,
         src_ip: IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)),
         src_port: 50_123,
         dst_ips: None,

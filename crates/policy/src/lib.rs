@@ -5,7 +5,6 @@
 //! cannot be evaluated widens access.
 
 pub mod action;
-pub mod catalog;
 pub mod duration;
 pub mod facts;
 pub mod files;
@@ -22,9 +21,8 @@ pub mod spec;
 pub mod trace;
 
 pub use action::{Action, ActionPlan};
-pub use catalog::{app_types, categories};
 pub use facts::{
-    BodyFacts, ConnectionFacts, FactsDocument, Host, HttpFacts, L4Facts, McpMessages, McpTraffic, Person, RequestFacts,
+    BodyFacts, ConnectionFacts, FactsDocument, Host, HostFacts, HttpFacts, L4Facts, McpMessages, McpTraffic, Person, RequestFacts,
     ResponseFacts,
 };
 pub use hook::{Hook, Phase};

@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// The certificate authority that signs inspected sites.
     #[command(subcommand)]
     Ca(Ca),
+    /// The catalogue of applications and the categories of hosts.
+    #[command(subcommand)]
+    Catalog(Catalog),
     /// The key that seals secrets in the store.
     #[command(subcommand)]
     Key(Key),
@@ -317,6 +320,80 @@ pub(crate) enum Ca {
     Export {
         #[command(flatten)]
         state: State,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Catalog {
+    /// Count applications, domains, AI applications and conflicts.
+    #[command(after_help = "Example:\n  portunus catalog stats --json\n\nWithout a platform it speaks of the edition that ships.")]
+    Stats {
+        #[command(flatten)]
+        state: State,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say which application and categories a host belongs to; exit code 1 when nothing is known.
+    #[command(after_help = "Example:\n  portunus catalog lookup api.openai.com")]
+    Lookup {
+        #[command(flatten)]
+        state: State,
+        /// A host or an address with one in it.
+        host: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Use a newer data file in place of the edition in use: checked whole, the difference printed first.
+    #[command(after_help = "Example:\n  portunus catalog update applications.jsonl --dry-run")]
+    Update {
+        #[command(flatten)]
+        state: State,
+        file: PathBuf,
+        /// Print the difference and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go back to the edition that ships.
+    #[command(after_help = "Example:\n  portunus catalog reset")]
+    Reset {
+        #[command(flatten)]
+        state: State,
+    },
+    /// Import a list of domains into a category: a hosts file, a name a line, rules of ad blockers, or directories of UT1.
+    #[command(
+        after_help = "Example:\n  portunus catalog import gambling.hosts --category Gambling\n  portunus catalog import ut1/ \n\nA list of the same name is replaced. In a directory of the UT1 layout, each subdirectory with a file `domains` is a\nlist of its own, and its name says the category."
+    )]
+    Import {
+        #[command(flatten)]
+        state: State,
+        /// A file, or a directory of the UT1 layout.
+        path: PathBuf,
+        /// The number or name of the category.
+        #[arg(long)]
+        category: Option<String>,
+        /// What to call the list [default: the name of the file].
+        #[arg(long)]
+        name: Option<String>,
+        /// hosts, domains, ut1 or adblock [default: recognised].
+        #[arg(long)]
+        format: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the category lists.
+    #[command(after_help = "Example:\n  portunus catalog lists --json")]
+    Lists {
+        #[command(flatten)]
+        state: State,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -1,6 +1,7 @@
 //! One module a command. Each reads its arguments, makes a few calls and prints; what it prints is its whole interface.
 
 pub(crate) mod ca;
+pub(crate) mod catalog;
 pub(crate) mod check;
 pub(crate) mod door;
 pub(crate) mod explain;

@@ -63,6 +63,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Worker(worker) => commands::worker::run(worker).await,
         Command::Mcp(mcp) => commands::mcp::run(mcp),
         Command::Ca(ca) => commands::ca::run(ca).await,
+        Command::Catalog(catalog) => commands::catalog::run(catalog).await,
         Command::Key(key) => commands::key::run(key).await,
     }
 }

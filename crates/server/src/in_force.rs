@@ -26,10 +26,11 @@ pub(crate) enum Part {
     Network,
     Authority,
     Mcp,
+    Catalog,
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Settings,
         Self::Rules,
         Self::Workers,
@@ -38,6 +39,7 @@ impl Part {
         Self::Network,
         Self::Authority,
         Self::Mcp,
+        Self::Catalog,
     ];
 
     /// Returns the words a person reads.
@@ -51,6 +53,7 @@ impl Part {
             Self::Network => "network",
             Self::Authority => "certificate authority",
             Self::Mcp => "MCP portals and servers",
+            Self::Catalog => "application catalogue",
         }
     }
 
@@ -68,6 +71,7 @@ impl Part {
             Kind::Certificate => &[Self::Authority],
             // Where they are, so that what goes around them can be told.
             Kind::McpPortal | Kind::McpServer => &[Self::Mcp],
+            Kind::CatalogReview | Kind::CatalogEdition | Kind::CategoryList => &[Self::Catalog],
             Kind::Account
             | Kind::Schedule
             | Kind::KvNamespace
@@ -104,7 +108,9 @@ impl Part {
             | Kind::OauthClient
             | Kind::OauthGrant
             | Kind::McpCatalog
-            | Kind::McpCredential => &[],
+            | Kind::McpCredential
+            // Read with its list, which names it.
+            | Kind::CategoryNames => &[],
         }
     }
 
@@ -138,6 +144,7 @@ pub(crate) struct InForce {
     workers: Arc<std::collections::HashMap<types::RuleId, Arc<Script>>>,
     people: Arc<Directory>,
     proxy_endpoints: Arc<[Endpoint]>,
+    classifier: Arc<catalog::Classifier>,
     bypass: Arc<BypassList>,
     minter: Arc<Minter>,
     mcp: Arc<McpPlaces>,
@@ -158,6 +165,7 @@ impl InForce {
             workers: Arc::new(rules.workers(&scripts.ready)),
             people: Arc::new(builder.people().await?),
             proxy_endpoints: builder.endpoints().await?.into(),
+            classifier: builder.classifier().await?,
             bypass: Arc::new(builder.apply_network().await?),
             minter: builder.minter().await?,
             mcp: Arc::new(builder.mcp().await?),
@@ -217,6 +225,7 @@ impl InForce {
             Part::Network => self.bypass = Arc::new(self.builder.apply_network().await?),
             Part::Authority => self.minter = self.builder.minter().await?,
             Part::Mcp => self.mcp = Arc::new(self.builder.mcp().await?),
+            Part::Catalog => self.classifier = self.builder.classifier().await?,
         }
         Ok(())
     }
@@ -252,6 +261,7 @@ impl InForce {
             people: Arc::clone(&self.people),
             proxy_endpoints: Arc::clone(&self.proxy_endpoints),
             settings: Settings { require_identity, ..self.settings.clone() },
+            classifier: Arc::clone(&self.classifier),
             bypass: Arc::clone(&self.bypass),
             mcp: Arc::clone(&self.mcp),
             minter: Arc::clone(&self.minter),

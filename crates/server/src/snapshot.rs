@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use catalog::{Catalog, CategoryIndex, Classifier};
 use gateway::{
     BlockPage, BlockRedirect, BypassEntry, BypassList, Directory, Endpoint, EndpointKind, LogSwitches, Logging, Look,
     McpPlaces, Person, Settings, Token,
@@ -18,10 +19,10 @@ use policy::ruleset::{HttpRuleset, L4Ruleset};
 use policy::{ActionPlan, CompileOptions, CompileReport, Hook, RuleSpec, StoredRule};
 use serde_json::{Map, Value, json};
 use store::{
-    Denied, Only, Operate, Principal, ProxyEndpointKind, ReadAccess, ReadGateway, ReadUsers, Revision, Store,
+    CatalogEdition, Denied, Grant, Only, Operate, Principal, ProxyEndpointKind, ReadAccess, ReadGateway, ReadUsers, Revision, Store,
     StoreError,
 };
-use types::{AccountId, CertificateId, RuleId, ScriptName};
+use types::{AccountId, CategoryListId, CertificateId, RuleId, ScriptName};
 use worker::Script;
 
 use crate::account::{AccountError, authority_in_use, load_authority};
@@ -54,6 +55,10 @@ pub enum BuildError {
     List { name: String, index: usize, value: String, message: &'static str },
     #[error("proxy endpoint {name:?}")]
     Endpoint { name: String, source: gateway::NetworkError },
+    #[error("application catalogue, edition {edition:?}")]
+    Edition { edition: String, source: catalog::LoadError },
+    #[error("category list {list:?}: {source}")]
+    Categories { list: String, source: catalog::categories::TooMany },
     #[error("{} of the rules do not compile: {}", .0.len(), first(.0))]
     Rules(Vec<(String, String)>),
 }
@@ -115,6 +120,10 @@ pub(crate) struct Builder {
     minter: Option<(CertificateId, Arc<Minter>)>,
     lists: Lists<Arc<expr::List>>,
     network: Option<Revision>,
+    /// The edition of the catalogue that was read last, by its revision; none: the one that ships.
+    edition: Option<(Option<Revision>, Arc<Catalog>)>,
+    /// The index of categories, with the lists it was made from.
+    lists_of_categories: Option<(Vec<(CategoryListId, Revision)>, Arc<CategoryIndex>)>,
 }
 
 impl Builder {
@@ -135,7 +144,58 @@ impl Builder {
             minter: None,
             lists: Lists::default(),
             network: None,
+            edition: None,
+            lists_of_categories: None,
         }
+    }
+
+    /// Reads the catalogue of applications, the account's word on each, and the category lists.
+    ///
+    /// # Errors
+    /// The store does not answer, or what it holds is no edition of the catalogue or more names than there is room for.
+    pub(crate) async fn classifier(&mut self) -> Result<Arc<Classifier>, BuildError> {
+        let read = self.principal.authorize::<ReadGateway>(self.account)?;
+        let edition = self.store.catalog_edition().get(&read, &Only).await?;
+        let key = edition.as_ref().map(|stored| stored.revision);
+        let catalog = match (&self.edition, edition) {
+            (Some((kept, catalog)), _) if *kept == key => Arc::clone(catalog),
+            (_, None) => Catalog::embedded(),
+            (_, Some(stored)) => {
+                let CatalogEdition { version: edition, data } = stored.document;
+                Arc::new(Catalog::parse(data).map_err(|source| BuildError::Edition { edition, source })?)
+            }
+        };
+        self.edition = Some((key, Arc::clone(&catalog)));
+        let categories = self.categories(&read).await?;
+        let reviews = self.store.catalog_reviews().list(&read).await?;
+        let statuses = reviews.into_iter().map(|review| (review.id.0, review.document.0.status));
+        Ok(Arc::new(Classifier::new(catalog, categories, statuses)))
+    }
+
+    /// Reads the category lists; names are only read again when a list changed.
+    async fn categories(&mut self, read: &Grant<ReadGateway>) -> Result<Arc<CategoryIndex>, BuildError> {
+        let lists = self.store.category_lists().list(read).await?;
+        let key: Vec<_> = lists.iter().map(|list| (list.id, list.revision)).collect();
+        if let Some((kept, index)) = &self.lists_of_categories
+            && *kept == key
+        {
+            return Ok(Arc::clone(index));
+        }
+        let index = if lists.is_empty() {
+            CategoryIndex::own()
+        } else {
+            let mut builder = CategoryIndex::with_own();
+            for list in lists {
+                let Some(names) = self.store.category_names().get(read, &list.id).await? else { continue };
+                for name in names.document.0.lines() {
+                    let added = builder.add(list.document.category, name);
+                    added.map_err(|source| BuildError::Categories { list: list.document.name.clone(), source })?;
+                }
+            }
+            Arc::new(builder.finish())
+        };
+        self.lists_of_categories = Some((key, Arc::clone(&index)));
+        Ok(index)
     }
 
     /// Reads the account settings. Whether callers must say who they are is not among them.

@@ -138,6 +138,10 @@ impl SnapshotView for State {
         status
     }
 
+    fn classifier(&self) -> Arc<catalog::Classifier> {
+        Arc::clone(&self.snapshot.load().classifier)
+    }
+
     fn inspection(&self) -> Inspection {
         let snapshot = self.snapshot.load();
         Inspection { decrypts: snapshot.settings.tls_decrypt, exempt: snapshot.bypass.patterns().collect() }

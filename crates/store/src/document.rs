@@ -95,6 +95,10 @@ kinds! {
     McpServer = "mcp_server", "MCP server", true;
     McpCatalog = "mcp_catalog", "catalogue of an MCP server", true;
     McpCredential = "mcp_credential", "sign-in at an MCP server", true;
+    CatalogReview = "catalog_review", "review of an application", true;
+    CatalogEdition = "catalog_edition", "edition of the application catalogue", true;
+    CategoryList = "category_list", "category list", true;
+    CategoryNames = "category_names", "names of a category list", false;
 }
 
 impl fmt::Display for Kind {

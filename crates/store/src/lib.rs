@@ -8,6 +8,7 @@
 mod access;
 mod access_state;
 mod backend;
+mod categories;
 mod certificates;
 mod collection;
 mod document;
@@ -45,6 +46,7 @@ pub use documents::access_state::{
     OauthClient, OauthGrant, Revocation, Revoked,
 };
 pub use documents::account::{Account, Administrator, Session, SetupLink};
+pub use documents::catalog::{CatalogEdition, CatalogId, CatalogReview, CategoryList, CategoryNames};
 pub use documents::credential::{Group, ProxyToken, Token, User};
 pub use documents::directory::{DirectoryGroup, DirectoryUser};
 pub use documents::gateway::{
@@ -394,6 +396,14 @@ collections! {
     mcp_catalogs: McpCatalog;
     /// Returns the sign-ins at MCP servers.
     mcp_credentials: McpCredential;
+    /// Returns what the account says about applications.
+    catalog_reviews: CatalogReview;
+    /// Returns the edition of the catalogue that is used in place of the one that ships.
+    catalog_edition: CatalogEdition;
+    /// Returns the category lists.
+    category_lists: CategoryList;
+    /// Returns the names of category lists.
+    category_names: CategoryNames;
 }
 
 /// Where the database keeps what tells whether a key file belongs to it.

@@ -133,6 +133,11 @@ hex_id!(
     TokenId,
     "a token id (32 hexadecimal digits)"
 );
+uuid_id!(
+    /// A list of domains that belong to a category.
+    CategoryListId,
+    "a category list id (a UUID)"
+);
 uuid_id!(RuleId, "a rule id (UUID)");
 uuid_id!(ListId, "a list id (UUID)");
 uuid_id!(UserId, "a user id (UUID)");

@@ -12,7 +12,7 @@ mod verbatim;
 pub use code::Code;
 pub use envelope::{ApiMessage, Envelope, MessageSource, ResultInfo};
 pub use ids::{
-    AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CertificateId, CustomPageId, DirectoryRecordId, Email,
+    AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CategoryListId, CertificateId, CustomPageId, DirectoryRecordId, Email,
     FactorId, IdError, KvNamespaceId, ListId, MailId, McpPortalId, McpServerId, PostureRuleId, ProviderId,
     ProxyEndpointId, RequestId, RuleId, ScriptName, ServiceTokenId, TokenId, UserId, VersionId,
 };

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test | lint | layers | licences | clients | bench | dist | generate | world`.
+//! Development tasks: `cargo xtask test | lint | layers | licences | clients | catalog | bench | dist | generate | world`.
 //!
 //! It decides what "green" means. It deliberately ships nothing: no product crate depends on it.
 
@@ -6,6 +6,7 @@
 
 mod bench;
 mod bounds;
+mod catalog;
 mod clients;
 mod dist;
 mod generate;
@@ -42,6 +43,15 @@ enum Task {
     Licences,
     /// Real clients only, against a debug build.
     Clients,
+    /// Makes the data file of the application catalogue from published rows, what we add, and the numbers given before.
+    Catalog {
+        /// The published rows, merged (`app-catalog.jsonl`); without it the additions are put on the file as it is.
+        #[arg(long, value_name = "FILE")]
+        raw: Option<std::path::PathBuf>,
+        /// The edition, as a date.
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        edition: String,
+    },
     /// Builds the release as it is shipped: optimised for what it does under load.
     Dist,
     /// Puts generated traffic into the journal of a data directory; `--help` lists what can be chosen.
@@ -70,6 +80,7 @@ fn main() -> Result<()> {
         Task::Layers => layers::check(),
         Task::Licences => licences::check().map(|advisories| advisories.report()),
         Task::Clients => clients::all(),
+        Task::Catalog { raw, edition } => catalog::make(raw.as_deref(), &edition),
         Task::Generate { arguments } => generate::run(&arguments),
         Task::World => world::make(),
         Task::Dist => dist::build().map(drop),

@@ -1,7 +1,8 @@
 //! What rules can be written about: categories, application types, selectors, managed actions.
 //!
-//! Static data of the engines, in the shapes pages and v4 clients expect. Invariant: nothing here depends on the account.
+//! Data of the engines, in the shapes pages and v4 clients expect. Invariant: nothing here changes anything.
 
+use catalog::taxonomy::{self, Category};
 use policy::Hook;
 use serde::Serialize;
 use store::ReadRules;
@@ -9,6 +10,14 @@ use utoipa::ToSchema;
 
 use crate::auth::OpContext;
 use crate::failure::Failure;
+
+/// An entry of `GET …/gateway/app_types`: a type, or an application of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum AppType {
+    Type { id: u32, name: String, description: String, created_at: String },
+    Application { id: u32, application_type_id: u32, name: String, created_at: String },
+}
 
 /// A selector of rule expressions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -37,19 +46,40 @@ pub struct TemplateView {
 /// # Errors
 ///
 /// A [`Failure`] for the caller.
-pub fn categories(cx: &OpContext) -> Result<Vec<policy::catalog::Category>, Failure> {
+pub fn categories(cx: &OpContext) -> Result<Vec<Category>, Failure> {
     cx.authorize::<ReadRules>()?;
-    Ok(policy::categories())
+    Ok(taxonomy::categories())
 }
 
-/// Returns the application types and applications (reference section 5.8).
+/// Returns the application types, then every application of the catalogue (reference section 5.8).
 ///
 /// # Errors
 ///
 /// A [`Failure`] for the caller.
-pub fn app_types(cx: &OpContext) -> Result<Vec<policy::catalog::AppType>, Failure> {
+pub fn app_types(cx: &OpContext) -> Result<Vec<AppType>, Failure> {
     cx.authorize::<ReadRules>()?;
-    Ok(policy::app_types())
+    let classifier = cx.app.deps.snapshot.classifier();
+    let catalog = classifier.catalog();
+    let created_at = edition_time(&catalog.header().version);
+    let types = taxonomy::types().iter().map(|(id, name)| AppType::Type {
+        id: *id,
+        name: (*name).to_owned(),
+        description: String::new(),
+        created_at: created_at.clone(),
+    });
+    let applications = catalog.applications().iter().map(|application| AppType::Application {
+        id: application.id,
+        application_type_id: application.kind,
+        name: application.name.to_string(),
+        created_at: created_at.clone(),
+    });
+    Ok(types.chain(applications).collect())
+}
+
+/// The time of an edition, which is named by its date.
+pub(crate) fn edition_time(version: &str) -> String {
+    let date = if catalog::score::is_date(version) { version } else { "2026-11-01" };
+    format!("{date}T00:00:00Z")
 }
 
 /// Returns every selector that expressions can use.

@@ -4,6 +4,8 @@
 //! in force. No traffic is touched. Invariant: it is a pure question; nothing is stored or recorded.
 
 use jiff::Timestamp;
+use policy::hook::http::id as field;
+use policy::hook::l4::id as l4;
 use policy::{CompileOptions, Cursor, FactsDocument, Hook, HttpRuleset, RuleSpec, Scratch, Step, StoredRule, Trace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -70,7 +72,9 @@ pub struct Evaluation {
 /// A [`Failure`] that points at the fact or the member of the draft at fault.
 pub async fn evaluate(cx: &OpContext, body: EvaluateBody) -> Result<Evaluation, Failure> {
     let now = body.at.map(|text| parse_time("/at", &text)).transpose()?.unwrap_or(cx.now());
-    let facts = FactsDocument::parse(Hook::Http, &body.facts).map_err(|errors| within(refused(&errors), "/facts"))?;
+    let mut facts =
+        FactsDocument::parse(Hook::Http, &body.facts).map_err(|errors| within(refused(&errors), "/facts"))?;
+    supply_meaning(&mut facts, &cx.app.deps.snapshot.classifier());
     let (rules, broken) = match body.rules {
         Some(drafts) => (drafts_only(&drafts)?, Vec::new()),
         None => stored_rules(cx, body.rule).await?,
@@ -86,6 +90,28 @@ pub async fn evaluate(cx: &OpContext, body: EvaluateBody) -> Result<Evaluation, 
         json!({"id": errors.id.to_string(), "name": errors.name, "errors": texts})
     }));
     Ok(decide(&report.http, &facts, now, broken_rules))
+}
+
+/// Fills in what the host means in this installation where the facts are silent.
+pub(super) fn supply_meaning(facts: &mut FactsDocument, classifier: &catalog::Classifier) {
+    let host = if facts.hook() == Hook::Http { field::HOST } else { l4::SNI_HOST };
+    let Some(found) = facts.text(host).map(|host| classifier.classify(host)) else { return };
+    let meaning = classifier.meaning(found);
+    let numbers = |ids: &[i64]| expr::Value::Array(ids.iter().map(|id| expr::Value::Int(*id)).collect());
+    if facts.hook() == Hook::L4 {
+        facts.supply(l4::APP_IDS, numbers(meaning.app_ids));
+        facts.supply(l4::APP_TYPE_IDS, numbers(meaning.app_type_ids));
+        facts.supply(l4::CONTENT_CATEGORY, numbers(meaning.content_categories));
+        facts.supply(l4::SECURITY_CATEGORY, numbers(meaning.security_categories));
+        return;
+    }
+    facts.supply(field::APP_IDS, numbers(meaning.app_ids));
+    facts.supply(field::APP_HOSTS_IDS, numbers(meaning.app_ids));
+    facts.supply(field::APP_TYPE_IDS, numbers(meaning.app_type_ids));
+    facts.supply(field::APP_SUPPORTS_IDS, numbers(meaning.app_supports_ids));
+    facts.supply(field::CONTENT_CATEGORY, numbers(meaning.content_categories));
+    facts.supply(field::SECURITY_CATEGORY, numbers(meaning.security_categories));
+    facts.supply(field::APP_STATUSES, meaning.app_statuses.to_vec());
 }
 
 fn decide(rules: &HttpRuleset, facts: &FactsDocument, now: Timestamp, broken_rules: Vec<Value>) -> Evaluation {

@@ -6,9 +6,12 @@
 pub mod access;
 pub mod account;
 pub mod administrators;
+pub mod applications;
 pub mod catalog;
+pub mod category_lists;
 pub mod certificates;
 pub mod configuration;
+pub mod editions;
 pub mod evaluate;
 pub mod explorer;
 pub mod identity;

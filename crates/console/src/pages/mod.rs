@@ -15,6 +15,7 @@ mod fields;
 mod format;
 mod frame;
 mod kv;
+mod library;
 mod lists;
 mod mcp_sign_in;
 mod overview;
@@ -44,6 +45,7 @@ pub(crate) fn router(_app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .merge(entry_routes())
         .merge(rule_routes())
+        .merge(library_routes())
         .merge(worker_routes())
         .merge(access_routes())
         .merge(agent_routes())
@@ -82,6 +84,17 @@ fn rule_routes() -> Router<Arc<App>> {
         .route("/lists/{id}", get(lists::list_page).post(lists::save))
         .route("/lists/{id}/items", post(lists::change_items))
         .route("/lists/{id}/delete", get(lists::confirm_delete).post(lists::delete))
+}
+
+fn library_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/library", get(library::page))
+        .route("/library/lists", get(library::lists_page).post(library::import))
+        .route("/library/lists/{id}/delete", post(library::delete_list))
+        .route("/library/{application}", get(library::overview).post(library::save_review))
+        .route("/library/{application}/status", post(library::set_status))
+        .route("/library/{application}/findings", get(library::findings).post(library::save_evidence))
+        .route("/library/{application}/policies", get(library::policies))
 }
 
 fn worker_routes() -> Router<Arc<App>> {

@@ -106,6 +106,10 @@ impl SnapshotView for Snapshot {
         Box::pin(std::future::ready(console::OriginAnswer::Status(204)))
     }
 
+    fn classifier(&self) -> std::sync::Arc<catalog::Classifier> {
+        std::sync::Arc::new(catalog::Classifier::embedded())
+    }
+
     fn metrics(&self) -> String {
         "# EOF\n".to_owned()
     }

@@ -17,6 +17,7 @@ fn path(endpoint: &Endpoint, account: &str) -> String {
         let value = match name {
             "account_id" => account.to_owned(),
             "dataset" => "gateway_http".to_owned(),
+            "application" => "no-such-application".to_owned(),
             "script_name" | "secret_name" | "key_name" => "name".to_owned(),
             "namespace_id" | "token_id" => "0123456789abcdef0123456789abcdef".to_owned(),
             _ => "01302951-49f9-47c9-a400-0297e60b6a10".to_owned(),

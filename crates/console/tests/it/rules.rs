@@ -143,9 +143,9 @@ async fn a_rule_may_only_call_what_exists() {
 #[tokio::test]
 async fn selectors_without_a_source_are_accepted_with_a_warning() {
     let console = Console::new().await;
-    let rule = block("r", "any(app.ids[*] in {1199})");
+    let rule = block("r", "app_control.controls[0] == 1653");
     let rule = console.post("gateway/rules", rule).await.result();
-    assert!(rule["warning_status"].as_str().is_some_and(|text| text.contains("app.ids")), "{rule:#}");
+    assert!(rule["warning_status"].as_str().is_some_and(|text| text.contains("app_control.controls")), "{rule:#}");
 }
 
 #[tokio::test]

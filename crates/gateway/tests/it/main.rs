@@ -3,6 +3,7 @@
 
 extern crate portunus_gateway as gateway;
 
+mod applications;
 mod bodies;
 mod forward;
 mod identity;

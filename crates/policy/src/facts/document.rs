@@ -68,6 +68,12 @@ impl FactsDocument {
         Ok(this)
     }
 
+    /// Returns facts of which none is known.
+    #[must_use]
+    pub fn none(hook: Hook) -> Self {
+        Self { hook, known: FieldSet::EMPTY, table: FactTable::new() }
+    }
+
     /// Returns the hook whose fields these are.
     #[must_use]
     pub const fn hook(&self) -> Hook {

@@ -78,11 +78,27 @@ pub struct Person<'a> {
     pub group_emails: &'a [String],
 }
 
+/// What the catalogue of applications and lists of categories say about a host.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostFacts<'a> {
+    /// Numbers of the applications that the host is.
+    pub app_ids: &'a [i64],
+    pub app_type_ids: &'a [i64],
+    /// Numbers of the applications that the host only supports.
+    pub app_supports_ids: &'a [i64],
+    /// `approved`, `unapproved`, `in review` or `unreviewed`, one for each application that the host is.
+    pub app_statuses: &'a [&'a str],
+    pub content_categories: &'a [i64],
+    pub security_categories: &'a [i64],
+}
+
 /// What is known when a connection was accepted and its destination named.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionFacts<'a> {
     /// From the TLS greeting, the CONNECT request or the URL.
     pub host: Option<Host<'a>>,
+    /// `None`: nobody looked the host up.
+    pub meaning: Option<HostFacts<'a>>,
     pub src_ip: IpAddr,
     pub src_port: u16,
     /// `None`: not resolved yet.
@@ -233,6 +249,12 @@ impl Facts for HttpFacts<'_> {
         match field {
             http::HOST => host_fact(connection),
             http::DOMAINS => domains_fact(connection),
+            http::APP_IDS | http::APP_HOSTS_IDS => meaning(connection, |host| ints(host.app_ids)),
+            http::APP_TYPE_IDS => meaning(connection, |host| ints(host.app_type_ids)),
+            http::APP_SUPPORTS_IDS => meaning(connection, |host| ints(host.app_supports_ids)),
+            http::APP_STATUSES => meaning(connection, |host| words(host.app_statuses)),
+            http::CONTENT_CATEGORY => meaning(connection, |host| ints(host.content_categories)),
+            http::SECURITY_CATEGORY => meaning(connection, |host| ints(host.security_categories)),
             http::SRC_IP => Fact::Known(ValueRef::Ip(connection.src_ip)),
             http::SRC_PORT => int(connection.src_port),
             http::DST_IP => addresses(connection.dst_ips),
@@ -289,6 +311,10 @@ impl Facts for L4Facts<'_> {
         match field {
             l4::SNI_HOST => host_fact(connection),
             l4::SNI_DOMAINS => domains_fact(connection),
+            l4::APP_IDS => meaning(connection, |host| ints(host.app_ids)),
+            l4::APP_TYPE_IDS => meaning(connection, |host| ints(host.app_type_ids)),
+            l4::CONTENT_CATEGORY => meaning(connection, |host| ints(host.content_categories)),
+            l4::SECURITY_CATEGORY => meaning(connection, |host| ints(host.security_categories)),
             l4::SRC_IP => Fact::Known(ValueRef::Ip(connection.src_ip)),
             l4::SRC_PORT => int(connection.src_port),
             l4::DST_IP => addresses(connection.dst_ips),
@@ -329,6 +355,18 @@ fn host_fact<'f>(connection: &'f ConnectionFacts<'_>) -> Fact<'f> {
 
 fn domains_fact<'f>(connection: &'f ConnectionFacts<'_>) -> Fact<'f> {
     connection.host.as_ref().map_or(Fact::Absent, |host| Fact::Known(ValueRef::Array(ArrayRef::Custom(host))))
+}
+
+fn meaning<'a>(connection: &ConnectionFacts<'a>, read: impl FnOnce(HostFacts<'a>) -> Fact<'a>) -> Fact<'a> {
+    connection.meaning.map_or(Fact::Unknown, read)
+}
+
+fn ints(items: &[i64]) -> Fact<'_> {
+    Fact::Known(ValueRef::Array(ArrayRef::Ints(items)))
+}
+
+fn words<'f>(items: &'f [&'f str]) -> Fact<'f> {
+    Fact::Known(ValueRef::Array(ArrayRef::Strs(items)))
 }
 
 fn person<'a>(connection: &ConnectionFacts<'a>, read: impl FnOnce(Person<'a>) -> Fact<'a>) -> Fact<'a> {

@@ -94,6 +94,7 @@ fn cost(rules: &HttpRuleset, host: &str, decisions: usize) -> (u32, usize) {
     let facts = HttpFacts {
         connection: ConnectionFacts {
             host: Some(Host(host)),
+            meaning: None,
             src_ip: "10.0.0.9".parse().unwrap(),
             src_port: 5000,
             dst_ips: Some(&addresses),

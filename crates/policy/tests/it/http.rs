@@ -6,7 +6,7 @@ use expr::{Fact, Facts as _, Map, Value, ValueRef};
 use policy::facts::show;
 use policy::hook::http::id as http;
 use policy::{
-    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Hook, Host, HttpFacts, L4Facts, McpMessages, McpTraffic,
+    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Hook, Host, HostFacts, HttpFacts, L4Facts, McpMessages, McpTraffic,
     Person, RequestFacts, ResponseFacts, Scratch,
 };
 use serde_json::json;
@@ -52,6 +52,14 @@ fn each_field_reads_its_part_of_the_exchange() {
     let facts = HttpFacts {
         connection: ConnectionFacts {
             host: Some(Host("www.example.com")),
+            meaning: Some(HostFacts {
+                app_ids: &[1199],
+                app_type_ids: &[25],
+                app_supports_ids: &[],
+                app_statuses: &["in review"],
+                content_categories: &[184],
+                security_categories: &[117, 131],
+            }),
             src_ip: "10.0.0.9".parse().unwrap(),
             src_port: 5000,
             dst_ips: Some(&addresses),
@@ -119,6 +127,13 @@ fn each_field_reads_its_part_of_the_exchange() {
         ("identity.groups.id", json!([])),
         ("http.request.method", json!("POST")),
         ("http.request.scheme", json!("https")),
+        ("app.ids", json!([1199])),
+        ("app.hosts_ids", json!([1199])),
+        ("app.type.ids", json!([25])),
+        ("app.supports_ids", json!([])),
+        ("app.statuses", json!(["in review"])),
+        ("http.request.uri.content_category", json!([184])),
+        ("http.request.uri.security_category", json!([117, 131])),
         ("http.request.port", json!(443)),
         ("http.request.version", json!("HTTP/2")),
         ("http.request.uri", json!("https://www.example.com/p?q=1")),
@@ -164,6 +179,7 @@ fn each_field_reads_its_part_of_the_exchange() {
 fn a_part_that_has_not_arrived_is_unknown_and_a_body_that_is_not_there_is_absent() {
     let connection = ConnectionFacts {
         host: Some(Host("a.example")),
+        meaning: None,
         src_ip: "10.0.0.9".parse().unwrap(),
         src_port: 1,
         dst_ips: None,
@@ -206,6 +222,7 @@ fn a_rule_on_claims_that_nothing_supplies_matches_nobody_and_says_so() {
         for person in [Some(person), None] {
             let connection = ConnectionFacts {
                 host: Some(Host("a.example")),
+                meaning: None,
                 src_ip: "10.0.0.9".parse().unwrap(),
                 src_port: 1,
                 dst_ips: None,

@@ -435,6 +435,7 @@ fn each_action_accepts_the_selectors_of_its_row() {
     for (field, actions) in [
         ("http.request.host", &all[..]),
         ("app.ids", &all),
+        ("app.statuses", &all),
         ("identity.groups.name", &all),
         ("device_posture.checks.passed", &all),
         ("http.src_ip.geo.country", &all),

@@ -54,6 +54,12 @@ fn wrong_usage_exits_with_2_and_every_command_has_an_example() {
         vec!["logs", "tail"],
         vec!["worker", "test"],
         vec!["ca", "export"],
+        vec!["catalog", "stats"],
+        vec!["catalog", "lookup"],
+        vec!["catalog", "update"],
+        vec!["catalog", "reset"],
+        vec!["catalog", "import"],
+        vec!["catalog", "lists"],
         vec!["key", "rotate"],
         vec!["key", "forget"],
     ] {

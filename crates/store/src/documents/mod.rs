@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod access_state;
 pub(crate) mod account;
+pub(crate) mod catalog;
 pub(crate) mod credential;
 pub(crate) mod directory;
 pub(crate) mod gateway;

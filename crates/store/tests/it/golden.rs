@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use store::{
     AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, AcmeAccount, Administrator,
-    AppSession, Application, Approval, Certificate, ClientAuthority, ClientCertificateSettings, Configuration,
+    AppSession, Application, Approval, CatalogEdition, CatalogReview, CategoryList, CategoryNames, Certificate, ClientAuthority, ClientCertificateSettings, Configuration,
     CustomPage, DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, ListenerCertificate, Logging,
     LoginState, Mail, MailServer, McpCatalog, McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant,
     Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret,
@@ -87,6 +87,10 @@ fn every_kind_reads_its_golden_files() {
     check::<McpServer>(&mut seen);
     check::<McpCatalog>(&mut seen);
     check::<McpCredential>(&mut seen);
+    check::<CatalogReview>(&mut seen);
+    check::<CatalogEdition>(&mut seen);
+    check::<CategoryList>(&mut seen);
+    check::<CategoryNames>(&mut seen);
     assert_eq!(seen, Kind::ALL.iter().copied().collect());
 }
 

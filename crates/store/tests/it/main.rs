@@ -5,6 +5,7 @@
 extern crate portunus_store as store;
 
 mod access;
+mod catalog;
 mod crash;
 mod files;
 mod fixture;

@@ -1,12 +1,14 @@
-//! Static tables of categories and application types (reference sections 3.4 and 3.5) in the shape of the API (5.8).
+//! Static tables of categories and application types (reference sections 3.4 and 3.5).
 //!
-//! Facts only: which request belongs to which category is the catalogue's business. Invariant: ids are unique; those that
+//! Names and numbers only: which host belongs to which of them is decided elsewhere. Invariant: ids are unique; those that
 //! Gateway publishes are used as they are, and types of ours start at 1000 so that they can never clash with them.
 
 use serde::Serialize;
 
-/// When these tables were written, as the API shows it.
-const CREATED: &str = "2026-11-01T00:00:00Z";
+/// The application type of artificial intelligence.
+pub const ARTIFICIAL_INTELLIGENCE: u32 = 25;
+/// The parents whose children are security categories; all others hold content.
+const SECURITY: [u32; 2] = [21, 32];
 
 /// A category as `GET …/gateway/categories` returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,14 +21,6 @@ pub struct Category {
     pub beta: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subcategories: Vec<Category>,
-}
-
-/// An entry of `GET …/gateway/app_types`: a type, or an application of one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum AppType {
-    Type { id: u32, name: &'static str, description: &'static str, created_at: &'static str },
-    Application { id: u32, application_type_id: u32, name: &'static str, created_at: &'static str },
 }
 
 /// Parents: id, name, class, and their known children.
@@ -120,9 +114,6 @@ const TYPES: &[(u32, &str)] = &[
     (1031, "Video Streaming & Editing"),
 ];
 
-const APPLICATIONS: &[(u32, u32, &str)] =
-    &[(1199, 25, "ChatGPT"), (1340, 25, "Google Gemini"), (1937, 25, "Perplexity"), (2430, 25, "Claude")];
-
 /// Returns the tree of categories.
 #[must_use]
 pub fn categories() -> Vec<Category> {
@@ -136,24 +127,79 @@ pub fn categories() -> Vec<Category> {
         .collect()
 }
 
-/// Returns the application types, then the applications whose number is known.
+/// Returns the application types: id and name.
 #[must_use]
-pub fn app_types() -> Vec<AppType> {
-    let types = TYPES.iter().map(|(id, name)| AppType::Type { id: *id, name, description: "", created_at: CREATED });
-    let applications = APPLICATIONS.iter().map(|(id, kind, name)| AppType::Application {
-        id: *id,
-        application_type_id: *kind,
-        name,
-        created_at: CREATED,
-    });
-    types.chain(applications).collect()
+pub const fn types() -> &'static [(u32, &'static str)] {
+    TYPES
+}
+
+/// Returns the name of an application type.
+#[must_use]
+pub fn type_name(id: u32) -> Option<&'static str> {
+    TYPES.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
+}
+
+/// Returns the name of a category, parent or child.
+#[must_use]
+pub fn category_name(id: u32) -> Option<&'static str> {
+    PARENTS.iter().find_map(|(parent, name, _, children)| {
+        if *parent == id {
+            return Some(*name);
+        }
+        children.iter().find(|(child, _)| *child == id).map(|(_, name)| *name)
+    })
+}
+
+/// Finds a category by its number or its name.
+#[must_use]
+pub fn category_named(text: &str) -> Option<u32> {
+    let text = text.trim();
+    if let Ok(id) = text.parse() {
+        return category_name(id).map(|_| id);
+    }
+    PARENTS.iter().find_map(|(parent, name, _, children)| {
+        if name.eq_ignore_ascii_case(text) {
+            return Some(*parent);
+        }
+        children.iter().find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(child, _)| *child)
+    })
+}
+
+/// Tells whether a category speaks of a threat or risk, and not of content.
+#[must_use]
+pub fn is_security(id: u32) -> bool {
+    PARENTS.iter().filter(|(parent, ..)| SECURITY.contains(parent)).any(|(parent, _, _, children)| {
+        *parent == id || children.iter().any(|(child, _)| *child == id)
+    })
+}
+
+/// Returns the content category that applications of a type belong to where nothing closer is known.
+#[must_use]
+pub const fn category_of_type(kind: u32) -> u32 {
+    match kind {
+        ARTIFICIAL_INTELLIGENCE => 184,
+        1002 | 1010 | 1017 | 1028 => 24,
+        1003 | 1006 | 1015 | 1019 | 1021 | 1023 | 1025 | 1026 => 26,
+        1004 => 6,
+        1005 | 1001 | 1014 => 12,
+        1007 | 1011 | 1018 | 1031 => 7,
+        1008 => 95,
+        1012 => 10,
+        1020 => 122,
+        1027 => 22,
+        1029 => 25,
+        1030 => 27,
+        _ => 3,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{AppType, app_types, categories};
+    use super::{
+        TYPES, categories, category_name, category_named, category_of_type, is_security, type_name, types,
+    };
 
     #[test]
     fn every_category_has_a_number_of_its_own() {
@@ -165,16 +211,23 @@ mod tests {
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
         let security = tree.iter().find(|category| category.id == 21).unwrap();
         assert_eq!(security.subcategories.len(), 14);
+        assert!(ids.iter().all(|id| category_name(*id).is_some()));
     }
 
     #[test]
-    fn there_are_34_types_and_the_known_applications() {
-        let all = app_types();
-        let types = all.iter().filter(|entry| matches!(entry, AppType::Type { .. })).count();
-        assert_eq!(types, 34);
-        assert_eq!(
-            serde_json::to_value(all.last()).unwrap(),
-            serde_json::json!({"id": 2430, "application_type_id": 25, "name": "Claude", "created_at": "2026-11-01T00:00:00Z"})
-        );
+    fn there_are_34_types_each_with_a_name_and_a_category() {
+        assert_eq!(types().len(), 34);
+        assert_eq!(TYPES.iter().map(|(id, _)| id).collect::<BTreeSet<_>>().len(), 34);
+        assert!(types().iter().all(|(id, _)| category_name(category_of_type(*id)).is_some()));
+        assert_eq!(type_name(25), Some("Artificial Intelligence"));
+        assert_eq!(type_name(1), None);
+    }
+
+    #[test]
+    fn a_category_is_found_by_number_and_by_name_in_any_case() {
+        for (text, found) in [("117", Some(117)), ("malware", Some(117)), (" Gambling ", Some(8)), ("5", None), ("x", None)] {
+            assert_eq!(category_named(text), found, "{text}");
+        }
+        assert!(is_security(117) && is_security(128) && is_security(32) && !is_security(8) && !is_security(184));
     }
 }
