@@ -63,9 +63,12 @@ async fn main() -> Result<()> {
     let style = "{bar:32} {human_pos} of {human_len} records, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style)?);
     let loaded = generate::append(&plan, &logs, |behind| bar.set_position(behind)).await;
+    // History belongs into the lake, where other programs find it, too.
+    let settled = logs.settle().await;
     logs.shutdown().await;
     store.close().await;
     let loaded = loaded?;
+    settled?;
     bar.finish_and_clear();
     let rate = HumanCount((loaded.added as f64 / bar.elapsed().as_secs_f64().max(0.001)) as u64);
     eprintln!(

@@ -100,9 +100,14 @@ pub struct Field {
     pub description: &'static str,
 }
 
-/// Says which values are left out of the stored JSON.
+/// Says which values are left out of what is stored.
 trait Empty {
     fn is_empty(&self) -> bool;
+
+    /// Returns how many bytes it holds beside itself.
+    fn held(&self) -> usize {
+        0
+    }
 
     /// Makes it such a value.
     fn clear(&mut self);
@@ -120,9 +125,27 @@ macro_rules! empty_when_default {
     })* };
 }
 
-empty_when_default!(i64, u64, u16, bool, Vec<String>, Vec<i64>, Option<Value>, Timestamp);
+empty_when_default!(i64, u64, u16, bool, Vec<i64>, Option<Value>, Timestamp);
+
+impl Empty for Vec<String> {
+    fn held(&self) -> usize {
+        self.iter().map(|text| size_of::<String>() + text.len()).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new();
+    }
+}
 
 impl Empty for String {
+    fn held(&self) -> usize {
+        self.len()
+    }
+
     fn is_empty(&self) -> bool {
         self.as_str().is_empty()
     }
@@ -180,6 +203,11 @@ macro_rules! dataset {
             /// Empties every field. Texts keep some of their room, for the next record.
             pub fn clear(&mut self) {
                 $(Empty::clear(&mut self.$field);)*
+            }
+
+            /// Returns how many bytes the record takes in memory, JSON values within it aside.
+            fn memory(&self) -> usize {
+                size_of::<Self>() $(+ Empty::held(&self.$field))*
             }
 
             /// Appends the fields that hold something, without the id, as the journal keeps them.
@@ -605,6 +633,12 @@ macro_rules! record {
             /// Appends its JSON; empty fields are absent. Never fails for records of these types.
             pub(crate) fn write_json(&self, into: &mut Vec<u8>) -> serde_json::Result<()> {
                 match self { $(Self::$variant(record) => serde_json::to_writer(into, &**record),)* }
+            }
+
+            /// Returns how many bytes it takes in memory, JSON values within it aside.
+            #[must_use]
+            pub fn memory(&self) -> usize {
+                match self { $(Self::$variant(record) => record.memory(),)* }
             }
 
             /// Appends it as the journal keeps it.

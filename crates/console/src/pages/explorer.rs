@@ -254,7 +254,7 @@ fn over_days(day: &Column, measures: &[&Column], rows: &[Map<String, Value>]) ->
         title: "By day",
         clock: Clock {
             start: first.to_zoned(TimeZone::UTC).ok()?.timestamp(),
-            step: Step::Days(1),
+            step: Step::Day,
             zone: TimeZone::UTC,
         },
         unit: unit(measures.first()?),

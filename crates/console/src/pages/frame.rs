@@ -29,7 +29,7 @@ pub(super) enum Place {
     Settings,
 }
 
-const PLACES: [(Place, &str, &str, &str); 10] = [
+const PLACES: [(Place, &str, &str, &str); 11] = [
     (Place::Overview, "/", "Overview", "o"),
     (Place::Rules, "/rules", "Rules", "r"),
     (Place::Lists, "/lists", "Lists", "l"),

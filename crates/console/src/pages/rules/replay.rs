@@ -14,7 +14,7 @@ use crate::pages::control::{Control, Problems, csrf};
 use crate::pages::fields::Fields;
 use crate::pages::frame::{self, Place, fragment, refused_form, title};
 use crate::pages::visitor::{Submission, Visitor};
-use crate::pages::{Page, chart, format, go};
+use crate::pages::{Page, format, go};
 
 /// How far back a replay may look.
 const PERIODS: [(&str, &str); 5] = [

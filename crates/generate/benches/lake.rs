@@ -1,0 +1,214 @@
+//! The lake's speed and size over generated traffic: taking in, bytes on disk, memory, and SQL beside DuckDB.
+//!
+//! `LAKE_ROWS` (default 3,000,000) records of one organisation over thirty days go through journal and keeper into
+//! Parquet. With `DUCKDB_PYTHON`, an interpreter that has `duckdb`, the same questions are asked of both, with two
+//! threads and 4 GB each, over the same files. Every line that states a bound names it; `cargo xtask bench` sums them up.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints and may stop")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use generate::{Generator, Plan, Share};
+use jiff::Timestamp;
+use logs::{AsRecord as _, Logs, LogsConfig};
+use portunus_generate as generate;
+use types::AccountId;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(measure());
+}
+
+fn rows_wanted() -> u64 {
+    std::env::var("LAKE_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000_000)
+}
+
+async fn measure() {
+    let (rows, directory) = (rows_wanted(), tempfile::tempdir().unwrap());
+    let account = AccountId(uuid::Uuid::from_u128(1));
+    let plan = Plan { share: Share::WebOnly, ..Plan::last_days(account, Timestamp::now(), 30, rows) };
+    let made = generate_alone(&plan);
+    let before = resident();
+    let logs = Logs::open(directory.path(), LogsConfig::default()).await.unwrap();
+    let (cpu, started) = (cpu_time(), Instant::now());
+    let mut peak = 0;
+    generate::append(&plan, &logs, |_| peak = peak.max(resident())).await.unwrap();
+    let appended = started.elapsed();
+    logs.settle().await.unwrap();
+    let (wall, used) = (started.elapsed(), cpu_time().saturating_sub(cpu).saturating_sub(made.time));
+    peak = peak.max(peak_resident());
+    let rate = rows as f64 / used.as_secs_f64();
+    println!("taking in: {rows} rows appended in {appended:.1?}, in Parquet after {wall:.1?}");
+    println!("taking in: {rate:.0} rows/s for a core, {:.2} us each (at least 150000)", used.as_secs_f64() * 1e6 / rows as f64);
+    let bytes = lake_bytes(&directory.path().join("lake"));
+    println!("on disk: {:.1} bytes for a row (at most 45)", bytes as f64 / rows as f64);
+    let memory = peak.saturating_sub(before);
+    println!(
+        "memory: {:.0} MiB above the start, {:.3} of that of the rows, {:.0} bytes each (at most 0.2)",
+        memory as f64 / 1048576.0,
+        memory as f64 / made.bytes as f64,
+        made.bytes as f64 / rows as f64
+    );
+    questions::compare(&logs, account, directory.path()).await;
+    logs.shutdown().await;
+}
+
+/// What the records cost before anybody keeps them.
+struct Made {
+    time: Duration,
+    /// Their memory, if they were all held.
+    bytes: u64,
+}
+
+fn generate_alone(plan: &Plan) -> Made {
+    let started = cpu_time();
+    let mut generator = Generator::new(plan).unwrap();
+    while generator.advance().is_some() {}
+    let time = cpu_time().saturating_sub(started);
+    let mut generator = Generator::new(plan).unwrap();
+    let (mut bytes, mut seen) = (0, 0_u64);
+    while let Some(mut lent) = generator.advance() {
+        // A sample is enough: records of one kind are of a size.
+        if seen.is_multiple_of(97) {
+            bytes += lent.as_record().memory() as u64;
+        }
+        seen += 1;
+        if seen > 97 * 2_000 {
+            break;
+        }
+    }
+    let sampled = seen.div_ceil(97).max(1);
+    Made { time, bytes: bytes / sampled * plan.rows }
+}
+
+fn lake_bytes(directory: &Path) -> u64 {
+    let mut total = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        if path.is_dir() {
+            total += lake_bytes(&path);
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            total += entry.metadata().unwrap().len();
+        }
+    }
+    total
+}
+
+fn cpu_time() -> Duration {
+    let ticks = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(ticks.tv_sec.cast_unsigned(), u32::try_from(ticks.tv_nsec).unwrap())
+}
+
+fn status(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.split_whitespace().nth(0).unwrap().trim_start_matches(':').parse::<u64>().unwrap_or_default() * 1024
+}
+
+fn resident() -> u64 {
+    status("VmRSS:")
+}
+
+fn peak_resident() -> u64 {
+    status("VmHWM:")
+}
+
+#[cfg(not(feature = "sql"))]
+mod questions {
+    pub(super) async fn compare(_: &logs::Logs, _: types::AccountId, _: &std::path::Path) {
+        println!("built without SQL");
+    }
+}
+
+#[cfg(feature = "sql")]
+mod questions {
+    use std::path::Path;
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use logs::Logs;
+    use logs::sql::{Bounds, Progress};
+    use types::AccountId;
+
+    /// Each in both dialects, which differ in little.
+    const QUESTIONS: [(&str, &str); 4] = [
+        (
+            "top applications by people",
+            "SELECT \"HTTPHost\", COUNT(DISTINCT \"Email\") AS people, COUNT(*) AS n FROM gateway_http GROUP BY 1 ORDER BY people DESC, n DESC, 1 LIMIT 20",
+        ),
+        (
+            "distinct people by application and day",
+            "SELECT date, \"HTTPHost\", COUNT(DISTINCT \"Email\") AS people FROM gateway_http GROUP BY 1, 2 ORDER BY people DESC, 1, 2 LIMIT 20",
+        ),
+        (
+            "p95 of the time by host",
+            "SELECT \"HTTPHost\", approx_quantile(\"DurationMicros\", 0.95) AS p95, COUNT(*) AS n FROM gateway_http GROUP BY 1 ORDER BY n DESC, 1 LIMIT 20",
+        ),
+        (
+            "one person's newest requests",
+            "SELECT \"Datetime\", \"URL\", \"Action\" FROM gateway_http WHERE \"Email\" = 'PERSON' ORDER BY 1 DESC LIMIT 100",
+        ),
+    ];
+    const ROUNDS: usize = 3;
+
+    pub(super) async fn compare(logs: &Logs, account: AccountId, directory: &Path) {
+        let person = "SELECT \"Email\" FROM gateway_http WHERE \"Email\" <> '' GROUP BY 1 ORDER BY COUNT(*), 1 LIMIT 1";
+        let person = ask(logs, account, person).await.1;
+        let person = person[0]["Email"].as_str().unwrap().to_owned();
+        let files = directory.join("lake").join(account.to_string()).join("gateway_http/**/*.parquet");
+        for (name, sql) in QUESTIONS {
+            let sql = sql.replace("PERSON", &person);
+            let ours_sql = sql.replace("approx_quantile", "approx_percentile_cont");
+            let mut ours = f64::MAX;
+            for _ in 0..ROUNDS {
+                ours = ours.min(ask(logs, account, &ours_sql).await.0);
+            }
+            match std::env::var_os("DUCKDB_PYTHON") {
+                None => println!("{name}: {:.0} ms", ours * 1e3),
+                Some(python) => {
+                    let theirs = duckdb(&python, &files, &sql);
+                    println!(
+                        "{name}: {:.0} ms, DuckDB {:.0} ms: {:.2} of its time (at most 1.2)",
+                        ours * 1e3,
+                        theirs * 1e3,
+                        ours / theirs
+                    );
+                }
+            }
+        }
+    }
+
+    type Rows = Vec<serde_json::Map<String, serde_json::Value>>;
+
+    async fn ask(logs: &Logs, account: AccountId, sql: &str) -> (f64, Rows) {
+        let started = Instant::now();
+        let bounds = Bounds { memory: 4 << 30, ..Bounds::default() };
+        let answer = logs.sql(account, &logs::Dataset::ALL, sql, bounds, Arc::new(Progress::default())).await.unwrap();
+        let elapsed = started.elapsed().as_secs_f64();
+        (elapsed, answer.rows().unwrap())
+    }
+
+    /// Returns the shortest of some times in seconds.
+    fn duckdb(python: &std::ffi::OsStr, files: &Path, sql: &str) -> f64 {
+        let script = "\
+import duckdb, sys, time
+files, sql, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+db = duckdb.connect(config={'threads': 2, 'memory_limit': '4GB'})
+db.execute(f\"CREATE VIEW gateway_http AS SELECT * FROM read_parquet('{files}', hive_partitioning=true)\")
+best = 1e9
+for _ in range(rounds):
+    start = time.perf_counter()
+    db.execute(sql).fetchall()
+    best = min(best, time.perf_counter() - start)
+print(best)
+";
+        let output = Command::new(python)
+            .args(["-c", script, &files.display().to_string(), sql, &ROUNDS.to_string()])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.trim().parse().unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
