@@ -305,19 +305,16 @@ impl Feed {
         let page = cx.app.deps.logs.query(query).await.map_err(query_failed)?;
         self.before = page.next;
         self.ended = page.next.is_none();
-        if let Some(last) = page.entries.last().and_then(end) {
+        if let Some(last) = page.entries.last().and_then(at) {
             self.reached = self.reached.min(last);
         }
         Ok(page.entries)
     }
 }
 
-/// When an exchange ended. Records are written then, so none that is still to be read began later than the end of the
-/// last one that was.
-fn end(entry: &Entry) -> Option<Timestamp> {
-    let began: Timestamp = entry.fields.get("Datetime").and_then(Value::as_str)?.parse().ok()?;
-    let lasted = entry.fields.get("DurationMicros").and_then(Value::as_i64).unwrap_or_default();
-    began.checked_add(SignedDuration::from_micros(lasted)).ok()
+/// The time of a record, by which they are in order.
+fn at(entry: &Entry) -> Option<Timestamp> {
+    entry.fields.get("Datetime").and_then(Value::as_str)?.parse().ok()
 }
 
 /// Reads a time, or a duration before now.
