@@ -5,12 +5,14 @@
 //! stored but the audit record, memory is bounded by one page and the report, and a partial result says that it is one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use expr::List;
 use jiff::{SignedDuration, Timestamp};
 use logs::{Cursor, Dataset, Entry, MAX_LIMIT, Query};
-use policy::replay::{Replay, ReplayOptions, Report};
+use policy::facts::HostFacts;
+use policy::replay::{Meanings, Replay, ReplayOptions, Report};
 use policy::{CompileOptions, RuleSpec, StoredRule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -133,6 +135,23 @@ pub struct Prepared {
     _room: tokio::sync::OwnedSemaphorePermit,
 }
 
+/// What the catalogue in force makes of a host.
+struct Today(Arc<catalog::Classifier>);
+
+impl Meanings for Today {
+    fn meaning(&self, host: &str) -> HostFacts<'_> {
+        let meaning = self.0.meaning(self.0.classify(host));
+        HostFacts {
+            app_ids: meaning.app_ids,
+            app_type_ids: meaning.app_type_ids,
+            app_supports_ids: meaning.app_supports_ids,
+            app_statuses: meaning.app_statuses,
+            content_categories: meaning.content_categories,
+            security_categories: meaning.security_categories,
+        }
+    }
+}
+
 /// Checks what is asked, reads the rules and takes a place among the replays of this installation.
 ///
 /// # Errors
@@ -168,9 +187,14 @@ pub async fn prepare(cx: &OpContext, body: ReplayBody) -> Result<Prepared, Failu
     let lists = lists_named_in(cx, texts).await?;
     check(&draft, &lists, &body)?;
     let compile = CompileOptions { extended_email_matching: extended_email_matching(cx).await? };
-    let options = ReplayOptions { compile, inspection: cx.app.deps.snapshot.inspection(), now };
+    let options = ReplayOptions {
+        compile,
+        inspection: cx.app.deps.snapshot.inspection(),
+        meanings: Some(Arc::new(Today(cx.app.deps.snapshot.classifier()))),
+        now,
+    };
     let replay = Replay::new(&current, &draft, &lists, options);
-    let room = std::sync::Arc::clone(&cx.app.replays).try_acquire_owned().map_err(|_| Failure {
+    let room = Arc::clone(&cx.app.replays).try_acquire_owned().map_err(|_| Failure {
         retry_after: Some(5),
         ..Failure::new(Code::Unavailable, format!("{AT_ONCE} replays run already; try again when one has ended"))
     })?;
@@ -281,19 +305,16 @@ impl Feed {
         let page = cx.app.deps.logs.query(query).await.map_err(query_failed)?;
         self.before = page.next;
         self.ended = page.next.is_none();
-        if let Some(last) = page.entries.last().and_then(end) {
+        if let Some(last) = page.entries.last().and_then(at) {
             self.reached = self.reached.min(last);
         }
         Ok(page.entries)
     }
 }
 
-/// When an exchange ended. Records are written then, so none that is still to be read began later than the end of the
-/// last one that was.
-fn end(entry: &Entry) -> Option<Timestamp> {
-    let began: Timestamp = entry.fields.get("Datetime").and_then(Value::as_str)?.parse().ok()?;
-    let lasted = entry.fields.get("DurationMicros").and_then(Value::as_i64).unwrap_or_default();
-    began.checked_add(SignedDuration::from_micros(lasted)).ok()
+/// The time of a record, by which they are in order.
+fn at(entry: &Entry) -> Option<Timestamp> {
+    entry.fields.get("Datetime").and_then(Value::as_str)?.parse().ok()
 }
 
 /// Reads a time, or a duration before now.
@@ -381,11 +402,7 @@ fn with_change(current: &[StoredRule], change: &RuleChange) -> Result<(Vec<Store
 }
 
 /// A draft must be a rule that could be stored; of what is stored already, faults are reported beside the result.
-fn check(
-    draft: &[StoredRule],
-    lists: &HashMap<String, std::sync::Arc<List>>,
-    body: &ReplayBody,
-) -> Result<(), Failure> {
+fn check(draft: &[StoredRule], lists: &HashMap<String, Arc<List>>, body: &ReplayBody) -> Result<(), Failure> {
     let fault = |rule: &StoredRule, prefix: &str| {
         policy::check(&rule.spec, lists).map(|_| ()).map_err(|errors| within(refused(&errors), prefix))
     };

@@ -26,15 +26,17 @@ use compare::{Compared, compare};
 use decide::{Set, Side};
 
 pub use decide::{Inspection, Lost};
-pub use record::{ConnectionRecord, Row, SetAside, WebRecord, why_unknown};
+pub use record::{ConnectionRecord, Meanings, Row, SetAside, WebRecord, why_unknown};
 pub use report::{Example, InForce, MissingFact, Records, Report, Ruling, Transition};
 pub use tally::{Named, Ranking};
 
 /// What a replay depends on beside the rules and lists.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReplayOptions {
     pub compile: CompileOptions,
     pub inspection: Inspection,
+    /// What hosts mean; without it, applications and categories are unknown.
+    pub meanings: Option<Arc<dyn Meanings>>,
     /// The time of the replay: a rule that has expired by then is in neither set. Schedules are held against the time of
     /// each record.
     pub now: Timestamp,
@@ -45,6 +47,7 @@ pub struct Replay {
     current: Set,
     draft: Set,
     inspection: Inspection,
+    meanings: Option<Arc<dyn Meanings>>,
     broken: Vec<RuleErrors>,
     own: HashSet<RuleId>,
     report: report::Draft,
@@ -82,7 +85,15 @@ impl Replay {
         let mut current = Set::new(before, Side::Current, Arc::clone(&shared));
         let mut draft = Set::new(after, Side::Draft, shared);
         Set::align(&mut current, &mut draft);
-        Self { current, draft, inspection: options.inspection, broken, own, report: report::Draft::default() }
+        Self {
+            current,
+            draft,
+            inspection: options.inspection,
+            meanings: options.meanings,
+            broken,
+            own,
+            report: report::Draft::default(),
+        }
     }
 
     /// Rules that do not compile and take no part.
@@ -93,7 +104,8 @@ impl Replay {
 
     /// Takes in a row of `gateway_http`.
     pub fn web(&mut self, row: &Row) {
-        match WebRecord::read(row) {
+        let meanings = self.meanings.clone();
+        match WebRecord::read(row, meanings.as_deref()) {
             Ok(record) => {
                 let compared = self.compare_web(&record);
                 self.report.take("gateway_http", &Seen::web(&record), &compared, &self.own);
@@ -104,7 +116,8 @@ impl Replay {
 
     /// Takes in a row of `gateway_network`.
     pub fn connection(&mut self, row: &Row) {
-        match ConnectionRecord::read(row) {
+        let meanings = self.meanings.clone();
+        match ConnectionRecord::read(row, meanings.as_deref()) {
             Ok(record) => {
                 let compared = self.compare_connection(&record);
                 self.report.take("gateway_network", &Seen::connection(&record), &compared, &self.own);

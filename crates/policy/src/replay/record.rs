@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::mcp::McpRecord;
-use crate::facts::Host;
+use crate::facts::{Host, HostFacts};
 use crate::hook::{Hook, Phase, http::id as http, l4::id as l4};
 use crate::package::{Package, recognise};
 
@@ -46,8 +46,16 @@ pub(super) enum Who<'r> {
     },
 }
 
+/// Says what hosts mean today: which applications they are, and in which categories.
+///
+/// The question is what rules would do from now on, so what the host meant at the time is not asked.
+pub trait Meanings: Send + Sync {
+    /// Returns what a host means, in lower case and without a port.
+    fn meaning(&self, host: &str) -> HostFacts<'_>;
+}
+
 /// What a record tells about the connection a request came over, or that is itself recorded.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Connection<'r> {
     pub(super) host: Option<Host<'r>>,
     source: Option<IpAddr>,
@@ -56,11 +64,18 @@ pub(super) struct Connection<'r> {
     destination: Option<[IpAddr; 1]>,
     port: Option<i64>,
     endpoint: Option<&'r str>,
+    meanings: Option<&'r dyn Meanings>,
+    meaning: Option<HostFacts<'r>>,
     pub(super) who: Who<'r>,
 }
 
 impl<'r> Connection<'r> {
-    fn read(row: &'r Row, host: Option<&'r str>, groups: impl FnOnce() -> Option<Vec<&'r str>>) -> Self {
+    fn read(
+        row: &'r Row,
+        host: Option<&'r str>,
+        meanings: Option<&'r dyn Meanings>,
+        groups: impl FnOnce() -> Option<Vec<&'r str>>,
+    ) -> Self {
         let source = text(row, "SourceIP");
         let who = match (text(row, "Email"), text(row, "UserID")) {
             // A client always has an address, so a record without one had its personal data taken out.
@@ -75,13 +90,20 @@ impl<'r> Connection<'r> {
             destination: host.and_then(|host| host.parse().ok()).map(|address: IpAddr| [address]),
             port: number(row, "DestinationPort"),
             endpoint: text(row, "ProxyEndpoint"),
+            meanings,
+            meaning: host.zip(meanings).map(|(host, meanings)| meanings.meaning(host)),
             who,
         }
     }
 
     /// The same connection under another name.
     pub(super) fn named(&self, host: &'r str) -> Self {
-        Self { host: Some(Host(host)), destination: host.parse().ok().map(|address| [address]), ..self.clone() }
+        Self {
+            host: Some(Host(host)),
+            destination: host.parse().ok().map(|address| [address]),
+            meaning: self.meanings.map(|meanings| meanings.meaning(host)),
+            ..self.clone()
+        }
     }
 
     fn host_fact(&self) -> Fact<'_> {
@@ -98,6 +120,15 @@ impl<'r> Connection<'r> {
 
     fn destination_fact(&self) -> Fact<'_> {
         self.destination.as_ref().map_or(Fact::Unknown, |found| Fact::Known(ValueRef::Array(ArrayRef::Ips(found))))
+    }
+
+    /// The facts that follow from what the host means.
+    fn numbers(&self, read: impl FnOnce(HostFacts<'r>) -> &'r [i64]) -> Fact<'_> {
+        self.meaning.map_or(Fact::Unknown, |meaning| Fact::Known(ValueRef::Array(ArrayRef::Ints(read(meaning)))))
+    }
+
+    fn statuses(&self) -> Fact<'_> {
+        self.meaning.map_or(Fact::Unknown, |meaning| Fact::Known(ValueRef::Array(ArrayRef::Strs(meaning.app_statuses))))
     }
 
     fn email(&self) -> Fact<'_> {
@@ -297,7 +328,7 @@ impl<'r> WebRecord<'r> {
     ///
     /// # Errors
     /// Why it is not compared.
-    pub fn read(row: &'r Row) -> Result<Self, SetAside> {
+    pub fn read(row: &'r Row, meanings: Option<&'r dyn Meanings>) -> Result<Self, SetAside> {
         let at = text(row, "Datetime").and_then(|at| at.parse().ok()).ok_or(SetAside::Unreadable)?;
         let decided = decided(row).ok_or(SetAside::Unreadable)?;
         let method = text(row, "HTTPMethod");
@@ -305,7 +336,7 @@ impl<'r> WebRecord<'r> {
             return Err(SetAside::RefusedByPlatform);
         }
         let host = text(row, "HTTPHost").ok_or(SetAside::Unreadable)?;
-        let connection = Connection::read(row, Some(host), || Some(texts(row, "GroupNames")));
+        let connection = Connection::read(row, Some(host), meanings, || Some(texts(row, "GroupNames")));
         let cut = texts(row, "Warnings").contains(&SHORTENED);
         let personal = matches!(connection.who, Who::Withheld);
         let body = text(row, "RequestBody");
@@ -419,6 +450,12 @@ impl Facts for WebRecord<'_> {
         match field {
             http::HOST => connection.host_fact(),
             http::DOMAINS => connection.domains_fact(),
+            http::APP_IDS | http::APP_HOSTS_IDS => connection.numbers(|host| host.app_ids),
+            http::APP_TYPE_IDS => connection.numbers(|host| host.app_type_ids),
+            http::APP_SUPPORTS_IDS => connection.numbers(|host| host.app_supports_ids),
+            http::APP_STATUSES => connection.statuses(),
+            http::CONTENT_CATEGORY => connection.numbers(|host| host.content_categories),
+            http::SECURITY_CATEGORY => connection.numbers(|host| host.security_categories),
             http::SRC_IP => connection.source_fact(),
             http::SRC_PORT => lost_or_number(connection.source_port),
             http::DST_IP => connection.destination_fact(),
@@ -491,6 +528,12 @@ impl Facts for OfConnection<'_, '_> {
         match field {
             http::HOST => connection.host_fact(),
             http::DOMAINS => connection.domains_fact(),
+            http::APP_IDS | http::APP_HOSTS_IDS => connection.numbers(|host| host.app_ids),
+            http::APP_TYPE_IDS => connection.numbers(|host| host.app_type_ids),
+            http::APP_SUPPORTS_IDS => connection.numbers(|host| host.app_supports_ids),
+            http::APP_STATUSES => connection.statuses(),
+            http::CONTENT_CATEGORY => connection.numbers(|host| host.content_categories),
+            http::SECURITY_CATEGORY => connection.numbers(|host| host.security_categories),
             http::SRC_IP => connection.source_fact(),
             http::SRC_PORT => lost_or_number(connection.source_port),
             http::DST_IP => connection.destination_fact(),
@@ -522,6 +565,10 @@ impl Facts for OfNetwork<'_, '_> {
         match field {
             l4::SNI_HOST => connection.host_fact(),
             l4::SNI_DOMAINS => connection.domains_fact(),
+            l4::APP_IDS => connection.numbers(|host| host.app_ids),
+            l4::APP_TYPE_IDS => connection.numbers(|host| host.app_type_ids),
+            l4::CONTENT_CATEGORY => connection.numbers(|host| host.content_categories),
+            l4::SECURITY_CATEGORY => connection.numbers(|host| host.security_categories),
             l4::SRC_IP => connection.source_fact(),
             l4::SRC_PORT => lost_or_number(connection.source_port),
             l4::DST_IP => connection.destination_fact(),
@@ -558,7 +605,7 @@ impl<'r> ConnectionRecord<'r> {
     ///
     /// # Errors
     /// Why it is not compared.
-    pub fn read(row: &'r Row) -> Result<Self, SetAside> {
+    pub fn read(row: &'r Row, meanings: Option<&'r dyn Meanings>) -> Result<Self, SetAside> {
         let at = text(row, "Datetime").and_then(|at| at.parse().ok()).ok_or(SetAside::Unreadable)?;
         let decided = decided(row).ok_or(SetAside::Unreadable)?;
         let host = text(row, "DestinationHost").ok_or(SetAside::Unreadable)?;
@@ -577,7 +624,7 @@ impl<'r> ConnectionRecord<'r> {
         let groups = || row.contains_key("GroupNames").then(|| texts(row, "GroupNames"));
         Ok(Self {
             at,
-            connection: Connection::read(row, Some(host), groups),
+            connection: Connection::read(row, Some(host), meanings, groups),
             decided,
             secure,
             server_name: text(row, "SNI"),

@@ -1,10 +1,12 @@
 //! Replaying recorded traffic: what is said is true whatever was not recorded, and what is recorded is used.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use policy::action::ActionPlan;
+use policy::facts::HostFacts;
 use policy::hook::{Hook, Phase, http};
-use policy::replay::{ConnectionRecord, Finding, Inspection, Replay, ReplayOptions, Row, WebRecord};
+use policy::replay::{ConnectionRecord, Finding, Inspection, Meanings, Replay, ReplayOptions, Row, WebRecord};
 use policy::{CompileOptions, CompileReport, Cursor, FactsDocument, Scratch, Step, StoredRule, Verdict, compile};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -14,7 +16,23 @@ use crate::support::{NOW, document, id, now, stored};
 
 fn options() -> ReplayOptions {
     let inspection = Inspection { decrypts: true, exempt: vec!["*.pinned.test".to_owned(), "exact.test".to_owned()] };
-    ReplayOptions { compile: CompileOptions::default(), inspection, now: now() }
+    ReplayOptions { compile: CompileOptions::default(), inspection, meanings: Some(Arc::new(Ai)), now: now() }
+}
+
+/// `a.example` is an application without approval, and nothing else is any.
+struct Ai;
+
+impl Meanings for Ai {
+    fn meaning(&self, host: &str) -> HostFacts<'_> {
+        let found = host == "a.example";
+        HostFacts {
+            app_ids: if found { &[1199] } else { &[] },
+            app_type_ids: if found { &[25] } else { &[] },
+            app_statuses: if found { &["unapproved"] } else { &[] },
+            content_categories: if found { &[184] } else { &[] },
+            ..HostFacts::default()
+        }
+    }
 }
 
 fn replay(current: &[StoredRule], draft: &[StoredRule]) -> Replay {
@@ -65,8 +83,14 @@ fn shown(finding: Finding) -> String {
 }
 
 fn web(current: &[StoredRule], draft: &[StoredRule], row: &Row) -> String {
-    let record = WebRecord::read(row).unwrap_or_else(|why| panic!("set aside: {why:?}"));
+    let record = WebRecord::read(row, Some(&Ai)).unwrap_or_else(|why| panic!("set aside: {why:?}"));
     shown(replay(current, draft).finding(&record))
+}
+
+/// Holds one draft rule against Ann's request with something else in its record.
+fn holds(action: &str, traffic: &str, more: Value, finding: &str) {
+    let draft = [stored(1, &document("draft", action, traffic))];
+    assert_eq!(web(&[], &draft, &ann(more.clone())), finding, "{action} {traffic} {more}");
 }
 
 #[test]
@@ -86,6 +110,14 @@ fn one_draft_rule_changes_what_it_matches_and_says_what_it_hangs_on() {
         ("block", "http.conn.src_ip in {10.0.0.0/8}", json!({}), "allow -> block"),
         ("block", "any(http.conn.dst_ip[*] in {192.0.2.0/24})", json!({}), "hangs on http.conn.dst_ip"),
         ("block", "any(http.conn.dst_ip[*] in {192.0.2.0/24})", json!({"HTTPHost": "192.0.2.7"}), "allow -> block"),
+    ] {
+        holds(action, traffic, more, finding);
+    }
+}
+
+#[test]
+fn of_messages_only_what_is_recorded_is_known() {
+    for (action, traffic, more, finding) in [
         ("block", "any(http.request.headers[\"user-agent\"][*] contains \"curl\")", json!({}), "allow -> block"),
         ("block", "any(http.request.headers[\"referer\"][*] contains \"x\")", json!({}), "unchanged"),
         (
@@ -104,6 +136,54 @@ fn one_draft_rule_changes_what_it_matches_and_says_what_it_hangs_on() {
             "allow -> block",
         ),
         ("block", "http.upload.mime == \"application/pdf\"", json!({"RequestBody": "some"}), "unchanged"),
+        ("block", "http.response.status_code == \"200\"", json!({}), "allow -> block"),
+        ("block", "http.response.status_code == \"404\"", json!({}), "unchanged"),
+        ("block", "http.response.status_code == \"200\"", json!({"Error": "x"}), "hangs on http.response.status_code"),
+        ("block", "http.download.mime == \"text/html\"", json!({}), "allow -> block"),
+        ("block", "pkg.name == \"left-pad\"", json!({}), "unchanged"),
+        (
+            "block",
+            "pkg.name == \"left-pad\"",
+            json!({"HTTPHost": "registry.npmjs.org", "URL": "https://registry.npmjs.org/left-pad/-/left-pad-1.3.0.tgz"}),
+            "allow -> block",
+        ),
+        // What no gateway knows yet matches nowhere, so there is nothing to hang on.
+        ("block", "http.src_ip.geo.country == \"RU\"", json!({}), "unchanged"),
+        ("block", "any(app.statuses[*] == \"unapproved\")", json!({}), "allow -> block"),
+        ("block", "any(app.statuses[*] == \"unapproved\")", json!({"HTTPHost": "b.example"}), "unchanged"),
+        // What the host means today counts, not what was recorded.
+        ("block", "any(app.ids[*] in {1199})", json!({"ApplicationIDs": [7]}), "allow -> block"),
+        ("off", "http.request.host == \"a.example\"", json!({}), "allow -> off"),
+        ("off", "http.request.host == \"a.example\"", json!({"JA4": null, "URL": "http://a.example/"}), "unchanged"),
+        ("isolate", "http.request.host == \"a.example\"", json!({}), "hangs on http.request.headers"),
+        ("worker", "http.request.host == \"a.example\"", json!({}), "allow -> worker"),
+        // Personal data was kept out: only what is personal is lost.
+        (
+            "block",
+            "identity.email == \"ann@corp.example\"",
+            json!({"SourceIP": null, "Email": null, "UserID": null}),
+            "hangs on identity.email",
+        ),
+        (
+            "block",
+            "http.request.host == \"a.example\"",
+            json!({"SourceIP": null, "URL": null, "Email": null, "UserID": null}),
+            "allow -> block",
+        ),
+        (
+            "block",
+            "http.request.uri.path == \"/p\"",
+            json!({"Warnings": ["record shortened"]}),
+            "hangs on http.request.uri.path",
+        ),
+    ] {
+        holds(action, traffic, more, finding);
+    }
+}
+
+#[test]
+fn of_mcp_only_what_a_rule_would_have_been_told_is_known() {
+    for (action, traffic, more, finding) in [
         ("block", "experimental.is_mcp", json!({}), "hangs on experimental.is_mcp"),
         ("block", "experimental.is_mcp", json!({"RequestBody": "none"}), "unchanged"),
         (
@@ -143,45 +223,8 @@ fn one_draft_rule_changes_what_it_matches_and_says_what_it_hangs_on() {
             }),
             "hangs on mcp.tools",
         ),
-        ("block", "http.response.status_code == \"200\"", json!({}), "allow -> block"),
-        ("block", "http.response.status_code == \"404\"", json!({}), "unchanged"),
-        ("block", "http.response.status_code == \"200\"", json!({"Error": "x"}), "hangs on http.response.status_code"),
-        ("block", "http.download.mime == \"text/html\"", json!({}), "allow -> block"),
-        ("block", "pkg.name == \"left-pad\"", json!({}), "unchanged"),
-        (
-            "block",
-            "pkg.name == \"left-pad\"",
-            json!({"HTTPHost": "registry.npmjs.org", "URL": "https://registry.npmjs.org/left-pad/-/left-pad-1.3.0.tgz"}),
-            "allow -> block",
-        ),
-        // What no gateway knows yet matches nowhere, so there is nothing to hang on.
-        ("block", "http.src_ip.geo.country == \"RU\"", json!({}), "unchanged"),
-        ("off", "http.request.host == \"a.example\"", json!({}), "allow -> off"),
-        ("off", "http.request.host == \"a.example\"", json!({"JA4": null, "URL": "http://a.example/"}), "unchanged"),
-        ("isolate", "http.request.host == \"a.example\"", json!({}), "hangs on http.request.headers"),
-        ("worker", "http.request.host == \"a.example\"", json!({}), "allow -> worker"),
-        // Personal data was kept out: only what is personal is lost.
-        (
-            "block",
-            "identity.email == \"ann@corp.example\"",
-            json!({"SourceIP": null, "Email": null, "UserID": null}),
-            "hangs on identity.email",
-        ),
-        (
-            "block",
-            "http.request.host == \"a.example\"",
-            json!({"SourceIP": null, "URL": null, "Email": null, "UserID": null}),
-            "allow -> block",
-        ),
-        (
-            "block",
-            "http.request.uri.path == \"/p\"",
-            json!({"Warnings": ["record shortened"]}),
-            "hangs on http.request.uri.path",
-        ),
     ] {
-        let draft = [stored(1, &document("draft", action, traffic))];
-        assert_eq!(web(&[], &draft, &ann(more.clone())), finding, "{action} {traffic} {more}");
+        holds(action, traffic, more, finding);
     }
 }
 
@@ -265,6 +308,13 @@ fn connections_are_compared_by_what_is_known_before_decryption() {
         (std::slice::from_ref(&off), none, json!({}), "off -> inspect"),
         (none, &[l4("net.sni.host == \"app.test\"")], json!({}), "inspect -> block"),
         (none, &[l4("net.dst.port == 443 and net.protocol.detection == \"tls\"")], json!({}), "inspect -> block"),
+        (none, &[l4("any(app.ids[*] in {1199})")], json!({"SNI": "a.example"}), "unchanged"),
+        (
+            none,
+            &[l4("any(app.ids[*] in {1199})")],
+            json!({"DestinationHost": "a.example", "SNI": "a.example"}),
+            "inspect -> block",
+        ),
         (none, &[l4("any(identity.groups.name[*] == \"x\")")], json!({}), "hangs on identity.groups.name"),
         (none, &[l4("any(identity.groups.name[*] == \"x\")")], json!({"GroupNames": ["x"]}), "inspect -> block"),
         // On the list: not read, but a web rule about the host holds all the same.
@@ -289,7 +339,7 @@ fn connections_are_compared_by_what_is_known_before_decryption() {
         ),
     ] {
         let record = connection(more.clone());
-        let read = ConnectionRecord::read(&record).unwrap();
+        let read = ConnectionRecord::read(&record, Some(&Ai)).unwrap();
         assert_eq!(shown(replay(current, draft).finding_of_connection(&read)), finding, "{more}");
     }
 }
@@ -655,7 +705,7 @@ proptest! {
         let now = Gateway { report: &before, truth: &truth, follows: &follows }.decide();
         let replay = replay(&current, &draft);
         for withheld in [expr::FieldSet::EMPTY, withheld] {
-            let mut read = WebRecord::read(&record).unwrap();
+            let mut read = WebRecord::read(&record, Some(&Ai)).unwrap();
             read.withhold(withheld);
             match replay.finding(&read) {
                 Finding::Unchanged => prop_assert_eq!(now.action, then.action),
@@ -685,7 +735,7 @@ fn most_random_comparisons_are_decided() {
         let report = compiled(&current);
         let happened = Gateway { report: &report, truth: &truth, follows: &|_| true }.decide();
         let record = recorded(&truth, &happened);
-        let finding = replay(&current, &draft).finding(&WebRecord::read(&record).unwrap());
+        let finding = replay(&current, &draft).finding(&WebRecord::read(&record, Some(&Ai)).unwrap());
         all += 1;
         decided += usize::from(!matches!(finding, Finding::Undecided(_)));
         changed += usize::from(matches!(finding, Finding::Changed(..)));

@@ -214,7 +214,7 @@ fn changes(out: &mut String, report: &Value) {
     for change in report["transitions"].as_array().into_iter().flatten().take(SHOWN) {
         let at_least = if change["people_exact"] == false { "at least " } else { "" };
         let (from, to) = (ruling(&change["from"]), ruling(&change["to"]));
-        let _ = writeln!(out, "\n{} -> {}", from, to);
+        let _ = writeln!(out, "\n{from} -> {to}");
         let _ = writeln!(out, "{:>10}  records, {at_least}{} people", change["records"].to_string(), change["people"]);
         for example in change["examples"].as_array().into_iter().flatten().take(3) {
             let (at, person) = (text(example, "at"), text(example, "person"));
