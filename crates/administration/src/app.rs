@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use identity::evaluation::WorkerWord;
@@ -277,6 +278,35 @@ impl Default for Limits {
     }
 }
 
+/// Records that nobody made, and how far putting them in has come.
+#[derive(Debug)]
+pub struct GeneratedTraffic {
+    /// The first moment of their period.
+    pub from: Timestamp,
+    /// The moment after the last.
+    pub until: Timestamp,
+    percent: AtomicU64,
+}
+
+impl GeneratedTraffic {
+    /// Begins with so many percent of them there.
+    #[must_use]
+    pub const fn new(from: Timestamp, until: Timestamp, percent: u64) -> Self {
+        Self { from, until, percent: AtomicU64::new(percent) }
+    }
+
+    /// Notes how many percent are there.
+    pub fn reach(&self, percent: u64) {
+        self.percent.store(percent.min(100), Ordering::Relaxed);
+    }
+
+    /// Returns how many percent are there.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        self.percent.load(Ordering::Relaxed)
+    }
+}
+
 /// Everything the console is given.
 #[derive(Clone)]
 pub struct ConsoleDeps {
@@ -290,6 +320,8 @@ pub struct ConsoleDeps {
     /// `None`: no MCP server is spoken to here.
     pub mcp: Option<Arc<dyn McpServers>>,
     pub addresses: Addresses,
+    /// Generated records among those of the account, as in the demo.
+    pub generated: Option<Arc<GeneratedTraffic>>,
     /// `portunus.d.ts`, the types of the Worker contract.
     pub worker_types: &'static str,
     pub limits: Limits,

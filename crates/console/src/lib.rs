@@ -13,9 +13,9 @@ pub use api;
 use axum::Router;
 
 pub use app::{
-    Addresses, App, BoxFuture, ConsoleDeps, HostNames, Limits, McpServers, McpUnavailable, OriginAnswer, PolicyWorkers,
-    Preview, PreviewError, PreviewEvent, PreviewJob, PreviewLine, PreviewReport, SnapshotStatus, SnapshotView,
-    StalePart, Tried,
+    Addresses, App, BoxFuture, ConsoleDeps, GeneratedTraffic, HostNames, Limits, McpServers, McpUnavailable,
+    OriginAnswer, PolicyWorkers, Preview, PreviewError, PreviewEvent, PreviewJob, PreviewLine, PreviewReport,
+    SnapshotStatus, SnapshotView, StalePart, Tried,
 };
 pub use auth::{AuthError, Caller, Credential, InProcess, Interface, OpContext, Proof, authenticate};
 pub use failure::{Failure, Problem};

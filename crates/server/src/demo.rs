@@ -1,5 +1,5 @@
 //! The demo company: two people, three sites, one list, four rules, two Workers, a proxy that asks who it is, a wiki, and an
-//! MCP portal in front of two more Workers.
+//! MCP portal in front of two more Workers; and a month of generated traffic.
 //!
 //! It is ordinary content written through the same stores as anybody's; only the sites are served by this process. It
 //! decides nothing at run time. Invariant: loading it twice into one data directory changes nothing.
@@ -7,6 +7,7 @@
 pub mod launcher;
 pub mod portal;
 pub mod sites;
+pub mod traffic;
 pub mod wiki;
 
 use std::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub enum DemoError {
     Content(#[from] serde_json::Error),
     #[error("the demo's MCP servers cannot be asked: {0}")]
     Tools(String),
+    #[error(transparent)]
+    Traffic(#[from] traffic::TrafficError),
     #[error("demo content has a bad name")]
     Name(#[from] types::IdError),
 }

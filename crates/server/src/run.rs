@@ -132,6 +132,7 @@ struct Core {
     logs: Logs,
     runtime: Arc<Runtime>,
     programs: Option<Programs>,
+    generated: Option<Arc<console::GeneratedTraffic>>,
     clock: net::Clock,
 }
 
@@ -162,6 +163,9 @@ impl Platform {
         let door = addresses.console.map(|bound| Door::new(bound, &config)).transpose()?;
         let store = Store::open(crate::store_config(&config)).await?;
         let system = Principal::system("start");
+        if with_demo && store.accounts(&system).await?.is_empty() {
+            demo::traffic::claim(&config.data, (crate::clock())()).map_err(DemoError::from)?;
+        }
         let account = account::ensure_account(&store, &system).await?;
         account::ensure_authority(&store, &system, account, (crate::clock())()).await?;
         let tasks = Tasks::default();
@@ -182,7 +186,12 @@ impl Platform {
         let logs = Logs::open(&config.logs, LogsConfig { queue_bytes: LOG_QUEUE, ..LogsConfig::default() }).await?;
         let runtime = Arc::new(Runtime::start(RuntimeConfig::default()).await?);
         let programs = config.programs.as_ref().map(|programs| run_programs(&config.data, programs)).transpose()?;
-        let core = Core { store, account, logs, runtime, programs, clock: crate::clock() };
+        let traffic = demo::traffic::find(&config.data).map_err(DemoError::from)?;
+        let generated = traffic.as_ref().map(|traffic| Arc::clone(&traffic.shown));
+        if let Some(traffic) = traffic {
+            tasks.loops.spawn(traffic.fill(account, logs.clone(), tasks.end_loops.clone()));
+        }
+        let core = Core { store, account, logs, runtime, programs, generated, clock: crate::clock() };
         let network = account::network(&core.store, &system, account).await?;
         let upstream = Arc::new(Upstream::new(fixed, &network, Arc::clone(&core.clock))?);
         let running = core.assemble(&upstream, &tasks).await?;
@@ -406,6 +415,7 @@ impl Core {
                 https: door.is_some_and(Door::is_https),
                 insist_on_https: door.is_some_and(Door::has_own_certificate),
             },
+            generated: self.generated.clone(),
             worker_types: worker::TYPES,
             limits: console::Limits::default(),
             clock: Arc::clone(&self.clock),

@@ -353,7 +353,7 @@ pub(super) fn row(dataset: &str, record: &Map<String, Value>) -> Markup {
     };
     html! {
         tr {
-            td data-label="Time" { a.open href=(link) { (format::clock(at)) } }
+            td data-label="Time" { a.open href=(link) { (format::clock(at)) } (format::generated(record)) }
             @for (cell, name) in cells.iter().zip(columns(dataset).iter().skip(1)) { td data-label=(name) { (cell) } }
         }
     }

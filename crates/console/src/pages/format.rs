@@ -45,6 +45,12 @@ pub(super) fn verdict(word: &str) -> Markup {
     html! { span class={ "badge " (tone) } { (word) } }
 }
 
+/// The mark of a record that nobody's traffic left.
+pub(super) fn generated(record: &Map<String, Value>) -> Markup {
+    let generated = record.get("Generated").and_then(Value::as_bool).unwrap_or(false);
+    html! { @if generated { " " span.badge title="Made up for the demo or a test" { "generated" } } }
+}
+
 /// A member of a record as text; empty when it is absent.
 pub(super) fn text<'a>(record: &'a Map<String, Value>, name: &str) -> &'a str {
     record.get(name).and_then(Value::as_str).unwrap_or_default()

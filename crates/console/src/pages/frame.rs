@@ -10,7 +10,7 @@ use types::Code;
 use super::assets;
 use super::control::{button, csrf};
 use super::visitor::{Theme, Visitor};
-use crate::app::SnapshotStatus;
+use crate::app::{GeneratedTraffic, SnapshotStatus};
 use crate::failure::Failure;
 
 /// Where in the console a page stands.
@@ -101,6 +101,7 @@ fn page_with(visitor: &Visitor, place: Place, title: &str, status: StatusCode, b
             }
             main id="content" {
                 (banner(&snapshot))
+                @if let Some(generated) = &visitor.cx.app.deps.generated { (generated_traffic(generated)) }
                 @if let Some((_, text)) = note { p.notice.good role="status" { (text) } }
                 (body)
             }
@@ -216,6 +217,18 @@ fn banner(status: &SnapshotStatus) -> Markup {
                     li { a href={ "/rules/" (id) } { "Open the rule" } " " (reason) }
                 } }
             }
+        }
+    }
+}
+
+/// What nobody did must not be taken for something that happened.
+fn generated_traffic(generated: &GeneratedTraffic) -> Markup {
+    let day = |at: jiff::Timestamp| at.strftime("%-d %B %Y").to_string();
+    html! {
+        p.notice.generated role="note" {
+            span.badge { "generated" }
+            " Traffic from " (day(generated.from)) " to " (day(generated.until)) " was made up for this demo. What you do yourself is recorded beside it, without this mark."
+            @if generated.percent() < 100 { " " b { (generated.percent()) " % of it is here so far." } }
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn page(visitor: Visitor, Path((dataset, record)): Path<(String
     let body = html! {
         p.crumbs { a href={ "/activity?dataset=" (dataset) } { "Activity" } " / " (name) }
         (headline(&dataset, &record))
-        p.muted { (format::time(at)) " UTC" }
+        p.muted { (format::time(at)) " UTC" (format::generated(&record)) }
         @match dataset.as_str() {
             "access_requests" => (log::explanation(&record)),
             "mcp_portal_logs" => (calls::explanation(&record)),
@@ -65,7 +65,9 @@ fn exchange(dataset: &str, record: &Map<String, Value>, has_connection: bool) ->
         section.why {
             h2 { "Why" }
             @if !text("Explanation").is_empty() { p.lead { (sentence(text("Explanation"))) } }
-            @if !text("PolicyID").is_empty() {
+            @if record.contains_key("Generated") {
+                @if !text("PolicyName").is_empty() { p { "Decided by the made-up rule " (text("PolicyName")) "." } }
+            } @else if !text("PolicyID").is_empty() {
                 p { "Decided by the rule " a href={ "/rules/" (text("PolicyID")) } { (text("PolicyName")) } "." }
             } @else { p.muted { "No rule matched; the default is to allow." } }
             @if !text("Error").is_empty() { p.notice.bad { (text("Error")) } }

@@ -320,6 +320,7 @@ impl Console {
             workers: Arc::clone(&scripts) as Arc<dyn PolicyWorkers>,
             mcp: Some(Arc::clone(&upstreams) as Arc<dyn McpServers>),
             addresses,
+            generated: None,
             worker_types: "declare const types: unknown;",
             limits,
             clock: now,
