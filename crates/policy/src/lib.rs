@@ -22,8 +22,8 @@ pub mod trace;
 
 pub use action::{Action, ActionPlan};
 pub use facts::{
-    BodyFacts, ConnectionFacts, FactsDocument, Host, HostFacts, HttpFacts, L4Facts, McpMessages, McpTraffic, Person, RequestFacts,
-    ResponseFacts,
+    BodyFacts, ConnectionFacts, FactsDocument, Host, HostFacts, HttpFacts, L4Facts, McpMessages, McpTraffic, Person,
+    RequestFacts, ResponseFacts,
 };
 pub use hook::{Hook, Phase};
 pub use ruleset::evaluation::Evaluation;

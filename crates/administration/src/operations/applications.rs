@@ -222,7 +222,8 @@ pub async fn list(cx: &OpContext, query: &ApplicationQuery) -> Result<Applicatio
 
 fn matching<'c>(catalog: &'c Catalog, reviews: &Reviews, query: &ApplicationQuery) -> Vec<&'c Application> {
     let words = query.search.as_ref().map(|text| text.to_lowercase());
-    let by_host = query.search.as_ref().and_then(|text| catalog.find(&normalise(text))).map(|found| found.application.id);
+    let by_host =
+        query.search.as_ref().and_then(|text| catalog.find(&normalise(text))).map(|found| found.application.id);
     let named = |application: &Application| {
         words.as_ref().is_none_or(|words| {
             by_host == Some(application.id)
@@ -430,7 +431,8 @@ pub async fn touching_rules(cx: &OpContext, id: &str) -> Result<Vec<TouchingRule
     let classifier = cx.app.deps.snapshot.classifier();
     let application = find(classifier.catalog(), id)?;
     let hosts = classifier.catalog().row(application).hosts;
-    let facts = [Hook::Http, Hook::L4].map(|hook| (hook, hosts.iter().map(|host| host_facts(hook, host, &classifier)).collect()));
+    let facts = [Hook::Http, Hook::L4]
+        .map(|hook| (hook, hosts.iter().map(|host| host_facts(hook, host, &classifier)).collect()));
     let stored = cx.store().rules().list(&grant).await?;
     let rules: Vec<_> =
         stored.iter().filter_map(|rule| super::rules::spec_of(rule).ok().map(|spec| (rule, spec))).collect();
@@ -438,7 +440,8 @@ pub async fn touching_rules(cx: &OpContext, id: &str) -> Result<Vec<TouchingRule
     let lists = super::rules::lists_named_in(cx, texts).await?;
     let mut touching = Vec::new();
     for (rule, spec) in rules {
-        let of_hook = facts.iter().find(|(hook, _)| *hook == spec.hook).map_or(&[][..], |(_, facts): &(_, Vec<_>)| facts);
+        let of_hook =
+            facts.iter().find(|(hook, _)| *hook == spec.hook).map_or(&[][..], |(_, facts): &(_, Vec<_>)| facts);
         if let Some(always) = touches(&spec, of_hook, &lists) {
             touching.push(TouchingRule {
                 id: rule.id.to_string(),
@@ -467,7 +470,8 @@ fn host_facts(hook: Hook, host: &str, classifier: &catalog::Classifier) -> Facts
 fn touches(spec: &RuleSpec, hosts: &[FactsDocument], lists: &dyn expr::Lists) -> Option<bool> {
     let scheme = spec.hook.scheme();
     let compile = |text: &str| expr::Expression::compile(scheme, text, lists, &expr::Limits::default()).ok();
-    let parts: Vec<_> = spec.expressions().into_iter().filter(|(_, text)| !text.is_empty()).map(|(_, text)| compile(text)).collect();
+    let parts: Vec<_> =
+        spec.expressions().into_iter().filter(|(_, text)| !text.is_empty()).map(|(_, text)| compile(text)).collect();
     let parts: Vec<expr::Expression> = parts.into_iter().collect::<Option<_>>()?;
     let asks = |part: &expr::Expression| {
         hosts.first().is_some_and(|facts| !part.fields().intersection(facts.known()).is_empty())
@@ -637,7 +641,8 @@ pub fn scores_csv(rows: &[ScoreRow]) -> String {
         }
         for (rubric, score) in [(Rubric::Application, Some(&row.application)), (Rubric::GenAi, row.gen_ai.as_ref())] {
             for fact in facts(rubric) {
-                let known = score.into_iter().flat_map(|score| &score.components).flat_map(|component| &component.facts);
+                let known =
+                    score.into_iter().flat_map(|score| &score.components).flat_map(|component| &component.facts);
                 let value = known.filter(|it| it.fact == fact).find_map(|it| it.value.clone());
                 cells.push(value.unwrap_or_default());
             }

@@ -6,8 +6,8 @@ use expr::{Fact, Facts as _, Map, Value, ValueRef};
 use policy::facts::show;
 use policy::hook::http::id as http;
 use policy::{
-    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Hook, Host, HostFacts, HttpFacts, L4Facts, McpMessages, McpTraffic,
-    Person, RequestFacts, ResponseFacts, Scratch,
+    BodyFacts, CompileOptions, ConnectionFacts, Cursor, Hook, Host, HostFacts, HttpFacts, L4Facts, McpMessages,
+    McpTraffic, Person, RequestFacts, ResponseFacts, Scratch,
 };
 use serde_json::json;
 
