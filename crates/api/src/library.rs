@@ -119,7 +119,8 @@ async fn scores(cx: Cx) -> Reply {
         None | Some("csv") => {
             let text = applications::scores_csv(&applications::all_scores(&cx.op).await?);
             let disposition = "attachment; filename=\"application-scores.csv\"";
-            let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8"), (header::CONTENT_DISPOSITION, disposition)];
+            let headers =
+                [(header::CONTENT_TYPE, "text/csv; charset=utf-8"), (header::CONTENT_DISPOSITION, disposition)];
             Ok((headers, text).into_response())
         }
         Some("json") => ok(applications::all_scores(&cx.op).await?),

@@ -231,7 +231,9 @@ impl Catalog {
         loading.applications.sort_by_key(|application| application.id);
         if !loading.is_sorted {
             // Places were given in the order of the lines; a file of ours is in the order of numbers.
-            return Err(LineError { line: 2, message: "applications must stand in the order of their ids".into() }.into());
+            return Err(
+                LineError { line: 2, message: "applications must stand in the order of their ids".into() }.into()
+            );
         }
         if !loading.conflicts.is_empty() {
             return Err(LoadError::Conflicts(loading.conflicts));

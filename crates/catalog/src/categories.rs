@@ -108,9 +108,8 @@ impl CategoryIndexBuilder {
 }
 
 fn assignment(members: &[u32]) -> Assignment {
-    let (security, content) = members.iter().map(|id| i64::from(*id)).partition(|id| {
-        u32::try_from(*id).is_ok_and(taxonomy::is_security)
-    });
+    let (security, content) =
+        members.iter().map(|id| i64::from(*id)).partition(|id| u32::try_from(*id).is_ok_and(taxonomy::is_security));
     Assignment { content, security }
 }
 

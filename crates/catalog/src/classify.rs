@@ -79,8 +79,10 @@ impl Classifier {
     ) -> Self {
         let one = |number: u32| [i64::from(number)];
         let applications = catalog.applications();
-        let numbers =
-            applications.iter().map(|a| Numbers { id: one(a.id), kind: one(a.kind), category: one(a.category) }).collect();
+        let numbers = applications
+            .iter()
+            .map(|a| Numbers { id: one(a.id), kind: one(a.kind), category: one(a.category) })
+            .collect();
         let mut known = vec![Status::Unreviewed; applications.len()];
         for (id, status) in statuses {
             if let Some(place) = catalog.place_of(id) {
@@ -171,13 +173,21 @@ mod tests {
             let m = classifier.meaning(classifier.classify(host));
             format!(
                 "{:?} {:?} {:?} {:?} {:?} {:?}",
-                m.app_ids, m.app_type_ids, m.app_supports_ids, m.app_statuses, m.content_categories, m.security_categories
+                m.app_ids,
+                m.app_type_ids,
+                m.app_supports_ids,
+                m.app_statuses,
+                m.content_categories,
+                m.security_categories
             )
         };
         assert_eq!(seen("claude.ai"), r#"[2430] [25] [] ["approved"] [184] []"#);
         assert_eq!(seen("www.bad.claude.ai"), r#"[2430] [25] [] ["approved"] [184] [117]"#);
         assert_eq!(seen("chatgpt.com"), r#"[1199] [25] [] ["unreviewed"] [184] []"#);
-        assert_eq!(seen("connect.facebook.net"), format!("[] [] [{}] [] [] []", classifier.catalog.by_slug("facebook").unwrap().id));
+        assert_eq!(
+            seen("connect.facebook.net"),
+            format!("[] [] [{}] [] [] []", classifier.catalog.by_slug("facebook").unwrap().id)
+        );
         assert_eq!(seen("www.poker.test"), "[] [] [] [] [8] []");
         assert_eq!(seen("nowhere.invalid"), "[] [] [] [] [] []");
         assert_eq!((classifier.status(2430), classifier.status(1199)), (Status::Approved, Status::Unreviewed));

@@ -87,9 +87,11 @@ fn changes(old: &Row, new: &Row) -> Vec<String> {
     if old.facts != new.facts {
         what.push("facts".to_owned());
     }
-    for (word, old, new) in
-        [("", &old.hosts, &new.hosts), ("excluded ", &old.exclude, &new.exclude), ("support ", &old.support, &new.support)]
-    {
+    for (word, old, new) in [
+        ("", &old.hosts, &new.hosts),
+        ("excluded ", &old.exclude, &new.exclude),
+        ("support ", &old.support, &new.support),
+    ] {
         let (old, new): (BTreeSet<_>, BTreeSet<_>) = (old.iter().collect(), new.iter().collect());
         what.extend(new.difference(&old).map(|host| format!("+{word}{host}")));
         what.extend(old.difference(&new).map(|host| format!("-{word}{host}")));
@@ -99,13 +101,7 @@ fn changes(old: &Row, new: &Row) -> Vec<String> {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} added, {} removed, {} changed",
-            self.added.len(),
-            self.removed.len(),
-            self.changed.len()
-        )?;
+        writeln!(f, "{} added, {} removed, {} changed", self.added.len(), self.removed.len(), self.changed.len())?;
         for (mark, named) in [('+', &self.added), ('-', &self.removed)] {
             for Named { id, slug } in named.iter().take(SHOWN) {
                 writeln!(f, "  {mark} {slug} ({id})")?;

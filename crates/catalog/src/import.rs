@@ -54,7 +54,8 @@ impl ListFormat {
     #[must_use]
     pub fn guess(text: &str) -> Self {
         for line in text.lines().take(500).map(str::trim).filter(|line| !line.is_empty()) {
-            if line.starts_with("||") || line.starts_with('!') || line.starts_with("[Adblock") || line.starts_with("@@") {
+            if line.starts_with("||") || line.starts_with('!') || line.starts_with("[Adblock") || line.starts_with("@@")
+            {
                 return Self::Adblock;
             }
             if line.starts_with('#') {
@@ -161,8 +162,16 @@ impl Reading {
 
     fn hosts(&mut self, line: &str) -> Result<(), String> {
         const LOCAL: [&str; 10] = [
-            "localhost", "localhost.localdomain", "local", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet",
-            "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters",
+            "localhost",
+            "localhost.localdomain",
+            "local",
+            "broadcasthost",
+            "ip6-localhost",
+            "ip6-loopback",
+            "ip6-localnet",
+            "ip6-mcastprefix",
+            "ip6-allnodes",
+            "ip6-allrouters",
         ];
         let line = line.split('#').next().unwrap_or_default().trim();
         let mut words = line.split_whitespace();
@@ -319,7 +328,9 @@ mod tests {
 
     #[test]
     fn a_line_at_fault_is_named() {
-        let ImportError::Lines(errors) = read("a.test\nb test\nc_d!.test\n", None).unwrap_err() else { panic!("lines") };
+        let ImportError::Lines(errors) = read("a.test\nb test\nc_d!.test\n", None).unwrap_err() else {
+            panic!("lines")
+        };
         let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
             shown,
@@ -329,7 +340,10 @@ mod tests {
             ]
         );
         assert_eq!(read("", None), Err(ImportError::Empty));
-        assert_eq!(read("a.test\nb.test x\n", Some(ListFormat::Hosts)).unwrap_err().to_string().matches("line").count(), 2);
+        assert_eq!(
+            read("a.test\nb.test x\n", Some(ListFormat::Hosts)).unwrap_err().to_string().matches("line").count(),
+            2
+        );
         assert_eq!(read(&" ".repeat((16 << 20) + 1), None), Err(ImportError::TooLarge));
     }
 }

@@ -366,7 +366,8 @@ pub fn score(rubric: Rubric, row: &Row, account: &[Evidence]) -> Score {
 
 fn row_score(component: &Component, find: &dyn Fn(&str) -> Option<(Evidence, Origin)>) -> ScoredComponent {
     let fact = |question: &Question| {
-        let found = find(question.name).and_then(|(it, origin)| question.worth(&it.value).map(|worth| (it, origin, worth)));
+        let found =
+            find(question.name).and_then(|(it, origin)| question.worth(&it.value).map(|worth| (it, origin, worth)));
         match found {
             Some((it, origin, worth)) => ScoredFact {
                 fact: question.name,
@@ -401,7 +402,14 @@ fn row_score(component: &Component, find: &dyn Fn(&str) -> Option<(Evidence, Ori
         }
         facts.push(forfeit);
     }
-    ScoredComponent { component: component.name, title: component.title, points: component.points(), at_least, at_most, facts }
+    ScoredComponent {
+        component: component.name,
+        title: component.title,
+        points: component.points(),
+        at_least,
+        at_most,
+        facts,
+    }
 }
 
 #[cfg(test)]
@@ -443,7 +451,8 @@ mod tests {
             let sum = |part: fn(&super::ScoredComponent) -> u32| score.components.iter().map(part).sum::<u32>();
             assert_eq!((sum(|c| c.at_least), sum(|c| c.at_most)), (score.at_least, score.at_most));
         }
-        let ai = score(Rubric::GenAi, &Row::default(), &evidence("iso42001=yes training=opt_out system_card=published"));
+        let ai =
+            score(Rubric::GenAi, &Row::default(), &evidence("iso42001=yes training=opt_out system_card=published"));
         assert_eq!((ai.shown().as_str(), ai.number()), ("2.5 to 3.5", 2.5));
     }
 
@@ -453,7 +462,11 @@ mod tests {
             mfa: vec!["totp".into()],
             mfa_docs: Some("https://a.test/mfa".into()),
             sso: Some(SsoPrice { seen: "2025-03-28".into(), ..SsoPrice::default() }),
-            disclosure: Some(Disclosure { policy: "https://a.test/".into(), bounty: Some(false), ..Disclosure::default() }),
+            disclosure: Some(Disclosure {
+                policy: "https://a.test/".into(),
+                bounty: Some(false),
+                ..Disclosure::default()
+            }),
         };
         let row = Row { facts, ..Row::default() };
         let shown = score(Rubric::Application, &row, &evidence("mfa=no"));

@@ -168,9 +168,10 @@ pub fn category_named(text: &str) -> Option<u32> {
 /// Tells whether a category speaks of a threat or risk, and not of content.
 #[must_use]
 pub fn is_security(id: u32) -> bool {
-    PARENTS.iter().filter(|(parent, ..)| SECURITY.contains(parent)).any(|(parent, _, _, children)| {
-        *parent == id || children.iter().any(|(child, _)| *child == id)
-    })
+    PARENTS
+        .iter()
+        .filter(|(parent, ..)| SECURITY.contains(parent))
+        .any(|(parent, _, _, children)| *parent == id || children.iter().any(|(child, _)| *child == id))
 }
 
 /// Returns the content category that applications of a type belong to where nothing closer is known.
@@ -197,9 +198,7 @@ pub const fn category_of_type(kind: u32) -> u32 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{
-        TYPES, categories, category_name, category_named, category_of_type, is_security, type_name, types,
-    };
+    use super::{TYPES, categories, category_name, category_named, category_of_type, is_security, type_name, types};
 
     #[test]
     fn every_category_has_a_number_of_its_own() {
@@ -225,7 +224,9 @@ mod tests {
 
     #[test]
     fn a_category_is_found_by_number_and_by_name_in_any_case() {
-        for (text, found) in [("117", Some(117)), ("malware", Some(117)), (" Gambling ", Some(8)), ("5", None), ("x", None)] {
+        for (text, found) in
+            [("117", Some(117)), ("malware", Some(117)), (" Gambling ", Some(8)), ("5", None), ("x", None)]
+        {
             assert_eq!(category_named(text), found, "{text}");
         }
         assert!(is_security(117) && is_security(128) && is_security(32) && !is_security(8) && !is_security(184));

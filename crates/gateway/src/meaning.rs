@@ -5,9 +5,9 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use catalog::{Classification, Classifier};
 use catalog::classify::Meaning;
 use catalog::taxonomy::category_name;
+use catalog::{Classification, Classifier};
 use logs::{GatewayHttp, GatewayNetwork};
 use policy::facts::HostFacts;
 

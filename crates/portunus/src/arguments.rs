@@ -326,7 +326,9 @@ pub(crate) enum Ca {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Catalog {
     /// Count applications, domains, AI applications and conflicts.
-    #[command(after_help = "Example:\n  portunus catalog stats --json\n\nWithout a platform it speaks of the edition that ships.")]
+    #[command(
+        after_help = "Example:\n  portunus catalog stats --json\n\nWithout a platform it speaks of the edition that ships."
+    )]
     Stats {
         #[command(flatten)]
         state: State,

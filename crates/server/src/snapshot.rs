@@ -19,8 +19,8 @@ use policy::ruleset::{HttpRuleset, L4Ruleset};
 use policy::{ActionPlan, CompileOptions, CompileReport, Hook, RuleSpec, StoredRule};
 use serde_json::{Map, Value, json};
 use store::{
-    CatalogEdition, Denied, Grant, Only, Operate, Principal, ProxyEndpointKind, ReadAccess, ReadGateway, ReadUsers, Revision, Store,
-    StoreError,
+    CatalogEdition, Denied, Grant, Only, Operate, Principal, ProxyEndpointKind, ReadAccess, ReadGateway, ReadUsers,
+    Revision, Store, StoreError,
 };
 use types::{AccountId, CategoryListId, CertificateId, RuleId, ScriptName};
 use worker::Script;

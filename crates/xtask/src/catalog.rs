@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use ::catalog::format::{self, Disclosure, Header, SsoPrice};
 use ::catalog::taxonomy;
 use ::catalog::{AiKind, Facts, Row};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 /// Where the data files are.
@@ -75,7 +75,9 @@ pub(crate) fn make(raw: Option<&Path>, version: &str) -> Result<()> {
     };
     let elsewhere = match (raw, &before) {
         (Some(path), _) => published(path, &shared)?,
-        (None, Some((_, rows))) => rows.iter().filter(|row| !is_ours(row)).map(|row| (row.slug.clone(), row.clone())).collect(),
+        (None, Some((_, rows))) => {
+            rows.iter().filter(|row| !is_ours(row)).map(|row| (row.slug.clone(), row.clone())).collect()
+        }
         (None, None) => bail!("there is no data file to start from; name the published rows with --raw"),
     };
     let rows = merge(elsewhere, additions, before.as_ref().map_or(&[][..], |(_, rows)| rows));
@@ -211,14 +213,10 @@ fn curated(published: Published, shared: &HashSet<String>) -> Option<Row> {
         published.domains.iter().filter(|domain| belongs(domain, label)).cloned().collect();
     hosts.retain(|host| format::check_name(host).is_ok() && !is_shared(host, shared));
     let (kind, category) = published.categories.iter().find_map(|word| kind_of(word)).unwrap_or((1000, 3));
-    let country = published
-        .country
-        .as_deref()
-        .and_then(country_code)
-        .or_else(|| match published.regions.as_slice() {
-            [region] if region.len() == 2 => Some(region.to_uppercase()),
-            _ => None,
-        });
+    let country = published.country.as_deref().and_then(country_code).or_else(|| match published.regions.as_slice() {
+        [region] if region.len() == 2 => Some(region.to_uppercase()),
+        _ => None,
+    });
     let mut hosts: Vec<String> = hosts.into_iter().filter(|host| *host != main).take(MOST_DOMAINS - 1).collect();
     if format::check_name(&main).is_ok() && !is_shared(&main, shared) {
         hosts.insert(0, main);
@@ -284,8 +282,32 @@ fn brand(domain: &str) -> Option<&str> {
 /// Whether a domain is the brand's, going by its name: lists also hold what squatters registered.
 fn belongs(domain: &str, label: &str) -> bool {
     const PARTS: &[&str] = &[
-        "cdn", "static", "api", "apis", "app", "apps", "mail", "content", "usercontent", "img", "images", "media", "assets",
-        "pay", "cloud", "dev", "web", "status", "corp", "inc", "hq", "group", "bank", "online", "support", "help",
+        "cdn",
+        "static",
+        "api",
+        "apis",
+        "app",
+        "apps",
+        "mail",
+        "content",
+        "usercontent",
+        "img",
+        "images",
+        "media",
+        "assets",
+        "pay",
+        "cloud",
+        "dev",
+        "web",
+        "status",
+        "corp",
+        "inc",
+        "hq",
+        "group",
+        "bank",
+        "online",
+        "support",
+        "help",
     ];
     let Some(own) = brand(domain) else { return false };
     let Some(rest) = own.strip_prefix(label) else { return false };
@@ -319,9 +341,41 @@ fn slug(name: &str) -> String {
 /// The vendor where the name begins with it.
 fn vendor(name: &str) -> Option<String> {
     const VENDORS: &[&str] = &[
-        "Google", "Microsoft", "Amazon", "Apple", "Adobe", "Atlassian", "Cisco", "IBM", "Oracle", "SAP", "Yahoo", "Intuit", "Nord",
-        "Proton", "Mozilla", "Cloudflare", "Meta", "Samsung", "Sony", "HP", "Dell", "Lenovo", "Yandex", "Naver", "Kakao",
-        "Tencent", "Alibaba", "Baidu", "GoTo", "Zoho", "OVH", "Bitdefender", "Kaspersky", "Norton", "McAfee",
+        "Google",
+        "Microsoft",
+        "Amazon",
+        "Apple",
+        "Adobe",
+        "Atlassian",
+        "Cisco",
+        "IBM",
+        "Oracle",
+        "SAP",
+        "Yahoo",
+        "Intuit",
+        "Nord",
+        "Proton",
+        "Mozilla",
+        "Cloudflare",
+        "Meta",
+        "Samsung",
+        "Sony",
+        "HP",
+        "Dell",
+        "Lenovo",
+        "Yandex",
+        "Naver",
+        "Kakao",
+        "Tencent",
+        "Alibaba",
+        "Baidu",
+        "GoTo",
+        "Zoho",
+        "OVH",
+        "Bitdefender",
+        "Kaspersky",
+        "Norton",
+        "McAfee",
     ];
     VENDORS.iter().find(|vendor| name.split_whitespace().next() == Some(**vendor)).map(|vendor| (*vendor).to_owned())
 }
@@ -346,7 +400,9 @@ fn country_code(name: &str) -> Option<String> {
 /// The application type and content category of a word of the published lists.
 fn kind_of(word: &str) -> Option<(u32, u32)> {
     Some(match word {
-        "banking" | "cryptocurrencies" | "finance" | "investing" | "payments" | "insurance" | "crowdfunding" => (1009, 3),
+        "banking" | "cryptocurrencies" | "finance" | "investing" | "payments" | "insurance" | "crowdfunding" => {
+            (1009, 3)
+        }
         "developer" => (1003, 26),
         "retail" => (1027, 22),
         "utilities" | "postal" | "other" => (1000, 3),
@@ -376,7 +432,8 @@ fn kind_of(word: &str) -> Option<(u32, u32)> {
 
 /// Puts the additions on top: they take in rows and take away hosts.
 fn merge(mut elsewhere: BTreeMap<String, Row>, additions: Vec<Addition>, before: &[Row]) -> Vec<Row> {
-    let ours: HashMap<&str, &Row> = before.iter().filter(|row| is_ours(row)).map(|row| (row.slug.as_str(), row)).collect();
+    let ours: HashMap<&str, &Row> =
+        before.iter().filter(|row| is_ours(row)).map(|row| (row.slug.as_str(), row)).collect();
     let mut claimed: HashSet<String> = HashSet::new();
     let mut rows = Vec::with_capacity(additions.len() + elsewhere.len());
     for Addition { mut row, was } in additions {
@@ -401,7 +458,10 @@ fn merge(mut elsewhere: BTreeMap<String, Row>, additions: Vec<Addition>, before:
         let known = names.contains(&row.name.to_lowercase());
         row.hosts.retain(|host| claimed.insert(host.clone()));
         // A row that an addition describes better, or whose hosts all belong to others, adds nothing.
-        if row.hosts.is_empty() || known || row.sources.iter().all(|source| source == "shadowai-domains" || source == "v2fly") {
+        if row.hosts.is_empty()
+            || known
+            || row.sources.iter().all(|source| source == "shadowai-domains" || source == "v2fly")
+        {
             continue;
         }
         if row.slug.is_empty() || !taken.insert(row.slug.clone()) {

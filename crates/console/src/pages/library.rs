@@ -22,12 +22,8 @@ pub(super) use lists::{delete_list, import, lists_page};
 /// Rows of one page.
 const ROWS: usize = 50;
 
-pub(super) const STATUSES: [(&str, &str); 4] = [
-    ("unreviewed", "Unreviewed"),
-    ("in review", "In review"),
-    ("approved", "Approved"),
-    ("unapproved", "Unapproved"),
-];
+pub(super) const STATUSES: [(&str, &str); 4] =
+    [("unreviewed", "Unreviewed"), ("in review", "In review"), ("approved", "Approved"), ("unapproved", "Unapproved")];
 
 const KINDS: [(&str, &str); 8] = [
     ("any", "Any AI application"),

@@ -11,6 +11,7 @@ mod gateway;
 mod harness;
 mod identity;
 mod kv;
+mod library;
 mod mcp;
 mod observe;
 mod pages;

@@ -11,6 +11,7 @@ mod approvals;
 mod custom;
 mod factors;
 mod kinds;
+mod library;
 mod mcp;
 mod mcp_calls;
 mod mcp_servers;
@@ -123,6 +124,11 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
     let list = browser
         .submit("/lists", &[("name", "<b>hosts"), ("type", "DOMAIN"), ("items", "a.example # <i>one\nb.example")])
         .await;
+    let names = [("name", "<b>hosts"), ("category", "8"), ("text", "a.example")];
+    browser.submit("/library/lists", &names).await;
+    let said =
+        [("status", "approved"), ("owner", "<i>one"), ("notes", "<script>alert(1)</script>"), ("review_date", "")];
+    browser.submit("/library/claude", &said).await;
     let person = browser
         .submit(
             "/settings/people",
@@ -144,6 +150,12 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
         "/rules/new?worker=checker",
         "/rules/test",
         "/lists",
+        "/library",
+        "/library?ai=any&status=unreviewed&order_by=status&offset=50",
+        "/library/lists",
+        "/library/claude",
+        "/library/claude/findings",
+        "/library/claude/policies",
         "/workers",
         "/workers/new",
         "/kv",

@@ -58,7 +58,12 @@ async fn a_request_is_decided_and_recorded_by_what_its_host_means() {
             json!("no unapproved AI"),
             json!([[1199], ["ChatGPT"], ["unapproved"], [184], ["Artificial Intelligence"]]),
         ),
-        ("claude.ai", 200, json!("ours"), json!([[2430], ["Claude"], ["approved"], [184], ["Artificial Intelligence"]])),
+        (
+            "claude.ai",
+            200,
+            json!("ours"),
+            json!([[2430], ["Claude"], ["approved"], [184], ["Artificial Intelligence"]]),
+        ),
         (
             "www.gemini.google.com",
             403,
@@ -95,11 +100,16 @@ async fn what_is_not_decrypted_is_judged_and_recorded_by_its_name() {
     let stand = Stand::start(setup).await;
     drop(stand.tls("claude.ai:443", "claude.ai", &["http/1.1"], &tls.root).await.unwrap());
     assert!(stand.tls("chatgpt.com:443", "chatgpt.com", &["http/1.1"], &tls.root).await.is_err());
-    for (sni, action, policy, ids, name) in
-        [("claude.ai", "off", "leave it", 2430, "Claude"), ("chatgpt.com", "block", "no such connection", 1199, "ChatGPT")]
-    {
+    for (sni, action, policy, ids, name) in [
+        ("claude.ai", "off", "leave it", 2430, "Claude"),
+        ("chatgpt.com", "block", "no such connection", 1199, "ChatGPT"),
+    ] {
         let record = stand.record(Dataset::GatewayNetwork, |record| record["SNI"] == sni).await;
-        assert_eq!((record["Action"].as_str(), record["PolicyName"].as_str()), (Some(action), Some(policy)), "{record}");
+        assert_eq!(
+            (record["Action"].as_str(), record["PolicyName"].as_str()),
+            (Some(action), Some(policy)),
+            "{record}"
+        );
         assert_eq!((&record["ApplicationIDs"], &record["ApplicationNames"]), (&json!([ids]), &json!([name])));
         assert_eq!(record["CategoryNames"], json!(["Artificial Intelligence"]));
     }

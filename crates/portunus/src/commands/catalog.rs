@@ -75,7 +75,8 @@ async fn stats(state: &State, json: bool) -> Result<()> {
     let statistics = classifier.catalog().statistics();
     if json {
         let mut value = serde_json::to_value(&statistics)?;
-        value["ai_kinds"] = statistics.ai_kinds.iter().map(|(kind, count)| ((*kind).to_owned(), json!(count))).collect();
+        value["ai_kinds"] =
+            statistics.ai_kinds.iter().map(|(kind, count)| ((*kind).to_owned(), json!(count))).collect();
         value["categorised_names"] = json!(classifier.categories().len());
         println!("{value}");
         return Ok(());
@@ -100,7 +101,8 @@ async fn stats(state: &State, json: bool) -> Result<()> {
 async fn lookup(state: &State, host: &str, json: bool) -> Result<ExitCode> {
     let (classifier, _) = known(state).await?;
     let found = look_up(&classifier, host);
-    let nothing = found.application.is_none() && found.content_categories.is_empty() && found.security_categories.is_empty();
+    let nothing =
+        found.application.is_none() && found.content_categories.is_empty() && found.security_categories.is_empty();
     if json {
         println!("{}", serde_json::to_string(&found)?);
     } else if nothing {
@@ -108,7 +110,10 @@ async fn lookup(state: &State, host: &str, json: bool) -> Result<ExitCode> {
     } else {
         if let Some(application) = &found.application {
             let role = if application.role == "own" { "is" } else { "supports" };
-            println!("{} {role} {} ({}, {}), {}", found.host, application.name, application.human_id, application.id, application.status);
+            println!(
+                "{} {role} {} ({}, {}), {}",
+                found.host, application.name, application.human_id, application.id, application.status
+            );
         }
         for (word, categories) in [("content", &found.content_categories), ("security", &found.security_categories)] {
             for category in categories {
@@ -186,7 +191,10 @@ struct Wanted<'a> {
 async fn import(opened: &Opened, path: &Path, wanted: &Wanted<'_>, json: bool) -> Result<()> {
     if path.is_dir() {
         if wanted.category.is_some() && !path.join("domains").is_file() {
-            bail!("{} holds several lists, whose directories name their categories; leave --category away", path.display());
+            bail!(
+                "{} holds several lists, whose directories name their categories; leave --category away",
+                path.display()
+            );
         }
         return import_directories(opened, path, wanted, json).await;
     }

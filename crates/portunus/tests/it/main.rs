@@ -10,6 +10,7 @@ mod agents;
 mod agents_escape;
 mod agents_servers;
 mod agents_sign_in;
+mod catalog;
 mod clients;
 mod command_line;
 mod console_tls;

@@ -24,8 +24,13 @@ async fn a_review_is_kept_by_the_number_of_its_application(f: &Fixture) {
     }
     reviews.put(&write, CatalogId(1199), review(Status::Unapproved)).await.unwrap();
     let read = grant::<ReadGateway>();
-    let mut all: Vec<_> =
-        reviews.list(&read).await.unwrap().into_iter().map(|it| (it.id.0, it.document.0.status, it.revision.0)).collect();
+    let mut all: Vec<_> = reviews
+        .list(&read)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|it| (it.id.0, it.document.0.status, it.revision.0))
+        .collect();
     all.sort_unstable();
     assert_eq!(all, [(1199, Status::Unapproved, 2), (2430, Status::InReview, 1)]);
     assert_eq!(reviews.get(&read, &CatalogId(7)).await.unwrap(), None);

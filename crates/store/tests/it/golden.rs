@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use serde_json::Value;
 use store::{
     AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, AcmeAccount, Administrator,
-    AppSession, Application, Approval, CatalogEdition, CatalogReview, CategoryList, CategoryNames, Certificate, ClientAuthority, ClientCertificateSettings, Configuration,
-    CustomPage, DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, ListenerCertificate, Logging,
-    LoginState, Mail, MailServer, McpCatalog, McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant,
-    Organization, Provider, ProxyEndpoint, ProxyToken, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret,
-    ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token, User,
+    AppSession, Application, Approval, CatalogEdition, CatalogReview, CategoryList, CategoryNames, Certificate,
+    ClientAuthority, ClientCertificateSettings, Configuration, CustomPage, DirectoryGroup, DirectoryUser, Document,
+    Factor, Kind, KvNamespace, List, ListenerCertificate, Logging, LoginState, Mail, MailServer, McpCatalog,
+    McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant, Organization, Provider, ProxyEndpoint,
+    ProxyToken, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken,
+    ServiceTokenUse, Session, SetupLink, Tag, Token, User,
 };
 
 fn folder() -> PathBuf {

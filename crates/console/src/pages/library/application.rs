@@ -212,7 +212,12 @@ fn evidence(fields: &Fields) -> Vec<Evidence> {
     names
         .filter_map(|question| {
             let part = |part: &str| some(fields.get(&format!("{}.{part}", question.name)));
-            Some(Evidence { fact: question.name.to_owned(), value: part("value")?, url: part("url"), date: part("date") })
+            Some(Evidence {
+                fact: question.name.to_owned(),
+                value: part("value")?,
+                url: part("url"),
+                date: part("date"),
+            })
         })
         .collect()
 }

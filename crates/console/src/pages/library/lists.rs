@@ -13,12 +13,8 @@ use crate::pages::frame::{self, Place, empty, refused_form, title};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, go, id};
 
-const FORMATS: [(&str, &str); 4] = [
-    ("", "Recognise it"),
-    ("hosts", "Hosts file"),
-    ("domains", "A name a line (UT1)"),
-    ("adblock", "Ad blocker"),
-];
+const FORMATS: [(&str, &str); 4] =
+    [("", "Recognise it"), ("hosts", "Hosts file"), ("domains", "A name a line (UT1)"), ("adblock", "Ad blocker")];
 
 /// Serves `GET /library/lists`.
 pub(in crate::pages) async fn lists_page(visitor: Visitor) -> Page {
