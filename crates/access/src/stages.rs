@@ -155,7 +155,7 @@ fn open(client: Arc<Client>, mut request: Request<Incoming>) -> Result<Exchange,
     };
     Ok(Exchange {
         snapshot: client.plane.snapshot.load_full(),
-        id: Uuid::now_v7(),
+        id: logs::record_id(),
         now: client.plane.now(),
         host,
         path: path.to_owned(),

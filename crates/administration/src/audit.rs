@@ -95,7 +95,7 @@ impl Change {
 
     fn record(self, app: &App) -> logs::Audit {
         logs::Audit {
-            id: Uuid::now_v7(),
+            id: logs::record_id(),
             datetime: app.now(),
             account_id: app.deps.account.to_string(),
             action_result: !self.failed,

@@ -92,7 +92,7 @@ async fn refuse(
     request: &Request<Incoming>,
     fault: &Fault,
 ) -> Response<Body> {
-    let id = uuid::Uuid::now_v7();
+    let id = logs::record_id();
     let mut record = HttpRecord::open(client, snapshot, id, (client.gateway.clock)()).await;
     record.headers(request.headers());
     "CONNECT".clone_into(&mut record.fields.http_method);

@@ -137,7 +137,7 @@ impl Gateway {
             return;
         };
         Counters::add(&counters.accepted);
-        let session = uuid::Uuid::now_v7();
+        let session = logs::record_id();
         let client = Client {
             gateway: Arc::clone(&self.inner),
             source,

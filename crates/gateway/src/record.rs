@@ -351,7 +351,7 @@ pub(crate) struct WorkerCall<'a> {
 /// Writes the record of a Worker call and returns its id.
 pub(crate) async fn worker_call(gateway: &Inner, snapshot: &Snapshot, call: WorkerCall<'_>) -> Uuid {
     let now = (gateway.clock)();
-    let id = Uuid::now_v7();
+    let id = logs::record_id();
     let logs = call
         .report
         .logs

@@ -58,7 +58,7 @@ pub(crate) async fn answer(
         return Box::pin(connect::open(&client, request)).await;
     }
     let snapshot = client.gateway.snapshot.load_full();
-    let id = Uuid::now_v7();
+    let id = logs::record_id();
     let at = (client.gateway.clock)();
     let record = HttpRecord::open(&client, &snapshot, id, at).await;
     let (mut flow, arrival) = Flow::open(client, snapshot, record, &way, request);

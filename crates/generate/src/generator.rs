@@ -140,6 +140,8 @@ pub struct Generator {
     today: Today,
     sessions: Vec<Session>,
     random: Rng,
+    /// The last 62 bits of every id, as those of a thread of the platform.
+    node: u64,
     last_id: u128,
     rows: u64,
     remaining: u64,
@@ -173,6 +175,7 @@ impl Generator {
             today,
             sessions: Vec::new(),
             random: Rng::with_seed(plan.seed),
+            node: Rng::with_seed(!plan.seed).u64(..) >> 2,
             last_id: 0,
             rows: plan.rows,
             remaining: plan.rows,
@@ -283,12 +286,11 @@ impl Generator {
     fn id(&mut self, at: i64) -> Uuid {
         let (milliseconds, micros) = (at.div_euclid(1_000), at.rem_euclid(1_000));
         let fraction = micros * 4_096 / 1_000;
-        let chance = self.random.u64(..) >> 2;
         let id = (milliseconds.unsigned_abs() as u128) << 80
             | 0x7 << 76
             | (fraction.unsigned_abs() as u128) << 64
             | 0x2 << 62
-            | u128::from(chance);
+            | u128::from(self.node);
         // Two in the same fraction keep their order.
         self.last_id = if id > self.last_id { id } else { self.last_id + 1 };
         Uuid::from_u128(self.last_id)

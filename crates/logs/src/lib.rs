@@ -9,6 +9,7 @@
 
 mod error;
 mod frame;
+mod id;
 mod keeper;
 mod lake;
 mod query;
@@ -39,6 +40,7 @@ use types::AccountId;
 use uuid::Uuid;
 
 pub use error::{AppendError, OpenError, QueryError, SettleError};
+pub use id::record_id;
 pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
 pub use records::{
     AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, McpCall, Record, RecordMut,

@@ -623,7 +623,7 @@ macro_rules! record {
                 match self {
                     $(Self::$variant(record) => {
                         if record.id.is_nil() {
-                            record.id = Uuid::now_v7();
+                            record.id = crate::record_id();
                         }
                         record.id
                     })*

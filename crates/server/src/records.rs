@@ -28,7 +28,7 @@ pub(crate) fn worker_event(account: AccountId, script: &Script, ended: &Ended<'_
         .iter()
         .map(|line| json!({ "level": format!("{:?}", line.level).to_lowercase(), "message": line.message }));
     WorkerInvocation {
-        id: Uuid::now_v7(),
+        id: logs::record_id(),
         datetime: now,
         account_id: account.to_string(),
         cpu_time_ms: millis(report.cpu),

@@ -201,7 +201,7 @@ impl console::PolicyWorkers for PolicyWorkers {
             let facts = Question {
                 phase: Phase::SignIn,
                 test: true,
-                id: Uuid::now_v7(),
+                id: logs::record_id(),
                 account: tried.account,
                 application: tried.application.map(|(id, name, _)| (id, name)),
                 identity: Some(tried.identity),

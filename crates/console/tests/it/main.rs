@@ -7,6 +7,7 @@ extern crate portunus_console as console;
 mod access;
 mod access_tests;
 mod corpus;
+mod explorer;
 mod gateway;
 mod harness;
 mod identity;

@@ -9,6 +9,7 @@ use crate::harness::{Answer, Console};
 mod agents;
 mod approvals;
 mod custom;
+mod explorer;
 mod factors;
 mod kinds;
 mod library;

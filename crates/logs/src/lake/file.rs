@@ -103,7 +103,9 @@ fn tuned(dataset: Dataset) -> WriterPropertiesBuilder {
             Kind::Time => properties
                 .set_column_dictionary_enabled(column.clone(), false)
                 .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
-            Kind::Count => properties.set_column_dictionary_enabled(column, false),
+            Kind::Count => properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
             // Values are too long and too many to say anything.
             Kind::Json | Kind::Jsons => properties.set_column_statistics_enabled(column, EnabledStatistics::None),
             Kind::Text | Kind::Texts | Kind::Integer | Kind::Small | Kind::Flag | Kind::Integers => properties,

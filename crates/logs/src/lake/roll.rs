@@ -35,40 +35,42 @@ pub(crate) enum RollError {
     Segment(#[source] QueryError),
 }
 
-/// A day and an hour of it, in UTC.
-pub(crate) type Hour = (Date, i8);
+/// A day and an hour of it, in UTC; without the hour, the whole day.
+pub(crate) type Period = (Date, Option<i8>);
 
-/// Returns the hour a moment falls in.
-pub(crate) fn hour(micros: i64) -> Hour {
+/// Returns the period of the file that a record goes into: an hour of the present day, and days that are over whole.
+pub(crate) fn period(micros: i64, today: Date) -> Period {
     let time = Timestamp::from_microsecond(micros).unwrap_or_default().to_zoned(TimeZone::UTC);
-    (time.date(), time.hour())
+    (time.date(), (time.date() >= today).then(|| time.hour()))
 }
 
-/// Names a new file of an hour.
-pub(crate) fn file_name((date, hour): Hour) -> String {
-    format!("{}={date}/{hour:02}-{}.parquet", schema::DATE, Uuid::now_v7().simple())
+/// Names a new file of a period.
+pub(crate) fn file_name((date, hour): Period) -> String {
+    let hour = hour.map_or_else(|| "day".to_owned(), |hour| format!("{hour:02}"));
+    format!("{}={date}/{hour}-{}.parquet", schema::DATE, Uuid::now_v7().simple())
 }
 
 impl Lake {
     /// Takes segments over that follow each other and grow no more.
     pub(crate) async fn roll(&self, dataset: Dataset, segments: &[Segment], now: Timestamp) -> Result<(), RollError> {
         let Some(last) = segments.last() else { return Ok(()) };
-        let mut groups: BTreeMap<(AccountId, Hour), Columns> = BTreeMap::new();
+        let mut groups: BTreeMap<(AccountId, Period), Columns> = BTreeMap::new();
+        let today = now.to_zoned(TimeZone::UTC).date();
         let mut damaged = 0;
         for segment in segments {
-            damaged += self.sort_out(dataset, segment, &mut groups).await?;
+            damaged += self.sort_out(dataset, segment, today, &mut groups).await?;
         }
         if damaged > 0 {
             tracing::warn!(%dataset, damaged, "records of the journal could not be read and are left out of the lake");
         }
         let mut added: BTreeMap<AccountId, Vec<Action>> = BTreeMap::new();
-        for ((account, hour), mut columns) in groups {
+        for ((account, period), mut columns) in groups {
             let table = self.table_to_write(account, dataset).await?;
             let batch = columns.finish().map_err(TableError::Columns)?;
             drop(columns);
             let sorted = file::sorted(&batch, schema::key(dataset)).map(|batch| Ok(batch?));
             let batches = futures_util::stream::iter(sorted);
-            let written = file::write(&self.place, &table.root, dataset, hour.0, file_name(hour), batches).await?;
+            let written = file::write(&self.place, &table.root, dataset, period.0, file_name(period), batches).await?;
             added.entry(account).or_default().push(Action::Add(Arc::new(written)));
         }
         for (account, mut actions) in added {
@@ -88,7 +90,8 @@ impl Lake {
         &self,
         dataset: Dataset,
         segment: &Segment,
-        groups: &mut BTreeMap<(AccountId, Hour), Columns>,
+        today: Date,
+        groups: &mut BTreeMap<(AccountId, Period), Columns>,
     ) -> Result<u64, RollError> {
         let places = Places::of(dataset);
         let mut taken: BTreeMap<AccountId, u64> = BTreeMap::new();
@@ -111,7 +114,7 @@ impl Lake {
                 if taken >= segment.number {
                     continue;
                 }
-                let columns = groups.entry((account, hour(micros))).or_insert_with(|| Columns::new(dataset));
+                let columns = groups.entry((account, period(micros, today))).or_insert_with(|| Columns::new(dataset));
                 if push(columns, segment.codec, &frame).is_err() {
                     damaged += 1;
                 }

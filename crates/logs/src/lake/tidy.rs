@@ -13,12 +13,13 @@ use arrow::compute::interleave_record_batch;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use parquet::errors::ParquetError;
 
 use super::delta::{Action, DataFile, State};
 use super::file::{self, Sorted};
-use super::roll::{self, Hour};
+use super::roll::{self, Period};
 use super::table::{Committed, Table, TableError};
 use super::{Lake, schema};
 use crate::records::Dataset;
@@ -38,7 +39,8 @@ const ORPHANED: Duration = Duration::from_secs(3600);
 
 /// Returns files that should be one, if there are such.
 pub(crate) fn mergeable(state: &State, now: i64) -> Option<Vec<Arc<DataFile>>> {
-    let (today, this_hour) = roll::hour(now - LATE);
+    let present = Timestamp::from_microsecond(now - LATE).unwrap_or_default().to_zoned(TimeZone::UTC);
+    let (today, this_hour) = (present.date(), present.hour());
     let mut days: BTreeMap<Date, Vec<&Arc<DataFile>>> = BTreeMap::new();
     for file in state.files.values().filter(|file| file.bytes < LARGE) {
         days.entry(file.date).or_default().push(file);
@@ -50,14 +52,14 @@ pub(crate) fn mergeable(state: &State, now: i64) -> Option<Vec<Arc<DataFile>>> {
             }
             continue;
         }
-        let mut hours: BTreeMap<Hour, Vec<&Arc<DataFile>>> = BTreeMap::new();
+        let mut hours: BTreeMap<Period, Vec<&Arc<DataFile>>> = BTreeMap::new();
         for file in files {
-            hours.entry(roll::hour(file.time.0)).or_default().push(file);
+            hours.entry(roll::period(file.time.0, today)).or_default().push(file);
         }
         // An hour that goes on is merged when it has many files, so that queries do not open hundreds.
         let due = hours
             .into_iter()
-            .find(|(hour, files)| files.len() >= FAN_IN || (*hour < (today, this_hour) && files.len() > 1));
+            .find(|(hour, files)| files.len() >= FAN_IN || (*hour < (today, Some(this_hour)) && files.len() > 1));
         if let Some((_, files)) = due {
             return Some(smallest(files));
         }
@@ -75,9 +77,11 @@ impl Lake {
     pub(crate) async fn merge(&self, table: &Table, now: Timestamp) -> Result<bool, TableError> {
         let Some(files) = mergeable(&table.state(), now.as_microsecond()) else { return Ok(false) };
         let Some(first) = files.first() else { return Ok(false) };
-        let hour = (first.date, roll::hour(files.iter().map(|file| file.time.0).min().unwrap_or_default()).1);
+        let today = now.to_zoned(TimeZone::UTC).date();
+        let earliest = files.iter().map(|file| file.time.0).min().unwrap_or_default();
+        let period = roll::period(earliest, today);
         let batches = self.merged(table, &files).await?;
-        let name = roll::file_name(hour);
+        let name = roll::file_name(period);
         let written = file::write(&self.place, &table.root, table.dataset, first.date, name, batches).await?;
         let written = Arc::new(written);
         let decide = |state: &State| {
