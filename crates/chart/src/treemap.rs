@@ -106,7 +106,7 @@ impl Treemap<'_> {
         let roomy = label(&leaf.name, place.width * ROOMY, high).filter(|roomy| narrow.as_ref() != Some(roomy));
         let value = self.unit.short(leaf.value);
         let second = |width: f64| high >= 42.0 && label(&value, place.width * width, high).as_ref() == Some(&value);
-        let share = |value: f64| format!("{:.1}%", value * 100.0);
+        let share = |value: f64| format!("{:.1}%", value * 100.0).replace(".0%", "%");
         let drawn = html! {
             title { (said) }
             svg x=(share(place.x)) y=(share(place.y)) width=(share(place.width)) height=(share(place.height)) {
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn one_part_is_the_whole_and_none_is_nothing() {
-        assert!(drawn(vec![leaf("A", 5)]).contains(r#"width="100.0%" height="100.0%""#));
+        assert!(drawn(vec![leaf("A", 5)]).contains(r#"width="100%" height="100%""#));
         assert!(drawn(vec![leaf("A", 0)]).contains("Nothing was recorded"));
     }
 
