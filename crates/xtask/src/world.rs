@@ -17,7 +17,7 @@ const PACKAGES: [&str; 2] = ["world-atlas@2.0.2", "i18n-iso-countries@7.14.0"];
 /// Units across the map, from west to east.
 const WIDTH: f64 = 1_000.0;
 /// Triangles smaller than this many square units do not make a corner.
-const DETAIL: f64 = 6.5;
+const DETAIL: f64 = 7.0;
 /// Islands smaller than this many square units are left out, unless a country has nothing else.
 const ISLAND: f64 = 14.0;
 /// Countries smaller than this many square units are drawn as a dot.
