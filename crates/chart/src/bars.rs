@@ -5,6 +5,7 @@
 
 use maud::{Markup, html};
 
+use crate::frame::Key;
 use crate::write::{change, percent};
 use crate::{Tone, Unit, frame};
 
@@ -59,8 +60,8 @@ impl Bars<'_> {
             self.unit.short(values.fold(0, |sum, value| sum.saturating_add(*value)))
         };
         let parts = self.parts.iter().enumerate().filter(|_| several);
-        let parts = parts.map(|(place, (name, tone))| (*name, Some(*tone), sum(place)));
-        let legend = frame::legend(parts.chain(compared.then(|| ("before", None, String::new()))));
+        let parts = parts.map(|(place, (name, tone))| (*name, Key::Area(*tone), sum(place)));
+        let legend = frame::legend(parts.chain(compared.then(|| ("before", Key::Before, String::new()))));
         let body = html! {
             ol.ranked { @for bar in &self.bars { (self.row(bar, longest)) } }
             @if several { (self.numbers()) }

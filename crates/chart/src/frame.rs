@@ -21,13 +21,28 @@ pub(crate) fn nothing(kind: &str, title: &str) -> Markup {
     figure(kind, title, &Markup::default(), &html! { p.nothing { "Nothing was recorded in this time." } })
 }
 
+/// What stands for a series in the legend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Key {
+    /// A filled area.
+    Area(Tone),
+    /// A line, with its dashes.
+    Line(Tone),
+    /// The period before.
+    Before,
+}
+
 /// Names of what is drawn, each with its key and a number.
-pub(crate) fn legend<'a>(entries: impl IntoIterator<Item = (&'a str, Option<Tone>, String)>) -> Markup {
+pub(crate) fn legend<'a>(entries: impl IntoIterator<Item = (&'a str, Key, String)>) -> Markup {
     html! {
         ul.legend {
-            @for (name, tone, number) in entries {
+            @for (name, key, number) in entries {
                 li {
-                    span class={ "key " (tone.map_or("before", Tone::class)) } aria-hidden="true" {}
+                    @match key {
+                        Key::Area(tone) => span class={ "key " (tone.class()) } aria-hidden="true" {},
+                        Key::Line(tone) => svg.key aria-hidden="true" { path class={ "line " (tone.class()) } d="M1 5h24" {} },
+                        Key::Before => svg.key aria-hidden="true" { path.before d="M1 5h24" {} },
+                    }
                     (name) @if !number.is_empty() { " " b { (number) } }
                 }
             }
@@ -42,9 +57,9 @@ pub(crate) fn numbers<'a>(columns: &[&str], rows: impl IntoIterator<Item = (&'a 
             summary { "Numbers" }
             div tabindex="0" {
                 table {
-                    thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                    thead { tr { @for column in columns { th { (column) } } } }
                     tbody {
-                        @for (name, cells) in rows { tr { th scope="row" { (name) } @for cell in cells { td { (cell) } } } }
+                        @for (name, cells) in rows { tr { th { (name) } @for cell in cells { td { (cell) } } } }
                     }
                 }
             }
@@ -56,5 +71,5 @@ pub(crate) fn numbers<'a>(columns: &[&str], rows: impl IntoIterator<Item = (&'a 
 ///
 /// Radio buttons of one name are one stop of the tab key, and the arrows go from one to the next without a script.
 pub(crate) fn place(group: &str, said: &Markup) -> Markup {
-    html! { input type="radio" name=(group) form=""; span { (said) } }
+    html! { input type="radio" name=(group); span { (said) } }
 }

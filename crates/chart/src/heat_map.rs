@@ -43,7 +43,7 @@ impl HeatMap<'_> {
         }
         let body = html! {
             table {
-                thead { tr { td {} @for column in &self.columns { th scope="col" { (column) } } } }
+                thead { tr { td {} @for column in &self.columns { th { (column) } } } }
                 tbody { @for (name, values) in self.rows.iter().zip(&self.values) { (self.row(name, values, largest)) } }
             }
         };
@@ -53,10 +53,10 @@ impl HeatMap<'_> {
     fn row(&self, name: &str, values: &[u64], largest: u64) -> Markup {
         html! {
             tr {
-                th scope="row" { (name) }
+                th { (name) }
                 @for (column, value) in self.columns.iter().zip(values) {
                     td class={ "h" (depth(*value, largest)) } {
-                        label { (frame::place(self.id, &html! { (name) " " (column) " " b { (self.unit.write(*value)) } })) }
+                        label { (frame::place(self.id, &html! { (name) " " (column) ": " (self.unit.write(*value)) })) }
                     }
                 }
             }
@@ -100,7 +100,7 @@ mod tests {
         let map = HeatMap { id: "w", title: "Week", unit: Unit::Count, rows, columns, values };
         let page = map.draw().into_string();
         assert_eq!(page.matches("<input").count(), 7 * 24);
-        assert!(page.contains("Sun 23 <b>3</b>"), "{page}");
+        assert!(page.contains("Sun 23: 3"), "{page}");
         let empty = HeatMap { values: vec![vec![0; 24]; 7], ..map };
         assert!(empty.draw().into_string().contains("Nothing was recorded"));
     }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use maud::{Markup, html};
 
+use crate::frame::Key;
 use crate::scale::Scale;
 use crate::slots::{Clock, Fold, Slots};
 use crate::write::change;
@@ -92,7 +93,7 @@ impl TimeSeries<'_> {
     fn largest(&self, folded: &[Folded<'_>], before: Option<&[Option<u64>]>) -> u64 {
         let slots = folded.iter().map(|series| series.values.len()).max().unwrap_or(0);
         let of_slot = |slot: usize| {
-            let values = folded.iter().filter_map(|series| series.values[slot]);
+            let values = folded.iter().filter_map(|series| series.values.get(slot).copied().flatten());
             if self.form == Form::Lines { values.max().unwrap_or(0) } else { values.fold(0, u64::saturating_add) }
         };
         let before = before.into_iter().flatten().flatten().copied();
@@ -108,12 +109,13 @@ impl TimeSeries<'_> {
     }
 
     fn legend(&self, folded: &[Folded<'_>], before: Option<&[Option<u64>]>) -> Markup {
+        let key = if self.form == Form::Lines { Key::Line } else { Key::Area };
         let number =
             |values: &[Option<u64>]| self.summed(values).map_or_else(|| "–".to_owned(), |sum| self.unit.short(sum));
-        let entries = folded.iter().map(|series| (series.name, Some(series.tone), number(&series.values)));
+        let entries = folded.iter().map(|series| (series.name, key(series.tone), number(&series.values)));
         let compared = before.map(|values| {
             let now = folded.iter().filter_map(|series| self.summed(&series.values)).fold(0, u64::saturating_add);
-            ("before", None, self.summed(values).map(|then| change(now, then)).unwrap_or_default())
+            ("before", Key::Before, self.summed(values).map(|then| change(now, then)).unwrap_or_default())
         });
         frame::legend(entries.chain(compared))
     }
@@ -152,10 +154,10 @@ impl TimeSeries<'_> {
         html! {
             (slots.name(&slots.slots[slot]))
             @for series in folded.iter().rev() {
-                @if let Some(value) = series.values[slot] { br; (series.name) " " b { (self.unit.write(value)) } }
+                @if let Some(value) = series.values[slot] { br; (series.name) " " (self.unit.write(value)) }
             }
             @if let Some(value) = before.and_then(|before| before.get(slot).copied().flatten()) {
-                br; "before " b { (self.unit.write(value)) }
+                br; "before " (self.unit.write(value))
             }
         }
     }
@@ -201,29 +203,44 @@ fn grid(scale: &Scale, width: u64) -> String {
 }
 
 fn lines(folded: &[Folded<'_>], scale: &Scale) -> Markup {
-    html! { @for series in folded { path class={ "line " (series.tone.class()) } d=(line(&series.values, scale)) {} } }
+    html! {
+        @for series in folded {
+            path class={ "line " (series.tone.class()) } d=(line(&series.values, scale)) {}
+            @let dots = dots(&series.values, scale);
+            @if !dots.is_empty() { path class={ "line dot " (series.tone.class()) } d=(dots) {} }
+        }
+    }
 }
 
-/// The line through values, with gaps; a value alone is a dot, which a line of no length is with round ends.
+/// Where a value stands in the drawing.
+fn point(slot: usize, value: u64, scale: &Scale) -> (u64, u64) {
+    (slot as u64 * ACROSS + ACROSS / 2, HEIGHT - scale.place(value, HEIGHT))
+}
+
+/// The line through values, with gaps.
 fn line(values: &[Option<u64>], scale: &Scale) -> String {
     let mut path = String::new();
-    let mut alone = false;
     let mut open = false;
     for (slot, value) in values.iter().enumerate() {
-        let Some(value) = value else {
-            if alone {
-                path.push_str("h0");
-            }
-            (alone, open) = (false, false);
-            continue;
-        };
-        let (x, y) = (slot as u64 * ACROSS + ACROSS / 2, HEIGHT - scale.place(*value, HEIGHT));
-        let _ = write!(path, "{}{x} {y}", if open { 'L' } else { 'M' });
-        alone = !open;
-        open = true;
+        if let Some(value) = value {
+            let (x, y) = point(slot, *value, scale);
+            let _ = write!(path, "{}{x} {y}", if open { 'L' } else { 'M' });
+        }
+        open = value.is_some();
     }
-    if alone {
-        path.push_str("h0");
+    path
+}
+
+/// Values without neighbours, as dots, which lines of no length are with round ends.
+fn dots(values: &[Option<u64>], scale: &Scale) -> String {
+    let mut path = String::new();
+    for (slot, value) in values.iter().enumerate() {
+        let neighbours = [slot.checked_sub(1), Some(slot + 1)];
+        let alone = neighbours.into_iter().flatten().all(|at| values.get(at).copied().flatten().is_none());
+        if let Some(value) = value.filter(|_| alone) {
+            let (x, y) = point(slot, value, scale);
+            let _ = write!(path, "M{x} {y}h0");
+        }
     }
     path
 }
@@ -308,4 +325,61 @@ fn boxes(values: &[Option<u64>], layer: &[(u64, u64)]) -> String {
         let _ = write!(path, "M{x} {}h{width}v-{height}h-{width}z", HEIGHT - from);
     }
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::{Form, Series, TimeSeries, dots, line};
+    use crate::scale::Scale;
+    use crate::{Clock, Fold, Step, Tone, Unit};
+
+    fn chart(form: Form, series: Vec<Series>) -> TimeSeries<'static> {
+        let clock = Clock { start: "2026-11-01T00:00:00Z".parse().unwrap(), step: Step::Day, zone: TimeZone::UTC };
+        TimeSeries { id: "a", title: "Requests", clock, unit: Unit::Count, fold: Fold::Sum, form, series, before: None }
+    }
+
+    fn series(values: &[Option<u64>]) -> Series {
+        Series { name: "<allowed>".to_owned(), tone: Tone::One, values: values.to_vec() }
+    }
+
+    #[test]
+    fn a_line_breaks_where_nothing_was_measured_and_a_value_alone_is_a_dot() {
+        let values = [Some(1), Some(2), None, Some(3), None, Some(4), Some(0)];
+        let scale = Scale::new(4, Unit::Count);
+        assert_eq!(line(&values, &scale), "M5 750L15 500M35 250M55 0L65 1000");
+        assert_eq!(dots(&values, &scale), "M35 250h0");
+    }
+
+    #[test]
+    fn charts_say_in_words_what_they_show() {
+        let drawn = chart(Form::Columns, vec![series(&[Some(3), None, Some(9)])]).draw().into_string();
+        assert!(drawn.contains("&lt;allowed&gt; 12, the most 9 at Tue 3 Nov 2026"), "{drawn}");
+        assert!(!drawn.contains("<allowed>"));
+        // Sunday, without a number on Monday.
+        assert_eq!(drawn.matches("type=\"radio\"").count(), 3);
+        assert!(drawn.contains("<th>Mon 2 Nov 2026</th><td>–</td>"), "{drawn}");
+    }
+
+    #[test]
+    fn what_was_before_is_drawn_and_compared() {
+        let before = Some(vec![Some(10), Some(10), Some(20)]);
+        let chart = TimeSeries { before, ..chart(Form::Lines, vec![series(&[Some(20), Some(20), Some(20)])]) };
+        let drawn = chart.draw().into_string();
+        assert!(drawn.contains("+50 %") && drawn.contains("path class=\"before\""), "{drawn}");
+    }
+
+    #[test]
+    fn values_beyond_all_bounds_nothing_and_different_lengths_can_be_drawn() {
+        for form in [Form::Lines, Form::Areas, Form::Columns] {
+            for values in [vec![], vec![None; 4], vec![Some(u64::MAX); 3], vec![Some(0); 2], vec![Some(1); 3_000]] {
+                let several = vec![series(&values), series(&[Some(u64::MAX)])];
+                for series in [vec![series(&values)], several, Vec::new()] {
+                    let drawn = chart(form, series).draw().into_string();
+                    assert!(drawn.contains("<figcaption>"));
+                }
+            }
+        }
+    }
 }

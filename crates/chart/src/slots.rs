@@ -33,8 +33,9 @@ impl Step {
     /// How many of it make a slot, from the least.
     const fn widths(self) -> &'static [i64] {
         match self {
-            Self::Minute => &[1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440],
-            Self::Hour => &[1, 2, 3, 4, 6, 8, 12, 24, 168],
+            Self::Minute => &[1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 1_440],
+            // Between a quarter and the whole of a day, days and nights would only make teeth.
+            Self::Hour => &[1, 2, 3, 4, 6, 24, 168],
             Self::Day => &[1, 7, 28, 91, 364],
         }
     }

@@ -5,6 +5,7 @@
 
 use maud::{Markup, html};
 
+use crate::frame::Key;
 use crate::write::percent;
 use crate::{Tone, Unit, frame};
 
@@ -47,11 +48,12 @@ struct Place {
 const MOST: usize = 40;
 /// How much wider than high the figure is taken to be.
 const WIDE: f64 = 2.4;
-/// The widths at which a name is to fit, in pixels, and what a letter takes.
-const NARROW: f64 = 300.0;
-const ROOMY: f64 = 700.0;
-const LETTER: f64 = 7.0;
+/// The widths of the figure for which names are chosen, in pixels; its height; what a letter takes, and what is left free.
+const NARROW: f64 = 310.0;
+const ROOMY: f64 = 440.0;
 const HIGH: f64 = 300.0;
+const LETTER: f64 = 7.7;
+const FREE: f64 = 12.0;
 
 impl Treemap<'_> {
     /// Draws it.
@@ -68,7 +70,7 @@ impl Treemap<'_> {
             self.unit.short(values.fold(0, u64::saturating_add))
         };
         let used = self.groups.iter().enumerate().filter(|(group, _)| leaves.iter().any(|leaf| leaf.group == *group));
-        let legend = frame::legend(used.map(|(group, (name, tone))| (*name, Some(*tone), sum(group))));
+        let legend = frame::legend(used.map(|(group, (name, tone))| (*name, Key::Area(*tone), sum(group))));
         let rows = leaves.iter().map(|leaf| {
             let group = self.groups.get(leaf.group).map_or("", |(name, _)| name).to_owned();
             (leaf.name.as_str(), vec![self.unit.write(leaf.value), percent(leaf.value, total), group])
@@ -98,27 +100,44 @@ impl Treemap<'_> {
     fn tile(&self, leaf: &Leaf, place: &Place, total: u64) -> Markup {
         let tone = self.groups.get(leaf.group).map_or("rest", |(_, tone)| tone.class());
         let said = format!("{}: {}, {}", leaf.name, self.unit.write(leaf.value), percent(leaf.value, total));
-        let letters = leaf.name.chars().count() as f64 * LETTER + 12.0;
         let high = place.height * HIGH;
-        let fits = |width: f64| place.width * width >= letters.min(64.0) && high >= 22.0;
-        let share = |value: f64| format!("{:.2}%", value * 100.0);
+        let narrow = label(&leaf.name, place.width * NARROW, high);
+        // Where there is room for no more at any width, one label does for both.
+        let roomy = label(&leaf.name, place.width * ROOMY, high).filter(|roomy| narrow.as_ref() != Some(roomy));
+        let value = self.unit.short(leaf.value);
+        let second = |width: f64| high >= 42.0 && label(&value, place.width * width, high).as_ref() == Some(&value);
+        let share = |value: f64| format!("{:.1}%", value * 100.0).replace(".0%", "%");
         let drawn = html! {
+            title { (said) }
             svg x=(share(place.x)) y=(share(place.y)) width=(share(place.width)) height=(share(place.height)) {
-                title { (said) }
                 rect class={ "fill " (tone) } width="100%" height="100%" {}
-                @if fits(ROOMY) {
-                    text.roomy[!fits(NARROW)] x="7" y="18" { (leaf.name) }
-                    @if high >= 42.0 { text.roomy[!fits(NARROW)].small x="7" y="35" { (self.unit.short(leaf.value)) } }
-                }
+                @if let Some(text) = &narrow { text.narrow[roomy.is_some()] x="7" y="18" { (text) } }
+                @if let Some(text) = &roomy { text.roomy x="7" y="18" { (text) } }
+                @if second(ROOMY) { text.small.roomy[!second(NARROW)] x="7" y="35" { (value) } }
             }
-            text.said x="50%" y="100%" dy="-8" text-anchor="middle" { (said) }
+            text.said { (said) }
         };
         html! {
             @match &leaf.link {
-                Some(link) => a.tile href=(link) aria-label=(said) { (drawn) },
-                None => g.tile tabindex="0" role="img" aria-label=(said) { (drawn) },
+                Some(link) => a.tile href=(link) { (drawn) },
+                None => g.tile tabindex="0" role="img" { (drawn) },
             }
         }
+    }
+}
+
+/// As much of a name as fits into a tile of some width and height, in pixels.
+fn label(name: &str, width: f64, height: f64) -> Option<String> {
+    /// Less than this says nothing.
+    const LEAST: usize = 4;
+    let letters = ((width - FREE) / LETTER).max(0.0) as usize;
+    let all = name.chars().count();
+    if height < 24.0 || (letters < LEAST && letters < all) {
+        None
+    } else if all <= letters {
+        Some(name.to_owned())
+    } else {
+        Some(name.chars().take(letters - 1).chain(['…']).collect())
     }
 }
 
@@ -189,7 +208,7 @@ mod tests {
 
     #[test]
     fn one_part_is_the_whole_and_none_is_nothing() {
-        assert!(drawn(vec![leaf("A", 5)]).contains(r#"width="100.00%" height="100.00%""#));
+        assert!(drawn(vec![leaf("A", 5)]).contains(r#"width="100%" height="100%""#));
         assert!(drawn(vec![leaf("A", 0)]).contains("Nothing was recorded"));
     }
 

@@ -87,14 +87,14 @@ impl WorldMap<'_> {
     fn shape(&self, country: &Country, value: u64, largest: u64, total: u64) -> Markup {
         let said = format!("{}: {}, {}", country.name, self.unit.write(value), percent(value, total));
         html! {
-            g tabindex="0" role="img" aria-label=(said) class={ "h" (depth(value, largest)) } {
+            g tabindex="0" role="img" class={ "h" (depth(value, largest)) } {
                 title { (said) }
                 @if country.path.is_empty() {
                     circle cx=(country.x) cy=(country.y) r="5" {}
                 } @else {
                     path d=(PreEscaped(country.path)) {}
                 }
-                text.said x="500" y="444" text-anchor="middle" { (said) }
+                text.said { (said) }
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod applications;
 mod calendar;
+mod catalogued;
 mod generator;
 mod load;
 mod people;
@@ -16,5 +17,6 @@ mod world;
 mod write;
 
 pub use applications::{Application, Kind, Status, built_in, weigh_by_rank};
+pub use catalogued::catalogued;
 pub use generator::{Generator, Lent, Plan, PlanError, Share};
 pub use load::{LoadError, Loaded, append, resume};

@@ -55,6 +55,7 @@ async fn main() -> Result<()> {
     let mut plan =
         Plan::last_days(account, arguments.until.unwrap_or_else(Timestamp::now), arguments.days, arguments.rows);
     plan.seed = arguments.seed;
+    plan.applications = generate::catalogued(&catalog::Catalog::embedded());
     plan.people = arguments.people.unwrap_or(plan.people);
     if arguments.web_only {
         plan.share = Share::WebOnly;

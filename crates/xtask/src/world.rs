@@ -17,9 +17,9 @@ const PACKAGES: [&str; 2] = ["world-atlas@2.0.2", "i18n-iso-countries@7.14.0"];
 /// Units across the map, from west to east.
 const WIDTH: f64 = 1_000.0;
 /// Triangles smaller than this many square units do not make a corner.
-const DETAIL: f64 = 3.2;
+const DETAIL: f64 = 7.0;
 /// Islands smaller than this many square units are left out, unless a country has nothing else.
-const ISLAND: f64 = 7.0;
+const ISLAND: f64 = 14.0;
 /// Countries smaller than this many square units are drawn as a dot.
 const DOT: f64 = 7.0;
 /// Not drawn: it has no addresses to speak of and would take a fifth of the height.
@@ -134,8 +134,18 @@ impl Atlas {
                 ring.extend(forwards.iter().skip(skipped));
             }
         }
-        ring
+        on_one_side(ring)
     }
+}
+
+/// A ring that jumps from one edge of the map to the other is drawn on the side where it has more corners.
+fn on_one_side(ring: Ring) -> Ring {
+    let jumps = ring.windows(2).any(|pair| (pair[0].0 - pair[1].0).abs() > WIDTH / 2.0);
+    if !jumps {
+        return ring;
+    }
+    let (west, east): (Ring, Ring) = ring.into_iter().partition(|point| point.0 < WIDTH / 2.0);
+    if west.len() > east.len() { west } else { east }
 }
 
 fn rings(value: &Value) -> Option<Vec<Vec<i64>>> {

@@ -208,3 +208,22 @@ fn web_alone_is_web_alone() {
         .collect();
     assert!(web(&plan).iter().all(|record| !not_inspected.contains(&record.http_host)));
 }
+
+/// Pages find an application by its number, so numbers are the catalogue's.
+#[test]
+fn applications_are_those_of_the_catalogue() {
+    let catalog = catalog::Catalog::embedded();
+    let applications = portunus_generate::catalogued(&catalog);
+    let plan = Plan { applications, ..plan(28, 20_000, 9) };
+    let web = web(&plan);
+    let mut named = BTreeSet::new();
+    for record in &web {
+        let found = catalog.by_host(&record.http_host);
+        if let Some(found) = found {
+            assert_eq!(record.application_ids, [i64::from(found.id)], "{}", record.http_host);
+            assert_eq!(record.application_names, [found.name.to_string()], "{}", record.http_host);
+            named.insert(found.id);
+        }
+    }
+    assert!(named.len() > 150, "{} applications", named.len());
+}

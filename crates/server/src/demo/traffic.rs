@@ -86,7 +86,8 @@ impl Traffic {
         if self.marker.done {
             return;
         }
-        let plan = plan(&self.marker, account);
+        let applications = generate::catalogued(&catalog::Catalog::embedded());
+        let plan = Plan { applications, ..plan(&self.marker, account) };
         let filling = generate::resume(&plan, &logs, |behind| self.shown.reach(behind * 100 / plan.rows.max(1)));
         let filled = tokio::select! {
             filled = filling => filled,
