@@ -144,13 +144,13 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "ID", requires = "change")]
     pub rule_id: Option<types::RuleId>,
     /// Without the rule in force.
-    #[arg(long, requires = "rule_id")]
+    #[arg(long, requires = "rule_id", conflicts_with_all = ["rules", "rule"])]
     pub disable: bool,
     /// With the rule in force.
-    #[arg(long, requires = "rule_id")]
+    #[arg(long, requires = "rule_id", conflicts_with_all = ["rules", "rule"])]
     pub enable: bool,
     /// Without the rule at all.
-    #[arg(long, requires = "rule_id")]
+    #[arg(long, requires = "rule_id", conflicts_with_all = ["rules", "rule"])]
     pub delete: bool,
     /// Not before this: a time, or how long ago, as in 90m, 24h or 7d.
     #[arg(long, value_name = "WHEN", default_value = "7d")]

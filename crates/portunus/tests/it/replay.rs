@@ -36,10 +36,11 @@ impl Two {
         Self { platform, _origin: origin }
     }
 
-    fn person(&self, email: &str) -> String {
+    async fn person(&self, email: &str) -> String {
         let data = self.platform.data().to_str().unwrap();
         let added = portunus(&["user", "add", email, "--json", "--data", data]);
         let token = serde_json::from_str::<Value>(&text(&added)).unwrap()["proxy_token"].as_str().unwrap().to_owned();
+        settled(&self.platform).await;
         format!("{email}:{token}")
     }
 
@@ -75,7 +76,7 @@ fn draft() -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_replay_says_of_a_draft_is_what_happens_when_it_is_enabled() {
     let two = Two::start().await;
-    let (ana, ben) = (two.person("ana@example.test"), two.person("ben@example.test"));
+    let (ana, ben) = (two.person("ana@example.test").await, two.person("ben@example.test").await);
     let requests =
         [(&ana, BLOCKED), (&ana, BLOCKED), (&ben, BLOCKED), (&ana, KEPT), (&ben, KEPT), (&ben, KEPT), (&ben, KEPT)];
     for (number, (user, host)) in requests.into_iter().enumerate() {
@@ -111,7 +112,7 @@ async fn what_replay_says_of_a_draft_is_what_happens_when_it_is_enabled() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_replays_a_set_and_a_rule_that_is_taken_away() {
     let two = Two::start().await;
-    let ana = two.person("ana@example.test");
+    let ana = two.person("ana@example.test").await;
     for host in [BLOCKED, BLOCKED, KEPT] {
         assert_eq!(two.get(&ana, host, "/"), "200");
     }

@@ -16,12 +16,7 @@ use crate::commands::door::{Door, events, field};
 /// How wide a column of the table gets, in characters.
 const WIDEST: usize = 60;
 
-pub(crate) async fn run(
-    state: &State,
-    query: Option<String>,
-    json: bool,
-    output: Option<PathBuf>,
-) -> Result<ExitCode> {
+pub(crate) async fn run(state: &State, query: Option<String>, json: bool, output: Option<PathBuf>) -> Result<ExitCode> {
     let query = match query.filter(|query| query != "-") {
         Some(query) => query,
         None => {
