@@ -149,5 +149,8 @@ async fn people_are_sent_to_the_sanctioned_application_with_what_they_asked_for(
     let got = stand.send(get("http://chatgpt.com/c/1")).await;
     let location = got.headers["location"].to_str().unwrap();
     assert!(location.starts_with("https://claude.ai/?"), "{location}");
-    assert!(location.contains("cf_application_name=ChatGPT") && location.contains("cf_request_categories=184"), "{location}");
+    assert!(
+        location.contains("cf_application_name=ChatGPT") && location.contains("cf_request_categories=184"),
+        "{location}"
+    );
 }
