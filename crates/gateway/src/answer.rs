@@ -111,6 +111,10 @@ fn location(
     let account = exchange.snapshot.account.to_string();
     let request_id = exchange.id_text();
     let referer = exchange.headers.get(header::REFERER).and_then(|value| value.to_str().ok());
+    let meaning = exchange.meaning();
+    let categories: Vec<String> =
+        meaning.content_categories.iter().chain(meaning.security_categories).map(ToString::to_string).collect();
+    let categories = categories.join(",");
     let context = Context {
         user_email: exchange.person().map(|person| person.email.as_str()),
         site_uri: Some(&exchange.target.url),
@@ -120,6 +124,8 @@ fn location(
         filter: Some("http"),
         account_id: Some(&account),
         request_id: Some(&request_id),
+        request_categories: Some(categories.as_str()).filter(|ids| !ids.is_empty()),
+        application_name: meaning.application.filter(|_| !meaning.app_ids.is_empty()).map(|it| &*it.name),
         ..Context::default()
     };
     redirect::location(target, preserve_path_and_query, original, Some(&context))

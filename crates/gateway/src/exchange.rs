@@ -192,6 +192,11 @@ impl Exchange {
         }
     }
 
+    /// Returns what the target's host means.
+    pub(crate) fn meaning(&self) -> catalog::classify::Meaning<'_> {
+        self.snapshot.classifier.meaning(self.classification)
+    }
+
     /// Looks up what the target's host means.
     pub(crate) fn classify(&mut self) {
         self.classification = self.client.first_host.classify(&self.snapshot.classifier, &self.target.host);

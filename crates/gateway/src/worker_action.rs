@@ -299,6 +299,17 @@ fn facts_json(exchange: &Exchange, rule: &RuleRef) -> String {
             .collect();
         json!({ "id": person.id, "email": person.email, "name": person.name, "groups": groups })
     });
+    let meaning = exchange.meaning();
+    let application = meaning.application.filter(|_| !meaning.app_ids.is_empty()).map(|application| {
+        json!({
+            "id": application.id,
+            "slug": &*application.slug,
+            "name": &*application.name,
+            "type": application.kind,
+            "status": meaning.app_statuses.first(),
+            "ai": application.ai().map(catalog::AiKind::as_str).collect::<Vec<_>>(),
+        })
+    });
     let hello = exchange.tunnel.as_ref().and_then(|tunnel| tunnel.hello.as_deref());
     let tls = exchange.tunnel.as_ref().and_then(|tunnel| tunnel.tls.as_ref());
     json!({
@@ -307,8 +318,10 @@ fn facts_json(exchange: &Exchange, rule: &RuleRef) -> String {
         "identity": identity,
         "device": null,
         "risk": null,
-        "application": null,
+        "application": application,
         "country": null,
+        "contentCategories": meaning.content_categories,
+        "securityCategories": meaning.security_categories,
         "detections": { "uploadTypes": exchange.upload.types },
         "rule": { "id": rule.id.to_string(), "name": rule.name, "precedence": rule.precedence },
         "source": { "ip": exchange.source().to_string(), "port": exchange.client.source.port() },

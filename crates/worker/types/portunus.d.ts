@@ -116,7 +116,19 @@ interface RequestFacts {
   readonly serviceToken?: { readonly id: string; readonly clientId: string } | null;
   readonly device?: unknown;
   readonly risk?: unknown;
-  readonly application?: unknown;
+  /** The application of the catalogue that the host is. */
+  readonly application?: {
+    readonly id: number;
+    readonly slug: string;
+    readonly name: string;
+    /** The application type; 25 is artificial intelligence. */
+    readonly type: number;
+    readonly status: "approved" | "unapproved" | "in review" | "unreviewed";
+    /** What it does with artificial intelligence: chat, code, image, voice, agents, api. */
+    readonly ai: readonly string[];
+  } | null;
+  readonly contentCategories?: readonly number[];
+  readonly securityCategories?: readonly number[];
   readonly country?: string | null;
   /** uploadTypes: the kinds of file in the request's body, where the rules had to look. */
   readonly detections?: { readonly uploadTypes: readonly string[] | null };

@@ -10,7 +10,7 @@ use logs::Dataset;
 use serde_json::{Value, json};
 use testkit::{Origin, OriginTls};
 
-use crate::support::{Setup, Stand, get, rule};
+use crate::support::{Setup, Stand, get, rule, rule_with};
 
 fn hello() -> Router {
     Router::new().fallback(any(|| async { "hello" }))
@@ -132,4 +132,25 @@ async fn a_kept_alive_connection_follows_the_host_of_each_request() {
         let record = stand.http_record(&format!("https://claude.ai{path}")).await;
         assert_eq!(record["ApplicationNames"], json!(["Claude"]));
     }
+}
+
+#[tokio::test]
+async fn people_are_sent_to_the_sanctioned_application_with_what_they_asked_for() {
+    let origin = Origin::start(hello(), None).await.unwrap();
+    let settings = json!({"redirect": {"target_uri": "https://claude.ai/", "include_context": true}});
+    let unapproved = r#"any(app.statuses[*] == "unapproved")"#;
+    let setup = Setup {
+        names: vec![("chatgpt.com", origin.address)],
+        classifier: classifier(),
+        rules: vec![rule_with("use ours", "redirect", unapproved, settings)],
+        ..Setup::default()
+    };
+    let stand = Stand::start(setup).await;
+    let got = stand.send(get("http://chatgpt.com/c/1")).await;
+    let location = got.headers["location"].to_str().unwrap();
+    assert!(location.starts_with("https://claude.ai/?"), "{location}");
+    assert!(
+        location.contains("cf_application_name=ChatGPT") && location.contains("cf_request_categories=184"),
+        "{location}"
+    );
 }
