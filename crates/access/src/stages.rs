@@ -16,7 +16,6 @@ use net::proxy::body::{Body, boxed, empty_body};
 use net::proxy::framing::FAULT_METHOD;
 use net::proxy::head::HeadFault;
 use net::proxy::hop;
-use uuid::Uuid;
 
 use crate::access::Client;
 use crate::client_certificate;

@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use serde_json::Value;
 use store::Actor;
 use types::Code;
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::{Interface, OpContext};

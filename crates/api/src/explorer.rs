@@ -133,7 +133,9 @@ async fn follow(cx: Cx, input: Input) -> Reply {
     let progress = Arc::new(Progress::default());
     let running = {
         let (op, progress) = (cx.op.clone(), Arc::clone(&progress));
-        Box::pin(async move { explorer::run(&op, &body.query, progress).await.and_then(|answer| explorer::view(&answer)) })
+        Box::pin(
+            async move { explorer::run(&op, &body.query, progress).await.and_then(|answer| explorer::view(&answer)) },
+        )
     };
     let events = stream::unfold(Some(running), move |running| {
         let progress = Arc::clone(&progress);

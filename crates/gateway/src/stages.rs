@@ -14,7 +14,6 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use net::{Host, Origin, Scheme};
 use types::RequestId;
-use uuid::Uuid;
 
 use crate::answer;
 use crate::body::{Body, Metered, boxed};

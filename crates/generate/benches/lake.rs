@@ -39,7 +39,10 @@ async fn measure() {
     peak = peak.max(peak_resident());
     let rate = rows as f64 / used.as_secs_f64();
     println!("taking in: {rows} rows appended in {appended:.1?}, in Parquet after {wall:.1?}");
-    println!("taking in: {rate:.0} rows/s for a core, {:.2} us each (at least 150000)", used.as_secs_f64() * 1e6 / rows as f64);
+    println!(
+        "taking in: {rate:.0} rows/s for a core, {:.2} us each (at least 150000)",
+        used.as_secs_f64() * 1e6 / rows as f64
+    );
     let bytes = lake_bytes(&directory.path().join("lake"));
     println!("on disk: {:.1} bytes for a row (at most 45)", bytes as f64 / rows as f64);
     let memory = peak.saturating_sub(before);

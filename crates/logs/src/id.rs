@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn threads_make_different_ids() {
-        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| (0..1_000).map(|_| record_id()).collect())).collect();
+        let threads: Vec<_> =
+            (0..4).map(|_| std::thread::spawn(|| (0..1_000).map(|_| record_id()).collect())).collect();
         let ids: Vec<Vec<_>> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ids.into_iter().flatten().collect::<BTreeSet<_>>().len(), 4_000);
     }

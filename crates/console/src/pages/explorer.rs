@@ -83,7 +83,11 @@ pub(super) async fn run(submission: Submission) -> Page {
 }
 
 fn heading() -> Markup {
-    title("Explore", "Everything recorded, in SQL: each dataset is a table, a record is in it within a second.", &html! {})
+    title(
+        "Explore",
+        "Everything recorded, in SQL: each dataset is a table, a record is in it within a second.",
+        &html! {},
+    )
 }
 
 fn file(form: Form, bytes: Vec<u8>) -> axum::response::Response {
@@ -225,7 +229,11 @@ fn picture(answer: &Answer, rows: &[Map<String, Value>]) -> Option<Markup> {
 
 fn amount(row: &Map<String, Value>, column: &Column) -> Option<u64> {
     let value = row.get(&column.name)?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "pictures show whole, positive amounts")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "pictures show whole, positive amounts"
+    )]
     value.as_u64().or_else(|| value.as_f64().map(|value| value.max(0.0).round() as u64))
 }
 
@@ -252,11 +260,7 @@ fn over_days(day: &Column, measures: &[&Column], rows: &[Map<String, Value>]) ->
     let chart = TimeSeries {
         id: "explored",
         title: "By day",
-        clock: Clock {
-            start: first.to_zoned(TimeZone::UTC).ok()?.timestamp(),
-            step: Step::Day,
-            zone: TimeZone::UTC,
-        },
+        clock: Clock { start: first.to_zoned(TimeZone::UTC).ok()?.timestamp(), step: Step::Day, zone: TimeZone::UTC },
         unit: unit(measures.first()?),
         fold: Fold::Sum,
         form: Drawn::Lines,

@@ -42,10 +42,8 @@ pub struct Answer {
 impl Answer {
     #[cfg(feature = "sql")]
     pub(crate) fn new(schema: SchemaRef, batches: Vec<RecordBatch>, rows: usize, elapsed: Duration) -> Self {
-        let columns = schema.fields().iter().map(|field| Column {
-            name: field.name().clone(),
-            kind: kind(field.data_type()),
-        });
+        let columns =
+            schema.fields().iter().map(|field| Column { name: field.name().clone(), kind: kind(field.data_type()) });
         Self {
             columns: columns.collect(),
             truncated: false,

@@ -153,8 +153,7 @@ pub(super) fn parse(text: &str) -> Result<Box<ast::Query>, SqlError> {
         return Err(SqlError::Invalid(format!("the query is longer than {MAX_TEXT} bytes")));
     }
     let parsed = DFParserBuilder::new(text).with_dialect(&PostgreSqlDialect {}).build();
-    let mut statements =
-        parsed.and_then(|mut parser| parser.parse_statements()).map_err(|error| refused(&error))?;
+    let mut statements = parsed.and_then(|mut parser| parser.parse_statements()).map_err(|error| refused(&error))?;
     let only = statements.pop_front().ok_or_else(|| SqlError::Invalid("there is no query".to_owned()))?;
     if !statements.is_empty() {
         return Err(SqlError::Invalid("one query at a time".to_owned()));

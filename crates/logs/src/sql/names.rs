@@ -8,9 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::common::DataFusionError;
-use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut as _, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut as _, VisitorMut};
 
 use crate::records::Dataset;
 
@@ -76,8 +74,16 @@ fn names_of(select: &mut Select) {
 /// Returns an error without the layers it went through.
 pub(crate) fn plain(error: &DataFusionError) -> String {
     let text = error.find_root().strip_backtrace();
-    let known = ["Error during planning: ", "SQL error: ", "Execution error: ", "Schema error: ", "Arrow error: ",
-        "This feature is not implemented: ", "Optimizer rule ", "External error: "];
+    let known = [
+        "Error during planning: ",
+        "SQL error: ",
+        "Execution error: ",
+        "Schema error: ",
+        "Arrow error: ",
+        "This feature is not implemented: ",
+        "Optimizer rule ",
+        "External error: ",
+    ];
     let mut text = text.as_str();
     while let Some(rest) = known.iter().find_map(|prefix| text.strip_prefix(prefix)) {
         text = rest;
@@ -94,8 +100,14 @@ mod tests {
         for (text, settled) in [
             ("select httphost from gateway_http", r#"SELECT "HTTPHost" FROM gateway_http"#),
             ("SELECT EMAIL AS email, Count(*) n FROM t", r#"SELECT "Email" AS "Email", Count(*) AS n FROM t"#),
-            ("select h.url from t h where h.\"url\" like 'URL%'", r#"SELECT h."URL" FROM t h WHERE h."URL" LIKE 'URL%'"#),
-            ("select a from (select email a from t) s order by a", r#"SELECT a FROM (SELECT "Email" AS a FROM t) s ORDER BY a"#),
+            (
+                "select h.url from t h where h.\"url\" like 'URL%'",
+                r#"SELECT h."URL" FROM t h WHERE h."URL" LIKE 'URL%'"#,
+            ),
+            (
+                "select a from (select email a from t) s order by a",
+                r#"SELECT a FROM (SELECT "Email" AS a FROM t) s ORDER BY a"#,
+            ),
             ("select date from t where date >= '2026-09-01'", "SELECT date FROM t WHERE date >= '2026-09-01'"),
         ] {
             assert_eq!(parse(text).unwrap().to_string(), settled, "{text}");
@@ -104,8 +116,17 @@ mod tests {
 
     #[test]
     fn only_one_select_is_a_query() {
-        for text in ["", "select 1; select 2", "drop table t", "insert into t values (1)", "copy t to 'x'", "set a = 1",
-            "create external table t stored as csv location '/etc/passwd'", "explain select 1", "show tables"] {
+        for text in [
+            "",
+            "select 1; select 2",
+            "drop table t",
+            "insert into t values (1)",
+            "copy t to 'x'",
+            "set a = 1",
+            "create external table t stored as csv location '/etc/passwd'",
+            "explain select 1",
+            "show tables",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

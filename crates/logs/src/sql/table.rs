@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -94,7 +96,8 @@ impl LakeTable {
     fn groups(&self, files: &[Arc<DataFile>], partitions: usize) -> Vec<FileGroup> {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by_key(|file| std::cmp::Reverse(file.bytes));
-        let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); partitions.clamp(1, files.len().max(1))];
+        let mut groups: Vec<(u64, Vec<PartitionedFile>)> =
+            vec![(0, Vec::new()); partitions.clamp(1, files.len().max(1))];
         for file in files {
             if let Some(group) = groups.iter_mut().min_by_key(|group| group.0) {
                 group.0 += file.bytes;
@@ -163,9 +166,8 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let table = DFSchema::try_from(Schema::clone(&self.schema))?;
-        let predicate = conjunction(filters.to_vec())
-            .map(|filter| state.create_physical_expr(filter, &table))
-            .transpose()?;
+        let predicate =
+            conjunction(filters.to_vec()).map(|filter| state.create_physical_expr(filter, &table)).transpose()?;
         let files = self.matching(predicate.as_ref());
         let journal = self.journal()?;
         let rows = files.iter().map(|file| file.rows).sum::<u64>()

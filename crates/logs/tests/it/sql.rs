@@ -23,7 +23,8 @@ async fn company(logs: &Logs) {
     for number in 0..400_i64 {
         let mut record = request(number * 500, if number % 5 == 0 { "block" } else { "allow" });
         record.email = format!("person-{}@example.com", number % 4);
-        record.http_host = if number % 8 == 1 { "mcp.example.com".into() } else { format!("app-{}.example.com", number % 3) };
+        record.http_host =
+            if number % 8 == 1 { "mcp.example.com".into() } else { format!("app-{}.example.com", number % 3) };
         record.url = format!("https://{}/a/{number}", record.http_host);
         record.http_status_code = if number % 5 == 0 { 403 } else { 200 };
         record.application_statuses = if number % 2 == 0 { vec!["unapproved".into()] } else { Vec::new() };
@@ -59,7 +60,8 @@ fn queries_see_lake_and_journal_alike() {
         company(&logs).await;
         for round in 0..2 {
             assert_eq!(rows(&logs, "select count(*) as n from gateway_http").await, json!([{"n": 400}]), "{round}");
-            let by_action = "SELECT action, COUNT(*) AS n, SUM(RequestBytes) b FROM gateway_http GROUP BY Action ORDER BY n";
+            let by_action =
+                "SELECT action, COUNT(*) AS n, SUM(RequestBytes) b FROM gateway_http GROUP BY Action ORDER BY n";
             let blocked: i64 = (0..400).step_by(5).sum();
             let expected = json!([
                 {"Action": "block", "n": 80, "b": blocked},
@@ -159,7 +161,8 @@ fn what_goes_over_a_bound_fails_alone_and_says_which() {
         let large = "select a.url, b.url, count(*) from gateway_http a, gateway_http b, gateway_http c group by 1, 2";
         let refused = with(large, bounds).await.unwrap_err();
         assert!(refused.to_string().contains("more than 1 MiB of memory"), "{refused}");
-        let endless = "select count(*) from gateway_http a, gateway_http b, gateway_http c, gateway_http d, gateway_http e";
+        let endless =
+            "select count(*) from gateway_http a, gateway_http b, gateway_http c, gateway_http d, gateway_http e";
         let short = Bounds { time: Duration::from_millis(300), ..Bounds::default() };
         assert!(matches!(with(endless, short).await.unwrap_err(), SqlError::Time(_)));
         let answer = with("select url from gateway_http", bounds).await.unwrap();
@@ -201,7 +204,9 @@ fn an_answer_is_exported_in_every_form() {
         let logs = open(directory.path()).await;
         company(&logs).await;
         let answer =
-            ask(&logs, "select email, applicationstatuses s, 'a,\"b' q from gateway_http order by url limit 2").await.unwrap();
+            ask(&logs, "select email, applicationstatuses s, 'a,\"b' q from gateway_http order by url limit 2")
+                .await
+                .unwrap();
         let csv = String::from_utf8(answer.csv().unwrap()).unwrap();
         assert_eq!(csv.lines().next().unwrap(), "Email,s,q");
         assert_eq!(csv.lines().nth(1).unwrap(), "person-0@example.com,\"[\"\"unapproved\"\"]\",\"a,\"\"b\"");
