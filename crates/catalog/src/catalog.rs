@@ -92,11 +92,18 @@ enum Owner {
 
 const FREE: Meaning = Meaning { owner: Owner::None, below: false, patterns: u16::MAX };
 
+/// A label of a pattern: what stands before and after the `*` in it, or the whole label.
+#[derive(Debug)]
+struct Label {
+    before: Box<str>,
+    after: Option<Box<str>>,
+}
+
 /// A pattern with a `*` in it, without the fixed suffix it ends in.
 #[derive(Debug)]
 struct Pattern {
-    /// Labels from right to left: what stands before and after the `*` in each, or the whole label.
-    labels: Box<[(Box<str>, Option<Box<str>>)]>,
+    /// From right to left.
+    labels: Box<[Label]>,
     place: u16,
     role: Role,
 }
@@ -108,7 +115,7 @@ impl Pattern {
             return None;
         }
         let mut length = 0;
-        for ((before, after), label) in self.labels.iter().zip(labels) {
+        for (Label { before, after }, label) in self.labels.iter().zip(labels) {
             let fits = match after {
                 None => *label == before.as_bytes(),
                 Some(after) => {
@@ -439,8 +446,8 @@ impl Loading {
         let border = pattern[star..].find('.').map_or(pattern.len(), |dot| star + dot);
         let (labels, suffix) = (&pattern[..border], pattern.get(border + 1..).unwrap_or_default());
         let labels = labels.rsplit('.').map(|label| match label.split_once('*') {
-            Some((before, after)) => (before.into(), Some(after.into())),
-            None => (label.into(), None),
+            Some((before, after)) => Label { before: before.into(), after: Some(after.into()) },
+            None => Label { before: label.into(), after: None },
         });
         let pattern = Pattern { labels: labels.collect(), place, role };
         let meaning = self.hosts.entry(suffix, FREE);
