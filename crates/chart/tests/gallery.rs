@@ -1,6 +1,6 @@
 //! Every chart on one page, as the console shows them: small enough, without script or inline style, and looked at in a
 //! browser where there is one (`cargo xtask test` installs it).
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

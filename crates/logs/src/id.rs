@@ -18,7 +18,7 @@ pub fn record_id() -> Uuid {
         static THREAD: u64 = Uuid::new_v4().as_u64_pair().1 >> 2;
     }
     let nanoseconds = u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default();
-    let time = (nanoseconds / 1_000_000) << 12 | (nanoseconds % 1_000_000) * 4_096 / 1_000_000;
+    let time = ((nanoseconds / 1_000_000) << 12) | ((nanoseconds % 1_000_000) * 4_096 / 1_000_000);
     let time = LAST.with(|last| {
         let time = time.max(last.get() + 1);
         last.set(time);
@@ -30,7 +30,7 @@ pub fn record_id() -> Uuid {
 const fn made_of(time: u64, thread: u64) -> Uuid {
     const VERSION: u64 = 0x7 << 12;
     const VARIANT: u64 = 0b10 << 62;
-    Uuid::from_u64_pair((time >> 12) << 16 | VERSION | (time & 0xfff), VARIANT | (thread & (u64::MAX >> 2)))
+    Uuid::from_u64_pair(((time >> 12) << 16) | VERSION | (time & 0xfff), VARIANT | (thread & (u64::MAX >> 2)))
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ type Counter = Box<dyn Fn() -> u64 + Send + Sync>;
 #[derive(Default)]
 pub struct Progress {
     rows: AtomicU64,
+    /// Rows of the journal, which are read before the query runs.
+    journal: AtomicU64,
     counter: Mutex<Option<Counter>>,
 }
 
@@ -104,7 +106,7 @@ impl Progress {
     /// Returns how many rows have been read.
     #[must_use]
     pub fn rows_read(&self) -> u64 {
-        self.counter.lock().as_ref().map_or(0, |count| count())
+        self.journal.load(Ordering::Relaxed) + self.counter.lock().as_ref().map_or(0, |count| count())
     }
 
     #[cfg(feature = "sql")]
@@ -113,7 +115,8 @@ impl Progress {
     }
 
     #[cfg(feature = "sql")]
-    pub(crate) fn expect_rows(&self, rows: u64) {
-        self.rows.fetch_add(rows, Ordering::Relaxed);
+    pub(crate) fn expect_rows(&self, files: u64, journal: u64) {
+        self.rows.fetch_add(files + journal, Ordering::Relaxed);
+        self.journal.fetch_add(journal, Ordering::Relaxed);
     }
 }

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use logs::WorkerInvocation;
 use serde_json::json;
 use types::AccountId;
-use uuid::Uuid;
 use worker::{CallReport, Script};
 
 /// What became of a call, in the words of the log.

@@ -19,7 +19,6 @@ use net::upstream::Pool;
 use store::{Expiry, Principal, ReadKv, Store, StoreError, WriteKv};
 use tower::ServiceExt;
 use types::{KvNamespaceId, ScriptName};
-use uuid::Uuid;
 use worker::protocol::{KvKey, KvValue, LogLevel};
 use worker::{
     Answer, Body, BoxFuture, Call, CallContext, CallError, FetchTarget, Host, HostError, KvPage, KvWrite, RateLimiter,

@@ -109,6 +109,9 @@ impl Rules {
     }
 }
 
+/// Category lists, each as it was read.
+type ListRevisions = Vec<(CategoryListId, Revision)>;
+
 /// Builds parts, reusing what did not change.
 pub(crate) struct Builder {
     pub store: Store,
@@ -123,7 +126,7 @@ pub(crate) struct Builder {
     /// The edition of the catalogue that was read last, by its revision; none: the one that ships.
     edition: Option<(Option<Revision>, Arc<Catalog>)>,
     /// The index of categories, with the lists it was made from.
-    lists_of_categories: Option<(Vec<(CategoryListId, Revision)>, Arc<CategoryIndex>)>,
+    lists_of_categories: Option<(ListRevisions, Arc<CategoryIndex>)>,
 }
 
 impl Builder {

@@ -12,6 +12,9 @@ use syn::visit::Visit;
 use crate::run::root;
 
 const CRATE_LINES: usize = 20_000;
+/// Crates that may have more lines, and why.
+const RAISED: [(&str, usize, &str); 1] =
+    [("console", 22_000, "its tests are those of the v4 API, too: one harness drives both")];
 /// Percent of the workspace one crate may be, checked once the workspace is large enough for a share to mean anything.
 const CRATE_SHARE: usize = 25;
 const FILE_LINES: usize = 1_000;
@@ -90,7 +93,8 @@ fn budgets(crates: &BTreeMap<String, PathBuf>, faults: &mut Vec<String>) -> Resu
     }
     let total: usize = sizes.values().sum();
     for (name, lines) in sizes {
-        if lines > CRATE_LINES || (total > 50_000 && lines * 100 > total * CRATE_SHARE) {
+        let budget = RAISED.iter().find(|(raised, ..)| raised == name).map_or(CRATE_LINES, |(_, lines, _)| *lines);
+        if lines > budget || (total > 50_000 && lines * 100 > total * CRATE_SHARE) {
             faults.push(format!("crates/{name}: {lines} of {total} lines"));
         }
     }

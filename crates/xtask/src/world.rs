@@ -89,11 +89,14 @@ fn codes(codes: &Value, names: &Value) -> Result<BTreeMap<String, (String, Strin
     Ok(found)
 }
 
+/// Rings, each of the numbers of its arcs.
+type Polygon = Vec<Vec<i64>>;
+
 /// A topology: arcs that borders are put together from.
 struct Atlas {
     arcs: Vec<Ring>,
-    /// Of each geometry its number, its name and its polygons, each a list of rings of arcs.
-    countries: Vec<(String, String, Vec<Vec<Vec<i64>>>)>,
+    /// Of each geometry its number, its name and its polygons.
+    countries: Vec<(String, String, Vec<Polygon>)>,
 }
 
 impl Atlas {

@@ -54,14 +54,13 @@ pub(super) async fn run(submission: Submission) -> Page {
     let datasets = explorer::datasets(&visitor.cx)?;
     let form = Form::named(fields.get("format"));
     let answered = explorer::run(&visitor.cx, text, Arc::default()).await;
-    let drawn = match (answered, form) {
-        (Ok(answer), Some(form)) => form.write(&answer).map(|bytes| Err(file(form, bytes))),
-        (Ok(answer), None) => explorer::view(&answer).map(|view| Ok((answer, view.rows))),
-        (Err(failure), _) => Err(failure),
-    };
-    match drawn {
-        Ok(Err(file)) => Ok(file),
-        Ok(Ok((answer, rows))) => {
+    let wanted = answered.and_then(|answer| match form {
+        Some(form) => form.write(&answer).map(|bytes| Wanted::File(form, bytes)),
+        None => explorer::view(&answer).map(|view| Wanted::Rows(Box::new(answer), view.rows)),
+    });
+    match wanted {
+        Ok(Wanted::File(form, bytes)) => Ok(file(form, bytes)),
+        Ok(Wanted::Rows(answer, rows)) => {
             let body = html! {
                 (heading())
                 (editor(&visitor, text, &datasets))
@@ -80,6 +79,12 @@ pub(super) async fn run(submission: Submission) -> Page {
             Ok(refused_form(&visitor, Place::Explore, "Explore", &failure, &body))
         }
     }
+}
+
+/// What somebody wants of an answer.
+enum Wanted {
+    File(Form, Vec<u8>),
+    Rows(Box<Answer>, Vec<Map<String, Value>>),
 }
 
 fn heading() -> Markup {

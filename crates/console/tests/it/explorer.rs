@@ -53,7 +53,7 @@ async fn a_query_is_answered_in_the_vendors_shape_and_in_ours() {
     assert!(ours["plan"].as_str().unwrap().contains("Aggregate"));
 
     let csv = console.post("logs/explorer/query?format=csv", json!({ "query": COUNTS })).await;
-    assert_eq!(csv.bytes, "HTTPHost,n\r\na.example,3\r\nb.example,1\r\n");
+    assert_eq!(csv.bytes, b"HTTPHost,n\r\na.example,3\r\nb.example,1\r\n");
     console.post("logs/explorer/query?format=xlsx", json!({ "query": COUNTS })).await.error(400);
     let unknown = console.post("logs/explorer/query", json!({"query": "SELECT hots FROM gateway_http"})).await;
     assert!(unknown.error(400).1.contains("hots"));
@@ -89,7 +89,9 @@ async fn a_dataset_that_one_may_not_read_is_no_table() {
 async fn a_stream_ends_with_the_answer_or_with_what_is_wrong() {
     let console = Console::new().await;
     recorded(&console).await;
-    for (query, event, says) in [(COUNTS, "event: answer", "a.example"), ("SELECT", "event: error", "query")] {
+    for (query, event, says) in
+        [(COUNTS, "event: answer", "a.example"), ("SELECT", "event: error", "expected: an expression")]
+    {
         let answer = console.post("portunus/logs/explorer/stream", json!({ "query": query })).await;
         let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
         let last = text.trim_end().rsplit("\n\n").next().unwrap();

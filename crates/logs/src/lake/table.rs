@@ -119,7 +119,7 @@ impl Table {
             let mut next = State::clone(&state);
             next.apply(&actions);
             next.next += 1;
-            let due = next.next % CHECKPOINT_EVERY == 0;
+            let due = next.next.is_multiple_of(CHECKPOINT_EVERY);
             let next = Arc::new(next);
             *self.state.lock() = Arc::clone(&next);
             // Only a shortcut for the next start.

@@ -164,6 +164,7 @@ fn first(batches: Vec<RecordBatch>, mut rows: usize) -> Vec<RecordBatch> {
 }
 
 #[cfg(feature = "sql")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "what has no word of its own is shown as text")]
 fn kind(data_type: &DataType) -> &'static str {
     match data_type {
         DataType::Boolean => "bool",

@@ -141,7 +141,7 @@ async fn answer(environment: Arc<RuntimeEnv>, threads: usize, job: Job) -> Resul
     let truncated = rows > job.bounds.rows;
     let mut answer = Answer::new(schema, batches, job.bounds.rows, started.elapsed());
     answer.truncated = truncated;
-    answer.rows_read = rows_read(&plan);
+    answer.rows_read = job.progress.rows_read();
     answer.bytes_read = sum(&plan, "bytes_scanned");
     answer.plan = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false).to_string();
     Ok(answer)
@@ -158,20 +158,18 @@ pub(super) fn parse(text: &str) -> Result<Box<ast::Query>, SqlError> {
     if !statements.is_empty() {
         return Err(SqlError::Invalid("one query at a time".to_owned()));
     }
-    match only {
-        Statement::Statement(statement) => match *statement {
-            ast::Statement::Query(mut query) => {
-                if names::settle(&mut query) > MAX_OPERATORS {
-                    return Err(SqlError::Invalid(format!(
-                        "the query has more than {MAX_OPERATORS} operators; a long list of values is shorter as IN (…)"
-                    )));
-                }
-                Ok(query)
-            }
-            _ => Err(SqlError::Invalid("only SELECT is possible".to_owned())),
-        },
-        _ => Err(SqlError::Invalid("only SELECT is possible".to_owned())),
+    let Statement::Statement(statement) = only else { return Err(not_a_query()) };
+    let ast::Statement::Query(mut query) = *statement else { return Err(not_a_query()) };
+    if names::settle(&mut query) > MAX_OPERATORS {
+        return Err(SqlError::Invalid(format!(
+            "the query has more than {MAX_OPERATORS} operators; a long list of values is shorter as IN (…)"
+        )));
     }
+    Ok(query)
+}
+
+fn not_a_query() -> SqlError {
+    SqlError::Invalid("only SELECT is possible".to_owned())
 }
 
 /// Makes what a query sees: its account's tables.
@@ -209,12 +207,15 @@ fn limited(plan: LogicalPlan, rows: usize) -> Result<LogicalPlan, DataFusionErro
 
 /// An error of the text, in the words of the planner, without its own names for things.
 fn refused(error: &DataFusionError) -> SqlError {
-    match error.find_root() {
-        DataFusionError::External(inner) if inner.is::<QueryError>() => failed_inner(error),
-        _ => SqlError::Invalid(names::plain(error)),
+    if let DataFusionError::External(inner) = error.find_root()
+        && inner.is::<QueryError>()
+    {
+        return failed_inner(error);
     }
+    SqlError::Invalid(names::plain(error))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is not the author's to mend has failed")]
 fn failed(error: DataFusionError) -> SqlError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => SqlError::Memory(0),
@@ -229,7 +230,7 @@ fn failed_inner(error: &DataFusionError) -> SqlError {
     SqlError::Failed(names::plain(error))
 }
 
-/// Returns how many rows the leaves of a plan gave.
+/// Returns how many rows the files below a plan gave; the journal's part is not counted by its plan.
 fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     let below = plan.children();
     if below.is_empty() {

@@ -52,6 +52,7 @@ impl VisitorMut for Settle {
         ControlFlow::Continue(())
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only names and operators matter here")]
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(name) => settled(name),
@@ -72,11 +73,17 @@ fn names_of(select: &mut Select) {
 }
 
 /// Returns an error without the layers it went through.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only the parser's errors have a text of their own")]
 pub(crate) fn plain(error: &DataFusionError) -> String {
-    let text = error.find_root().strip_backtrace();
+    let root = error.find_root();
+    let text = match root {
+        DataFusionError::SQL(error, _) => error.to_string(),
+        _ => root.strip_backtrace(),
+    };
     let known = [
         "Error during planning: ",
         "SQL error: ",
+        "sql parser error: ",
         "Execution error: ",
         "Schema error: ",
         "Arrow error: ",

@@ -170,9 +170,9 @@ impl TableProvider for LakeTable {
             conjunction(filters.to_vec()).map(|filter| state.create_physical_expr(filter, &table)).transpose()?;
         let files = self.matching(predicate.as_ref());
         let journal = self.journal()?;
-        let rows = files.iter().map(|file| file.rows).sum::<u64>()
-            + journal.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-        self.progress.expect_rows(rows);
+        let in_files = files.iter().map(|file| file.rows).sum();
+        let in_journal = journal.iter().map(|batch| batch.num_rows() as u64).sum();
+        self.progress.expect_rows(in_files, in_journal);
         let journal = MemorySourceConfig::try_new_exec(&[journal], Arc::clone(&self.schema), projection.cloned())?;
         if files.is_empty() {
             return Ok(journal);
