@@ -12,7 +12,7 @@ import { OWNER, authority, console_url, credential, proxy, setup_url, suite } fr
 const WIDE = { width: 1600, height: 1000 };
 const NARROW = { width: 360, height: 740 };
 /** More pages than this mean that the walk does not see that two are alike. */
-const MOST_PAGES = 100;
+const MOST_PAGES = 140;
 
 /** What is wrong with the pages looked at; all of it is told at once. */
 const faults = [];
@@ -62,7 +62,7 @@ async function strangersAreSentToSignIn(browser) {
 
 /** Two pages that differ only in which thing they show are looked at once. */
 function kind(url) {
-  const named = (segment, at, all) => at > 1 && segment !== "new" && ["portals", "servers", "workers"].includes(all[at - 1]);
+  const named = (segment, at, all) => at > 1 && !["new", "lists"].includes(segment) && ["library", "portals", "servers", "workers"].includes(all[at - 1]);
   const isOne = (segment, at, all) => /^[0-9a-f-]{16,}$|^\d+$/.test(segment) || named(segment, at, all);
   const segments = url.pathname.split("/").map((segment, at, all) => (isOne(segment, at, all) ? "*" : segment));
   return `${segments.join("/")}?${[...url.searchParams.keys()].sort()}`;
