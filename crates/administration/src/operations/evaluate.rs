@@ -194,7 +194,8 @@ fn draft_id(draft: &Value) -> RuleId {
     named.unwrap_or_else(|| RuleId(Uuid::new_v4()))
 }
 
-async fn extended_email_matching(cx: &OpContext) -> Result<bool, Failure> {
+/// Says whether addresses of people match with what follows a plus sign, which the account's configuration decides.
+pub(super) async fn extended_email_matching(cx: &OpContext) -> Result<bool, Failure> {
     let system = store::Principal::system("evaluate rules");
     let configuration = cx.store().configuration().get(&system.authorize::<ReadGateway>(cx.account)?, &Only).await?;
     let settings = configuration.map(|stored| Value::Object(stored.document.settings)).unwrap_or_default();
@@ -202,7 +203,7 @@ async fn extended_email_matching(cx: &OpContext) -> Result<bool, Failure> {
 }
 
 /// Moves a failure's pointers below a member of the body.
-fn within(failure: Failure, prefix: &str) -> Failure {
+pub(super) fn within(failure: Failure, prefix: &str) -> Failure {
     let moved = |problem: Problem| Problem {
         pointer: Some(format!("{prefix}{}", problem.pointer.unwrap_or_default())),
         ..problem

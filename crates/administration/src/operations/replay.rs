@@ -16,18 +16,19 @@ use policy::replay::{Meanings, Replay, ReplayOptions, Report};
 use policy::{CompileOptions, RuleSpec, StoredRule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Only, ReadGateway, ReadLogs, ReadRules};
+use store::{ReadLogs, ReadRules};
 use tokio::time::Instant;
 use types::{Code, RuleId};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::evaluate::{extended_email_matching, within};
 use super::logs::query_failed;
 use super::rules::{lists_named_in, refused, spec_of};
 use super::{parse_time, time};
 use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
-use crate::failure::{Failure, Problem};
+use crate::failure::Failure;
 
 /// Records looked at unless the request says otherwise.
 pub const DEFAULT_RECORDS: u64 = 200_000;
@@ -425,22 +426,6 @@ fn is_written_as(rule: &StoredRule, document: &Value) -> bool {
 
 fn named_id(draft: &Value) -> Option<RuleId> {
     draft.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok())
-}
-
-async fn extended_email_matching(cx: &OpContext) -> Result<bool, Failure> {
-    let system = store::Principal::system("replay rules");
-    let configuration = cx.store().configuration().get(&system.authorize::<ReadGateway>(cx.account)?, &Only).await?;
-    let settings = configuration.map(|stored| Value::Object(stored.document.settings)).unwrap_or_default();
-    Ok(settings.pointer("/extended_email_matching/enabled").and_then(Value::as_bool).unwrap_or(false))
-}
-
-/// Moves a failure's pointers below a member of the body.
-fn within(failure: Failure, prefix: &str) -> Failure {
-    let moved = |problem: Problem| Problem {
-        pointer: Some(format!("{prefix}{}", problem.pointer.unwrap_or_default())),
-        ..problem
-    };
-    Failure { problems: failure.problems.into_iter().map(moved).collect(), ..failure }
 }
 
 #[cfg(test)]

@@ -441,34 +441,46 @@ fn headers(row: &Row) -> Option<RecordedHeaders<'_>> {
     Some(RecordedHeaders([(referer, values("Referer")?), (agent, values("UserAgent")?)]))
 }
 
+impl Connection<'_> {
+    /// Returns what web rules may ask of a connection; `None` for a field of something else.
+    fn web_fact(&self, field: FieldId) -> Option<Fact<'_>> {
+        Some(match field {
+            http::HOST => self.host_fact(),
+            http::DOMAINS => self.domains_fact(),
+            http::APP_IDS | http::APP_HOSTS_IDS => self.numbers(|host| host.app_ids),
+            http::APP_TYPE_IDS => self.numbers(|host| host.app_type_ids),
+            http::APP_SUPPORTS_IDS => self.numbers(|host| host.app_supports_ids),
+            http::APP_STATUSES => self.statuses(),
+            http::CONTENT_CATEGORY => self.numbers(|host| host.content_categories),
+            http::SECURITY_CATEGORY => self.numbers(|host| host.security_categories),
+            http::SRC_IP => self.source_fact(),
+            http::SRC_PORT => lost_or_number(self.source_port),
+            http::DST_IP => self.destination_fact(),
+            http::DST_PORT => lost_or_number(self.port),
+            http::PROXY_ENDPOINT => self.endpoint.map_or(Fact::Absent, known_text),
+            http::ONRAMP => known_text("proxy_endpoint"),
+            http::OFFRAMP => known_text("internet"),
+            http::IS_ISOLATED => known_bool(false),
+            http::IDENTITY_EMAIL => self.email(),
+            http::IDENTITY_ID => self.person_id(),
+            http::IDENTITY_GROUPS_NAME => self.groups(true),
+            http::IDENTITY_GROUPS_ID | http::IDENTITY_GROUPS_EMAIL => self.groups(false),
+            http::IDENTITY_NAME => self.person_name(),
+            _ => return None,
+        })
+    }
+}
+
 impl Facts for WebRecord<'_> {
     fn fact(&self, field: FieldId) -> Fact<'_> {
         if self.withheld.contains(field) {
             return Fact::Unknown;
         }
-        let connection = &self.connection;
+        if let Some(fact) = self.connection.web_fact(field) {
+            return fact;
+        }
         match field {
-            http::HOST => connection.host_fact(),
-            http::DOMAINS => connection.domains_fact(),
-            http::APP_IDS | http::APP_HOSTS_IDS => connection.numbers(|host| host.app_ids),
-            http::APP_TYPE_IDS => connection.numbers(|host| host.app_type_ids),
-            http::APP_SUPPORTS_IDS => connection.numbers(|host| host.app_supports_ids),
-            http::APP_STATUSES => connection.statuses(),
-            http::CONTENT_CATEGORY => connection.numbers(|host| host.content_categories),
-            http::SECURITY_CATEGORY => connection.numbers(|host| host.security_categories),
-            http::SRC_IP => connection.source_fact(),
-            http::SRC_PORT => lost_or_number(connection.source_port),
-            http::DST_IP => connection.destination_fact(),
-            http::DST_PORT | http::PORT => lost_or_number(connection.port),
-            http::PROXY_ENDPOINT => connection.endpoint.map_or(Fact::Absent, known_text),
-            http::ONRAMP => known_text("proxy_endpoint"),
-            http::OFFRAMP => known_text("internet"),
-            http::IS_ISOLATED => known_bool(false),
-            http::IDENTITY_EMAIL => connection.email(),
-            http::IDENTITY_ID => connection.person_id(),
-            http::IDENTITY_NAME => connection.person_name(),
-            http::IDENTITY_GROUPS_NAME => connection.groups(true),
-            http::IDENTITY_GROUPS_ID | http::IDENTITY_GROUPS_EMAIL => connection.groups(false),
+            http::PORT => lost_or_number(self.connection.port),
             http::METHOD => lost_or(self.method),
             http::VERSION => lost_or(self.version),
             http::SCHEME => self.scheme(),
@@ -524,31 +536,7 @@ impl Facts for OfConnection<'_, '_> {
         if self.withheld.contains(field) {
             return Fact::Unknown;
         }
-        let connection = self.connection;
-        match field {
-            http::HOST => connection.host_fact(),
-            http::DOMAINS => connection.domains_fact(),
-            http::APP_IDS | http::APP_HOSTS_IDS => connection.numbers(|host| host.app_ids),
-            http::APP_TYPE_IDS => connection.numbers(|host| host.app_type_ids),
-            http::APP_SUPPORTS_IDS => connection.numbers(|host| host.app_supports_ids),
-            http::APP_STATUSES => connection.statuses(),
-            http::CONTENT_CATEGORY => connection.numbers(|host| host.content_categories),
-            http::SECURITY_CATEGORY => connection.numbers(|host| host.security_categories),
-            http::SRC_IP => connection.source_fact(),
-            http::SRC_PORT => lost_or_number(connection.source_port),
-            http::DST_IP => connection.destination_fact(),
-            http::DST_PORT => lost_or_number(connection.port),
-            http::PROXY_ENDPOINT => connection.endpoint.map_or(Fact::Absent, known_text),
-            http::ONRAMP => known_text("proxy_endpoint"),
-            http::OFFRAMP => known_text("internet"),
-            http::IS_ISOLATED => known_bool(false),
-            http::IDENTITY_EMAIL => connection.email(),
-            http::IDENTITY_ID => connection.person_id(),
-            http::IDENTITY_GROUPS_NAME => connection.groups(true),
-            http::IDENTITY_GROUPS_ID | http::IDENTITY_GROUPS_EMAIL => connection.groups(false),
-            http::IDENTITY_NAME => connection.person_name(),
-            _ => Fact::Unknown,
-        }
+        self.connection.web_fact(field).unwrap_or(Fact::Unknown)
     }
 }
 

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{NewToken, Permission, WriteTokens};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -87,14 +87,14 @@ impl Door {
 }
 
 /// What ends a command from outside.
-pub(crate) struct Signals {
+struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    pub(crate) fn listen() -> Result<Self> {
+    fn listen() -> Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -102,7 +102,7 @@ impl Signals {
         })
     }
 
-    pub(crate) async fn one(&mut self) {
+    async fn one(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -113,7 +113,7 @@ impl Signals {
 
 /// Reaches the platform at its own address, whatever its name resolves to here, and trusts what signs its certificate:
 /// the account's authority or what is in the file of the console's certificate.
-pub(crate) fn client(api: &server::ready::Running, data: &Path) -> Result<reqwest::Client> {
+fn client(api: &server::ready::Running, data: &Path) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder().no_proxy();
     if let (Some(address), Some(host)) = (api.address, reqwest::Url::parse(&api.api_url)?.host_str()) {
         builder = builder.resolve(host, address);
@@ -121,6 +121,28 @@ pub(crate) fn client(api: &server::ready::Running, data: &Path) -> Result<reqwes
     let trusted = api.trust.clone().unwrap_or_else(|| data.join("ca.pem"));
     let pem = std::fs::read(&trusted).with_context(|| format!("cannot read {}", trusted.display()))?;
     Ok(builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem)?).build()?)
+}
+
+/// Passes an answer on, or says what the platform has against the request, a line for each fault.
+pub(crate) async fn accepted(response: reqwest::Response) -> Result<reqwest::Response> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let envelope: Value = response.json().await.unwrap_or_default();
+    let faults = envelope["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let lines = faults.iter().map(|fault| {
+        let message = fault["message"].as_str().unwrap_or_default();
+        match fault["source"]["pointer"].as_str().filter(|pointer| !pointer.is_empty()) {
+            Some(pointer) => format!("{pointer}: {message}"),
+            None => message.to_owned(),
+        }
+    });
+    let lines: Vec<_> = lines.collect();
+    if lines.is_empty() {
+        bail!("the platform answers {status}");
+    }
+    bail!("the platform refuses:\n{}", lines.join("\n"))
 }
 
 /// Takes the whole events out of what a stream of server-sent events gave so far (WHATWG HTML, section 9.2).

@@ -6,54 +6,33 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use store::{NewToken, Permission, WriteTokens};
+use store::Permission;
 
-use super::door::{Signals, client};
-use super::state::{Opened, load};
+use super::door::{Door, accepted, events, field};
 use crate::arguments::Replay;
 
-/// How long the token that this command makes for itself works: until the platform has begun, and no longer even if the
-/// command is killed in between.
-const TOKEN: Duration = Duration::from_secs(60);
 /// Most lines of one part of the summary.
 const SHOWN: usize = 10;
 
 pub(crate) async fn run(replay: Replay) -> Result<ExitCode> {
     let body = body(&replay)?;
-    let config = load(&replay.state)?;
-    let opened = Opened::open(&replay.state).await?;
-    let api = server::ready::running_api(&config.data)
-        .with_context(|| format!("no platform runs over {}", config.data.display()))?;
-    let client = client(&api, &config.data)?;
-    let mut asked_to_end = Signals::listen()?;
-    let new = NewToken {
-        name: "replay".into(),
-        permissions: [Permission::GatewayRead, Permission::LogsRead].into_iter().collect(),
-        not_before: None,
-        expires_at: Some(Timestamp::now() + TOKEN),
-    };
-    let grant = opened.grant::<WriteTokens>()?;
-    let (token, text) = opened.store.tokens().issue(&grant, new).await?;
-    let after = json!({ "name": token.document.name, "expires_on": token.document.expires_at });
-    opened.record("create", "token", token.id, after)?;
-    let url = format!("{}/accounts/{}/gateway/rules/replay", api.api_url, opened.account);
-    let request = client.post(url).bearer_auth(text.expose()).header("accept", "text/event-stream").json(&body);
-    let begun = tokio::select! {
-        begun = begin(request) => begun.map(Some),
-        () = asked_to_end.one() => Ok(None),
-    };
-    opened.store.tokens().delete(&grant, &token.id, None).await?;
-    let Some(stream) = begun? else { bail!("interrupted") };
+    let mut door = Door::find(&replay.state).await?;
+    let begun = door
+        .pass("replay", &[Permission::GatewayRead, Permission::LogsRead], async |visit| {
+            let request = visit.request(reqwest::Method::POST, "/gateway/rules/replay");
+            let sent = request.header("accept", "text/event-stream").json(&body).send().await;
+            accepted(sent.context("cannot reach the platform")?).await
+        })
+        .await?;
+    let Some(stream) = begun else { bail!("interrupted") };
     let report = tokio::select! {
         report = follow(stream) => report?,
         // Hanging up ends it there, too.
-        () = asked_to_end.one() => bail!("interrupted"),
+        () = door.asked_to_end() => bail!("interrupted"),
     };
     if replay.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -61,28 +40,6 @@ pub(crate) async fn run(replay: Replay) -> Result<ExitCode> {
         print!("{}", summary(&report));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Begins the replay, or says what the platform has against it, a line for each fault.
-async fn begin(request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
-    let response = request.send().await.context("cannot reach the platform")?;
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let envelope: Value = response.json().await.unwrap_or_default();
-    let faults = envelope["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let lines: Vec<String> = faults
-        .iter()
-        .map(|fault| {
-            let place = fault["source"]["pointer"].as_str().unwrap_or_default();
-            format!("{place}{}{}", if place.is_empty() { "" } else { ": " }, text(fault, "message"))
-        })
-        .collect();
-    if lines.is_empty() {
-        bail!("the platform answers {status}");
-    }
-    bail!("the platform refuses:\n{}", lines.join("\n"))
 }
 
 /// The request: what to replay, and over which part of the log.
@@ -130,13 +87,10 @@ async fn follow(mut stream: reqwest::Response) -> Result<Value> {
     let mut buffer = Vec::new();
     while let Some(chunk) = stream.chunk().await.context("the platform ended the replay")? {
         buffer.extend_from_slice(&chunk);
-        while let Some(end) = buffer.windows(2).position(|window| window == b"\n\n") {
-            let event: Vec<u8> = buffer.drain(..end + 2).collect();
-            let event = String::from_utf8_lossy(&event);
-            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_start);
-            let Some(data) = field("data:") else { continue };
+        for event in events(&mut buffer) {
+            let Some(data) = field(&event, "data") else { continue };
             let data: Value = serde_json::from_str(data).context("the platform's answer cannot be read")?;
-            match field("event:") {
+            match field(&event, "event") {
                 Some("progress") => {
                     let share = data["fraction"].as_f64().unwrap_or_default();
                     bar.set_position((share * 1_000.0) as u64);

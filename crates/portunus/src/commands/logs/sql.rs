@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use store::Permission;
 
 use crate::arguments::State;
-use crate::commands::door::{Door, events, field};
+use crate::commands::door::{Door, accepted, events, field};
 
 /// How wide a column of the table gets, in characters.
 const WIDEST: usize = 60;
@@ -62,21 +62,6 @@ fn format_of(path: &Path) -> Result<&'static str> {
         Some("parquet") => Ok("parquet"),
         _ => bail!("{}: the name must end in .csv, .jsonl or .parquet", path.display()),
     }
-}
-
-/// Passes an answer on, or says what the platform has against the query.
-async fn accepted(response: reqwest::Response) -> Result<reqwest::Response> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let envelope: Value = response.json().await.unwrap_or_default();
-    let faults = envelope["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let lines: Vec<_> = faults.iter().filter_map(|fault| fault["message"].as_str()).collect();
-    if lines.is_empty() {
-        bail!("the platform answers {status}");
-    }
-    bail!("{}", lines.join("\n"))
 }
 
 #[derive(Deserialize)]
