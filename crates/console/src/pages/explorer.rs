@@ -36,7 +36,8 @@ pub(super) async fn page(visitor: Visitor) -> Page {
     let asked = visitor.query.get("query");
     let text = match named(visitor.query.get("question")) {
         Some(question) => question.sql,
-        None if asked.is_empty() => QUESTIONS[0].sql,
+        // One that has an answer wherever there is traffic, and a picture.
+        None if asked.is_empty() => named("requests-by-day").map_or("", |question| question.sql),
         None => asked,
     };
     let body = html! {
