@@ -25,6 +25,8 @@ pub use answer::{Answer, Column};
 
 /// The longest text of a query, in bytes.
 pub const MAX_TEXT: usize = 64 * 1024;
+/// The most bytes of an answer, as it is held in memory.
+pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The most rows of an answer.
 pub const MAX_ROWS: usize = 10_000;
 
@@ -54,6 +56,9 @@ pub enum SqlError {
     /// It needs more memory than a query may have.
     #[error("the query needs more than {} MiB of memory; narrow it by time, or group by fewer columns", .0 / 1024 / 1024)]
     Memory(usize),
+    /// Its rows are too large together.
+    #[error("the answer is larger than {} MiB; ask for fewer rows or columns", MAX_ANSWER / 1024 / 1024)]
+    Answer,
     /// It takes longer than a query may.
     #[error("the query took longer than {} seconds; narrow it by time or by person", .0.as_secs())]
     Time(Duration),
@@ -71,7 +76,7 @@ impl SqlError {
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidInput,
-            Self::Memory(_) | Self::Time(_) => Code::LimitExceeded,
+            Self::Memory(_) | Self::Answer | Self::Time(_) => Code::LimitExceeded,
             Self::Logs(error) => error.code(),
             Self::Failed(_) => Code::Internal,
         }

@@ -275,7 +275,7 @@ impl Writer {
     /// Refuses to go on while too much waits to be taken over: rather no room than a full disk or a lost record.
     fn check_backlog(&self) -> io::Result<()> {
         let waiting: u64 =
-            self.shelves.iter().flat_map(|shelf| shelf.lock().clone()).map(|segment| segment.length).sum();
+            self.shelves.iter().map(|shelf| shelf.lock().iter().map(|segment| segment.length).sum::<u64>()).sum();
         if waiting < self.config.max_journal_bytes {
             return Ok(());
         }

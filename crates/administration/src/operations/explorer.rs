@@ -131,7 +131,9 @@ fn bounds() -> Bounds {
 fn failed(error: SqlError) -> Failure {
     match error {
         SqlError::Invalid(message) => Failure::new(Code::InvalidInput, message),
-        SqlError::Memory(_) | SqlError::Time(_) => Failure::new(Code::LimitExceeded, error.to_string()),
+        SqlError::Memory(_) | SqlError::Answer | SqlError::Time(_) => {
+            Failure::new(Code::LimitExceeded, error.to_string())
+        }
         SqlError::Logs(error) => super::logs::query_failed(error),
         SqlError::Failed(_) => Failure::internal("SQL query", &error),
     }

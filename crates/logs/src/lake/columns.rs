@@ -39,10 +39,6 @@ impl Columns {
         Self { dataset, schema: schema::columns(dataset), columns, rows: 0 }
     }
 
-    pub(crate) const fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Adds a record in the journal's present form. What can be read of a damaged one is added, too.
     pub(crate) fn push(&mut self, id: Uuid, body: &[u8]) -> Result<(), Damaged> {
         let read = self.push_fields(body);

@@ -7,17 +7,13 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use types::AccountId;
 
-use super::columns::Columns;
+use super::Lake;
 use super::delta::State;
-use super::roll::{Places, push};
-use super::{Lake, table::TableError};
 use crate::error::QueryError;
-use crate::frame;
 use crate::records::Dataset;
-use crate::segment::{Segment, read_block};
+use crate::segment::Segment;
 use crate::writer::Shelf;
 
 /// How often a snapshot is tried again when segments leave the journal while it is taken.
@@ -53,32 +49,5 @@ impl Snapshot {
             }
         }
         Err(QueryError::Busy)
-    }
-
-    /// Returns the journal's part in columns, in batches of about `rows` rows.
-    pub(crate) fn journal(&self, rows: usize) -> Result<Vec<RecordBatch>, QueryError> {
-        let places = Places::of(self.dataset);
-        let mut batches = Vec::new();
-        let mut columns = Columns::new(self.dataset);
-        let finish = |columns: &mut Columns| columns.finish().map_err(TableError::Columns).map_err(QueryError::from);
-        for (segment, file) in &self.segments {
-            for block in segment.blocks.iter() {
-                let bytes = read_block(file, block).map_err(QueryError::Read)?;
-                for (_, frame) in frame::frames(&bytes) {
-                    let own = places.find(self.dataset, segment.codec, &frame);
-                    if own.is_some_and(|(account, _)| account == self.account) {
-                        // What is damaged is reported when it is taken over.
-                        let _ = push(&mut columns, segment.codec, &frame);
-                    }
-                    if columns.rows() >= rows {
-                        batches.push(finish(&mut columns)?);
-                    }
-                }
-            }
-        }
-        if columns.rows() > 0 {
-            batches.push(finish(&mut columns)?);
-        }
-        Ok(batches)
     }
 }

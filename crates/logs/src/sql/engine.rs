@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arrow::array::{Array as _, RecordBatch};
 use datafusion::common::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
@@ -18,11 +19,10 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures_util::StreamExt as _;
 use types::AccountId;
 
-use super::table::LakeTable;
-use super::{Answer, Bounds, MAX_ROWS, MAX_TEXT, Progress, SqlError, names};
+use super::table::{LakeTable, Source};
+use super::{Answer, Bounds, MAX_ANSWER, MAX_ROWS, MAX_TEXT, Progress, SqlError, names};
 use crate::error::QueryError;
 use crate::lake::Lake;
-use crate::lake::snapshot::Snapshot;
 use crate::records::Dataset;
 use crate::writer::Shelf;
 
@@ -89,10 +89,12 @@ impl Engine {
 
     /// Runs a query. Dropping the future cancels it.
     pub(crate) async fn run(&self, job: Job) -> Result<Answer, SqlError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| QueryError::Busy)?;
+        let (time, memory) = (job.bounds.time, job.bounds.memory);
+        // Whoever waits for a place waits no longer than a query may take.
+        let place = tokio::time::timeout(time, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = place.map_err(|_| QueryError::Busy)?.map_err(|_| QueryError::Busy)?;
         let Some(runtime) = &self.runtime else { return Err(QueryError::Busy.into()) };
         let (environment, threads) = (Arc::clone(&self.environment), self.threads);
-        let (time, memory) = (job.bounds.time, job.bounds.memory);
         let running = async move {
             let _permit = permit;
             answer(environment, threads, job).await
@@ -131,10 +133,14 @@ async fn answer(environment: Arc<RuntimeEnv>, threads: usize, job: Job) -> Resul
     job.progress.count_with(Box::new(move || rows_read(&counted)));
     let schema = plan.schema();
     let mut stream = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(failed)?;
-    let (mut batches, mut rows) = (Vec::new(), 0);
+    let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(failed)?;
         rows += batch.num_rows();
+        bytes += size(&batch);
+        if bytes > MAX_ANSWER {
+            return Err(SqlError::Answer);
+        }
         batches.push(batch);
     }
     drop(stream);
@@ -145,6 +151,11 @@ async fn answer(environment: Arc<RuntimeEnv>, threads: usize, job: Job) -> Resul
     answer.bytes_read = sum(&plan, "bytes_scanned");
     answer.plan = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false).to_string();
     Ok(answer)
+}
+
+/// Returns how many bytes the rows of a batch are, which may be a part of what its buffers hold.
+fn size(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX / 1_024)).sum()
 }
 
 /// Reads the text of one query.
@@ -192,8 +203,13 @@ fn context(environment: Arc<RuntimeEnv>, threads: usize, job: &Job) -> Result<Se
     let url = ObjectStoreUrl::parse("lake://lake").map_err(setup)?;
     context.register_object_store(url.as_ref(), Arc::clone(&job.lake.place.store));
     for dataset in &job.datasets {
-        let snapshot = Snapshot::take(&job.lake, &job.shelves[dataset.index()], job.account, *dataset)?;
-        let table = LakeTable::new(snapshot, url.clone(), Arc::clone(&job.progress));
+        let source = Source {
+            lake: Arc::clone(&job.lake),
+            shelves: Arc::clone(&job.shelves),
+            account: job.account,
+            dataset: *dataset,
+        };
+        let table = LakeTable::new(source, url.clone(), Arc::clone(&job.progress));
         context.register_table(dataset.as_str(), Arc::new(table)).map_err(setup)?;
     }
     Ok(context)

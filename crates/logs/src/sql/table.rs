@@ -1,6 +1,6 @@
 //! A dataset of an account as a table: the files that may matter, and the journal's part.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
@@ -17,6 +17,7 @@ use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFacto
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -26,34 +27,79 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use jiff::civil::{Date, date};
 
+use types::AccountId;
+
 use super::Progress;
+use crate::error::QueryError;
+use crate::frame;
+use crate::lake::Lake;
+use crate::lake::columns::Columns;
 use crate::lake::delta::{CUT, DataFile};
+use crate::lake::roll::{Places, push};
 use crate::lake::schema;
 use crate::lake::snapshot::Snapshot;
+use crate::records::Dataset;
+use crate::segment::read_block;
+use crate::writer::Shelf;
 
 /// How many rows of the journal are in a batch.
 const BATCH: usize = 8 * 1024;
 
+/// Where a table's rows are.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub lake: Arc<Lake>,
+    pub shelves: Arc<[Shelf; Dataset::ALL.len()]>,
+    pub account: AccountId,
+    pub dataset: Dataset,
+}
+
+/// What there is of a table at the moment a query first asks for it: every mention of it in the query sees the same.
+#[derive(Debug)]
+struct Moment {
+    snapshot: Snapshot,
+    /// The journal's part, each row with its day.
+    journal: Vec<RecordBatch>,
+    /// The journal's part counts as memory of the query while it is held.
+    _held: MemoryReservation,
+}
+
 /// A table of one account at one moment.
 #[derive(Debug)]
 pub(crate) struct LakeTable {
-    snapshot: Snapshot,
+    source: Source,
+    moment: OnceLock<Moment>,
     url: ObjectStoreUrl,
     schema: SchemaRef,
     progress: Arc<Progress>,
 }
 
 impl LakeTable {
-    pub(crate) fn new(snapshot: Snapshot, url: ObjectStoreUrl, progress: Arc<Progress>) -> Self {
-        let schema = table_schema(&schema::columns(snapshot.dataset)).table_schema().clone();
-        Self { snapshot, url, schema, progress }
+    pub(crate) fn new(source: Source, url: ObjectStoreUrl, progress: Arc<Progress>) -> Self {
+        let schema = table_schema(&schema::columns(source.dataset)).table_schema().clone();
+        Self { source, moment: OnceLock::new(), url, schema, progress }
+    }
+
+    /// Returns what there is, looking only once.
+    fn moment(&self, pool: &Arc<dyn MemoryPool>) -> Result<&Moment> {
+        if let Some(moment) = self.moment.get() {
+            return Ok(moment);
+        }
+        let Source { lake, shelves, account, dataset } = &self.source;
+        let snapshot = Snapshot::take(lake, &shelves[dataset.index()], *account, *dataset).map_err(outside)?;
+        // As large in columns as in the journal, about; asked for before it is read, since the journal may be long.
+        let held = MemoryConsumer::new("journal").register(pool);
+        let bytes: u64 = snapshot.segments.iter().map(|(segment, _)| segment.length).sum();
+        held.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        let journal = self.journal(&snapshot)?;
+        Ok(self.moment.get_or_init(|| Moment { snapshot, journal, _held: held }))
     }
 
     /// Returns the files in which a row may be for which the filters hold.
-    fn matching(&self, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Arc<DataFile>> {
-        let files: Vec<_> = self.snapshot.state.files.values().cloned().collect();
+    fn matching(&self, moment: &Moment, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Arc<DataFile>> {
+        let files: Vec<_> = moment.snapshot.state.files.values().cloned().collect();
         let Some(predicate) = predicate else { return files };
-        let described = Described { snapshot: &self.snapshot, files: &files };
+        let described = Described { dataset: self.source.dataset, files: &files };
         let kept = PruningPredicateBuilder::new()
             .with_file_schema(Arc::clone(&self.schema))
             .try_build(Arc::clone(predicate))
@@ -76,7 +122,7 @@ impl LakeTable {
         let environment = state.runtime_env();
         let store = environment.object_store(&self.url)?;
         let cache = environment.cache_manager.get_file_metadata_cache();
-        let mut source = ParquetSource::new(table_schema(&schema::columns(self.snapshot.dataset)))
+        let mut source = ParquetSource::new(table_schema(&schema::columns(self.source.dataset)))
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)))
             .with_pushdown_filters(true)
@@ -108,7 +154,7 @@ impl LakeTable {
     }
 
     fn partitioned(&self, file: &DataFile) -> PartitionedFile {
-        let path = format!("{}/{}/{}", self.snapshot.account, self.snapshot.dataset, file.path);
+        let path = format!("{}/{}/{}", self.source.account, self.source.dataset, file.path);
         let mut statistics = Statistics::new_unknown(&self.schema);
         statistics.num_rows = Precision::Exact(usize::try_from(file.rows).unwrap_or(usize::MAX));
         PartitionedFile::new(path, file.bytes)
@@ -116,19 +162,47 @@ impl LakeTable {
             .with_statistics(Arc::new(statistics))
     }
 
-    /// Returns the journal's part, each row with its day.
-    fn journal(&self) -> Result<Vec<RecordBatch>> {
-        let outside = |error: crate::QueryError| DataFusionError::External(Box::new(error));
-        let time = schema::key(self.snapshot.dataset).time;
-        let dated = |batch: RecordBatch| {
-            let times = batch.column(time).as_any().downcast_ref::<TimestampMicrosecondArray>();
-            let days: Date32Array = times.into_iter().flatten().map(|micros| micros.map(day_of)).collect();
-            let mut columns = batch.columns().to_vec();
-            columns.push(Arc::new(days));
-            Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-        };
-        self.snapshot.journal(BATCH).map_err(outside)?.into_iter().map(dated).collect()
+    /// Returns the journal's part in columns.
+    fn journal(&self, snapshot: &Snapshot) -> Result<Vec<RecordBatch>> {
+        let Source { account, dataset, .. } = &self.source;
+        let places = Places::of(*dataset);
+        let (mut batches, mut columns, mut rows) = (Vec::new(), Columns::new(*dataset), 0);
+        for (segment, file) in &snapshot.segments {
+            for block in segment.blocks.iter() {
+                let bytes = read_block(file, block).map_err(|error| outside(QueryError::Read(error)))?;
+                for (_, frame) in frame::frames(&bytes) {
+                    let own = places.find(*dataset, segment.codec, &frame);
+                    if own.is_some_and(|(owner, _)| owner == *account) {
+                        // What is damaged is reported when it is taken over.
+                        let _ = push(&mut columns, segment.codec, &frame);
+                        rows += 1;
+                    }
+                    if rows >= BATCH {
+                        batches.push(self.dated(columns.finish()?)?);
+                        rows = 0;
+                    }
+                }
+            }
+        }
+        if rows > 0 {
+            batches.push(self.dated(columns.finish()?)?);
+        }
+        Ok(batches)
     }
+
+    /// Returns rows of the journal with their days.
+    fn dated(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let times = batch.column(schema::key(self.source.dataset).time);
+        let times = times.as_any().downcast_ref::<TimestampMicrosecondArray>();
+        let days: Date32Array = times.into_iter().flatten().map(|micros| micros.map(day_of)).collect();
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(days));
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+fn outside(error: QueryError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
 }
 
 fn table_schema(columns: &SchemaRef) -> TableSchema {
@@ -168,12 +242,17 @@ impl TableProvider for LakeTable {
         let table = DFSchema::try_from(Schema::clone(&self.schema))?;
         let predicate =
             conjunction(filters.to_vec()).map(|filter| state.create_physical_expr(filter, &table)).transpose()?;
-        let files = self.matching(predicate.as_ref());
-        let journal = self.journal()?;
+        let moment = self.moment(&state.runtime_env().memory_pool)?;
+        let files = self.matching(moment, predicate.as_ref());
+        let journal = &moment.journal;
         let in_files = files.iter().map(|file| file.rows).sum();
         let in_journal = journal.iter().map(|batch| batch.num_rows() as u64).sum();
         self.progress.expect_rows(in_files, in_journal);
-        let journal = MemorySourceConfig::try_new_exec(&[journal], Arc::clone(&self.schema), projection.cloned())?;
+        let journal = MemorySourceConfig::try_new_exec(
+            std::slice::from_ref(journal),
+            Arc::clone(&self.schema),
+            projection.cloned(),
+        )?;
         if files.is_empty() {
             return Ok(journal);
         }
@@ -183,14 +262,14 @@ impl TableProvider for LakeTable {
 
 /// What is known of files without opening them.
 struct Described<'a> {
-    snapshot: &'a Snapshot,
+    dataset: Dataset,
     files: &'a [Arc<DataFile>],
 }
 
 impl Described<'_> {
     fn bounds(&self, column: &Column, highest: bool) -> Option<ArrayRef> {
-        let key = schema::key(self.snapshot.dataset);
-        let fields = self.snapshot.dataset.fields();
+        let key = schema::key(self.dataset);
+        let fields = self.dataset.fields();
         let name = |place: usize| fields.get(place).map_or("", |field| field.name);
         let side = |pair: &(String, String)| {
             let text = if highest { &pair.1 } else { &pair.0 };

@@ -160,3 +160,30 @@ fn an_account_has_a_table_of_its_own() {
         logs.shutdown().await;
     });
 }
+
+/// A table of many commits is read from its checkpoint and what came after it, also when the commits before are gone.
+#[test]
+fn a_checkpoint_stands_for_the_commits_before_it() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = open(directory.path()).await;
+        for second in 0..70 {
+            logs.append(request(second, "allow")).await.unwrap();
+            logs.settle().await.unwrap();
+        }
+        logs.shutdown().await;
+        drop(logs);
+        let log = directory.path().join("lake").join(account(1).to_string()).join("gateway_http/_delta_log");
+        let last: Value = serde_json::from_slice(&std::fs::read(log.join("_last_checkpoint")).unwrap()).unwrap();
+        let version = last["version"].as_u64().unwrap();
+        for commit in 0..=version {
+            std::fs::remove_file(log.join(format!("{commit:020}.json"))).unwrap();
+        }
+        let logs = open(directory.path()).await;
+        assert_eq!(all(&logs, newest()).await.len(), 70);
+        logs.append(request(70, "allow")).await.unwrap();
+        logs.settle().await.unwrap();
+        assert_eq!(all(&logs, newest()).await.len(), 71);
+        logs.shutdown().await;
+    });
+}

@@ -167,6 +167,8 @@ fn what_goes_over_a_bound_fails_alone_and_says_which() {
         assert!(matches!(with(endless, short).await.unwrap_err(), SqlError::Time(_)));
         let answer = with("select url from gateway_http", bounds).await.unwrap();
         assert_eq!((answer.row_count(), answer.truncated), (5, true));
+        let huge = "select repeat(url, 8000) u from gateway_http";
+        assert!(matches!(ask(&logs, huge).await.unwrap_err(), SqlError::Answer));
         let deep = format!("select {}1", "(1 + ".repeat(20_000));
         assert!(matches!(ask(&logs, &deep).await.unwrap_err(), SqlError::Invalid(_)));
         let wide = format!("select count(*) n from gateway_http where {}", ["email = 'a'"; 4_000].join(" or "));
@@ -214,6 +216,33 @@ fn an_answer_is_exported_in_every_form() {
         assert_eq!(lines.lines().count(), 2);
         assert!(answer.parquet().unwrap().starts_with(b"PAR1"));
         assert_eq!(answer.columns.iter().map(|column| column.kind).collect::<Vec<_>>(), ["string", "array", "string"]);
+        logs.shutdown().await;
+    });
+}
+
+/// A query ends with whoever waits for it, and its place is free.
+#[test]
+fn a_query_that_nobody_waits_for_ends() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = open(directory.path()).await;
+        company(&logs).await;
+        let endless = "select count(*) from gateway_http a, gateway_http b, gateway_http c, gateway_http d";
+        for _ in 0..8 {
+            let progress = Arc::new(Progress::default());
+            let asking = logs.sql(account(1), &Dataset::ALL, endless, Bounds::default(), Arc::clone(&progress));
+            let begun = async {
+                while progress.rows_in_range() == 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                _ = asking => panic!("it is not endless"),
+                () = begun => {}
+            }
+        }
+        // More were left behind than run at once.
+        assert_eq!(rows(&logs, "select count(*) n from gateway_http").await, json!([{"n": 400}]));
         logs.shutdown().await;
     });
 }
