@@ -102,7 +102,7 @@ impl Complaint {
 }
 
 /// Returns the candidate that takes the fewest edits to reach from `word`, if it is close enough to be a slip.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().take(200).collect();
     // One edit turns any letter into any other, so a single letter is like nothing.
     let allowed = if word.len() < 2 { 0 } else { (word.len() / 4).clamp(1, 4) };

@@ -50,7 +50,7 @@ mod version;
 
 pub use anchor::{Anchor, Key};
 pub use ast::{Argument, Ast, Call, Function, Item, Literal, Operand, Order, Path, Step, Test};
-pub use error::Error;
+pub use error::{Error, nearest};
 pub use explain::{Explanation, Seen};
 pub use expression::{Expression, Note, semantically_equal};
 pub use limits::Limits;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut as _, VisitorMut};
 
 use crate::records::Dataset;
@@ -76,6 +76,13 @@ fn names_of(select: &mut Select) {
 #[expect(clippy::wildcard_enum_match_arm, reason = "only the parser's errors have a text of their own")]
 pub(crate) fn plain(error: &DataFusionError) -> String {
     let root = error.find_root();
+    if let DataFusionError::SchemaError(unknown, _) = root
+        && let SchemaError::FieldNotFound { field, valid_fields } = unknown.as_ref()
+    {
+        let nearest = expr::nearest(&field.name, valid_fields.iter().map(|valid| valid.name.as_str()));
+        let suggestion = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        return format!("there is no field {}{suggestion}", field.name);
+    }
     let text = match root {
         DataFusionError::SQL(error, _) => error.to_string(),
         _ => root.strip_backtrace(),

@@ -188,7 +188,7 @@ fn an_error_says_what_is_wrong_with_the_text() {
         let logs = open(directory.path()).await;
         for (text, says) in [
             ("selec 1", "selec"),
-            ("select emal from gateway_http", "emal"),
+            ("select emal from gateway_http", "there is no field emal; did you mean Email?"),
             ("select * from gateway_htp", "gateway_htp"),
             ("select sum(email) from gateway_http", "sum"),
         ] {
