@@ -87,3 +87,36 @@ pub(super) async fn icon() -> Response {
     ];
     (headers, ICON).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The classes of a selector.
+    fn classes(selector: &str) -> impl Iterator<Item = &str> {
+        let ends = |character: char| !character.is_ascii_alphanumeric() && character != '-';
+        selector.split('.').skip(1).map(move |rest| rest.split(ends).next().unwrap_or_default())
+    }
+
+    fn selectors(sheet: &str) -> impl Iterator<Item = &str> {
+        sheet
+            .split('{')
+            .flat_map(|part| part.rsplit(['}', ';', '/']).next().unwrap_or_default().split(','))
+            .map(str::trim)
+    }
+
+    /// Both go into one stylesheet: a class of charts that stands alone would change whatever bears its name elsewhere.
+    #[test]
+    fn charts_style_no_class_of_ours() {
+        // The bar of a share is drawn by charts and placed by pages; a key is that of a legend wherever it is.
+        const SHARED: [&str; 2] = ["share", "key"];
+        let ours: BTreeSet<_> = selectors(include_str!("../../assets/console.css")).flat_map(classes).collect();
+        assert!(ours.contains("said") && ours.contains("gutter"), "{ours:?}");
+        let alone = selectors(chart::STYLE).filter_map(|selector| {
+            let first = selector.split(char::is_whitespace).next()?;
+            classes(first).next().filter(|_| first.starts_with('.'))
+        });
+        let both: BTreeSet<_> = alone.filter(|class| ours.contains(class) && !SHARED.contains(class)).collect();
+        assert_eq!(both, BTreeSet::new());
+    }
+}
