@@ -195,6 +195,9 @@ impl Keeper {
             self.expire(lake, &table).await?;
             while lake.merge(&table, now).await? {}
             lake.sweep(&table, orphans, now).await?;
+            if orphans {
+                lake.complete(&table, now).await?;
+            }
         }
         let traffic = [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::Worker, Dataset::McpPortalLogs];
         // Traffic, however much, must not push the audit trail or the sign-ins out.

@@ -11,6 +11,7 @@ pub(crate) mod file;
 pub(crate) mod list;
 pub(crate) mod place;
 pub(crate) mod roll;
+pub(crate) mod rollup;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod table;
@@ -66,6 +67,12 @@ impl Lake {
 
     pub(crate) fn tables(&self) -> Vec<Arc<Table>> {
         self.tables.read().values().cloned().collect()
+    }
+
+    /// Deletes a file of a table, and its counts.
+    pub(crate) async fn discard(&self, table: &Table, path: &str) -> Result<(), TableError> {
+        self.place.delete(&table.path(path)).await?;
+        Ok(self.place.delete(&rollup::beside(&table.root, path)).await?)
     }
 
     /// Returns how far this node's journal of a dataset is in a table.

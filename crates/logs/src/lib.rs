@@ -19,6 +19,7 @@ mod rollup;
 mod segment;
 pub mod sql;
 mod tail;
+pub mod usage;
 mod wire;
 mod writer;
 
@@ -53,11 +54,14 @@ pub use wire::Kind;
 use frame::{Codec, OVERHEAD};
 use keeper::{Keeper, Loaded, Wake};
 use lake::place::Place;
+use lake::rollup::{self as rollup_files, Moment};
 use lake::snapshot::Snapshot;
 use lake::{Lake, list};
 use queue::{Queue, Queued, weight};
 use rollup::Rollup;
 use segment::Segment;
+use usage::fold::Fold;
+use usage::{Ask, Report};
 use writer::{Progress, Shelf, Writer, milliseconds};
 
 /// The largest one record gets in the journal, in bytes.
@@ -68,6 +72,8 @@ const SLOT_BYTES: usize = 8 * 1024;
 const TAIL_CAPACITY: usize = 1_024;
 /// How long a query waits for the lake's tables to be read after a start.
 const LOADING: Duration = Duration::from_secs(10);
+/// How old what reports are made of may be.
+const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 /// How many queries read at once.
 const QUERIES: usize = 4;
 /// How many accounts are counted by the minute.
@@ -174,6 +180,7 @@ struct Inner {
     state: Arc<Mutex<JournalState>>,
     tails: [broadcast::Sender<Arc<Tailed>>; Dataset::ALL.len()],
     counts: Arc<Mutex<BTreeMap<String, Rollup>>>,
+    moments: Mutex<BTreeMap<AccountId, Arc<Moment>>>,
     queries: Arc<Semaphore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stopping: Arc<AtomicBool>,
@@ -282,6 +289,7 @@ impl Logs {
                 state,
                 tails: Dataset::ALL.map(|_| broadcast::Sender::new(TAIL_CAPACITY)),
                 counts,
+                moments: Mutex::default(),
                 queries: Arc::new(Semaphore::new(QUERIES)),
                 threads: Mutex::new(threads),
                 stopping,
@@ -438,6 +446,25 @@ impl Logs {
         .await
     }
 
+    /// Returns tables of counts of an account's web requests. Answers are at most some seconds old, and say so.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn usage(&self, account: AccountId, asks: Vec<Ask>) -> Result<Report, QueryError> {
+        let lake = self.lake().await?;
+        let (inner, runtime) = (Arc::clone(&self.inner), Handle::current());
+        self.read(move || {
+            let moment = inner.moment(&lake, account)?;
+            let mut folds: Vec<_> = asks.into_iter().map(Fold::new).collect();
+            let root = object_store::path::Path::from(format!("{account}/{}", rollup_files::COUNTED));
+            let reading = rollup_files::report(&lake.place, &root, &moment.state, &moment.recent, &mut folds);
+            runtime.block_on(reading)?;
+            Ok(Report { tables: folds.into_iter().map(Fold::finish).collect(), as_of: moment.as_of })
+        })
+        .await
+    }
+
     /// Answers a query in SQL about an account's records in the given datasets; see [`sql`]. Dropping the future cancels it.
     ///
     /// # Errors
@@ -560,6 +587,23 @@ impl Logs {
 }
 
 impl Inner {
+    /// Returns what reports are made of, looked at anew every [`FRESH`].
+    fn moment(&self, lake: &Lake, account: AccountId) -> Result<Arc<Moment>, QueryError> {
+        let now = (self.config.clock)();
+        let mut moments = self.moments.lock();
+        let fresh = |moment: &&Arc<Moment>| now.duration_since(moment.as_of).abs() < FRESH;
+        if let Some(moment) = moments.get(&account).filter(fresh) {
+            return Ok(Arc::clone(moment));
+        }
+        moments.retain(|_, moment| now.duration_since(moment.as_of).abs() < FRESH);
+        let shelf = &self.shelves[rollup_files::COUNTED.index()];
+        let snapshot = Snapshot::take(lake, shelf, account, rollup_files::COUNTED)?;
+        let recent = rollup_files::recent(&snapshot)?;
+        let moment = Arc::new(Moment { as_of: now, state: snapshot.state, recent });
+        moments.insert(account, Arc::clone(&moment));
+        Ok(moment)
+    }
+
     fn threads_ended(&self) -> bool {
         self.threads.lock().iter().all(JoinHandle::is_finished)
     }

@@ -28,9 +28,11 @@ use parquet::schema::types::ColumnPath;
 
 use super::delta::{DataFile, lower, upper};
 use super::place::Place;
+use super::rollup;
 use super::schema::{self, Key};
 use super::table::TableError;
 use crate::records::Dataset;
+use crate::usage::counter::Counter;
 use crate::wire::Kind;
 
 /// How many rows a row group holds.
@@ -142,15 +144,23 @@ pub(crate) async fn write(
     let schema = schema::columns(dataset);
     let mut writer = AsyncArrowWriter::try_new(target, schema, Some(properties(dataset))).map_err(failed)?;
     let mut bounds = Bounds::new(schema::key(dataset));
+    let mut counter = (dataset == rollup::COUNTED).then(Counter::default);
     let mut batches = std::pin::pin!(batches);
     while let Some(batch) = batches.next().await {
         let batch = batch?;
         bounds.note(&batch);
+        if let Some(counter) = &mut counter {
+            counter.note(&batch);
+        }
         writer.write(&batch).await.map_err(failed)?;
     }
     writer.finish().await.map_err(failed)?;
     let bytes = writer.bytes_written() as u64;
-    place.settle(&[object]).map_err(TableError::Settle)?;
+    let mut written = vec![object];
+    if let Some(counter) = &counter {
+        written.push(rollup::write(place, root, &path, counter).await?);
+    }
+    place.settle(&written).map_err(TableError::Settle)?;
     Ok(bounds.described(path, date, bytes))
 }
 

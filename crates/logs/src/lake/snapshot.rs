@@ -7,17 +7,24 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use types::AccountId;
 
 use super::Lake;
+use super::columns::Columns;
 use super::delta::State;
+use super::roll::{Places, push};
+use super::table::TableError;
 use crate::error::QueryError;
+use crate::frame;
 use crate::records::Dataset;
-use crate::segment::Segment;
+use crate::segment::{Segment, read_block};
 use crate::writer::Shelf;
 
 /// How often a snapshot is tried again when segments leave the journal while it is taken.
 const TRIES: usize = 16;
+/// How many rows of the journal are handed over at once.
+const BATCH: usize = 8 * 1024;
 
 /// The journal's part and the lake's.
 #[derive(Debug)]
@@ -49,5 +56,35 @@ impl Snapshot {
             }
         }
         Err(QueryError::Busy)
+    }
+
+    /// Hands over the journal's part in columns, some rows at a time.
+    pub(crate) fn journal(
+        &self,
+        each: &mut dyn FnMut(RecordBatch) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let places = Places::of(self.dataset);
+        let (mut columns, mut rows) = (Columns::new(self.dataset), 0);
+        let mut finish = |columns: &mut Columns| {
+            each(columns.finish().map_err(|error| QueryError::Lake(Box::new(TableError::Columns(error))))?)
+        };
+        for (segment, file) in &self.segments {
+            for block in segment.blocks.iter() {
+                let bytes = read_block(file, block).map_err(QueryError::Read)?;
+                for (_, frame) in frame::frames(&bytes) {
+                    let own = places.find(self.dataset, segment.codec, &frame);
+                    if own.is_some_and(|(owner, _)| owner == self.account) {
+                        // What is damaged is reported when it is taken over.
+                        let _ = push(&mut columns, segment.codec, &frame);
+                        rows += 1;
+                    }
+                    if rows >= BATCH {
+                        finish(&mut columns)?;
+                        rows = 0;
+                    }
+                }
+            }
+        }
+        if rows > 0 { finish(&mut columns) } else { Ok(()) }
     }
 }

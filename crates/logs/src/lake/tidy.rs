@@ -15,6 +15,7 @@ use futures_util::{Stream, StreamExt as _};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
+use object_store::ObjectMeta;
 use parquet::errors::ParquetError;
 
 use super::delta::{Action, DataFile, State};
@@ -91,7 +92,7 @@ impl Lake {
             there.then(|| std::iter::once(Action::Add(Arc::clone(&written))).chain(removed).collect())
         };
         if table.commit(decide, true, now).await? == Committed::Moot {
-            self.place.delete(&table.path(&written.path)).await?;
+            self.discard(table, &written.path).await?;
         }
         Ok(true)
     }
@@ -119,7 +120,7 @@ impl Lake {
         let mut gone = Vec::new();
         for (path, at) in &state.removed {
             if *at < before {
-                self.place.delete(&table.path(path)).await?;
+                self.discard(table, path).await?;
                 gone.push(path.clone());
             }
         }
@@ -129,9 +130,8 @@ impl Lake {
             for object in self.place.objects(&table.root).await? {
                 let path = object.location.as_ref().strip_prefix(table.root.as_ref()).unwrap_or_default();
                 let path = path.trim_start_matches('/');
-                let age = now.as_second() - object.last_modified.timestamp();
-                let old = age > i64::try_from(ORPHANED.as_secs()).unwrap_or(i64::MAX);
-                if path.starts_with(schema::DATE) && path.ends_with(".parquet") && !named(path) && old {
+                let ours = path.starts_with(schema::DATE) && path.ends_with(".parquet");
+                if ours && !named(path) && orphaned(&object, now) {
                     self.place.delete(&object.location).await?;
                 }
             }
@@ -173,6 +173,11 @@ impl Lake {
         }
         Ok(())
     }
+}
+
+/// Says whether an object that nothing names is a leftover of a crash rather than about to be named.
+pub(crate) fn orphaned(object: &ObjectMeta, now: Timestamp) -> bool {
+    now.as_second() - object.last_modified.timestamp() > i64::try_from(ORPHANED.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn removal(file: &DataFile, now: Timestamp) -> Action {

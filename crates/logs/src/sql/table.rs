@@ -31,19 +31,12 @@ use types::AccountId;
 
 use super::Progress;
 use crate::error::QueryError;
-use crate::frame;
 use crate::lake::Lake;
-use crate::lake::columns::Columns;
 use crate::lake::delta::{CUT, DataFile};
-use crate::lake::roll::{Places, push};
 use crate::lake::schema;
 use crate::lake::snapshot::Snapshot;
 use crate::records::Dataset;
-use crate::segment::read_block;
 use crate::writer::Shelf;
-
-/// How many rows of the journal are in a batch.
-const BATCH: usize = 8 * 1024;
 
 /// Where a table's rows are.
 #[derive(Debug)]
@@ -164,30 +157,13 @@ impl LakeTable {
 
     /// Returns the journal's part in columns.
     fn journal(&self, snapshot: &Snapshot) -> Result<Vec<RecordBatch>> {
-        let Source { account, dataset, .. } = &self.source;
-        let places = Places::of(*dataset);
-        let (mut batches, mut columns, mut rows) = (Vec::new(), Columns::new(*dataset), 0);
-        for (segment, file) in &snapshot.segments {
-            for block in segment.blocks.iter() {
-                let bytes = read_block(file, block).map_err(|error| outside(QueryError::Read(error)))?;
-                for (_, frame) in frame::frames(&bytes) {
-                    let own = places.find(*dataset, segment.codec, &frame);
-                    if own.is_some_and(|(owner, _)| owner == *account) {
-                        // What is damaged is reported when it is taken over.
-                        let _ = push(&mut columns, segment.codec, &frame);
-                        rows += 1;
-                    }
-                    if rows >= BATCH {
-                        batches.push(self.dated(columns.finish()?)?);
-                        rows = 0;
-                    }
-                }
-            }
-        }
-        if rows > 0 {
-            batches.push(self.dated(columns.finish()?)?);
-        }
-        Ok(batches)
+        let mut batches = Vec::new();
+        let read = snapshot.journal(&mut |batch| {
+            batches.push(batch);
+            Ok(())
+        });
+        read.map_err(outside)?;
+        batches.into_iter().map(|batch| self.dated(batch)).collect()
     }
 
     /// Returns rows of the journal with their days.

@@ -12,3 +12,4 @@ mod lake;
 mod queries;
 mod retention;
 mod sql;
+mod usage;
