@@ -21,6 +21,7 @@ mod replay;
 mod reply;
 mod session;
 pub mod table;
+mod usage;
 mod workers;
 
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         mcp::endpoints(),
         observe::endpoints(),
         explorer::endpoints(),
+        usage::endpoints(),
     ]
     .into_iter()
     .flatten()

@@ -21,7 +21,7 @@ pub use series::{Form, Series, TimeSeries};
 pub use slots::{Clock, Fold, Step};
 pub use treemap::{Leaf, Treemap};
 pub use world_map::{WorldMap, country};
-pub use write::{Unit, bytes, count, micros};
+pub use write::{Unit, bytes, change, count, micros};
 
 /// The stylesheet of every chart.
 pub const STYLE: &str = include_str!("../assets/chart.css");

@@ -107,7 +107,8 @@ fn short_count(value: u64) -> String {
 }
 
 /// How a value stands against what it was before, in percent.
-pub(crate) fn change(now: u64, before: u64) -> String {
+#[must_use]
+pub fn change(now: u64, before: u64) -> String {
     match (now, before) {
         (0, 0) => "no change".to_owned(),
         (_, 0) => "new".to_owned(),

@@ -262,6 +262,12 @@ fn moved(record: &mut GatewayHttp, world: &World, shape: &Shape, outcome: &Outco
         (false, true) => "text/html",
     };
     put(&mut record.content_type, content_type);
+    let sent = match (shape.up, shape.upload) {
+        (0, _) => "",
+        (_, true) => "multipart/form-data",
+        (_, false) => "application/json",
+    };
+    put(&mut record.request_content_type, sent);
     let file = shape.upload.then(|| FILES[(random.u32(..) as usize) % FILES.len()]);
     put_list(&mut record.uploaded_file_names, file);
 }

@@ -451,16 +451,16 @@ impl Logs {
     /// # Errors
     ///
     /// [`QueryError`].
-    pub async fn usage(&self, account: AccountId, asks: Vec<Ask>) -> Result<Report, QueryError> {
+    pub async fn usage<const N: usize>(&self, account: AccountId, asks: [Ask; N]) -> Result<Report<N>, QueryError> {
         let lake = self.lake().await?;
         let (inner, runtime) = (Arc::clone(&self.inner), Handle::current());
         self.read(move || {
             let moment = inner.moment(&lake, account)?;
-            let mut folds: Vec<_> = asks.into_iter().map(Fold::new).collect();
+            let mut folds = asks.map(Fold::new);
             let root = object_store::path::Path::from(format!("{account}/{}", rollup_files::COUNTED));
             let reading = rollup_files::report(&lake.place, &root, &moment.state, &moment.recent, &mut folds);
             runtime.block_on(reading)?;
-            Ok(Report { tables: folds.into_iter().map(Fold::finish).collect(), as_of: moment.as_of })
+            Ok(Report { tables: folds.map(Fold::finish), as_of: moment.as_of })
         })
         .await
     }

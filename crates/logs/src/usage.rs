@@ -10,6 +10,8 @@ pub(crate) mod columns;
 pub(crate) mod counter;
 pub(crate) mod fold;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -143,15 +145,20 @@ pub struct Ask {
     pub application: Option<i64>,
     /// One person, device, country, … only.
     pub key: Option<String>,
+    /// These applications as one, in the line of [`EVERY_APPLICATION`]: a request of two of them counts twice, a person
+    /// once.
+    pub together: Option<BTreeSet<i64>>,
     /// Into what the time is divided.
     pub over: Over,
+    /// Whether people and devices are counted, where that can be done.
+    pub distinct: bool,
 }
 
 impl Ask {
     /// Asks about some days, as a whole.
     #[must_use]
     pub const fn new(view: View, from: Date, until: Date) -> Self {
-        Self { view, from, until, application: None, key: None, over: Over::Whole }
+        Self { view, from, until, application: None, key: None, together: None, over: Over::Whole, distinct: true }
     }
 
     /// Asks about one application.
@@ -164,6 +171,18 @@ impl Ask {
     #[must_use]
     pub fn key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }
+    }
+
+    /// Asks about some applications as if they were one.
+    #[must_use]
+    pub fn together(self, applications: BTreeSet<i64>) -> Self {
+        Self { together: Some(applications), ..self }
+    }
+
+    /// Leaves people and devices uncounted, which is quicker.
+    #[must_use]
+    pub fn measures_only(self) -> Self {
+        Self { distinct: false, ..self }
     }
 
     /// Divides the time.
@@ -196,9 +215,9 @@ pub struct Usage {
 
 /// Tables of counts, and how fresh they are.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report {
+pub struct Report<const N: usize> {
     /// One table for each [`Ask`], in their order; lines in that of time, application and key.
-    pub tables: Vec<Vec<Usage>>,
+    pub tables: [Vec<Usage>; N],
     /// Everything recorded before this moment is counted.
     pub as_of: Timestamp,
 }

@@ -178,15 +178,15 @@ pub struct ApplicationPage {
     pub total: usize,
 }
 
-type Reviews = HashMap<u32, Stored<CatalogReview>>;
+pub(super) type Reviews = HashMap<u32, Stored<CatalogReview>>;
 
-async fn reviews(cx: &OpContext) -> Result<Reviews, Failure> {
+pub(super) async fn reviews(cx: &OpContext) -> Result<Reviews, Failure> {
     let grant = cx.authorize::<ReadGateway>()?;
     let all = cx.store().catalog_reviews().list(&grant).await?;
     Ok(all.into_iter().map(|review| (review.id.0, review)).collect())
 }
 
-fn status_of(reviews: &Reviews, id: u32) -> Status {
+pub(super) fn status_of(reviews: &Reviews, id: u32) -> Status {
     reviews.get(&id).map_or(Status::Unreviewed, |review| review.document.0.status)
 }
 
@@ -220,7 +220,7 @@ pub async fn list(cx: &OpContext, query: &ApplicationQuery) -> Result<Applicatio
     Ok(ApplicationPage { applications, total })
 }
 
-fn matching<'c>(catalog: &'c Catalog, reviews: &Reviews, query: &ApplicationQuery) -> Vec<&'c Application> {
+pub(super) fn matching<'c>(catalog: &'c Catalog, reviews: &Reviews, query: &ApplicationQuery) -> Vec<&'c Application> {
     let words = query.search.as_ref().map(|text| text.to_lowercase());
     let by_host =
         query.search.as_ref().and_then(|text| catalog.find(&normalise(text))).map(|found| found.application.id);
@@ -248,7 +248,7 @@ fn matching<'c>(catalog: &'c Catalog, reviews: &Reviews, query: &ApplicationQuer
         .collect()
 }
 
-fn find<'c>(catalog: &'c Catalog, text: &str) -> Result<&'c Application, Failure> {
+pub(super) fn find<'c>(catalog: &'c Catalog, text: &str) -> Result<&'c Application, Failure> {
     let by_id = text.parse().ok().and_then(|id| catalog.by_id(id));
     by_id.or_else(|| catalog.by_slug(text)).ok_or_else(|| Failure::not_found("application"))
 }

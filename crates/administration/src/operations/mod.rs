@@ -14,6 +14,7 @@ pub mod configuration;
 pub mod editions;
 pub mod evaluate;
 pub mod explorer;
+pub mod findings;
 pub mod identity;
 pub mod kv;
 pub mod lists;
@@ -34,6 +35,7 @@ pub mod scripts;
 pub mod secrets;
 pub mod tokens;
 pub mod upload;
+pub mod usage;
 
 use jiff::Timestamp;
 

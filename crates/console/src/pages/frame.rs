@@ -20,6 +20,7 @@ pub(super) enum Place {
     Rules,
     Lists,
     Library,
+    Usage,
     Workers,
     Kv,
     Access,
@@ -29,10 +30,11 @@ pub(super) enum Place {
     Settings,
 }
 
-const PLACES: [(Place, &str, &str, &str); 11] = [
+const PLACES: [(Place, &str, &str, &str); 12] = [
     (Place::Overview, "/", "Overview", "o"),
     (Place::Rules, "/rules", "Rules", "r"),
     (Place::Lists, "/lists", "Lists", "l"),
+    (Place::Usage, "/usage", "Usage", "u"),
     (Place::Library, "/library", "Library", "b"),
     (Place::Workers, "/workers", "Workers", "w"),
     (Place::Kv, "/kv", "KV", "k"),

@@ -25,7 +25,7 @@ const ROWS: usize = 50;
 pub(super) const STATUSES: [(&str, &str); 4] =
     [("unreviewed", "Unreviewed"), ("in review", "In review"), ("approved", "Approved"), ("unapproved", "Unapproved")];
 
-const KINDS: [(&str, &str); 8] = [
+pub(super) const KINDS: [(&str, &str); 8] = [
     ("any", "Any AI application"),
     ("chat", "Chat"),
     ("code", "Code"),
@@ -146,7 +146,7 @@ fn table(visitor: &Visitor, applications: &[ApplicationView], back: &str) -> Mar
                         td data-label="Confidence" { (ours.score) }
                         td data-label="Generative AI" { (ours.gen_ai_score.as_deref().unwrap_or("–")) }
                         td data-label="Status" {
-                            @if may_write { (row_status(visitor, application, back)) } @else { (badge(ours.status)) }
+                            @if may_write { (row_status(visitor, &application.human_id, &application.name, ours.status, back)) } @else { (badge(ours.status)) }
                         }
                     }
                 }
@@ -156,15 +156,15 @@ fn table(visitor: &Visitor, applications: &[ApplicationView], back: &str) -> Mar
 }
 
 /// Sets a status without leaving the list.
-fn row_status(visitor: &Visitor, application: &ApplicationView, back: &str) -> Markup {
+pub(super) fn row_status(visitor: &Visitor, slug: &str, name: &str, status: &str, back: &str) -> Markup {
     html! {
-        form.inline.status method="post" action={ "/library/" (application.human_id) "/status" } {
+        form.inline.status method="post" action={ "/library/" (slug) "/status" } {
             (csrf(&visitor.csrf))
             input type="hidden" name="next" value=(back);
-            select name="status" aria-label={ "Status of " (application.name) } {
-                @for (word, text) in STATUSES { option value=(word) selected[application.portunus.status == word] { (text) } }
+            select name="status" aria-label={ "Status of " (name) } {
+                @for (word, text) in STATUSES { option value=(word) selected[status == word] { (text) } }
             }
-            button type="submit" aria-label={ "Set the status of " (application.name) } { "Set" }
+            button type="submit" aria-label={ "Set the status of " (name) } { "Set" }
         }
     }
 }

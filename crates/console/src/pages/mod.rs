@@ -22,6 +22,7 @@ mod overview;
 mod record;
 mod rules;
 mod settings;
+mod usage;
 mod visitor;
 mod workers;
 
@@ -46,6 +47,7 @@ pub(crate) fn router(_app: &Arc<App>) -> Router<Arc<App>> {
         .merge(entry_routes())
         .merge(rule_routes())
         .merge(library_routes())
+        .merge(usage_routes())
         .merge(worker_routes())
         .merge(access_routes())
         .merge(agent_routes())
@@ -95,6 +97,17 @@ fn library_routes() -> Router<Arc<App>> {
         .route("/library/{application}/status", post(library::set_status))
         .route("/library/{application}/findings", get(library::findings).post(library::save_evidence))
         .route("/library/{application}/policies", get(library::policies))
+}
+
+fn usage_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/usage", get(usage::page))
+        .route("/usage/review", get(usage::review))
+        .route("/usage/applications/{application}", get(usage::application))
+        .route("/usage/people", get(usage::people))
+        .route("/usage/people/{person}", get(usage::person))
+        .route("/usage/groups", get(usage::groups))
+        .route("/usage/groups/{group}", get(usage::group))
 }
 
 fn worker_routes() -> Router<Arc<App>> {

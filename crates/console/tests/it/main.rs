@@ -21,4 +21,5 @@ mod replay;
 mod routes;
 mod rules;
 mod tokens;
+mod usage;
 mod workers;

@@ -21,6 +21,7 @@ mod mcp_sign_in;
 mod overrides;
 mod reusable;
 mod tester;
+mod usage;
 
 const PASSWORD: &str = "correct horse battery";
 const ORIGIN: &str = "http://localhost:9080";
@@ -158,6 +159,15 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
         "/library/claude",
         "/library/claude/findings",
         "/library/claude/policies",
+        "/usage",
+        "/usage?ai=any&status=unreviewed&order_by=growth&days=90",
+        "/usage/review",
+        "/usage/applications/claude",
+        "/usage/applications/0?days=1",
+        "/usage/people",
+        "/usage/people/%3Cscript%3E",
+        "/usage/groups",
+        "/usage/groups/%3Cu%3Efinance",
         "/workers",
         "/workers/new",
         "/kv",

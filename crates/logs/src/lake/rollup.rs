@@ -149,15 +149,10 @@ pub(crate) async fn report(
 
 async fn add_file(place: &Place, root: &Path, of: &DataFile, folds: &mut [Fold]) -> Result<(), TableError> {
     let failed = |error| TableError::File(of.path.clone(), error);
-    let folds = folds.iter_mut().filter(|fold| fold.ask().covers(of.date));
+    let mut folds: Vec<&mut Fold> = folds.iter_mut().filter(|fold| fold.ask().covers(of.date)).collect();
     if let Some(bytes) = place.get(&beside(root, &of.path)).await? {
         match Counted::open(bytes) {
-            Ok(counted) => {
-                for fold in folds {
-                    counted.add(of.date, fold).map_err(failed)?;
-                }
-                return Ok(());
-            }
+            Ok(counted) => return counted.add(of.date, &mut folds).map_err(failed),
             Err(error) => tracing::warn!(%error, file = of.path, "counts cannot be read and are made again"),
         }
     }
@@ -185,22 +180,30 @@ impl Counted {
         Ok(Self { bytes, metadata })
     }
 
-    fn add(&self, date: Date, fold: &mut Fold) -> Result<(), ParquetError> {
-        let part = fold.part();
-        let sketched = matches!(part.view(), View::Day | View::Hour);
-        let wanted = (0..=DEVICES).filter(|column| sketched || !(PEOPLE..=DEVICES).contains(column));
-        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
-        for group in self.groups(part) {
-            let mut builder =
-                ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
-                    .with_row_groups(vec![group])
-                    .with_projection(mask.clone())
-                    .with_batch_size(64 * 1024);
-            if let Some(selection) = self.selection(group, fold) {
-                builder = builder.with_row_selection(selection);
-            }
-            for batch in builder.build()? {
-                fold.add(date, &batch?);
+    /// Adds to folds what they ask for; what several ask for is read once.
+    fn add(&self, date: Date, folds: &mut [&mut Fold]) -> Result<(), ParquetError> {
+        for part in Part::all() {
+            let mut of_part: Vec<&mut &mut Fold> = folds.iter_mut().filter(|fold| fold.part() == part).collect();
+            let distinct =
+                matches!(part.view(), View::Day | View::Hour) && of_part.iter().any(|fold| fold.ask().distinct);
+            let wanted = (0..=DEVICES).filter(|column| distinct || !(PEOPLE..=DEVICES).contains(column));
+            let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
+            let groups = if of_part.is_empty() { Vec::new() } else { self.groups(part) };
+            for group in groups {
+                let mut builder =
+                    ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
+                        .with_row_groups(vec![group])
+                        .with_projection(mask.clone())
+                        .with_batch_size(64 * 1024);
+                if let [fold] = of_part.as_slice()
+                    && let Some(selection) = self.selection(group, fold)
+                {
+                    builder = builder.with_row_selection(selection);
+                }
+                for batch in builder.build()? {
+                    let batch = batch?;
+                    of_part.iter_mut().for_each(|fold| fold.add(date, &batch));
+                }
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::columns::{APPLICATION, FIRST_MEASURE, KEY, MEASURES, Part};
 use super::counter::REGISTERS;
-use super::{Ask, Measures, Over, Usage, View};
+use super::{Ask, EVERY_APPLICATION, Measures, Over, Usage, View};
 
 /// A date and an hour of it, when the time is divided.
 type Time = Option<(Date, i8)>;
@@ -54,16 +54,18 @@ impl Fold {
         let keys = batch.column(KEY).as_string::<i32>();
         let measures: [&Int64Array; MEASURES.len()] =
             std::array::from_fn(|place| batch.column(FIRST_MEASURE + place).as_primitive::<Int64Type>());
-        let people = batch.column_by_name("people").and_then(|column| column.as_binary_opt::<i32>());
-        let devices = batch.column_by_name("devices").and_then(|column| column.as_binary_opt::<i32>());
+        let sketches = |name: &str| batch.column_by_name(name).filter(|_| self.ask.distinct)?.as_binary_opt::<i32>();
+        let (people, devices) = (sketches("people"), sketches("devices"));
         let whole: Arc<str> = Arc::from("");
         for row in 0..batch.num_rows() {
             let (application, key) = (applications.value(row), keys.value(row));
             let other = self.ask.application.is_some_and(|wanted| wanted != application)
-                || self.ask.key.as_ref().is_some_and(|wanted| wanted != key);
+                || self.ask.key.as_ref().is_some_and(|wanted| wanted != key)
+                || self.ask.together.as_ref().is_some_and(|wanted| !wanted.contains(&application));
             if other {
                 continue;
             }
+            let application = if self.ask.together.is_some() { EVERY_APPLICATION } else { application };
             let time = match self.ask.over {
                 Over::Whole => None,
                 Over::Days => Some((date, 0)),

@@ -91,7 +91,7 @@ impl Expected {
         }
     }
 
-    fn holds(&self, report: &Report) {
+    fn holds(&self, report: &Report<11>) {
         for (view, table) in View::ALL.into_iter().zip(&report.tables) {
             let found = table.iter().map(|line| {
                 let date = line.time.unwrap().to_zoned(TimeZone::UTC).date();
@@ -116,11 +116,11 @@ fn first_day() -> Date {
 }
 
 /// Asks for every view by days, then for people and devices as a whole.
-async fn everything(logs: &Logs) -> Report {
+async fn everything(logs: &Logs) -> Report<11> {
     let (from, until) = (first_day(), first_day().checked_add(20.days()).unwrap());
     let mut asks: Vec<_> = View::ALL.into_iter().map(|view| Ask::new(view, from, until).over(Over::Days)).collect();
     asks.push(Ask::new(View::Day, from, until));
-    logs.usage(account(1), asks).await.unwrap()
+    logs.usage(account(1), asks.try_into().unwrap()).await.unwrap()
 }
 
 fn counts(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -164,7 +164,7 @@ fn counts_are_those_of_the_records_wherever_these_are() {
             }
         }
         // Somebody else's are not counted.
-        let other = logs.usage(account(2), vec![Ask::new(View::Day, first_day(), Date::MAX)]).await.unwrap();
+        let other = logs.usage(account(2), [Ask::new(View::Day, first_day(), Date::MAX)]).await.unwrap();
         assert_eq!(other.tables, [[]]);
 
         logs.settle().await.unwrap();
@@ -211,7 +211,7 @@ fn one_application_one_person_and_hours_are_asked_for_alone() {
         }
         logs.settle().await.unwrap();
         let (from, until) = (first_day(), first_day().checked_add(3.days()).unwrap());
-        let asks = vec![
+        let asks = [
             Ask::new(View::Person, from, until).application(20),
             Ask::new(View::Person, from, until).key("person-12345@example.com"),
             Ask::new(View::Person, from, until).application(10).key("person-00001@example.com"),

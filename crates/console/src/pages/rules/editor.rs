@@ -11,7 +11,7 @@ use types::RuleId;
 use super::document::{self, DAYS, Draft};
 use super::{hook_of, reference, replay, reset_button, settings, text};
 use crate::failure::{Failure, Problem};
-use crate::operations::{rules, scripts};
+use crate::operations::{findings, rules, scripts};
 use crate::pages::control::{Control, Problems, csrf};
 use crate::pages::frame::{self, Place, refused_form, title};
 use crate::pages::visitor::{Submission, Visitor};
@@ -43,6 +43,10 @@ pub(super) const ACTIONS: [(&str, &str, &str); 10] = [
 pub(in crate::pages) async fn new_page(visitor: Visitor) -> Page {
     let blank = json!({"name": "", "action": "block", "filters": ["http"], "enabled": true});
     let mut document = blank.as_object().cloned().unwrap_or_default();
+    // A page about usage offers a rule about what was found there.
+    if let Some(finding) = visitor.query.text("finding") {
+        document = findings::draft(&visitor.cx, &finding, visitor.query.get("application")).await?;
+    }
     // A Worker's page offers a rule that calls it.
     if let Some(script) = visitor.query.text("worker") {
         document.insert("action".to_owned(), Value::from("worker"));
