@@ -23,8 +23,8 @@ pub fn catalogued(catalog: &Catalog) -> Vec<Application> {
         let id = found.map(|found| found.id);
         application.hosts.retain(|host| catalog.by_host(host).map(|found| found.id) == id);
         // What the organisation runs itself, and sites of nobody, are in no catalogue.
+        application.id = found.map_or(0, |found| i64::from(found.id));
         if let Some(found) = found {
-            application.id = i64::from(found.id);
             application.name = found.name.to_string();
             known.insert(found.id);
         }

@@ -460,7 +460,7 @@ impl Logs {
             let root = object_store::path::Path::from(format!("{account}/{}", rollup_files::COUNTED));
             let reading = rollup_files::report(&lake.place, &root, &moment.state, &moment.recent, &mut folds);
             runtime.block_on(reading)?;
-            Ok(Report { tables: folds.map(Fold::finish), as_of: moment.as_of })
+            Ok(Report { tables: folds.map(Fold::finish), as_of: moment.as_of, since: moment.since() })
         })
         .await
     }

@@ -220,4 +220,6 @@ pub struct Report<const N: usize> {
     pub tables: [Vec<Usage>; N],
     /// Everything recorded before this moment is counted.
     pub as_of: Timestamp,
+    /// The first day there are records of, in UTC.
+    pub since: Option<Date>,
 }

@@ -13,11 +13,12 @@ pub mod wiki;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use catalog::review::Review;
 use serde_json::{Value, json};
 use store::{
-    Binding, Group, Isolation, List, ListType, Module, ModuleKind, NewListItem, Principal, ProxyEndpoint,
-    ProxyEndpointKind, Rule, ScriptLimits, ScriptVersion, Source, Store, User, WriteGateway, WriteLists, WriteRules,
-    WriteScripts, WriteUsers,
+    Binding, CatalogId, CatalogReview, Group, Isolation, List, ListType, Module, ModuleKind, NewListItem, Principal,
+    ProxyEndpoint, ProxyEndpointKind, Rule, ScriptLimits, ScriptVersion, Source, Store, User, WriteGateway, WriteLists,
+    WriteRules, WriteScripts, WriteUsers,
 };
 use types::{AccountId, Email, ListId, ProxyEndpointId, RuleId, ScriptName, Secret, UserId, VersionId};
 use uuid::Uuid;
@@ -110,6 +111,7 @@ pub async fn load(store: &Store, principal: &Principal, account: AccountId) -> R
     load_script(store, principal, account, LEARNER_HEADER, header, (Vec::new(), asks())).await?;
     load_rules(store, principal, account).await?;
     load_endpoint(store, principal, account).await?;
+    load_reviews(store, principal, account).await?;
     load_people(store, principal, account).await
 }
 
@@ -125,6 +127,19 @@ async fn load_list(store: &Store, principal: &Principal, account: AccountId) -> 
     };
     let items = vec![NewListItem { value: CHAT.into(), description: "OpenMind Chat".into() }];
     store.lists().create_with_items(&grant, LIST, list, items).await?;
+    Ok(())
+}
+
+/// Says of some applications what the demo company thinks of them; the others wait for a review.
+async fn load_reviews(store: &Store, principal: &Principal, account: AccountId) -> Result<(), DemoError> {
+    let grant = principal.authorize::<WriteGateway>(account)?;
+    if !store.catalog_reviews().list(&grant).await?.is_empty() {
+        return Ok(());
+    }
+    for (id, status) in traffic::statuses() {
+        let review = Review { status, owner: "IT".to_owned(), ..Review::default() };
+        store.catalog_reviews().create(&grant, CatalogId(id), CatalogReview(review)).await?;
+    }
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub const MOST: usize = 250;
 const LARGEST: usize = 24;
 const GROWING: usize = 8;
 /// Lines of a table on the page of one application.
-const TOP: usize = 100;
+const TOP: usize = 50;
 
 /// Whole days in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -62,6 +62,12 @@ impl Period {
 
     fn ask(self, view: View) -> Ask {
         Ask::new(view, self.from, self.to.saturating_add(1.day()))
+    }
+
+    /// Asks about the days in which something new was not seen.
+    fn unseen(self) -> Ask {
+        let days = i64::from(UNSEEN.max(self.days)).days();
+        Ask::new(View::Day, self.from.saturating_sub(days), self.from)
     }
 
     /// Returns its days.
@@ -133,7 +139,8 @@ pub struct ApplicationUsage {
     pub ai: Vec<&'static str>,
     /// `approved`, `unapproved`, `in review` or `unreviewed`
     pub status: &'static str,
-    /// Nobody used it in the 30 days before the period, or in as many as the period has.
+    /// Nobody used it in the 30 days before the period, or in as many as the period has; false while there are no records
+    /// of as many.
     pub new: bool,
     pub usage: Figures,
     pub before: Figures,
@@ -164,6 +171,8 @@ pub struct UsageView {
     pub period: Period,
     pub compared_with: Period,
     /// Everything recorded before this moment is counted.
+    /// Whether there are records of all the days it is compared with.
+    pub comparable: bool,
     pub as_of: String,
     pub total: Figures,
     pub total_before: Figures,
@@ -321,6 +330,11 @@ async fn report<const N: usize>(cx: &OpContext, asks: [Ask; N]) -> Result<Report
     cx.app.deps.logs.usage(cx.account, asks).await.map_err(query_failed)
 }
 
+/// Whether there are records from this day on.
+fn recorded<const N: usize>(report: &Report<N>, from: Date) -> bool {
+    report.since.is_some_and(|since| since <= from)
+}
+
 /// Returns the only line of a table.
 fn only(table: &[Usage]) -> Figures {
     table.first().map(Figures::of).unwrap_or_default()
@@ -346,7 +360,8 @@ pub async fn overview(cx: &OpContext, query: &UsageQuery) -> Result<UsageView, F
         Some(chosen) => ask.together(chosen.clone()),
         None => ask.application(EVERY_APPLICATION),
     };
-    let unseen = Ask::new(View::Day, period.from.saturating_sub(i64::from(UNSEEN.max(query.days)).days()), period.from);
+    let unseen = period.unseen();
+    let unseen_from = unseen.from;
     let asks = [
         period.ask(View::Day),
         before.ask(View::Day).measures_only(),
@@ -362,12 +377,13 @@ pub async fn overview(cx: &OpContext, query: &UsageQuery) -> Result<UsageView, F
     let naming = Naming { catalog, reviews: &reviews };
     let fits = |id: i64| id != EVERY_APPLICATION && chosen.as_ref().is_none_or(|chosen| chosen.contains(&id));
     let then = by_application(then);
+    let known = recorded(&report, unseen_from);
     let seen: HashSet<i64> = seen.iter().map(|line| line.application).collect();
     let mut used: Vec<ApplicationUsage> = now
         .iter()
         .filter(|line| fits(line.application))
         .map(|line| ApplicationUsage {
-            new: line.application != NO_APPLICATION && !seen.contains(&line.application),
+            new: known && line.application != NO_APPLICATION && !seen.contains(&line.application),
             usage: Figures::of(line),
             before: then.get(&line.application).copied().unwrap_or_default(),
             ..naming.name(line.application)
@@ -396,6 +412,7 @@ pub async fn overview(cx: &OpContext, query: &UsageQuery) -> Result<UsageView, F
     Ok(UsageView {
         period,
         compared_with: before,
+        comparable: recorded(&report, before.from),
         as_of: time(report.as_of),
         total: only(total),
         total_before: only(total_before),
@@ -460,6 +477,8 @@ pub struct KeyUsage {
 pub struct ApplicationUsageView {
     pub period: Period,
     pub compared_with: Period,
+    /// Whether there are records of all the days it is compared with.
+    pub comparable: bool,
     pub as_of: String,
     pub application: ApplicationUsage,
     pub days: Vec<DayUsage>,
@@ -467,7 +486,7 @@ pub struct ApplicationUsageView {
     /// Requests by the hours of the period that had any, in UTC.
     #[schema(value_type = Vec<Object>)]
     pub hours: Vec<(Timestamp, u64)>,
-    /// The hundred that used it most; so the others.
+    /// The fifty that used it most; so the others.
     pub people: Vec<KeyUsage>,
     pub groups: Vec<KeyUsage>,
     pub devices: Vec<KeyUsage>,
@@ -502,7 +521,8 @@ pub async fn application(cx: &OpContext, id: &str, days: u16) -> Result<Applicat
     let number = if id == "0" { NO_APPLICATION } else { i64::from(applications::find(catalog, id)?.id) };
     let period = Period::ending(cx.now(), days);
     let before = period.before();
-    let unseen = Ask::new(View::Day, period.from.saturating_sub(i64::from(UNSEEN.max(days)).days()), period.from);
+    let unseen = period.unseen();
+    let unseen_from = unseen.from;
     let asks = [
         period.ask(View::Day),
         before.ask(View::Day),
@@ -526,9 +546,10 @@ pub async fn application(cx: &OpContext, id: &str, days: u16) -> Result<Applicat
     Ok(ApplicationUsageView {
         period,
         compared_with: before,
+        comparable: recorded(&report, before.from),
         as_of: time(report.as_of),
         application: ApplicationUsage {
-            new: number != NO_APPLICATION && seen.is_empty() && usage.requests > 0,
+            new: recorded(&report, unseen_from) && number != NO_APPLICATION && seen.is_empty() && usage.requests > 0,
             usage,
             before: only(then),
             ..Naming { catalog, reviews: &reviews }.name(number)
@@ -566,6 +587,8 @@ pub struct SubjectUsageView {
     pub subject: String,
     pub period: Period,
     pub compared_with: Period,
+    /// Whether there are records of all the days it is compared with.
+    pub comparable: bool,
     pub as_of: String,
     pub total: Figures,
     pub total_before: Figures,
@@ -612,11 +635,12 @@ pub async fn subject(cx: &OpContext, subject: Subject, key: &str, days: u16) -> 
     let report = report(cx, asks).await?;
     let [now, then, each_day, each_day_before] = &report.tables;
     let (now, then) = (by_application(now), by_application(then));
+    let known = recorded(&report, before.from);
     let mut used: Vec<ApplicationUsage> = now
         .iter()
         .filter(|(id, _)| **id != EVERY_APPLICATION)
         .map(|(id, usage)| ApplicationUsage {
-            new: *id != NO_APPLICATION && !then.contains_key(id),
+            new: known && *id != NO_APPLICATION && !then.contains_key(id),
             usage: *usage,
             before: then.get(id).copied().unwrap_or_default(),
             ..naming.name(*id)
@@ -628,6 +652,7 @@ pub async fn subject(cx: &OpContext, subject: Subject, key: &str, days: u16) -> 
         subject: key.to_owned(),
         period,
         compared_with: before,
+        comparable: recorded(&report, before.from),
         as_of: time(report.as_of),
         total: now.get(&EVERY_APPLICATION).copied().unwrap_or_default(),
         total_before: then.get(&EVERY_APPLICATION).copied().unwrap_or_default(),

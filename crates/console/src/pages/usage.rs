@@ -104,8 +104,8 @@ pub(super) async fn page(visitor: Visitor) -> Page {
         (title("Usage", "Which applications people really use, and what was decided about them.", &actions))
         (tabs("/usage", visitor.query.get("days")))
         (filters(&visitor.query))
-        (figures::freshness(view.period, view.compared_with, &view.as_of))
-        (figures::cards(&view.total, &view.total_before, Some((view.total_applications, view.new_applications))))
+        (figures::freshness(view.period, view.compared_with, view.comparable, &view.as_of))
+        (figures::cards(&view.total, view.comparable.then_some(&view.total_before), Some((view.total_applications, view.new_applications))))
         @if view.applications.is_empty() && view.total.requests == 0 {
             (empty("Nothing of the kind was used in these days.", &html! {
                 "Choose a longer period or " a href="/usage" { "clear the filters" } ". Requests are counted once they went through the proxy."
@@ -113,9 +113,9 @@ pub(super) async fn page(visitor: Visitor) -> Page {
         } @else {
             div.charts {
                 (by_status(&view))
-                (figures::people(&view.days, &view.days_before))
+                (figures::people(&view.days, view.comparable.then_some(&*view.days_before)))
                 (treemap(&view.largest, visitor.query.get("days")))
-                (growth(&view.growing, visitor.query.get("days")))
+                @if view.comparable { (growth(&view.growing, visitor.query.get("days"))) }
             }
             (status_table(&view, &visitor.query))
             h2 { "Applications" small { (format::count(view.total_applications as u64)) } }
@@ -139,7 +139,7 @@ pub(super) async fn review(visitor: Visitor) -> Page {
     let body = html! {
         (title("To review", "What is in use and nobody has decided about, the most people first.", &html! {}))
         (tabs("/usage/review", visitor.query.get("days")))
-        (figures::freshness(view.period, view.compared_with, &view.as_of))
+        (figures::freshness(view.period, view.compared_with, view.comparable, &view.as_of))
         nav.tabs.small aria-label="Waiting" {
             @for word in ["unreviewed", "in review"] {
                 @let label = STATUSES.iter().find(|(status, _)| *status == word).map_or(word, |(_, text)| text);
@@ -191,16 +191,8 @@ fn by_status(view: &UsageView) -> Markup {
         let some = view.days.iter().any(|day| of(day) > 0);
         some.then(|| figures::series(name, *tone, &view.days, of))
     });
-    let before = view.days_before.iter().map(|day| Some(day.usage.requests)).collect();
-    figures::by_day(
-        "status",
-        "Requests by status",
-        Unit::Count,
-        Form::Columns,
-        &view.days,
-        series.collect(),
-        Some(before),
-    )
+    let before = view.comparable.then(|| view.days_before.iter().map(|day| Some(day.usage.requests)).collect());
+    figures::by_day("status", "Requests by status", Unit::Count, Form::Columns, &view.days, series.collect(), before)
 }
 
 fn page_of(application: &ApplicationUsage, days: &str) -> String {
@@ -275,7 +267,7 @@ fn table(visitor: &Visitor, path: &str, view: &UsageView, offset: usize) -> Mark
                             div.muted { (application.application_type) @if !application.ai.is_empty() { " · AI: " (application.ai.join(", ")) } }
                         }
                         td.number data-label="People" { (format::count(application.usage.people.unwrap_or_default())) }
-                        td.number data-label="Requests" { (format::count(application.usage.requests)) div.muted { (chart::change(application.usage.requests, application.before.requests)) } }
+                        td.number data-label="Requests" { (format::count(application.usage.requests)) div.muted { (figures::change(application.usage.requests, application.before.requests, view.comparable)) } }
                         td.number data-label="Sent" { (format::bytes(application.usage.bytes_sent)) }
                         td.number data-label="Uploads" { (format::count(application.usage.uploads)) }
                         td.number data-label="Prompts" { @if application.ai.is_empty() { "–" } @else { (format::count(application.usage.messages)) } }

@@ -15,7 +15,7 @@ pub(crate) fn id(slug: &str) -> i64 {
     i64::from(catalog::Catalog::embedded().by_slug(slug).unwrap().id)
 }
 
-/// Three people use ChatGPT and GitHub today, one of them used GitHub 40 days ago, and something unknown is asked once.
+/// Three people use ChatGPT and GitHub today, one of them used GitHub 40 and 70 days ago, and something unknown is asked once.
 pub(crate) async fn traffic(console: &Console) {
     let request = |days: i64, person: &str, application: Option<&str>| GatewayHttp {
         id: Uuid::now_v7(),
@@ -41,7 +41,9 @@ pub(crate) async fn traffic(console: &Console) {
         }
         console.logs.append(request(0, person, Some("github"))).await.unwrap();
     }
-    console.logs.append(request(40, "ann", Some("github"))).await.unwrap();
+    for days in [40, 70] {
+        console.logs.append(request(days, "ann", Some("github"))).await.unwrap();
+    }
     let blocked = GatewayHttp {
         action: "block".to_owned(),
         http_method: "GET".to_owned(),
@@ -65,7 +67,11 @@ async fn the_overview_tells_what_is_used_by_whom_and_what_is_new() {
     assert_eq!(all["total"]["requests"], 13);
     assert_eq!((&all["total"]["people"], &all["total"]["devices"]), (&json!(3), &json!(3)));
     assert_eq!(all["total_before"]["requests"], 1);
-    assert_eq!(all["period"]["days"], 30);
+    assert_eq!((&all["period"]["days"], &all["comparable"]), (&json!(30), &json!(true)));
+    // Before the first record nothing can be said to be new.
+    let long = console.get(&format!("{APPLICATIONS}?days=90")).await.result();
+    assert_eq!((&long["comparable"], &long["new_applications"]), (&json!(false), &json!(0)));
+    assert_eq!(long["total"]["requests"], 15);
     let chat = &all["applications"][0];
     assert_eq!(chat["usage"]["requests"], 9);
     assert_eq!(chat["usage"]["messages"], 9);

@@ -263,3 +263,11 @@ pub(crate) struct Moment {
     pub state: Arc<State>,
     pub recent: Recent,
 }
+
+impl Moment {
+    /// Returns the first day there are records of.
+    pub(crate) fn since(&self) -> Option<Date> {
+        let in_files = self.state.files.values().map(|of| of.date);
+        in_files.chain(self.recent.keys().copied()).min()
+    }
+}

@@ -171,7 +171,7 @@ fn counts_are_those_of_the_records_wherever_these_are() {
         clock.advance(Duration::from_secs(60));
         let merged = everything(&logs).await;
         expected.holds(&merged);
-        assert_eq!(merged.as_of, clock.now());
+        assert_eq!((merged.as_of, merged.since), (clock.now(), Some(first_day())));
         logs.shutdown().await;
         drop(logs);
 

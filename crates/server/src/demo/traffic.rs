@@ -4,6 +4,7 @@
 //! it was cut off. What is to be made is written down before anything is made. Invariant: no data directory that held
 //! an account before gets any of it, and none gets it twice.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,6 +104,17 @@ impl Traffic {
         }
         self.shown.reach(100);
     }
+}
+
+/// Returns what is thought of the applications that people use most, by their numbers.
+pub(super) fn statuses() -> BTreeMap<u32, catalog::Status> {
+    let all = generate::catalogued(&catalog::Catalog::embedded());
+    let reviewed = all.iter().take(generate::built_in().len()).filter_map(|application| {
+        let id = u32::try_from(application.id).ok().filter(|id| *id != 0)?;
+        let status = catalog::Status::named(application.status.as_str())?;
+        (status != catalog::Status::Unreviewed).then_some((id, status))
+    });
+    reviewed.collect()
 }
 
 fn plan(marker: &Marker, account: AccountId) -> Plan {

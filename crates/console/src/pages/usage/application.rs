@@ -48,15 +48,15 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path(id): Path<String>) -> 
         p.crumbs { a href=(with_days("/usage", &days)) { "Usage" } " / " (application.name) }
         (title(&application.name, &lead, &actions))
         (periods(&format!("/usage/applications/{id}"), view.period.days))
-        (figures::freshness(view.period, view.compared_with, &view.as_of))
-        (figures::cards(&application.usage, &application.before, None))
+        (figures::freshness(view.period, view.compared_with, view.comparable, &view.as_of))
+        (figures::cards(&application.usage, view.comparable.then_some(&application.before), None))
         @if application.usage.requests == 0 {
             (empty("Nobody used it in these days.", &html! { "Choose a longer period." }))
         } @else {
             @if known && visitor.may(GatewayWrite) { (findings(&application.human_id)) }
             div.charts {
-                (figures::requests(&view.days, &view.days_before))
-                (figures::people(&view.days, &view.days_before))
+                (figures::requests(&view.days, view.comparable.then_some(&*view.days_before)))
+                (figures::people(&view.days, view.comparable.then_some(&*view.days_before)))
                 (figures::bytes(&view.days))
                 (when(&view))
                 (countries(&view.countries))

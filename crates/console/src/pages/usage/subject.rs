@@ -79,7 +79,7 @@ fn table(view: &SubjectsView, path: &str, column: &str, days: &str) -> Markup {
                             @else { a.strong href=(with_days(&format!("{path}/{}", encoded(&subject.subject)), days)) { (subject.subject) } }
                             (chart::share(subject.usage.requests, most))
                         }
-                        td.number data-label="Requests" { (format::count(subject.usage.requests)) div.muted { (chart::change(subject.usage.requests, subject.before.requests)) } }
+                        td.number data-label="Requests" { (format::count(subject.usage.requests)) }
                         td.number data-label="Sent" { (format::bytes(subject.usage.bytes_sent)) }
                         td.number data-label="Received" { (format::bytes(subject.usage.bytes_received)) }
                         td.number data-label="Uploads" { (format::count(subject.usage.uploads)) }
@@ -102,11 +102,11 @@ async fn one(visitor: &Visitor, subject: Subject, key: &str) -> Page {
         p.crumbs { a href=(with_days("/usage", days)) { "Usage" } " / " a href=(with_days(path, days)) { (many) } " / " (key) }
         (title(key, "What is used, and how that changed.", &actions))
         (periods(&format!("{path}/{}", encoded(key)), view.period.days))
-        (figures::freshness(view.period, view.compared_with, &view.as_of))
-        (figures::cards(&view.total, &view.total_before, Some((view.applications.len(), view.applications.iter().filter(|application| application.new).count()))))
+        (figures::freshness(view.period, view.compared_with, view.comparable, &view.as_of))
+        (figures::cards(&view.total, view.comparable.then_some(&view.total_before), Some((view.applications.len(), view.applications.iter().filter(|application| application.new).count()))))
         @if view.total.requests == 0 { (empty("No request in these days.", &html! { "Choose a longer period." })) }
         @else {
-            div.charts { (figures::requests(&view.days, &view.days_before)) (figures::bytes(&view.days)) }
+            div.charts { (figures::requests(&view.days, view.comparable.then_some(&*view.days_before))) (figures::bytes(&view.days)) }
             h2 { "Applications" }
             (applications(&view, days))
         }
@@ -123,7 +123,7 @@ fn applications(view: &SubjectUsageView, days: &str) -> Markup {
                     @if application.new { " " span.badge.accent { "new" } }
                     div.muted { (application.application_type) @if !application.ai.is_empty() { " · AI: " (application.ai.join(", ")) } }
                 }
-                td.number data-label="Requests" { (format::count(application.usage.requests)) div.muted { (chart::change(application.usage.requests, application.before.requests)) } }
+                td.number data-label="Requests" { (format::count(application.usage.requests)) div.muted { (figures::change(application.usage.requests, application.before.requests, view.comparable)) } }
                 td.number data-label="Sent" { (format::bytes(application.usage.bytes_sent)) }
                 td.number data-label="Uploads" { (format::count(application.usage.uploads)) }
                 td.number data-label="Blocked" { (format::count(application.usage.blocked)) }
