@@ -14,7 +14,7 @@ use crate::pages::visitor::Visitor;
 use crate::pages::{Page, format};
 
 /// Lines of a table at first.
-const SHOWN: usize = 15;
+const SHOWN: usize = 8;
 
 /// The rules that a finding may become.
 const FINDINGS: [(&str, &str, &str); 5] = [
