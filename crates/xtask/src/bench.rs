@@ -15,6 +15,7 @@ pub(crate) enum Subject {
     Access,
     Agents,
     Gateway,
+    Logs,
     Policy,
     Worker,
 }
@@ -34,6 +35,11 @@ fn measure(what: Subject, seconds: u64, bounds: &mut Bounds) -> Result<()> {
             let mut cargo = command("cargo");
             cargo.env("WORKERD", workerd()?);
             bench("portunus-worker", "worker", &mut cargo, bounds)
+        }
+        Subject::Logs => {
+            let mut cargo = command("cargo");
+            cargo.env("DUCKDB_PYTHON", duckdb()?);
+            bench("portunus-generate", "lake", &mut cargo, bounds)
         }
         Subject::Access => {
             machine::prepare(&machine::FOR_ACCESS_BENCHMARK)?;
@@ -128,6 +134,19 @@ fn tokenizer() -> Result<PathBuf> {
         )?;
     }
     Ok(directory)
+}
+
+/// A Python interpreter that has it.
+fn duckdb() -> Result<PathBuf> {
+    let directory = root().join("target/peers/duckdb");
+    let python = directory.join("bin/python");
+    let known = python.exists()
+        && Command::new(&python).args(["-c", "import duckdb"]).output().is_ok_and(|output| output.status.success());
+    if !known {
+        check(Command::new("python3").args(["-m", "venv"]).arg(&directory))?;
+        check(Command::new(directory.join("bin/pip")).args(["install", "--quiet", "duckdb"]))?;
+    }
+    Ok(python)
 }
 
 fn mitmdump() -> Result<PathBuf> {
