@@ -10,6 +10,7 @@ mod explorer;
 mod gate;
 mod gateway;
 mod kv;
+mod lake;
 mod library;
 mod mcp;
 mod network;
@@ -59,6 +60,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         access_identity::endpoints(),
         mcp::endpoints(),
         observe::endpoints(),
+        lake::endpoints(),
         explorer::endpoints(),
         usage::endpoints(),
     ]

@@ -19,6 +19,7 @@ use crate::lake::place::Place;
 use crate::lake::roll::RollError;
 use crate::lake::table::{Table, TableError};
 use crate::records::Dataset;
+use crate::retention::Choices;
 use crate::segment::Segment;
 use crate::writer::Shelf;
 use crate::{JournalState, LogsConfig};
@@ -40,6 +41,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) enum Wake {
     /// A segment grows no more.
     Sealed,
+    /// What is kept for how long has changed.
+    Tidy,
     /// Take everything sealed over and tidy, then answer.
     Settle(oneshot::Sender<Result<(), String>>),
     Stop,
@@ -56,6 +59,7 @@ pub(crate) struct Keeper {
     pub config: LogsConfig,
     pub shelves: Arc<[Shelf; Dataset::ALL.len()]>,
     pub state: Arc<Mutex<JournalState>>,
+    pub choices: Arc<Choices>,
     pub loaded: Arc<Loaded>,
     pub wake: Receiver<Wake>,
 }
@@ -77,6 +81,10 @@ impl Keeper {
         loop {
             let settling = match self.wake.recv_timeout(pause) {
                 Ok(Wake::Sealed) | Err(RecvTimeoutError::Timeout) => None,
+                Ok(Wake::Tidy) => {
+                    tidied = None;
+                    None
+                }
                 Ok(Wake::Settle(answer)) => Some(answer),
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -130,7 +138,7 @@ impl Keeper {
             match self.wake.recv_timeout(pause) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
                 Ok(Wake::Settle(answer)) => drop(answer.send(Err("the lake cannot be read".to_owned()))),
-                Ok(Wake::Sealed) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Wake::Sealed | Wake::Tidy) | Err(RecvTimeoutError::Timeout) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -199,16 +207,31 @@ impl Keeper {
                 lake.complete(&table, now).await?;
             }
         }
-        let traffic = [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::Worker, Dataset::McpPortalLogs];
+        let (mut traffic, mut audit, mut sign_ins) = (Vec::new(), Vec::new(), Vec::new());
+        for table in lake.tables() {
+            if let Some(max_bytes) = self.choices.of(table.account, table.dataset).and_then(|keep| keep.max_bytes) {
+                lake.shrink(&[table], max_bytes, now).await?;
+                continue;
+            }
+            match table.dataset {
+                Dataset::Audit => audit.push(table),
+                Dataset::AccessRequests => sign_ins.push(table),
+                Dataset::GatewayHttp | Dataset::GatewayNetwork | Dataset::Worker | Dataset::McpPortalLogs => {
+                    traffic.push(table);
+                }
+            }
+        }
         // Traffic, however much, must not push the audit trail or the sign-ins out.
         lake.shrink(&traffic, self.config.max_bytes, now).await?;
-        lake.shrink(&[Dataset::Audit], self.config.max_audit_bytes, now).await?;
-        lake.shrink(&[Dataset::AccessRequests], self.config.max_audit_bytes, now).await
+        lake.shrink(&audit, self.config.max_audit_bytes, now).await?;
+        lake.shrink(&sign_ins, self.config.max_audit_bytes, now).await
     }
 
     async fn expire(&self, lake: &Lake, table: &Table) -> Result<(), TableError> {
         let now = (self.config.clock)();
-        let days = i64::from(*self.config.keep_days.get(table.dataset.index()).unwrap_or(&u32::MAX));
+        let chosen = self.choices.of(table.account, table.dataset).map(|keep| keep.days);
+        let default = || *self.config.keep_days.get(table.dataset.index()).unwrap_or(&u32::MAX);
+        let days = i64::from(chosen.unwrap_or_else(default));
         let today = now.to_zoned(TimeZone::UTC).date();
         let Ok(first) = today.checked_sub(days.min(3_650_000).days()) else { return Ok(()) };
         lake.expire(table, first, now).await

@@ -15,6 +15,7 @@ mod lake;
 mod query;
 mod queue;
 mod records;
+mod retention;
 mod rollup;
 mod segment;
 pub mod sql;
@@ -47,6 +48,7 @@ pub use records::{
     AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, McpCall, Record, RecordMut,
     UnknownDataset, WorkerInvocation,
 };
+pub use retention::{BYTES, DAYS, FEWEST_AUDIT_DAYS, Keep, Retention, Usage};
 pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};
 pub use wire::Kind;
@@ -58,6 +60,7 @@ use lake::rollup::{self as rollup_files, Moment};
 use lake::snapshot::Snapshot;
 use lake::{Lake, list};
 use queue::{Queue, Queued, weight};
+use retention::Choices;
 use rollup::Rollup;
 use segment::Segment;
 use usage::fold::Fold;
@@ -101,8 +104,10 @@ pub struct LogsConfig {
     pub max_bytes: u64,
     /// How large the audit dataset and that of sign-ins get in the lake, each.
     pub max_audit_bytes: u64,
-    /// How many days each dataset is kept, in the order of [`Dataset::ALL`].
+    /// How many days each dataset is kept where an account did not choose, in the order of [`Dataset::ALL`].
     pub keep_days: [u32; Dataset::ALL.len()],
+    /// What accounts chose, from the very start: a default that is shorter must not take what is kept for longer.
+    pub retention: BTreeMap<AccountId, Retention>,
     /// The time.
     pub clock: Clock,
 }
@@ -119,6 +124,7 @@ impl Default for LogsConfig {
             max_bytes: 20 * 1024 * 1024 * 1024,
             max_audit_bytes: 1024 * 1024 * 1024,
             keep_days: [90, 90, 90, 400, 400, 90],
+            retention: BTreeMap::new(),
             clock: Arc::new(Timestamp::now),
         }
     }
@@ -176,6 +182,7 @@ struct Inner {
     #[cfg(feature = "sql")]
     engine: Mutex<Option<Arc<sql::engine::Engine>>>,
     keeper: Sender<Wake>,
+    choices: Arc<Choices>,
     progress: Arc<watch::Sender<Progress>>,
     state: Arc<Mutex<JournalState>>,
     tails: [broadcast::Sender<Arc<Tailed>>; Dataset::ALL.len()],
@@ -242,6 +249,7 @@ impl Logs {
         let (wake, woken) = std::sync::mpsc::channel();
         let lake = directory.join("lake");
         let place = Place::local(&lake).map_err(|error| fail(&lake)(std::io::Error::other(error)))?;
+        let choices = Arc::new(Choices::new(config.retention.clone()));
         let keeper = Keeper {
             directory: directory.clone(),
             place,
@@ -249,6 +257,7 @@ impl Logs {
             config: config.clone(),
             shelves: Arc::clone(&shelves),
             state: Arc::clone(&state),
+            choices: Arc::clone(&choices),
             loaded: Arc::clone(&loaded),
             wake: woken,
         };
@@ -285,6 +294,7 @@ impl Logs {
                 #[cfg(feature = "sql")]
                 engine: Mutex::default(),
                 keeper: wake,
+                choices,
                 progress,
                 state,
                 tails: Dataset::ALL.map(|_| broadcast::Sender::new(TAIL_CAPACITY)),
@@ -523,6 +533,37 @@ impl Logs {
         let (answer, answered) = oneshot::channel();
         self.inner.keeper.send(Wake::Settle(answer)).map_err(|_| AppendError::Closed)?;
         answered.await.map_err(|_| AppendError::Closed)?.map_err(SettleError::Lake)
+    }
+
+    /// Keeps the records of an account for as long as it says from here on. What is older or more goes soon after.
+    pub fn retain(&self, account: AccountId, retention: Retention) {
+        if self.inner.choices.set(account, retention) {
+            // Fails only when the keeper is gone, as it is at the end.
+            let _ = self.inner.keeper.send(Wake::Tidy);
+        }
+    }
+
+    /// Returns how a dataset is kept where an account did not choose.
+    #[must_use]
+    pub fn default_keep(&self, dataset: Dataset) -> Keep {
+        let days = self.inner.config.keep_days.get(dataset.index()).copied().unwrap_or(u32::MAX);
+        Keep { days, max_bytes: None }
+    }
+
+    /// Returns what the lake has of an account's dataset; what is still in the journal is not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Busy`] while the lake cannot be read.
+    pub async fn usage(&self, account: AccountId, dataset: Dataset) -> Result<Usage, QueryError> {
+        let Some(table) = self.lake().await?.table(account, dataset) else { return Ok(Usage::default()) };
+        let mut usage = Usage::default();
+        for file in table.state().files.values() {
+            usage.rows += file.rows;
+            usage.bytes += file.bytes;
+            usage.oldest = Some(usage.oldest.map_or(file.date, |oldest| oldest.min(file.date)));
+        }
+        Ok(usage)
     }
 
     /// Returns the lake, once its tables are read.

@@ -73,6 +73,8 @@ impl Part {
             Kind::McpPortal | Kind::McpServer => &[Self::Mcp],
             Kind::CatalogReview | Kind::CatalogEdition | Kind::CategoryList => &[Self::Catalog],
             Kind::Account
+            // The lake's, which follows it by itself.
+            | Kind::Retention
             | Kind::Schedule
             | Kind::KvNamespace
             | Kind::Token

@@ -19,6 +19,7 @@ mod outbox;
 mod preview;
 pub mod ready;
 mod records;
+mod retention;
 mod run;
 mod scripts;
 mod services;

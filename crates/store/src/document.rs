@@ -49,6 +49,7 @@ kinds! {
     List = "list", "list", true;
     Configuration = "configuration", "configuration", true;
     Logging = "logging", "logging setting", true;
+    Retention = "log_retention", "retention of records", true;
     Network = "network", "network settings", true;
     Certificate = "certificate", "certificate", true;
     ProxyEndpoint = "proxy_endpoint", "proxy endpoint", true;

@@ -57,6 +57,10 @@ permissions! {
     KvWrite = "kv:write", "Workers KV Storage Write";
     /// Read traffic and Worker logs.
     LogsRead = "logs:read", "Logs Read";
+    /// Choose how long records are kept.
+    LogsWrite = "logs:write", "Logs Write";
+    /// Erase what is recorded of a person.
+    LogsErase = "logs:erase", "Logs Erase";
     /// Read people, their groups and the names of their proxy tokens.
     UsersRead = "users:read", "Access: Users Read";
     /// Change people and issue proxy tokens.
@@ -103,6 +107,7 @@ impl Permission {
             Self::ListsWrite => Some(Self::ListsRead),
             Self::WorkersWrite => Some(Self::WorkersRead),
             Self::KvWrite => Some(Self::KvRead),
+            Self::LogsWrite => Some(Self::LogsRead),
             Self::UsersWrite => Some(Self::UsersRead),
             Self::AccessWrite => Some(Self::AccessRead),
             Self::IdentityWrite => Some(Self::IdentityRead),
@@ -115,6 +120,7 @@ impl Permission {
             | Self::WorkersRead
             | Self::KvRead
             | Self::LogsRead
+            | Self::LogsErase
             | Self::UsersRead
             | Self::AccessRead
             | Self::IdentityRead
@@ -288,6 +294,10 @@ scopes! {
     WriteKv: Requirement::Permission(Permission::KvWrite);
     /// Read traffic logs; asked for by the console, not by a store method.
     ReadLogs: Requirement::Permission(Permission::LogsRead);
+    /// Choose how long records are kept.
+    WriteLogs: Requirement::Permission(Permission::LogsWrite);
+    /// Erase what is recorded of a person; asked for by the console, not by a store method.
+    EraseLogs: Requirement::Permission(Permission::LogsErase);
     /// Read the audit log; asked for by the console, not by a store method.
     ReadAudit: Requirement::Permission(Permission::AuditRead);
     /// Read people.
@@ -329,6 +339,7 @@ impl Allows<ReadGateway> for WriteGateway {}
 impl Allows<ReadLists> for WriteLists {}
 impl Allows<ReadScripts> for WriteScripts {}
 impl Allows<ReadKv> for WriteKv {}
+impl Allows<ReadLogs> for WriteLogs {}
 impl Allows<ReadUsers> for WriteUsers {}
 impl Allows<ReadAccess> for WriteAccess {}
 impl Allows<ReadIdentity> for WriteIdentity {}

@@ -50,8 +50,8 @@ pub use documents::catalog::{CatalogEdition, CatalogId, CatalogReview, CategoryL
 pub use documents::credential::{Group, ProxyToken, Token, User};
 pub use documents::directory::{DirectoryGroup, DirectoryUser};
 pub use documents::gateway::{
-    BindingStatus, Certificate, CertificateOrigin, Configuration, Logging, NewCertificate, ProxyEndpoint,
-    ProxyEndpointKind,
+    BindingStatus, Certificate, CertificateOrigin, Configuration, DatasetRetention, Logging, NewCertificate,
+    ProxyEndpoint, ProxyEndpointKind, Retention,
 };
 pub use documents::kv::{KvKey, KvNamespace, KvPage, KvValue};
 pub use documents::list::{List, ListItem, ListType, NewListItem};
@@ -67,10 +67,10 @@ pub use documents::script::{
 pub use error::{OpenError, StoreError};
 pub use feed::{Change, ChangeFeed, ChangedDocument};
 pub use grant::{
-    Actor, Administer, Allows, Denied, Grant, Operate, Permission, Permissions, Principal, ReadAccess, ReadAudit,
-    ReadClientCertificates, ReadGateway, ReadIdentity, ReadKv, ReadLists, ReadLogs, ReadRules, ReadScripts,
+    Actor, Administer, Allows, Denied, EraseLogs, Grant, Operate, Permission, Permissions, Principal, ReadAccess,
+    ReadAudit, ReadClientCertificates, ReadGateway, ReadIdentity, ReadKv, ReadLists, ReadLogs, ReadRules, ReadScripts,
     ReadServiceTokens, ReadSettings, ReadTokens, ReadUsers, Requirement, Scope, UnknownPermission, WriteAccess,
-    WriteClientCertificates, WriteGateway, WriteIdentity, WriteKv, WriteLists, WriteRules, WriteScripts,
+    WriteClientCertificates, WriteGateway, WriteIdentity, WriteKv, WriteLists, WriteLogs, WriteRules, WriteScripts,
     WriteServiceTokens, WriteSettings, WriteTokens, WriteUsers,
 };
 pub use lists::{ItemCursor, MAX_ITEM_BYTES};
@@ -308,6 +308,8 @@ collections! {
     configuration: Configuration;
     /// Returns the logging settings.
     logging: Logging;
+    /// Returns how long records are kept.
+    retention: Retention;
     /// Returns how the gateway reaches origins.
     network: Network;
     /// Returns the certificate authorities.

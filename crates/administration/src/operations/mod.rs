@@ -30,6 +30,7 @@ pub mod preview;
 pub mod proxy_endpoints;
 pub mod questions;
 pub mod replay;
+pub mod retention;
 pub mod rules;
 pub mod scripts;
 pub mod secrets;

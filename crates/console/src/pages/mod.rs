@@ -224,7 +224,7 @@ fn agent_routes() -> Router<Arc<App>> {
 }
 
 fn settings_routes() -> Router<Arc<App>> {
-    use settings::{account, authority, gateway, network, people, tokens};
+    use settings::{account, authority, gateway, network, people, records, tokens};
     Router::new()
         .route("/settings", get(authority::page))
         .route("/settings/authority", get(authority::page).post(authority::create))
@@ -241,6 +241,7 @@ fn settings_routes() -> Router<Arc<App>> {
         .route("/settings/network/endpoints", post(network::create_endpoint))
         .route("/settings/network/endpoints/{id}/delete", get(network::confirm_delete).post(network::delete_endpoint))
         .route("/settings/gateway", get(gateway::page).post(gateway::save))
+        .route("/settings/records", get(records::page).post(records::save))
         .route("/settings/account", get(account::page).post(account::create))
         .route("/settings/account/password", post(account::change_password))
         .route("/settings/account/{id}", post(account::change))

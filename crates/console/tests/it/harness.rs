@@ -34,7 +34,7 @@ use url::Url;
 use uuid::Uuid;
 
 /// 2026-01-02T03:04:05Z
-const START: i64 = 1_767_323_045;
+pub(crate) const START: i64 = 1_767_323_045;
 
 pub(crate) struct Console {
     pub(crate) router: Router,

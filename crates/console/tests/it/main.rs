@@ -17,6 +17,7 @@ mod mcp;
 mod observe;
 mod pages;
 mod people;
+mod records;
 mod replay;
 mod routes;
 mod rules;

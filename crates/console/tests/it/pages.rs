@@ -181,6 +181,7 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
         "/settings/tokens",
         "/settings/network",
         "/settings/gateway",
+        "/settings/records",
         "/settings/account",
     ];
     let mut pages: Vec<String> = fixed.iter().map(|page| (*page).to_owned()).collect();
@@ -361,6 +362,7 @@ async fn a_form_without_our_token_or_from_another_site_changes_nothing() {
         "/settings/tokens".to_owned(),
         "/settings/network".to_owned(),
         "/settings/gateway".to_owned(),
+        "/settings/records".to_owned(),
         "/settings/account".to_owned(),
         "/settings/authority".to_owned(),
         "/access".to_owned(),
@@ -617,8 +619,27 @@ async fn lists_people_and_settings_go_through_their_forms() {
     assert_eq!(settings["block_page"]["header_text"], "No.");
     assert_eq!(settings["tls_decrypt"], json!({"enabled": true}));
     assert_eq!(console.get("gateway/logging").await.result()["settings_by_rule_type"]["http"]["log_all"], false);
+    browser.submit("/settings/records", &kept(&[("days_gateway_http", "30"), ("size_gateway_http", "1.5")])).await;
+    let stored = console.get("portunus/logs/retention").await.result();
+    assert_eq!((&stored[0]["days"], &stored[0]["max_bytes"]), (&json!(30), &json!(1_610_612_736_u64)));
+    assert!(stored.as_array().unwrap()[1..].iter().all(|view| view["default"] == true));
+    let wrong = browser.send("/settings/records", &kept(&[("days_audit", "7")])).await;
+    assert!(wrong.status == StatusCode::BAD_REQUEST && text(&wrong).contains("must be 30 to 3650"));
     browser.submit(&format!("{list}/delete"), &[]).await;
     assert_eq!(browser.get(&list).await.status, StatusCode::NOT_FOUND);
+}
+
+/// The fields of the form about retention, as by default except for some.
+fn kept<'a>(changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let default = [
+        ("days_gateway_http", "90"),
+        ("days_gateway_network", "90"),
+        ("days_worker", "90"),
+        ("days_audit", "400"),
+        ("days_access_requests", "400"),
+        ("days_mcp_portal_logs", "90"),
+    ];
+    changed.iter().copied().chain(default).collect()
 }
 
 #[tokio::test]

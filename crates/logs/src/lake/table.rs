@@ -22,6 +22,7 @@ const CHECKPOINT_EVERY: u64 = 64;
 
 #[derive(Debug)]
 pub(crate) struct Table {
+    pub account: AccountId,
     pub dataset: Dataset,
     pub root: Path,
     place: Place,
@@ -59,6 +60,7 @@ impl Table {
         let root = Path::from(format!("{account}/{dataset}"));
         let state = checkpoint::load(place, dataset, &root).await?;
         let table = Self {
+            account,
             dataset,
             root,
             place: place.clone(),

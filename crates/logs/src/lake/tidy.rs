@@ -148,11 +148,10 @@ impl Lake {
         table.commit(decide, false, now).await.map(drop)
     }
 
-    /// Lets go of the oldest days of some datasets, of all accounts, until they are within `max_bytes`.
-    pub(crate) async fn shrink(&self, datasets: &[Dataset], max_bytes: u64, now: Timestamp) -> Result<(), TableError> {
-        let tables: Vec<_> = self.tables().into_iter().filter(|table| datasets.contains(&table.dataset)).collect();
+    /// Lets go of the oldest days of some tables until they are within `max_bytes` together.
+    pub(crate) async fn shrink(&self, tables: &[Arc<Table>], max_bytes: u64, now: Timestamp) -> Result<(), TableError> {
         let mut days: BTreeMap<Date, u64> = BTreeMap::new();
-        for table in &tables {
+        for table in tables {
             for file in table.state().files.values() {
                 *days.entry(file.date).or_default() += file.bytes;
             }
@@ -168,7 +167,7 @@ impl Lake {
         }
         let Some(first) = first else { return Ok(()) };
         tracing::warn!(%first, "the lake is full; older days go");
-        for table in &tables {
+        for table in tables {
             self.expire(table, first, now).await?;
         }
         Ok(())

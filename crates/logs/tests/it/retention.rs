@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logs::{AppendError, Audit, Dataset, Logs, LogsConfig, Query};
+use logs::{AppendError, Audit, Dataset, Keep, Logs, LogsConfig, Query, Retention};
 
 use crate::fixture::{START, TestClock, account, config, request, run};
 
@@ -106,6 +106,49 @@ fn a_lake_that_cannot_be_written_loses_nothing_and_says_so() {
             }
         }
         assert_eq!(seen, accepted);
+        logs.shutdown().await;
+    });
+}
+
+#[test]
+fn what_an_account_chose_counts_from_the_start_and_a_change_at_once() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let keep = |days, max_bytes| Retention::from([(Dataset::GatewayHttp, Keep { days, max_bytes })]);
+        let longer = LogsConfig {
+            keep_days: [2; Dataset::ALL.len()],
+            retention: [(account(1), keep(20, None))].into(),
+            ..config(&TestClock::new())
+        };
+        let logs = Logs::open(directory.path(), longer.clone()).await.unwrap();
+        for day in 0..10 {
+            for number in [1, 2] {
+                let record = request(-day * DAY, "allow");
+                logs.append(logs::GatewayHttp { account_id: account(number).to_string(), ..record }).await.unwrap();
+            }
+        }
+        logs.settle().await.unwrap();
+        let of = async |logs: &Logs, number| logs.usage(account(number), Dataset::GatewayHttp).await.unwrap().rows;
+        // The other account did not choose: two days, and today.
+        assert_eq!((of(&logs, 1).await, of(&logs, 2).await), (10, 3));
+        logs.shutdown().await;
+        drop(logs);
+
+        let logs = Logs::open(directory.path(), longer).await.unwrap();
+        logs.settle().await.unwrap();
+        assert_eq!(of(&logs, 1).await, 10);
+        logs.retain(account(1), keep(4, None));
+        // Nobody settles: the change itself makes it look.
+        while of(&logs, 1).await != 5 {
+            tokio::task::yield_now().await;
+        }
+        let usage = logs.usage(account(1), Dataset::GatewayHttp).await.unwrap();
+        let kept = usage.bytes;
+        assert_eq!(usage.oldest.unwrap().to_string(), "2027-01-11");
+        logs.retain(account(1), keep(4, Some(kept - 1)));
+        while of(&logs, 1).await != 4 {
+            tokio::task::yield_now().await;
+        }
         logs.shutdown().await;
     });
 }

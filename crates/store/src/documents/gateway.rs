@@ -3,6 +3,8 @@
 //! Configuration and logging keep the author's JSON (reference sections 5.6 and 5.8); the policy plane reads it.
 //! Invariant: a certificate's private key is only ever stored sealed.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -29,6 +31,24 @@ pub struct Logging {
 }
 
 document!(Logging, Logging, id Only, ReadGateway / WriteGateway {});
+
+/// How long records are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// By the name of the dataset; the others are kept as they are by default.
+    pub datasets: BTreeMap<String, DatasetRetention>,
+}
+
+/// How long the records of one dataset are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetRetention {
+    /// In days.
+    pub days: u32,
+    /// How large it may get, in bytes; without it, it shares the room of those that have none.
+    pub max_bytes: Option<u64>,
+}
+
+document!(Retention, Retention, id Only, ReadLogs / WriteLogs {});
 
 /// A certificate authority that signs the leaves the gateway shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

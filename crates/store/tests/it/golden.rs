@@ -12,8 +12,8 @@ use store::{
     ClientAuthority, ClientCertificateSettings, Configuration, CustomPage, DirectoryGroup, DirectoryUser, Document,
     Factor, Kind, KvNamespace, List, ListenerCertificate, Logging, LoginState, Mail, MailServer, McpCatalog,
     McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant, Organization, Provider, ProxyEndpoint,
-    ProxyToken, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken,
-    ServiceTokenUse, Session, SetupLink, Tag, Token, User,
+    ProxyToken, Retention, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion,
+    ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token, User,
 };
 
 fn folder() -> PathBuf {
@@ -42,6 +42,7 @@ fn every_kind_reads_its_golden_files() {
     check::<List>(&mut seen);
     check::<Configuration>(&mut seen);
     check::<Logging>(&mut seen);
+    check::<Retention>(&mut seen);
     check::<Network>(&mut seen);
     check::<Certificate>(&mut seen);
     check::<ProxyEndpoint>(&mut seen);

@@ -1,0 +1,132 @@
+//! How long records are kept, and what there is of each dataset.
+//!
+//! A size is typed in GiB, a size that is left empty is none. Invariant: a dataset whose fields say what is done by
+//! default anyway is not chosen, and follows a default that changes.
+
+use maud::{Markup, html};
+use store::Permission;
+
+use super::head;
+use crate::failure::Failure;
+use crate::operations::retention::{self, KeepBody, KeptView, RetentionBody};
+use crate::pages::control::{Problems, csrf};
+use crate::pages::fields::Fields;
+use crate::pages::format::bytes;
+use crate::pages::frame::{self, Place, refused_form};
+use crate::pages::visitor::{Submission, Visitor};
+use crate::pages::{Page, go};
+
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Serves `GET /settings/records`.
+pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
+    let kept = retention::get(&visitor.cx).await?;
+    let body = draw(&visitor, &kept, &Fields::default(), Problems::NONE);
+    Ok(frame::page(&visitor, Place::Settings, "Records", &body))
+}
+
+fn draw(visitor: &Visitor, kept: &[KeptView], typed: &Fields, problems: Problems<'_>) -> Markup {
+    html! {
+        (head("records"))
+        (problems.summary())
+        (keeping(visitor, kept, typed, problems))
+    }
+}
+
+fn keeping(visitor: &Visitor, kept: &[KeptView], typed: &Fields, problems: Problems<'_>) -> Markup {
+    let may_write = visitor.may(Permission::LogsWrite);
+    html! {
+        form.sheet method="post" action="/settings/records" {
+            (csrf(&visitor.csrf))
+            fieldset {
+                legend { "How long records are kept" }
+                p.hint { "Whole days go, the oldest first, within a minute of a change. A dataset without a size of its own shares 20 GiB with other traffic; the audit trail and the sign-ins have 1 GiB each, and at least 30 days." }
+                table.cards.retention {
+                    thead { tr { th scope="col" { "Dataset" } th scope="col" { "Records" } th scope="col" { "Size" } th scope="col" { "Oldest" } th scope="col" { "Days" } th scope="col" { "At most, GiB" } } }
+                    tbody { @for (index, view) in kept.iter().enumerate() { (row(index, view, typed, problems, may_write)) } }
+                }
+            }
+            @if may_write { div.actions { button.primary type="submit" { "Save" } } }
+        }
+    }
+}
+
+fn row(index: usize, view: &KeptView, typed: &Fields, problems: Problems<'_>, may_write: bool) -> Markup {
+    let names = [format!("days_{}", view.dataset), format!("size_{}", view.dataset)];
+    let [days, size] = &names;
+    let days_value = typed.find(days).map_or_else(|| view.days.to_string(), str::to_owned);
+    let stored_size = view.max_bytes.map(gib).unwrap_or_default();
+    let size_value = typed.find(size).map_or(stored_size, str::to_owned);
+    let wrong = |member: &str| problems.at(&format!("/datasets/{index}/{member}"));
+    let cell = |name: &str, value: &str, label: &str, mode: &str, wrong: Vec<&str>| {
+        html! {
+            input.short type="text" inputmode=(mode) name=(name) value=(value) aria-label={ (label) ", " (view.dataset) } autocomplete="off"
+                disabled[!may_write] aria-invalid=[(!wrong.is_empty()).then_some("true")];
+            @for problem in wrong { div.problem { (problem) } }
+        }
+    };
+    html! {
+        tr {
+            td data-label="Dataset" { code { (view.dataset) } @if !view.default { " " span.badge.plain { "chosen" } } }
+            td data-label="Records" { (view.rows) }
+            td data-label="Size" { (bytes(view.bytes)) }
+            td data-label="Oldest" { (view.oldest.as_deref().unwrap_or("none")) }
+            td data-label="Days" { (cell(days, &days_value, "Days", "numeric", wrong("days"))) }
+            td data-label="At most, GiB" { (cell(size, &size_value, "At most, GiB", "decimal", wrong("max_bytes"))) }
+        }
+    }
+}
+
+/// A size as it is typed.
+fn gib(bytes: u64) -> String {
+    let text = format!("{:.4}", bytes as f64 / GIB);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Serves `POST /settings/records`.
+pub(in crate::pages) async fn save(submission: Submission) -> Page {
+    let Submission { visitor, fields } = submission;
+    let kept = retention::get(&visitor.cx).await?;
+    let saved = match wanted(&kept, &fields) {
+        Ok(body) => retention::replace(&visitor.cx, body).await,
+        Err(failure) => Err(failure),
+    };
+    match saved {
+        Ok(_) => go("/settings/records?note=saved"),
+        Err(failure) => {
+            let body = draw(&visitor, &kept, &fields, Problems::of(&failure));
+            Ok(refused_form(&visitor, Place::Settings, "Records", &failure, &body))
+        }
+    }
+}
+
+/// Returns what the form asks for. Every dataset is named as long as the form is wrong, so that the places agree.
+fn wanted(kept: &[KeptView], fields: &Fields) -> Result<RetentionBody, Failure> {
+    let mut datasets = Vec::new();
+    for (index, view) in kept.iter().enumerate() {
+        let (days, size) =
+            (fields.get(&format!("days_{}", view.dataset)), fields.get(&format!("size_{}", view.dataset)));
+        let pointer = |member: &str| format!("/datasets/{index}/{member}");
+        let days = days.parse().map_err(|_| Failure::invalid(pointer("days"), "must be a whole number of days"))?;
+        let max_bytes = match size {
+            "" => None,
+            // What was not touched keeps its exact bytes.
+            text if view.max_bytes.is_some_and(|stored| gib(stored) == text) => view.max_bytes,
+            text => {
+                let size: Option<f64> = text.replace(',', ".").parse().ok();
+                let size = size.filter(|size| (0.0..=GIB).contains(size));
+                Some(
+                    (size.ok_or_else(|| Failure::invalid(pointer("max_bytes"), "must be a number of GiB"))? * GIB)
+                        as u64,
+                )
+            }
+        };
+        datasets.push((view, KeepBody { dataset: view.dataset.to_owned(), days, max_bytes }));
+    }
+    let untouched =
+        |view: &KeptView, keep: &KeepBody| view.default && keep.days == view.days && keep.max_bytes.is_none();
+    let all_in_order =
+        datasets.iter().all(|(view, keep)| retention::is_within_bounds(view.dataset, keep.days, keep.max_bytes));
+    let chosen = datasets.into_iter().filter(|(view, keep)| !all_in_order || !untouched(view, keep));
+    Ok(RetentionBody { datasets: chosen.map(|(_, keep)| keep).collect() })
+}
