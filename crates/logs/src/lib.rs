@@ -48,7 +48,7 @@ pub use records::{
     AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, McpCall, Record, RecordMut,
     UnknownDataset, WorkerInvocation,
 };
-pub use retention::{BYTES, DAYS, FEWEST_AUDIT_DAYS, Keep, Retention, Usage};
+pub use retention::{BYTES, DAYS, FEWEST_AUDIT_DAYS, Keep, Occupied, Retention};
 pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};
 pub use wire::Kind;
@@ -555,9 +555,9 @@ impl Logs {
     /// # Errors
     ///
     /// [`QueryError::Busy`] while the lake cannot be read.
-    pub async fn usage(&self, account: AccountId, dataset: Dataset) -> Result<Usage, QueryError> {
-        let Some(table) = self.lake().await?.table(account, dataset) else { return Ok(Usage::default()) };
-        let mut usage = Usage::default();
+    pub async fn occupied(&self, account: AccountId, dataset: Dataset) -> Result<Occupied, QueryError> {
+        let Some(table) = self.lake().await?.table(account, dataset) else { return Ok(Occupied::default()) };
+        let mut usage = Occupied::default();
         for file in table.state().files.values() {
             usage.rows += file.rows;
             usage.bytes += file.bytes;

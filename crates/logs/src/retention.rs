@@ -31,7 +31,7 @@ pub type Retention = BTreeMap<Dataset, Keep>;
 
 /// What the lake has of a dataset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct Occupied {
     /// How many records.
     pub rows: u64,
     /// How large their files are.

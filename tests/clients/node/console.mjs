@@ -62,7 +62,7 @@ async function strangersAreSentToSignIn(browser) {
 
 /** Two pages that differ only in which thing they show are looked at once. */
 function kind(url) {
-  const named = (segment, at, all) => at > 1 && !["new", "lists"].includes(segment) && ["library", "portals", "servers", "workers"].includes(all[at - 1]);
+  const named = (segment, at, all) => at > 1 && !["new", "lists"].includes(segment) && ["applications", "groups", "library", "people", "portals", "servers", "workers"].includes(all[at - 1]);
   const isOne = (segment, at, all) => /^[0-9a-f-]{16,}$|^\d+$/.test(segment) || named(segment, at, all);
   const segments = url.pathname.split("/").map((segment, at, all) => (isOne(segment, at, all) ? "*" : segment));
   return `${segments.join("/")}?${[...url.searchParams.keys()].sort()}`;
@@ -178,6 +178,37 @@ async function replayed(browser) {
   assert.deepEqual(faults, []);
 }
 
+/** From what is used to one application, to the rule that follows, to what it would have changed, to the rule in force. */
+async function found(browser) {
+  await withPage(browser, { viewport: WIDE }, async (page) => {
+    const complaints = listen(page);
+    await signIn(page);
+    await page.getByRole("link", { name: "Usage", exact: true }).click();
+    await page.getByLabel("Artificial intelligence").selectOption("any");
+    await page.getByRole("button", { name: "Show" }).click();
+    await page.waitForURL(/\/usage\?.*ai=any/);
+    await page.locator("table.usage").getByRole("link", { name: "ChatGPT", exact: true }).click();
+    await page.waitForURL(/\/usage\/applications\/chatgpt/);
+    // First click: the drafted rule. Second: it is created; in between it is replayed.
+    await page.getByRole("link", { name: "Block", exact: true }).click();
+    await page.waitForURL(/\/rules\/new/);
+    await page.getByLabel("Period", { exact: true }).selectOption("30d");
+    await page.getByRole("button", { name: "Replay this draft" }).click();
+    await page.locator("#replayed h2", { hasText: "would change" }).waitFor();
+    const changed = await page.locator("#replayed").innerText();
+    assert.match(changed, /@acme\.test/, "the replay names who is concerned");
+    await look(page, "finding_to_rule", complaints);
+    await page.getByRole("button", { name: "Create" }).click();
+    await page.waitForURL(/\/rules\/[0-9a-f-]{36}/);
+    assert.equal(await page.getByLabel("Name", { exact: true }).inputValue(), "Block ChatGPT");
+    assert.match(await page.getByLabel("Traffic", { exact: true }).inputValue(), /app\.ids\[\*\] in \{1199\}/);
+    await page.getByRole("link", { name: "Delete" }).click();
+    await page.locator("main").getByRole("button", { name: /Delete/ }).click();
+    await page.waitForURL(/\/rules(\?|$)/);
+  });
+  assert.deepEqual(faults, []);
+}
+
 async function previewed(browser) {
   await withPage(browser, { viewport: WIDE }, async (page) => {
     await signIn(page);
@@ -221,6 +252,7 @@ await withBrowser({ trusting: false }, (browser) =>
     "every page: no errors, no policy violations, accessible, fits 360 and 1600 px in both themes": () => everyPage(browser),
     "an expression is checked while it is typed": () => checkedWhileTyped(browser),
     "a draft is replayed over recorded traffic, with a script and without": () => replayed(browser),
+    "from what is used to a rule, replayed before it is created": () => found(browser),
     "a Worker is tried against a request before it serves": () => previewed(browser),
     "the keyboard reaches everything": () => keyboard(browser),
     "it works without JavaScript": () => withoutScript(browser),

@@ -67,7 +67,7 @@ pub async fn get(cx: &OpContext) -> Result<Vec<KeptView>, Failure> {
         let logs = &cx.app.deps.logs;
         let own = chosen.get(&dataset).copied();
         let keep = own.unwrap_or_else(|| logs.default_keep(dataset));
-        let usage = logs.usage(cx.account, dataset).await.map_err(query_failed)?;
+        let usage = logs.occupied(cx.account, dataset).await.map_err(query_failed)?;
         views.push(KeptView {
             dataset: dataset.as_str(),
             days: keep.days,

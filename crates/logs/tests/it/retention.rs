@@ -128,7 +128,7 @@ fn what_an_account_chose_counts_from_the_start_and_a_change_at_once() {
             }
         }
         logs.settle().await.unwrap();
-        let of = async |logs: &Logs, number| logs.usage(account(number), Dataset::GatewayHttp).await.unwrap().rows;
+        let of = async |logs: &Logs, number| logs.occupied(account(number), Dataset::GatewayHttp).await.unwrap().rows;
         // The other account did not choose: two days, and today.
         assert_eq!((of(&logs, 1).await, of(&logs, 2).await), (10, 3));
         logs.shutdown().await;
@@ -142,7 +142,7 @@ fn what_an_account_chose_counts_from_the_start_and_a_change_at_once() {
         while of(&logs, 1).await != 5 {
             tokio::task::yield_now().await;
         }
-        let usage = logs.usage(account(1), Dataset::GatewayHttp).await.unwrap();
+        let usage = logs.occupied(account(1), Dataset::GatewayHttp).await.unwrap();
         let kept = usage.bytes;
         assert_eq!(usage.oldest.unwrap().to_string(), "2027-01-11");
         logs.retain(account(1), keep(4, Some(kept - 1)));
