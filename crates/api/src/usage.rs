@@ -3,19 +3,22 @@
 //! Ours: no published API tells it. Answers come from rollups and say up to when they count.
 
 use axum::http::Method;
-use store::Permission::{GatewayRead, LogsRead};
+use store::Permission::{GatewayRead, LogsRead, LogsWrite};
 
 use super::failure::Failure;
-use super::gate::Cx;
+use super::gate::{Cx, Input};
 use super::reply::{Reply, ok};
 use super::table::Access::Permission;
 use super::table::{Endpoint, endpoint};
+use crate::operations::digest;
 use crate::operations::findings;
 use crate::operations::usage::{self, Subject, UsageQuery};
 
 const APPLICATIONS: &str = "/accounts/{account_id}/portunus/usage/applications";
 const APPLICATION: &str = "/accounts/{account_id}/portunus/usage/applications/{application}";
 const RULE: &str = "/accounts/{account_id}/portunus/usage/applications/{application}/rule";
+const DIGEST: &str = "/accounts/{account_id}/portunus/usage/digest";
+const LETTER: &str = "/accounts/{account_id}/portunus/usage/digest/letter";
 const PEOPLE: &str = "/accounts/{account_id}/portunus/usage/people";
 const PERSON: &str = "/accounts/{account_id}/portunus/usage/people/{person}";
 const GROUPS: &str = "/accounts/{account_id}/portunus/usage/groups";
@@ -47,6 +50,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         endpoint(Method::GET, RULE, Permission(GatewayRead), "Draft the rule that follows from a finding", rule)
             .returns::<serde_json::Value>()
             .query(&[("finding", "block, redirect, coach, uploads or log")]),
+        endpoint(Method::GET, DIGEST, Permission(LogsRead), "Tell who gets the weekly letter", recipients)
+            .returns::<digest::DigestView>(),
+        endpoint(Method::PUT, DIGEST, Permission(LogsWrite), "Say who gets the weekly letter", set_recipients)
+            .takes_json::<digest::DigestBody>()
+            .returns::<digest::DigestView>(),
+        endpoint(Method::GET, LETTER, Permission(LogsRead), "Write the letter about the last whole week", letter)
+            .returns::<digest::LetterView>(),
         endpoint(Method::GET, PEOPLE, Permission(LogsRead), "List people by their traffic", people)
             .returns::<usage::SubjectsView>()
             .query(&[DAYS, SEARCH, LIMIT]),
@@ -69,6 +79,18 @@ async fn applications(cx: Cx) -> Reply {
 
 async fn application(cx: Cx) -> Reply {
     ok(usage::application(&cx.op, cx.text("application"), usage::days(cx.query("days"))?).await?)
+}
+
+async fn recipients(cx: Cx) -> Reply {
+    ok(digest::get(&cx.op).await?)
+}
+
+async fn set_recipients(cx: Cx, input: Input) -> Reply {
+    ok(digest::replace(&cx.op, input.json()?).await?)
+}
+
+async fn letter(cx: Cx) -> Reply {
+    ok(digest::preview(&cx.op).await?)
 }
 
 async fn rule(cx: Cx) -> Reply {

@@ -1,6 +1,6 @@
-//! The lake's speed and size over generated traffic: taking in, bytes on disk, memory, and SQL beside DuckDB.
+//! The lake's speed and size over generated traffic: taking in, bytes on disk, memory, reports, and SQL beside DuckDB.
 //!
-//! `LAKE_ROWS` (default 3,000,000) records of one organisation over thirty days go through journal and keeper into
+//! `LAKE_ROWS` (default 3,000,000) records of one organisation over `LAKE_DAYS` (default 30) go through journal and keeper into
 //! Parquet. With `DUCKDB_PYTHON`, an interpreter that has `duckdb`, the same questions are asked of both, with two
 //! threads and 4 GB each, over the same files. Every line that states a bound names it; `cargo xtask bench` sums them up.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints and may stop")]
@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use generate::{Generator, Plan, Share};
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan as _};
+use logs::usage::{Ask, EVERY_APPLICATION, Over, View};
 use logs::{AsRecord as _, Logs, LogsConfig};
 use portunus_generate as generate;
 use types::AccountId;
@@ -35,10 +36,53 @@ fn rows_wanted() -> u64 {
     std::env::var("LAKE_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000_000)
 }
 
+/// Over how many days the records are spread.
+fn days() -> u32 {
+    std::env::var("LAKE_DAYS").ok().and_then(|text| text.parse().ok()).unwrap_or(30)
+}
+
+/// Asks what the report pages ask, of all days there are.
+async fn reports(logs: &Logs, account: AccountId, days: u32) {
+    let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let (from, until) = (today.saturating_sub(i64::from(days).days()), today.saturating_add(1.day()));
+    let ask = |view| Ask::new(view, from, until);
+    let all = |view| ask(view).application(EVERY_APPLICATION);
+    let busiest = logs.usage(account, [ask(View::Day), all(View::Person)]).await.unwrap().tables;
+    let [applications, people] = &busiest;
+    let known = applications.iter().filter(|line| line.application > 0);
+    let application = known.max_by_key(|line| line.measures.requests).map_or(0, |line| line.application);
+    let person = people.iter().max_by_key(|line| line.measures.requests).map_or("", |line| &line.key);
+    let overview = [
+        ask(View::Day),
+        ask(View::Day).measures_only(),
+        all(View::Day),
+        all(View::Day).over(Over::Days),
+        ask(View::Day).over(Over::Days).measures_only(),
+    ];
+    let one = View::ALL.map(|view| ask(view).application(application));
+    let theirs = [ask(View::Person).key(person), all(View::Person).key(person).over(Over::Days)];
+    let name = format!("over {days} days");
+    report(&format!("overview {name}"), async || logs.usage(account, overview.clone()).await.map(drop)).await;
+    report(&format!("application {name}"), async || logs.usage(account, one.clone()).await.map(drop)).await;
+    report(&format!("person {name}"), async || logs.usage(account, theirs.clone()).await.map(drop)).await;
+    report(&format!("people {name}"), async || logs.usage(account, [all(View::Person)]).await.map(drop)).await;
+}
+
+/// Times a report five times and prints the slowest.
+async fn report(name: &str, ask: impl AsyncFn() -> Result<(), logs::QueryError>) {
+    let mut slowest = Duration::ZERO;
+    for _ in 0..5 {
+        let started = Instant::now();
+        ask().await.unwrap();
+        slowest = slowest.max(started.elapsed());
+    }
+    println!("report, {name}: {:.0} ms (at most 300)", slowest.as_secs_f64() * 1e3);
+}
+
 async fn measure() {
     let (rows, directory) = (rows_wanted(), tempfile::tempdir().unwrap());
     let account = AccountId(uuid::Uuid::from_u128(1));
-    let plan = Plan { share: Share::WebOnly, ..Plan::last_days(account, Timestamp::now(), 30, rows) };
+    let plan = Plan { share: Share::WebOnly, ..Plan::last_days(account, Timestamp::now(), days(), rows) };
     let made = generate_alone(&plan);
     let before = resident();
     let ahead = Arc::new(AtomicI64::new(0));
@@ -71,6 +115,7 @@ async fn measure() {
         memory as f64 / made.bytes as f64,
         made.bytes as f64 / rows as f64
     );
+    reports(&logs, account, days()).await;
     questions::compare(&logs, account, directory.path()).await;
     logs.shutdown().await;
 }

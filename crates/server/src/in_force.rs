@@ -75,6 +75,7 @@ impl Part {
             Kind::Account
             // The lake's, which follows it by itself.
             | Kind::Retention
+            | Kind::UsageDigest
             | Kind::Schedule
             | Kind::KvNamespace
             | Kind::Token

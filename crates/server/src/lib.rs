@@ -10,6 +10,7 @@ mod agents;
 mod background;
 pub mod config;
 pub mod demo;
+mod digest;
 mod door;
 mod in_force;
 mod lists;

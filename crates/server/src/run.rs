@@ -28,6 +28,7 @@ use crate::account::{self, AccountError};
 use crate::background::Background;
 use crate::config::{AcmeConfig, Config, ProgramsConfig, Role};
 use crate::demo::{self, DemoError};
+use crate::digest::Digest;
 use crate::door::Door;
 use crate::managed::Managed;
 use crate::outbox::Outbox;
@@ -204,7 +205,7 @@ impl Platform {
         let (ready, needs_setup) = core.ready(&config, door.as_ref(), addresses).await?;
         let router = core.console(&running, &ready, door.as_ref());
         running.services.set_api(router.clone());
-        core.loops(&running, &tasks);
+        core.loops(&running, &tasks, &ready.console_url);
         let collecting = crate::trail::collect(config.data.clone(), core.logs.clone(), tasks.end_loops.clone());
         tasks.loops.spawn(collecting);
         core.deliver(&upstream, &tasks).await?;
@@ -428,7 +429,7 @@ impl Core {
         })
     }
 
-    fn loops(&self, running: &Running, tasks: &Tasks) {
+    fn loops(&self, running: &Running, tasks: &Tasks, console_url: &str) {
         let background = Background {
             store: self.store.clone(),
             account: self.account,
@@ -439,6 +440,16 @@ impl Core {
         };
         tasks.loops.spawn(background.clone().run_schedules(tasks.end_loops.clone()));
         tasks.loops.spawn(background.clone().run_tidying(tasks.end_loops.clone()));
+        let state = Arc::clone(&running.state);
+        let digest = Digest {
+            store: self.store.clone(),
+            account: self.account,
+            logs: self.logs.clone(),
+            catalog: Box::new(move || Arc::clone(console::SnapshotView::classifier(&*state).catalog())),
+            console_url: console_url.to_owned(),
+            clock: Arc::clone(&self.clock),
+        };
+        tasks.loops.spawn(digest.run(tasks.end_loops.clone()));
         if let Some(events) = running.events.lock().take() {
             tasks.loops.spawn(background.run_events(events, tasks.end_loops.clone()));
         }

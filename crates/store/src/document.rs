@@ -50,6 +50,7 @@ kinds! {
     Configuration = "configuration", "configuration", true;
     Logging = "logging", "logging setting", true;
     Retention = "log_retention", "retention of records", true;
+    UsageDigest = "usage_digest", "digest of usage", true;
     Network = "network", "network settings", true;
     Certificate = "certificate", "certificate", true;
     ProxyEndpoint = "proxy_endpoint", "proxy endpoint", true;

@@ -51,7 +51,7 @@ pub use documents::credential::{Group, ProxyToken, Token, User};
 pub use documents::directory::{DirectoryGroup, DirectoryUser};
 pub use documents::gateway::{
     BindingStatus, Certificate, CertificateOrigin, Configuration, DatasetRetention, Logging, NewCertificate,
-    ProxyEndpoint, ProxyEndpointKind, Retention,
+    ProxyEndpoint, ProxyEndpointKind, Retention, UsageDigest,
 };
 pub use documents::kv::{KvKey, KvNamespace, KvPage, KvValue};
 pub use documents::list::{List, ListItem, ListType, NewListItem};
@@ -310,6 +310,7 @@ collections! {
     logging: Logging;
     /// Returns how long records are kept.
     retention: Retention;
+    usage_digest: UsageDigest;
     /// Returns how the gateway reaches origins.
     network: Network;
     /// Returns the certificate authorities.

@@ -13,7 +13,7 @@ use catalog::{AiKind, Application, Catalog, Role, Row, Status};
 use policy::{FactsDocument, Hook, RuleSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{CatalogId, CatalogReview, ReadGateway, Stored, WriteGateway};
+use store::{CatalogId, CatalogReview, Grant, ReadGateway, Store, StoreError, Stored, WriteGateway};
 use utoipa::ToSchema;
 
 use super::catalog::edition_time;
@@ -178,11 +178,20 @@ pub struct ApplicationPage {
     pub total: usize,
 }
 
-pub(super) type Reviews = HashMap<u32, Stored<CatalogReview>>;
+/// What the account says of applications, by their numbers.
+pub type Reviews = HashMap<u32, Stored<CatalogReview>>;
 
 pub(super) async fn reviews(cx: &OpContext) -> Result<Reviews, Failure> {
-    let grant = cx.authorize::<ReadGateway>()?;
-    let all = cx.store().catalog_reviews().list(&grant).await?;
+    Ok(stored_reviews(cx.store(), &cx.authorize::<ReadGateway>()?).await?)
+}
+
+/// Reads what the account says of applications.
+///
+/// # Errors
+///
+/// The store does not answer.
+pub async fn stored_reviews(store: &Store, grant: &Grant<ReadGateway>) -> Result<Reviews, StoreError> {
+    let all = store.catalog_reviews().list(grant).await?;
     Ok(all.into_iter().map(|review| (review.id.0, review)).collect())
 }
 

@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod category_lists;
 pub mod certificates;
 pub mod configuration;
+pub mod digest;
 pub mod editions;
 pub mod evaluate;
 pub mod explorer;

@@ -13,6 +13,7 @@ use jiff::{Timestamp, ToSpan as _};
 use logs::usage::{Ask, EVERY_APPLICATION, Measures, NO_APPLICATION, Over, Report, Usage, View};
 use serde::Serialize;
 use store::{ReadLogs, ReadRules};
+use types::AccountId;
 use utoipa::ToSchema;
 
 use super::applications::{self, ApplicationQuery, Reviews, status_of};
@@ -340,21 +341,47 @@ fn only(table: &[Usage]) -> Figures {
     table.first().map(Figures::of).unwrap_or_default()
 }
 
+/// What usage is told from.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    pub logs: &'a logs::Logs,
+    pub account: AccountId,
+    pub catalog: &'a Catalog,
+    pub reviews: &'a Reviews,
+    pub now: Timestamp,
+}
+
 /// Tells which applications are used.
 ///
 /// # Errors
 ///
 /// A [`Failure`] for the caller.
 pub async fn overview(cx: &OpContext, query: &UsageQuery) -> Result<UsageView, Failure> {
+    overview_at(cx, cx.now(), query).await
+}
+
+/// As [`overview`], as it was at a moment.
+pub(super) async fn overview_at(cx: &OpContext, now: Timestamp, query: &UsageQuery) -> Result<UsageView, Failure> {
     cx.authorize::<ReadLogs>()?;
     let reviews = applications::reviews(cx).await?;
     let classifier = cx.app.deps.snapshot.classifier();
-    let catalog = classifier.catalog();
+    let source =
+        Source { logs: &cx.app.deps.logs, account: cx.account, catalog: classifier.catalog(), reviews: &reviews, now };
+    told(source, query).await
+}
+
+/// As [`overview`], for the platform itself.
+///
+/// # Errors
+///
+/// A [`Failure`] when the log cannot be read.
+pub async fn told(source: Source<'_>, query: &UsageQuery) -> Result<UsageView, Failure> {
+    let Source { catalog, reviews, .. } = source;
     let chosen: Option<BTreeSet<i64>> = query.chooses().then(|| {
-        let all = applications::matching(catalog, &reviews, &query.which);
+        let all = applications::matching(catalog, reviews, &query.which);
         all.into_iter().map(|application| i64::from(application.id)).collect()
     });
-    let period = Period::ending(cx.now(), query.days);
+    let period = Period::ending(source.now, query.days);
     let before = period.before();
     let whole = |ask: Ask| match &chosen {
         Some(chosen) => ask.together(chosen.clone()),
@@ -372,9 +399,9 @@ pub async fn overview(cx: &OpContext, query: &UsageQuery) -> Result<UsageView, F
         period.ask(View::Day).over(Over::Days).measures_only(),
         unseen.measures_only(),
     ];
-    let report = report(cx, asks).await?;
+    let report = source.logs.usage(source.account, asks).await.map_err(query_failed)?;
     let [now, then, total, total_before, days, days_before, each_day, seen] = &report.tables;
-    let naming = Naming { catalog, reviews: &reviews };
+    let naming = Naming { catalog, reviews };
     let fits = |id: i64| id != EVERY_APPLICATION && chosen.as_ref().is_none_or(|chosen| chosen.contains(&id));
     let then = by_application(then);
     let known = recorded(&report, unseen_from);

@@ -103,6 +103,7 @@ fn usage_routes() -> Router<Arc<App>> {
     Router::new()
         .route("/usage", get(usage::page))
         .route("/usage/review", get(usage::review))
+        .route("/usage/digest", get(usage::digest).post(usage::save_digest))
         .route("/usage/applications/{application}", get(usage::application))
         .route("/usage/people", get(usage::people))
         .route("/usage/people/{person}", get(usage::person))

@@ -4,6 +4,7 @@
 //! page says which days it is about, what they are compared with, and up to when is counted.
 
 mod application;
+mod digest;
 mod figures;
 mod subject;
 
@@ -19,6 +20,7 @@ use super::{Page, format};
 use crate::operations::usage::{self, ApplicationUsage, DayUsage, UsageQuery, UsageView};
 
 pub(super) use application::page as application;
+pub(super) use digest::{page as digest, save as save_digest};
 pub(super) use subject::{group, groups, people, person};
 
 /// Rows of one page.
@@ -50,11 +52,12 @@ const TONES: [(&str, &str, Tone); 5] = [
 ];
 
 /// The pages of this part.
-pub(super) const TABS: [(&str, &str); 4] = [
+pub(super) const TABS: [(&str, &str); 5] = [
     ("/usage", "Applications"),
     ("/usage/people", "People"),
     ("/usage/groups", "Groups"),
     ("/usage/review", "To review"),
+    ("/usage/digest", "Weekly letter"),
 ];
 
 fn tabs(here: &str, days: &str) -> Markup {

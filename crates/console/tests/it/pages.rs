@@ -162,6 +162,7 @@ async fn furnish(browser: &Browser<'_>) -> Vec<String> {
         "/usage",
         "/usage?ai=any&status=unreviewed&order_by=growth&days=90",
         "/usage/review",
+        "/usage/digest",
         "/usage/applications/claude",
         "/usage/applications/0?days=1",
         "/usage/people",

@@ -163,6 +163,35 @@ async fn a_finding_becomes_a_rule() {
 }
 
 #[tokio::test]
+async fn the_weekly_letter_tells_the_last_week_to_who_is_named() {
+    const DIGEST: &str = "portunus/usage/digest";
+    let mut console = Console::new().await;
+    traffic(&console).await;
+    assert_eq!(console.get(DIGEST).await.result(), json!({"recipients": [], "written_up_to": null}));
+    let wrong = json!({"recipients": ["ada@example.com", "nobody"]});
+    assert_eq!(console.put(DIGEST, wrong).await.error(400).0, "/recipients/1");
+    let set = console.put(DIGEST, json!({"recipients": ["ada@example.com"]})).await.result();
+    assert_eq!(set["recipients"], json!(["ada@example.com"]));
+    // The week with the traffic is over seven days later.
+    console.advance(7 * 24 * 3_600);
+    let letter = console.get(&format!("{DIGEST}/letter")).await.result();
+    assert_eq!(letter["subject"], "What was used from 2025-12-29 to 2026-01-04: 1 new application");
+    let text = letter["text"].as_str().unwrap();
+    for told in [
+        "People: 3",
+        "Requests: 13, blocked: 1",
+        "New\n  ChatGPT: 3 people, 9 requests",
+        "nobody has reviewed",
+        "/usage?days=7",
+    ] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    assert!(!text.contains("@corp.example"), "{text}");
+    console.token = console.issue(&[Permission::LogsRead]).await;
+    console.put(DIGEST, json!({"recipients": []})).await.error(403);
+}
+
+#[tokio::test]
 async fn only_who_may_read_logs_learns_what_is_used() {
     let mut console = Console::new().await;
     let paths = ["applications", "applications/chatgpt", "people", "people/ann", "groups", "groups/Sales"];

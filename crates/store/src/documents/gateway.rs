@@ -50,6 +50,18 @@ pub struct DatasetRetention {
 
 document!(Retention, Retention, id Only, ReadLogs / WriteLogs {});
 
+/// The weekly letter about what is used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageDigest {
+    /// Who gets it; nobody: it is not written.
+    pub recipients: Vec<String>,
+    /// The last day, in UTC, of the week that was written about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_up_to: Option<String>,
+}
+
+document!(UsageDigest, UsageDigest, id Only, ReadLogs / WriteLogs {});
+
 /// A certificate authority that signs the leaves the gateway shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {

@@ -13,7 +13,7 @@ use store::{
     Factor, Kind, KvNamespace, List, ListenerCertificate, Logging, LoginState, Mail, MailServer, McpCatalog,
     McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant, Organization, Provider, ProxyEndpoint,
     ProxyToken, Retention, Revocation, Rule, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion,
-    ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token, User,
+    ServiceToken, ServiceTokenUse, Session, SetupLink, Tag, Token, UsageDigest, User,
 };
 
 fn folder() -> PathBuf {
@@ -43,6 +43,7 @@ fn every_kind_reads_its_golden_files() {
     check::<Configuration>(&mut seen);
     check::<Logging>(&mut seen);
     check::<Retention>(&mut seen);
+    check::<UsageDigest>(&mut seen);
     check::<Network>(&mut seen);
     check::<Certificate>(&mut seen);
     check::<ProxyEndpoint>(&mut seen);
