@@ -26,6 +26,8 @@ pub enum Verb {
     Query,
     /// Looked at recorded traffic under other rules; nothing is changed.
     Replay,
+    /// Had what is recorded of a person erased.
+    Erase,
 }
 
 impl Verb {
@@ -38,6 +40,7 @@ impl Verb {
             Self::SignOut => "logout",
             Self::Query => "query",
             Self::Replay => "replay",
+            Self::Erase => "erase",
         }
     }
 }

@@ -4,17 +4,21 @@
 //! who append. What it cannot do it tries again, later each time; meanwhile the journal keeps everything. Invariant: it
 //! ends soon after it is told to, between two steps, each of which may also be cut off by a kill.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use crate::erasure::{self, Erasure, ErasureState, Erasures};
 use crate::lake::Lake;
+use crate::lake::erase::{self, Theirs};
 use crate::lake::place::Place;
 use crate::lake::roll::RollError;
 use crate::lake::table::{Table, TableError};
@@ -60,6 +64,8 @@ pub(crate) struct Keeper {
     pub shelves: Arc<[Shelf; Dataset::ALL.len()]>,
     pub state: Arc<Mutex<JournalState>>,
     pub choices: Arc<Choices>,
+    pub erasures: Arc<Erasures>,
+    pub stopping: Arc<AtomicBool>,
     pub loaded: Arc<Loaded>,
     pub wake: Receiver<Wake>,
 }
@@ -91,9 +97,13 @@ impl Keeper {
             let tidy = settling.is_some() || tidied.is_none_or(|at| at.elapsed() >= TIDY);
             let orphans = swept.is_none_or(|at| at.elapsed() >= ORPHANS);
             let done = self.take_over(&runtime, &lake).and_then(|taken| {
+                self.erase(&runtime, &lake)?;
                 let step = async {
                     match (tidy, taken) {
-                        (true, _) => self.tidy(&lake, orphans).await,
+                        (true, _) => {
+                            self.tidy(&lake, orphans).await?;
+                            self.end_erasures(&lake)
+                        }
                         // What comes in small pieces is merged as it comes.
                         (false, true) => self.merge(&lake).await,
                         (false, false) => Ok(()),
@@ -187,6 +197,93 @@ impl Keeper {
             room
         });
         some.cloned().collect()
+    }
+
+    /// Does the erasures that wait. Between two files the journal is taken over, so that it does not fill up meanwhile.
+    fn erase(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<(), RollError> {
+        while let Some((erasure, person)) = self.erasures.next() {
+            let theirs = Theirs { person, until: erasure.asked_at.as_microsecond() };
+            match self.erase_one(runtime, lake, &erasure, &theirs) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    let why = chain(&error);
+                    self.erasures.progress(erasure.id, |erasure| erasure.failing = Some(why));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does an erasure; says whether it came to its end, or was told to stop.
+    fn erase_one(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        lake: &Lake,
+        erasure: &Erasure,
+        theirs: &Theirs,
+    ) -> Result<bool, RollError> {
+        let settle = |error| RollError::Table(TableError::Settle(error));
+        let mut tables = Vec::new();
+        for dataset in erase::DATASETS {
+            let table = runtime.block_on(lake.table_to_write(erasure.account, dataset))?;
+            runtime.block_on(table.refresh())?;
+            tables.push(table);
+        }
+        let total = tables.iter().map(|table| table.state().files.len() as u64).sum();
+        self.erasures.progress(erasure.id, |erasure| {
+            *erasure = Erasure { state: ErasureState::Running, files_total: total, files_done: 0, ..erasure.clone() };
+        });
+        for table in &tables {
+            let mut seen = BTreeSet::new();
+            // Anew after each file: what is taken over or merged meanwhile is looked at as well.
+            while let Some(file) = table.state().files.values().find(|file| !seen.contains(&file.path)).cloned() {
+                if self.stopping.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                let done = runtime.block_on(lake.erase_from(table, &file, theirs, (self.config.clock)()))?;
+                seen.insert(file.path.clone());
+                seen.extend(done.path);
+                let count = |erasure: &mut Erasure| {
+                    erasure.files_done += 1;
+                    erasure.files_total = erasure.files_total.max(erasure.files_done);
+                    erasure.failing = None;
+                    erasure::count(erasure, table.dataset, done.erased);
+                };
+                if done.erased > 0 {
+                    self.erasures.change(erasure.id, count).map_err(settle)?;
+                } else {
+                    self.erasures.progress(erasure.id, count);
+                }
+                self.take_over(runtime, lake)?;
+            }
+            if table.state().next > 0 {
+                runtime.block_on(lake.forget_person(table, &theirs.person, (self.config.clock)()))?;
+            }
+        }
+        let ended = (self.config.clock)();
+        let end = |erasure: &mut Erasure| {
+            (erasure.state, erasure.erased_at) = (ErasureState::Erased, Some(ended));
+        };
+        self.erasures.change(erasure.id, end).map_err(settle)?;
+        Ok(true)
+    }
+
+    /// Notices when the files that held what was erased are deleted.
+    fn end_erasures(&self, lake: &Lake) -> Result<(), TableError> {
+        for erasure in self.erasures.erased() {
+            let ended = erasure.erased_at.map_or(i64::MAX, Timestamp::as_millisecond);
+            let gone = |dataset| {
+                let table = lake.table(erasure.account, dataset);
+                table.is_none_or(|table| table.state().removed.values().all(|at| *at > ended))
+            };
+            if erase::DATASETS.into_iter().all(gone) {
+                let done = |erasure: &mut Erasure| erasure.state = ErasureState::Done;
+                self.erasures.change(erasure.id, done).map_err(TableError::Settle)?;
+            }
+        }
+        Ok(())
     }
 
     async fn merge(&self, lake: &Lake) -> Result<(), TableError> {

@@ -7,6 +7,7 @@
 mod checkpoint;
 pub(crate) mod columns;
 pub(crate) mod delta;
+pub(crate) mod erase;
 pub(crate) mod file;
 pub(crate) mod list;
 pub(crate) mod place;

@@ -7,6 +7,7 @@
 //! disk within [`LogsConfig::sync_interval`] (so a power cut loses at most that much); whoever asks finds it once, wherever
 //! it is. Invariant: memory is bounded; when the disk does not keep up, appending waits, and after a deadline says so.
 
+mod erasure;
 mod error;
 mod frame;
 mod id;
@@ -41,6 +42,7 @@ use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use types::AccountId;
 use uuid::Uuid;
 
+pub use erasure::{EraseError, Erasure, ErasureState, Person};
 pub use error::{AppendError, OpenError, QueryError, SettleError};
 pub use id::record_id;
 pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
@@ -53,6 +55,7 @@ pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};
 pub use wire::Kind;
 
+use erasure::Erasures;
 use frame::{Codec, OVERHEAD};
 use keeper::{Keeper, Loaded, Wake};
 use lake::place::Place;
@@ -183,6 +186,7 @@ struct Inner {
     engine: Mutex<Option<Arc<sql::engine::Engine>>>,
     keeper: Sender<Wake>,
     choices: Arc<Choices>,
+    erasures: Arc<Erasures>,
     progress: Arc<watch::Sender<Progress>>,
     state: Arc<Mutex<JournalState>>,
     tails: [broadcast::Sender<Arc<Tailed>>; Dataset::ALL.len()],
@@ -250,6 +254,7 @@ impl Logs {
         let lake = directory.join("lake");
         let place = Place::local(&lake).map_err(|error| fail(&lake)(std::io::Error::other(error)))?;
         let choices = Arc::new(Choices::new(config.retention.clone()));
+        let erasures = Arc::new(Erasures::open(&directory).map_err(fail(&directory))?);
         let keeper = Keeper {
             directory: directory.clone(),
             place,
@@ -258,6 +263,8 @@ impl Logs {
             shelves: Arc::clone(&shelves),
             state: Arc::clone(&state),
             choices: Arc::clone(&choices),
+            erasures: Arc::clone(&erasures),
+            stopping: Arc::clone(&stopping),
             loaded: Arc::clone(&loaded),
             wake: woken,
         };
@@ -295,6 +302,7 @@ impl Logs {
                 engine: Mutex::default(),
                 keeper: wake,
                 choices,
+                erasures,
                 progress,
                 state,
                 tails: Dataset::ALL.map(|_| broadcast::Sender::new(TAIL_CAPACITY)),
@@ -564,6 +572,28 @@ impl Logs {
             usage.oldest = Some(usage.oldest.map_or(file.date, |oldest| oldest.min(file.date)));
         }
         Ok(usage)
+    }
+
+    /// Erases what is recorded of a person in an account up to now, from journal and lake, and returns when that is
+    /// accepted: from then on it is done, also after a kill. The audit trail is kept. Doing it again does what is left.
+    ///
+    /// # Errors
+    ///
+    /// [`EraseError`]; nothing is erased then.
+    pub async fn erase(&self, account: AccountId, person: Person) -> Result<Erasure, EraseError> {
+        let now = (self.inner.config.clock)();
+        // What is in the journal goes to the lake before anything is erased there.
+        let through = self.inner.queue.seal();
+        self.reached(|progress| progress.synced >= through).await?;
+        let erasure = self.inner.erasures.add(account, person, now)?;
+        self.inner.keeper.send(Wake::Tidy).map_err(|_| AppendError::Closed)?;
+        Ok(erasure)
+    }
+
+    /// Returns the erasures of an account, newest first.
+    #[must_use]
+    pub fn erasures(&self, account: AccountId) -> Vec<Erasure> {
+        self.inner.erasures.of(account)
     }
 
     /// Returns the lake, once its tables are read.

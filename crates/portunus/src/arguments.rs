@@ -272,6 +272,22 @@ pub(crate) enum Logs {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Erase what is recorded of a person up to now; the audit trail is kept.
+    #[command(
+        after_help = "Example:\n  portunus logs erase ada@example.com\n\nAsks for the address again, waits until nobody finds the records any more, and prints how many went."
+    )]
+    Erase {
+        #[command(flatten)]
+        state: State,
+        /// The person's address.
+        email: String,
+        /// The same address again, for use without a terminal.
+        #[arg(long, value_name = "EMAIL")]
+        confirm: Option<String>,
+        /// Print the erasure's id and do not wait for it.
+        #[arg(long)]
+        no_wait: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

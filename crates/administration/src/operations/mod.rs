@@ -13,6 +13,7 @@ pub mod certificates;
 pub mod configuration;
 pub mod digest;
 pub mod editions;
+pub mod erasures;
 pub mod evaluate;
 pub mod explorer;
 pub mod findings;

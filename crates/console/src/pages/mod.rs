@@ -243,6 +243,7 @@ fn settings_routes() -> Router<Arc<App>> {
         .route("/settings/network/endpoints/{id}/delete", get(network::confirm_delete).post(network::delete_endpoint))
         .route("/settings/gateway", get(gateway::page).post(gateway::save))
         .route("/settings/records", get(records::page).post(records::save))
+        .route("/settings/records/erase", post(records::erase))
         .route("/settings/account", get(account::page).post(account::create))
         .route("/settings/account/password", post(account::change_password))
         .route("/settings/account/{id}", post(account::change))

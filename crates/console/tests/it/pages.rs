@@ -364,6 +364,7 @@ async fn a_form_without_our_token_or_from_another_site_changes_nothing() {
         "/settings/network".to_owned(),
         "/settings/gateway".to_owned(),
         "/settings/records".to_owned(),
+        "/settings/records/erase".to_owned(),
         "/settings/account".to_owned(),
         "/settings/authority".to_owned(),
         "/access".to_owned(),
@@ -626,6 +627,11 @@ async fn lists_people_and_settings_go_through_their_forms() {
     assert!(stored.as_array().unwrap()[1..].iter().all(|view| view["default"] == true));
     let wrong = browser.send("/settings/records", &kept(&[("days_audit", "7")])).await;
     assert!(wrong.status == StatusCode::BAD_REQUEST && text(&wrong).contains("must be 30 to 3650"));
+    assert!(browser.page("/settings/records?erase=ada%40example.com").await.contains("value=\"ada@example.com\""));
+    let once = browser.send("/settings/records/erase", &[("email", "ada@example.com"), ("confirm", "ada")]).await;
+    assert!(once.status == StatusCode::BAD_REQUEST && text(&once).contains("must be the same address again"));
+    browser.submit("/settings/records/erase", &[("email", "ada@example.com"), ("confirm", "ada@example.com")]).await;
+    assert_eq!(console.get("portunus/logs/erasures").await.result().as_array().unwrap().len(), 1);
     browser.submit(&format!("{list}/delete"), &[]).await;
     assert_eq!(browser.get(&list).await.status, StatusCode::NOT_FOUND);
 }

@@ -1,4 +1,4 @@
-//! How long records are kept: by default, as chosen, within bounds, and at once.
+//! How long records are kept: by default, as chosen, within bounds, and at once. Erasing those of a person.
 
 use logs::GatewayHttp;
 use serde_json::{Value, json};
@@ -72,4 +72,58 @@ async fn what_is_out_of_bounds_is_refused_where_it_stands() {
     assert_eq!(console.put(PATH, twice).await.error(400).0, "/datasets/1/dataset");
     console.put(PATH, json!({"datasets": [{"dataset": "worker", "days": 9, "hours": 1}]})).await.error(400);
     assert!(console.get(PATH).await.result().as_array().unwrap().iter().all(|view| view["default"] == true));
+}
+
+const ERASURES: &str = "portunus/logs/erasures";
+
+#[tokio::test]
+async fn a_person_is_erased_by_whoever_may_and_says_so_twice() {
+    let mut console = Console::new().await;
+    for email in ["ada@example.com", "bob@example.com"] {
+        let record = GatewayHttp {
+            id: Uuid::now_v7(),
+            datetime: "2026-01-02T03:04:05Z".parse().unwrap(),
+            account_id: console.account.to_string(),
+            email: email.to_owned(),
+            ..GatewayHttp::default()
+        };
+        console.logs.append(record).await.unwrap();
+    }
+    console.logs.flush().await.unwrap();
+    for (body, pointer) in [
+        (json!({"email": "ada", "confirm": "ada"}), "/email"),
+        (json!({"email": "ada@example.com", "confirm": ""}), "/confirm"),
+        (json!({"email": "ada@example.com", "confirm": "bob@example.com"}), "/confirm"),
+        (json!({"email": "ada@example.com", "confirm": "ada@example.com", "user_ids": [""]}), "/user_ids"),
+    ] {
+        assert_eq!(console.post(ERASURES, body).await.error(400).0, pointer);
+    }
+    let asked = json!({"email": " Ada@Example.com", "confirm": "ada@example.com"});
+    let erasure = console.post(ERASURES, asked.clone()).await.result();
+    let path = format!("{ERASURES}/{}", erasure["id"].as_str().unwrap());
+    let done = loop {
+        let now = console.get(&path).await.result();
+        if now["state"] == "erased" || now["state"] == "done" {
+            break now;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(done["records"], json!({"gateway_http": 1}));
+    let left = console.get("portunus/logs/gateway_http").await.result();
+    assert_eq!(left.as_array().unwrap().len(), 1);
+    assert_eq!(left[0]["Email"], "bob@example.com");
+    assert_eq!(console.get(ERASURES).await.result()[0], done);
+
+    // The trail tells that it was done, without the address; whoever knows it can tell that it was theirs.
+    let audit = console.audit().await;
+    let trail: Vec<_> = audit.iter().filter(|record| record["ActionType"] == "erase").collect();
+    let hash = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
+    assert_eq!(trail.len(), 1);
+    assert!(!serde_json::to_string(&trail).unwrap().contains("ada@"));
+    assert_eq!(trail[0]["ResourceID"], hash);
+
+    console.token = console.issue(&[Permission::LogsWrite, Permission::AuditRead]).await;
+    for answer in [console.get(ERASURES).await, console.get(&path).await, console.post(ERASURES, asked).await] {
+        assert!(answer.error(403).1.contains("logs:erase"));
+    }
 }

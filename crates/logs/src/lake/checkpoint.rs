@@ -29,7 +29,8 @@ struct Last {
     size: u64,
 }
 
-fn name(version: u64) -> String {
+/// Names the file of a checkpoint.
+pub(crate) fn name(version: u64) -> String {
     format!("_delta_log/{version:020}.checkpoint.parquet")
 }
 

@@ -257,6 +257,43 @@ fn data_file(dataset: Dataset, add: Add) -> Result<DataFile, LogError> {
     })
 }
 
+/// Returns a commit in which files that are no longer part of the table are not described by persons for whom `without` says
+/// so; `None` when there is none. The description is widened, so that it stays true.
+pub(crate) fn without_person(
+    dataset: Dataset,
+    text: &[u8],
+    still: impl Fn(&str) -> bool,
+    without: impl Fn(&str) -> bool,
+) -> Result<Option<Vec<u8>>, LogError> {
+    let [_, person, _] = described(dataset);
+    let (mut changed, mut lines) = (false, Vec::with_capacity(text.len()));
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let mut value: Value = serde_json::from_slice(line)?;
+        let is_still = value.pointer("/add/path").and_then(Value::as_str).is_none_or(&still);
+        let stats = value.pointer("/add/stats").and_then(Value::as_str).filter(|_| !is_still);
+        if let Some(mut stats) = stats.map(serde_json::from_str::<Value>).transpose()? {
+            let mut rewritten = false;
+            for (side, widest) in [("minValues", String::new()), ("maxValues", CUT.to_string())] {
+                let bound = stats.get_mut(side).and_then(|values| values.get_mut(person));
+                if let Some(bound) = bound.filter(|bound| bound.as_str().is_some_and(&without)) {
+                    *bound = Value::String(widest);
+                    rewritten = true;
+                }
+            }
+            if rewritten {
+                changed = true;
+                value["add"]["stats"] = Value::String(stats.to_string());
+                lines.extend_from_slice(value.to_string().as_bytes());
+                lines.push(b'\n');
+                continue;
+            }
+        }
+        lines.extend_from_slice(line);
+        lines.push(b'\n');
+    }
+    Ok(changed.then_some(lines))
+}
+
 /// Reads the actions of a commit or of a checkpoint's lines.
 pub(crate) fn read(dataset: Dataset, text: &[u8]) -> Result<Vec<Action>, LogError> {
     let mut actions = Vec::new();

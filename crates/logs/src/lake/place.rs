@@ -74,6 +74,32 @@ impl Place {
         }
     }
 
+    /// Deletes what a writer that was cut off left in a directory: half files, and whole ones that are not `named`. Of a
+    /// directory there is one writer, so what is not named now will not be; of a bucket there may be many, whose
+    /// leftovers go by their age.
+    pub(crate) fn delete_leftovers(&self, below: &Path, named: impl Fn(&str) -> bool) -> std::io::Result<()> {
+        let Some(root) = &self.directory else { return Ok(()) };
+        let table = root.join(below.as_ref());
+        let days = match std::fs::read_dir(&table) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            days => days?,
+        };
+        for day in days {
+            let day = day?.path();
+            if !day.file_name().is_some_and(|name| name.to_string_lossy().starts_with(super::schema::DATE)) {
+                continue;
+            }
+            for file in std::fs::read_dir(&day)? {
+                let file = file?.path();
+                let path = file.strip_prefix(&table).unwrap_or(&file).to_string_lossy().into_owned();
+                if path.contains(".parquet") && !named(&path) {
+                    std::fs::remove_file(&file)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the folders right below one.
     pub(crate) async fn folders(&self, below: Option<&Path>) -> Result<Vec<Path>, object_store::Error> {
         Ok(self.store.list_with_delimiter(below).await?.common_prefixes)

@@ -38,7 +38,7 @@ use crate::usage::counter::{COLUMNS, Counter};
 use crate::usage::fold::Fold;
 
 /// The folder of counts within that of a table. Another way to count is another version.
-const FOLDER: &str = "_usage/v1";
+pub(crate) const FOLDER: &str = "_usage/v1";
 /// The dataset that is counted.
 pub(crate) const COUNTED: Dataset = Dataset::GatewayHttp;
 

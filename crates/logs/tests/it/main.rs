@@ -6,6 +6,7 @@ extern crate portunus_logs as logs;
 
 mod append;
 mod crash;
+mod erase;
 mod fixture;
 mod golden;
 mod lake;

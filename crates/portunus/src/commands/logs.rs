@@ -1,5 +1,6 @@
 //! `portunus logs`: the records of the platform that runs over a data directory, live or asked for in SQL.
 
+mod erase;
 mod sql;
 mod tail;
 
@@ -12,6 +13,7 @@ use crate::arguments::Logs;
 pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     match logs {
         Logs::Tail { state, dataset, json } => tail::run(&state, dataset, json).await,
+        Logs::Erase { state, email, confirm, no_wait } => erase::run(&state, email, confirm, no_wait).await,
         Logs::Sql { state, query, json, output } => sql::run(&state, query, json, output).await,
     }
 }

@@ -1,4 +1,4 @@
-//! How long records are kept, and what there is of each dataset.
+//! How long records are kept, what there is of each dataset, and erasing those of a person.
 //!
 //! A size is typed in GiB, a size that is left empty is none. Invariant: a dataset whose fields say what is done by
 //! default anyway is not chosen, and follows a default that changes.
@@ -8,28 +8,93 @@ use store::Permission;
 
 use super::head;
 use crate::failure::Failure;
+use crate::operations::erasures::{self, ErasureBody, ErasureView};
 use crate::operations::retention::{self, KeepBody, KeptView, RetentionBody};
-use crate::pages::control::{Problems, csrf};
+use crate::pages::control::{Control, Problems, csrf};
 use crate::pages::fields::Fields;
-use crate::pages::format::bytes;
+use crate::pages::format::{bytes, count, time};
 use crate::pages::frame::{self, Place, refused_form};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, go};
 
+/// Erasures shown on the page.
+const SHOWN: usize = 20;
 const GIB: f64 = (1_u64 << 30) as f64;
 
 /// Serves `GET /settings/records`.
 pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
     let kept = retention::get(&visitor.cx).await?;
-    let body = draw(&visitor, &kept, &Fields::default(), Problems::NONE);
+    let body = draw(&visitor, &kept, &Fields::default(), Problems::NONE)?;
     Ok(frame::page(&visitor, Place::Settings, "Records", &body))
 }
 
-fn draw(visitor: &Visitor, kept: &[KeptView], typed: &Fields, problems: Problems<'_>) -> Markup {
-    html! {
+fn draw(visitor: &Visitor, kept: &[KeptView], typed: &Fields, problems: Problems<'_>) -> Result<Markup, Failure> {
+    Ok(html! {
         (head("records"))
         (problems.summary())
         (keeping(visitor, kept, typed, problems))
+        @if visitor.may(Permission::LogsErase) { (erasing(visitor, &erasures::list(&visitor.cx)?, typed, problems)) }
+    })
+}
+
+fn erasing(visitor: &Visitor, all: &[ErasureView], typed: &Fields, problems: Problems<'_>) -> Markup {
+    // The page of a person leads here with their address.
+    let email = typed.find("email").unwrap_or_else(|| visitor.query.get("erase"));
+    html! {
+        section id="erase" {
+            h2 { "Erase a person" }
+            p.muted { "Everything recorded of a person up to now goes from every dataset, for good: web requests, what Workers wrote about them, connections, sign-ins, calls of MCP tools. The audit trail is kept, and so are mentions of them in other people's records. Copies that were made elsewhere are not reached." }
+            form.sheet method="post" action="/settings/records/erase" {
+                (csrf(&visitor.csrf))
+                div.row {
+                    (Control::new("email", "E-mail address").required().problems(problems.at("/email")).input("email", email))
+                    (Control::new("confirm", "The same address again").required().problems(problems.at("/confirm")).input("email", ""))
+                }
+                div.actions { button.danger type="submit" { "Erase their records" } }
+            }
+            @if !all.is_empty() {
+                table.cards {
+                    thead { tr { th scope="col" { "Asked for" } th scope="col" { "State" } th scope="col" { "Files" } th scope="col" { "Records erased" } } }
+                    tbody { @for erasure in all.iter().take(SHOWN) { (erased(erasure)) } }
+                }
+                @if all.iter().any(|erasure| erasure.state == "waiting" || erasure.state == "running") { p { a href="/settings/records#erase" { "Look again" } } }
+            }
+        }
+    }
+}
+
+fn erased(erasure: &ErasureView) -> Markup {
+    let (tone, words) = match erasure.state {
+        "waiting" => ("plain", "waits"),
+        "running" => ("accent", "under way"),
+        "erased" => ("calm", "erased; old files go within ten minutes"),
+        _ => ("calm", "done"),
+    };
+    html! {
+        tr {
+            td data-label="Asked for" { (time(&erasure.asked_at)) }
+            td data-label="State" { span class={ "badge " (tone) } { (words) } @if let Some(error) = &erasure.error { div.problem { (error) } } }
+            td data-label="Files" { (count(erasure.files_done)) " of " (count(erasure.files_total)) }
+            td data-label="Records erased" {
+                @if erasure.records.is_empty() { "none" }
+                @for (dataset, records) in &erasure.records { div { code { (dataset) } " " (count(*records)) } }
+            }
+        }
+    }
+}
+
+/// Serves `POST /settings/records/erase`.
+pub(in crate::pages) async fn erase(submission: Submission) -> Page {
+    let Submission { visitor, fields } = submission;
+    let text = |name: &str| fields.get(name).to_owned();
+    let body = ErasureBody { email: text("email"), confirm: text("confirm"), user_ids: Vec::new() };
+    match erasures::create(&visitor.cx, body).await {
+        Ok(_) => go("/settings/records?note=erasing#erase"),
+        Err(failure) => {
+            let kept = retention::get(&visitor.cx).await?;
+            let body = draw(&visitor, &kept, &fields, Problems::of(&failure))?;
+            Ok(refused_form(&visitor, Place::Settings, "Records", &failure, &body))
+        }
     }
 }
 
@@ -94,7 +159,7 @@ pub(in crate::pages) async fn save(submission: Submission) -> Page {
     match saved {
         Ok(_) => go("/settings/records?note=saved"),
         Err(failure) => {
-            let body = draw(&visitor, &kept, &fields, Problems::of(&failure));
+            let body = draw(&visitor, &kept, &fields, Problems::of(&failure))?;
             Ok(refused_form(&visitor, Place::Settings, "Records", &failure, &body))
         }
     }
