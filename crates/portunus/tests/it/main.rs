@@ -17,6 +17,7 @@ mod console_tls;
 mod crash;
 mod demo;
 mod docs;
+mod kept_records;
 mod key;
 mod lifecycle;
 mod mail;
