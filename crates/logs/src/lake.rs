@@ -5,8 +5,10 @@
 //! Invariant: a record is in the journal or in the lake for whoever looks, never in both and never in neither.
 
 mod checkpoint;
+mod chunk;
 pub(crate) mod columns;
 pub(crate) mod delta;
+mod empty;
 pub(crate) mod erase;
 pub(crate) mod file;
 pub(crate) mod list;
@@ -17,6 +19,7 @@ pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod table;
 pub(crate) mod tidy;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -488,7 +488,6 @@ impl Logs {
     /// # Errors
     ///
     /// [`sql::SqlError`].
-    #[cfg(feature = "sql")]
     pub async fn sql(
         &self,
         account: AccountId,
@@ -497,11 +496,29 @@ impl Logs {
         bounds: sql::Bounds,
         progress: Arc<sql::Progress>,
     ) -> Result<sql::Answer, sql::SqlError> {
+        self.sql_with(account, datasets, text, Vec::new(), bounds, progress).await
+    }
+
+    /// As [`Logs::sql`], with values for what the query names as `$name`.
+    ///
+    /// # Errors
+    ///
+    /// [`sql::SqlError`].
+    #[cfg(feature = "sql")]
+    pub async fn sql_with(
+        &self,
+        account: AccountId,
+        datasets: &[Dataset],
+        text: &str,
+        parameters: sql::Parameters,
+        bounds: sql::Bounds,
+        progress: Arc<sql::Progress>,
+    ) -> Result<sql::Answer, sql::SqlError> {
         let lake = self.lake().await?;
         let engine = self.engine()?;
         let (text, datasets) = (text.to_owned(), datasets.to_vec());
         let shelves = Arc::clone(&self.inner.shelves);
-        engine.run(sql::engine::Job { text, bounds, account, datasets, lake, shelves, progress }).await
+        engine.run(sql::engine::Job { text, parameters, bounds, account, datasets, lake, shelves, progress }).await
     }
 
     /// Says that this program was built without the feature `sql`.
@@ -510,15 +527,16 @@ impl Logs {
     ///
     /// Always.
     #[cfg(not(feature = "sql"))]
-    pub async fn sql(
+    pub async fn sql_with(
         &self,
         _: AccountId,
         _: &[Dataset],
         _: &str,
+        _: sql::Parameters,
         _: sql::Bounds,
         _: Arc<sql::Progress>,
     ) -> Result<sql::Answer, sql::SqlError> {
-        Err(sql::SqlError::Failed("this program was built without SQL".to_owned()))
+        Err(sql::SqlError::Missing)
     }
 
     #[cfg(feature = "sql")]

@@ -47,6 +47,19 @@ impl Default for Bounds {
     }
 }
 
+/// A value that a query names as `$name`. It is put where it is named when the query has been read, so no text of it is
+/// ever part of the query's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parameter {
+    /// A text.
+    Text(String),
+    /// A moment.
+    Time(jiff::Timestamp),
+}
+
+/// The values of a query, by name.
+pub type Parameters = Vec<(&'static str, Parameter)>;
+
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
@@ -65,6 +78,9 @@ pub enum SqlError {
     /// The lake or the journal cannot be read.
     #[error(transparent)]
     Logs(#[from] QueryError),
+    /// This program has no SQL.
+    #[error("this program was built without SQL (the feature `sql`)")]
+    Missing,
     /// It failed while it ran.
     #[error("the query failed: {0}")]
     Failed(String),
@@ -76,6 +92,7 @@ impl SqlError {
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidInput,
+            Self::Missing => Code::Unavailable,
             Self::Memory(_) | Self::Answer | Self::Time(_) => Code::LimitExceeded,
             Self::Logs(error) => error.code(),
             Self::Failed(_) => Code::Internal,

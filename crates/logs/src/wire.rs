@@ -39,6 +39,21 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Text,
+        Self::Texts,
+        Self::Integer,
+        Self::Count,
+        Self::Small,
+        Self::Flag,
+        Self::Integers,
+        Self::Json,
+        Self::Jsons,
+        Self::Time,
+        Self::Id,
+    ];
+
     /// Returns the type's word in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

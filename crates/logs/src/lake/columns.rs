@@ -3,6 +3,7 @@
 //! A field that a record does not hold costs nothing: a column is padded up to the next row that holds it. Invariant:
 //! every column of a finished batch has as many values as there were records.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -51,10 +52,11 @@ impl Columns {
             let (place, raw) = field.ok_or(Damaged)?;
             // A place this program does not know was written by a newer one.
             let Some(column) = self.columns.get_mut(place) else { continue };
-            column.pad(self.rows);
-            // Only a damaged record says something twice.
-            if column.len() > self.rows {
-                return Err(Damaged);
+            match column.len().cmp(&self.rows) {
+                Ordering::Less => column.pad(self.rows),
+                Ordering::Equal => {}
+                // Only a damaged record says something twice.
+                Ordering::Greater => return Err(Damaged),
             }
             column.push(raw).ok_or(Damaged)?;
         }

@@ -3,11 +3,11 @@
 //! A file holds the records of one day, sorted by person, application and time, so that pages and row groups of the same
 //! person lie together. Invariant: what a [`DataFile`] says of a file is true of it.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use jiff::civil::Date;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -27,16 +27,16 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 
 use super::delta::{DataFile, lower, upper};
+use super::empty;
 use super::place::Place;
 use super::rollup;
 use super::schema::{self, Key};
 use super::table::TableError;
+use super::writer::{Writer, empty_columns};
 use crate::records::Dataset;
 use crate::usage::counter::Counter;
 use crate::wire::Kind;
 
-/// How many rows a row group holds.
-const ROW_GROUP: usize = 128 * 1024;
 /// How many rows a page holds: what is read for one person at least.
 const PAGE_ROWS: usize = 8 * 1024;
 /// How many rows are handed to the writer at once.
@@ -67,13 +67,45 @@ impl<'a> Sorted<'a> {
 }
 
 /// Returns the rows in the order of a file, some at a time.
-pub(crate) fn sorted(batch: &RecordBatch, key: Key) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
-    let rows = Sorted::of(batch, key);
-    let mut order: Vec<u32> = (0..u32::try_from(batch.num_rows()).unwrap_or(u32::MAX)).collect();
-    order.sort_by(|left, right| rows.row(*left as usize).cmp(&rows.row(*right as usize)));
+pub(crate) fn sorted(
+    batch: &RecordBatch,
+    dataset: Dataset,
+) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<> {
+    let rows = Sorted::of(batch, schema::key(dataset));
+    let (people, applications) = (ranks(rows.person), ranks(rows.application));
+    let keys = people.into_iter().zip(applications).zip(rows.time.values()).zip(0_u32..);
+    let mut order: Vec<_> =
+        keys.map(|(((person, application), time), row)| (person, application, *time, row)).collect();
+    // Rows of one moment stay in the order they came in: their number is part of what is compared.
+    order.sort_unstable();
+    let order: Vec<u32> = order.into_iter().map(|(.., row)| row).collect();
     let chunks: Vec<UInt32Array> = order.chunks(BATCH).map(|chunk| UInt32Array::from(chunk.to_vec())).collect();
     let batch = batch.clone();
-    chunks.into_iter().map(move |chunk| take_record_batch(&batch, &chunk))
+    chunks.into_iter().map(move |chunk| empty::rows_of(dataset, &batch, &chunk))
+}
+
+/// Returns for each text its place among the different ones, so that sorting compares numbers.
+fn ranks(texts: &StringArray) -> Vec<u32> {
+    let mut numbers: HashMap<&str, u32> = HashMap::new();
+    let mut different: Vec<&str> = Vec::new();
+    let mut found: Vec<u32> = Vec::with_capacity(texts.len());
+    for row in 0..texts.len() {
+        let text = texts.value(row);
+        found.push(*numbers.entry(text).or_insert_with(|| {
+            different.push(text);
+            u32::try_from(different.len() - 1).unwrap_or(u32::MAX)
+        }));
+    }
+    let mut order: Vec<u32> = (0..u32::try_from(different.len()).unwrap_or(u32::MAX)).collect();
+    order.sort_unstable_by_key(|number| different[*number as usize]);
+    let mut ranks = vec![0; different.len()];
+    for (rank, number) in (0..).zip(order) {
+        ranks[number as usize] = rank;
+    }
+    for number in &mut found {
+        *number = ranks[*number as usize];
+    }
+    found
 }
 
 fn properties(dataset: Dataset) -> WriterProperties {
@@ -87,7 +119,6 @@ fn tuned(dataset: Dataset) -> WriterPropertiesBuilder {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("portunus ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_sorting_columns(Some(sorting(key)));
@@ -108,9 +139,13 @@ fn tuned(dataset: Dataset) -> WriterPropertiesBuilder {
             Kind::Count => properties
                 .set_column_dictionary_enabled(column.clone(), false)
                 .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
-            // Values are too long and too many to say anything.
-            Kind::Json | Kind::Jsons => properties.set_column_statistics_enabled(column, EnabledStatistics::None),
-            Kind::Text | Kind::Texts | Kind::Integer | Kind::Small | Kind::Flag | Kind::Integers => properties,
+            // Without an order among them, the least and the greatest of a hundred thousand texts rule nothing out, and
+            // finding them takes two comparisons for each. What is empty is described as such, whatever is said here.
+            Kind::Text if !sorted => properties.set_column_statistics_enabled(column, EnabledStatistics::None),
+            Kind::Texts | Kind::Json | Kind::Jsons => {
+                properties.set_column_statistics_enabled(column, EnabledStatistics::None)
+            }
+            Kind::Text | Kind::Integer | Kind::Small | Kind::Flag | Kind::Integers => properties,
         };
         // Files are sorted by person, so only this tells where an application is not.
         if place == key.application {
@@ -141,8 +176,7 @@ pub(crate) async fn write(
     let failed = |error| TableError::File(path.clone(), error);
     let object = Path::from(format!("{root}/{path}"));
     let target = BufWriter::new(Arc::clone(&place.store), object.clone());
-    let schema = schema::columns(dataset);
-    let mut writer = AsyncArrowWriter::try_new(target, schema, Some(properties(dataset))).map_err(failed)?;
+    let mut writer = Writer::new(target, dataset, properties(dataset)).map_err(failed)?;
     let mut bounds = Bounds::new(schema::key(dataset));
     let mut counter = (dataset == rollup::COUNTED).then(Counter::default);
     let mut batches = std::pin::pin!(batches);
@@ -181,11 +215,16 @@ impl Bounds {
     fn note(&mut self, batch: &RecordBatch) {
         let sorted = Sorted::of(batch, self.key);
         self.rows += batch.num_rows() as u64;
+        let mut before = None;
         for row in 0..batch.num_rows() {
             let (person, application, time) = sorted.row(row);
             self.time = Some(self.time.map_or((time, time), |(low, high)| (low.min(time), high.max(time))));
-            widen(&mut self.person, person);
-            widen(&mut self.application, application);
+            // Rows of one person and application lie together.
+            if before != Some((person, application)) {
+                widen(&mut self.person, person);
+                widen(&mut self.application, application);
+                before = Some((person, application));
+            }
         }
     }
 
@@ -278,19 +317,24 @@ pub(crate) fn rows(
     dataset: Dataset,
     batch: usize,
 ) -> Result<impl Stream<Item = Result<RecordBatch, ParquetError>> + use<>, ParquetError> {
-    let stream: ParquetRecordBatchStream<_> = opened.builder().with_batch_size(batch).build()?;
+    let metadata = opened.metadata.metadata();
+    let nothing: Vec<_> = empty_columns(metadata).collect();
+    let columns = opened.metadata.schema().fields().iter().enumerate();
+    let held = columns.filter(|(_, field)| !nothing.contains(&field.name().as_str())).map(|(place, _)| place);
+    let mask = ProjectionMask::roots(opened.metadata.parquet_schema(), held);
+    let stream: ParquetRecordBatchStream<_> = opened.builder().with_projection(mask).with_batch_size(batch).build()?;
     Ok(stream.map(move |batch| Ok(of_today(&batch?, dataset)?)))
 }
 
-/// Returns a batch with the columns of today.
+/// Returns a batch with the columns of today; those that it does not have hold nothing.
 pub(crate) fn of_today(batch: &RecordBatch, dataset: Dataset) -> Result<RecordBatch, ArrowError> {
     let schema = schema::columns(dataset);
     if batch.schema_ref().fields() == schema.fields() {
         return RecordBatch::try_new(schema, batch.columns().to_vec());
     }
-    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-        Some(column) => Ok(Arc::clone(column)),
-        None => Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows())),
+    let columns = dataset.fields().iter().map(|field| {
+        let there = batch.column_by_name(field.name).cloned();
+        there.unwrap_or_else(|| empty::array(field.kind, batch.num_rows()))
     });
-    RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, ArrowError>>()?)
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect())
 }

@@ -68,7 +68,7 @@ impl Lake {
             let table = self.table_to_write(account, dataset).await?;
             let batch = columns.finish().map_err(TableError::Columns)?;
             drop(columns);
-            let sorted = file::sorted(&batch, schema::key(dataset)).map(|batch| Ok(batch?));
+            let sorted = file::sorted(&batch, dataset).map(|batch| Ok(batch?));
             let batches = futures_util::stream::iter(sorted);
             let written = file::write(&self.place, &table.root, dataset, period.0, file_name(period), batches).await?;
             added.entry(account).or_default().push(Action::Add(Arc::new(written)));

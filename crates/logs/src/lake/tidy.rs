@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use jiff::civil::Date;
@@ -22,7 +21,7 @@ use super::delta::{Action, DataFile, State};
 use super::file::{self, Sorted};
 use super::roll::{self, Period};
 use super::table::{Committed, Table, TableError};
-use super::{Lake, schema};
+use super::{Lake, empty, schema};
 use crate::records::Dataset;
 
 /// How many files are merged at once.
@@ -250,7 +249,7 @@ impl Merge {
                 queue.push(Reverse((sorted[at].row(rows[at]), at)));
             }
             let batches: Vec<_> = heads.iter().map(|(_, batch, _)| *batch).collect();
-            let merged = interleave_record_batch(&batches, &used)?;
+            let merged = empty::interleaved(self.dataset, &batches, &used)?;
             let numbers: Vec<_> = heads.iter().map(|(number, ..)| *number).collect();
             for (number, row) in numbers.into_iter().zip(rows) {
                 if let Some((_, at)) = self.heads[number].as_mut() {

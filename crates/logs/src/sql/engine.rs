@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Array as _, RecordBatch};
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -20,7 +20,7 @@ use futures_util::StreamExt as _;
 use types::AccountId;
 
 use super::table::{LakeTable, Source};
-use super::{Answer, Bounds, MAX_ANSWER, MAX_ROWS, MAX_TEXT, Progress, SqlError, names};
+use super::{Answer, Bounds, MAX_ANSWER, MAX_ROWS, MAX_TEXT, Parameter, Parameters, Progress, SqlError, names};
 use crate::error::QueryError;
 use crate::lake::Lake;
 use crate::records::Dataset;
@@ -61,6 +61,7 @@ impl Drop for Engine {
 /// A query to run.
 pub(crate) struct Job {
     pub text: String,
+    pub parameters: Parameters,
     pub bounds: Bounds,
     pub account: AccountId,
     /// What it may ask about.
@@ -126,6 +127,7 @@ async fn answer(environment: Arc<RuntimeEnv>, threads: usize, job: Job) -> Resul
     let state = context.state();
     let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
     let logical = state.statement_to_plan(statement).await.map_err(|error| refused(&error))?;
+    let logical = filled(logical, &job.parameters).map_err(|error| refused(&error))?;
     let logical = state.optimize(&logical).map_err(|error| refused(&error))?;
     let limited = limited(logical, job.bounds.rows).map_err(|error| refused(&error))?;
     let plan = state.create_physical_plan(&limited).await.map_err(failed)?;
@@ -151,6 +153,20 @@ async fn answer(environment: Arc<RuntimeEnv>, threads: usize, job: Job) -> Resul
     answer.bytes_read = sum(&plan, "bytes_scanned");
     answer.plan = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false).to_string();
     Ok(answer)
+}
+
+/// Puts values where a query names them.
+fn filled(plan: LogicalPlan, parameters: &Parameters) -> Result<LogicalPlan, DataFusionError> {
+    let values = parameters.iter().map(|(name, parameter)| {
+        let value = match parameter {
+            Parameter::Text(text) => ScalarValue::Utf8(Some(text.clone())),
+            Parameter::Time(time) => {
+                ScalarValue::TimestampMicrosecond(Some(time.as_microsecond()), Some(Arc::from("UTC")))
+            }
+        };
+        (*name, value)
+    });
+    plan.with_param_values(values.collect::<Vec<_>>())
 }
 
 /// Returns how many bytes the rows of a batch are, which may be a part of what its buffers hold.
