@@ -21,6 +21,7 @@ mod people;
 mod replay;
 mod reply;
 mod session;
+mod shadow;
 pub mod table;
 mod usage;
 mod workers;
@@ -63,6 +64,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         lake::endpoints(),
         explorer::endpoints(),
         usage::endpoints(),
+        shadow::endpoints(),
     ]
     .into_iter()
     .flatten()

@@ -10,6 +10,7 @@ mod catalogued;
 mod generator;
 mod load;
 mod people;
+mod protocol;
 mod random;
 mod session;
 mod shapes;

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use logs::{AccessRequest, GatewayHttp, GatewayNetwork, McpCall};
 use uuid::Uuid;
 
+use crate::applications::Kind;
+use crate::protocol;
 use crate::random::{once_in, scattered};
 use crate::session::{Ruled, Session};
 use crate::shapes::{FILES, Shape};
@@ -33,13 +35,13 @@ const TRAINING: Rule = Rule { id: "01920000-0000-7000-8000-000000000006", name: 
 const ASSISTANT: &str = "https://chatgpt.com/";
 
 /// Puts a text in the place of another, keeping its room.
-fn put(text: &mut String, value: &str) {
+pub(crate) fn put(text: &mut String, value: &str) {
     text.clear();
     text.push_str(value);
 }
 
 /// As [`put`], for a list.
-fn put_list<'a>(list: &mut Vec<String>, values: impl IntoIterator<Item = &'a str>) {
+pub(crate) fn put_list<'a>(list: &mut Vec<String>, values: impl IntoIterator<Item = &'a str>) {
     let mut filled = 0;
     for value in values {
         match list.get_mut(filled) {
@@ -176,6 +178,8 @@ pub(crate) fn http(
     who(record, world, session, shape);
     decided(record, world, session, &outcome);
     moved(record, world, shape, &outcome, random);
+    let name = if target.application.kind == Kind::Mcp { target.application.name.as_str() } else { "" };
+    protocol::speak(record, name, shape, session.first, random);
     spent(record, world, session, shape, &outcome, random);
     session.first = false;
 }

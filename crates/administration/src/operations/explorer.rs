@@ -128,12 +128,13 @@ fn bounds() -> Bounds {
     Bounds { rows: MAX_ROWS, ..Bounds::default() }
 }
 
-fn failed(error: SqlError) -> Failure {
+pub(super) fn failed(error: SqlError) -> Failure {
     match error {
         SqlError::Invalid(message) => Failure::new(Code::InvalidInput, message),
         SqlError::Memory(_) | SqlError::Answer | SqlError::Time(_) => {
             Failure::new(Code::LimitExceeded, error.to_string())
         }
+        SqlError::Missing => Failure::new(Code::Unavailable, error.to_string()),
         SqlError::Logs(error) => super::logs::query_failed(error),
         SqlError::Failed(_) => Failure::internal("SQL query", &error),
     }

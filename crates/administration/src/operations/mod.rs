@@ -36,6 +36,7 @@ pub mod retention;
 pub mod rules;
 pub mod scripts;
 pub mod secrets;
+pub mod shadow_mcp;
 pub mod tokens;
 pub mod upload;
 pub mod usage;

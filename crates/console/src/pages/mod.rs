@@ -23,6 +23,7 @@ mod record;
 mod rules;
 mod settings;
 mod usage;
+mod shadow_mcp;
 mod visitor;
 mod workers;
 
@@ -207,6 +208,8 @@ fn agent_routes() -> Router<Arc<App>> {
     use agents::{definitions, overrides, portals, rules, seen, servers};
     Router::new()
         .route("/agents", get(agents::page))
+        .route("/shadow/mcp", get(shadow_mcp::page))
+        .route("/shadow/mcp/{host}", get(shadow_mcp::server))
         .route("/agents/portals", post(portals::create))
         .route("/agents/portals/new", get(portals::new_page))
         .route("/agents/portals/{id}", get(portals::page).post(portals::save))

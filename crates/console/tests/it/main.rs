@@ -21,6 +21,7 @@ mod records;
 mod replay;
 mod routes;
 mod rules;
+mod shadow_mcp;
 mod tokens;
 mod usage;
 mod workers;

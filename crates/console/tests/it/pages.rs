@@ -20,6 +20,7 @@ mod mcp_servers;
 mod mcp_sign_in;
 mod overrides;
 mod reusable;
+mod shadow_mcp;
 mod tester;
 mod usage;
 

@@ -41,7 +41,10 @@ pub(super) async fn page(visitor: Visitor) -> Page {
     }
     let may_write = visitor.may(Permission::AccessWrite);
     let actions = html! {
-        @if visitor.may(Permission::LogsRead) { a.button.quiet href="/activity?dataset=mcp_portal_logs" { "Calls" } }
+        @if visitor.may(Permission::LogsRead) {
+            a.button.quiet href="/activity?dataset=mcp_portal_logs" { "Calls" }
+            a.button.quiet href="/shadow/mcp" { "Servers seen" }
+        }
         @if may_write {
             a.button href="/agents/servers/new" { "Add a server" }
             a.button.primary href="/agents/portals/new" { "Make a portal" }

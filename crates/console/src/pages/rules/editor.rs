@@ -11,7 +11,7 @@ use types::RuleId;
 use super::document::{self, DAYS, Draft};
 use super::{hook_of, reference, replay, reset_button, settings, text};
 use crate::failure::{Failure, Problem};
-use crate::operations::{findings, rules, scripts};
+use crate::operations::{findings, rules, scripts, shadow_mcp};
 use crate::pages::control::{Control, Problems, csrf};
 use crate::pages::frame::{self, Place, refused_form, title};
 use crate::pages::visitor::{Submission, Visitor};
@@ -51,6 +51,11 @@ pub(in crate::pages) async fn new_page(visitor: Visitor) -> Page {
     if let Some(script) = visitor.query.text("worker") {
         document.insert("action".to_owned(), Value::from("worker"));
         document.insert("rule_settings".to_owned(), json!({"worker": {"script": script}}));
+    }
+    // So does the page of an MCP server that was seen.
+    if let Some(host) = visitor.query.text("mcp_server") {
+        let act = shadow_mcp::Act::named(visitor.query.get("draft"))?;
+        document = shadow_mcp::draft(&visitor.cx, &host, act).await?;
     }
     let body = form(&visitor, None, &document, Problems::NONE).await;
     Ok(frame::page(&visitor, Place::Rules, "New rule", &body))
