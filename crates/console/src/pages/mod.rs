@@ -22,8 +22,8 @@ mod overview;
 mod record;
 mod rules;
 mod settings;
-mod usage;
 mod shadow_mcp;
+mod usage;
 mod visitor;
 mod workers;
 

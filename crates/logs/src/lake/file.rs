@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    Array as _, AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -311,7 +313,7 @@ impl Opened {
     }
 }
 
-/// Reads a whole file in the columns of today: those it does not have are empty.
+/// Reads a whole file in the columns of today.
 pub(crate) fn rows(
     opened: &Opened,
     dataset: Dataset,
@@ -320,21 +322,26 @@ pub(crate) fn rows(
     let metadata = opened.metadata.metadata();
     let nothing: Vec<_> = empty_columns(metadata).collect();
     let columns = opened.metadata.schema().fields().iter().enumerate();
+    let older: Vec<_> = dataset.fields().iter().map(|field| opened.place(field.name).is_none()).collect();
     let held = columns.filter(|(_, field)| !nothing.contains(&field.name().as_str())).map(|(place, _)| place);
     let mask = ProjectionMask::roots(opened.metadata.parquet_schema(), held);
     let stream: ParquetRecordBatchStream<_> = opened.builder().with_projection(mask).with_batch_size(batch).build()?;
-    Ok(stream.map(move |batch| Ok(of_today(&batch?, dataset)?)))
+    Ok(stream.map(move |batch| Ok(of_today(&batch?, dataset, &older)?)))
 }
 
-/// Returns a batch with the columns of today; those that it does not have hold nothing.
-pub(crate) fn of_today(batch: &RecordBatch, dataset: Dataset) -> Result<RecordBatch, ArrowError> {
+/// Returns a batch with the columns of today. Those that it does not have hold nothing; those that its file is `older` than are
+/// null.
+fn of_today(batch: &RecordBatch, dataset: Dataset, older: &[bool]) -> Result<RecordBatch, ArrowError> {
     let schema = schema::columns(dataset);
     if batch.schema_ref().fields() == schema.fields() {
         return RecordBatch::try_new(schema, batch.columns().to_vec());
     }
-    let columns = dataset.fields().iter().map(|field| {
+    let columns = dataset.fields().iter().zip(older).map(|(field, older)| {
         let there = batch.column_by_name(field.name).cloned();
-        there.unwrap_or_else(|| empty::array(field.kind, batch.num_rows()))
+        there.unwrap_or_else(|| match older {
+            true => new_null_array(&schema::data_type(field.kind), batch.num_rows()),
+            false => empty::array(field.kind, batch.num_rows()),
+        })
     });
     RecordBatch::try_new(Arc::clone(&schema), columns.collect())
 }
