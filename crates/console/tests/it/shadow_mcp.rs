@@ -25,7 +25,7 @@ pub(crate) async fn agents(console: &Console) {
         ..GatewayHttp::default()
     };
     let shadow = "mcp.notion.com";
-    for record in [
+    for record in Vec::from([
         request(shadow, "ada@example.com", "initialize", ""),
         request(shadow, "ada@example.com", "tools/call", "notion-search"),
         request(shadow, "ada@example.com", "tools/call", "notion-update-page"),
@@ -37,7 +37,7 @@ pub(crate) async fn agents(console: &Console) {
             account_id: Uuid::now_v7().simple().to_string(),
             ..request("mcp.linear.app", "eve@example.com", "ping", "")
         },
-    ] {
+    ]) {
         console.logs.append(record).await.unwrap();
     }
     console.logs.flush().await.unwrap();
