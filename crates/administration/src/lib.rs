@@ -20,3 +20,4 @@ pub mod session;
 pub mod signing_keys;
 pub mod strict;
 pub mod throttle;
+pub mod watch;

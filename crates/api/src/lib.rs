@@ -22,6 +22,7 @@ mod replay;
 mod reply;
 mod session;
 mod shadow;
+mod signals;
 pub mod table;
 mod usage;
 mod workers;
@@ -65,6 +66,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         explorer::endpoints(),
         usage::endpoints(),
         shadow::endpoints(),
+        signals::endpoints(),
     ]
     .into_iter()
     .flatten()

@@ -8,7 +8,7 @@ use super::reply::{Reply, ok};
 use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::operations::rules::RuleView;
-use crate::operations::shadow_mcp::{self, Act, McpSeen, McpSeenDetail, Period};
+use crate::operations::shadow_mcp::{self, McpSeen, McpSeenDetail, Period};
 use crate::paging::single;
 
 const ALL: &str = "/accounts/{account_id}/portunus/shadow/mcp/servers";
@@ -43,6 +43,6 @@ async fn get(cx: Cx) -> Reply {
 }
 
 async fn rule(cx: Cx) -> Reply {
-    let act = Act::named(cx.query("action").unwrap_or_default())?;
+    let act = cx.query("action").unwrap_or_default();
     ok(RuleView(shadow_mcp::draft(&cx.op, cx.text("host"), act).await?))
 }

@@ -8,7 +8,7 @@ use logs::GatewayHttp;
 use crate::shapes::Shape;
 use crate::write::{put, put_list};
 
-/// What servers offer, by the end of their name: the first tools are called most, the last change something.
+/// What servers offer, by how their names begin: the first tools are called most, the last change something.
 const TOOLS: [(&str, &[&str]); 6] = [
     ("GitHub", &["search_code", "get_file_contents", "list_issues", "create_pull_request", "merge_pull_request"]),
     ("Notion", &["notion-search", "notion-fetch", "notion-create-pages", "notion-update-page"]),
@@ -69,7 +69,7 @@ fn said(application: &str, shape: &Shape, first: bool, random: &mut Rng) -> Opti
         (false, _) => "tools/call",
     };
     let server = application.strip_suffix(" MCP").unwrap_or(application);
-    let tools = TOOLS.iter().find(|(name, _)| *name == server).map_or(OTHERS, |(_, tools)| tools);
+    let tools = TOOLS.iter().find(|(name, _)| server.starts_with(name)).map_or(OTHERS, |(_, tools)| tools);
     // The smaller of two draws: the first tools more often.
     let draw = (random.u8(..)).min(random.u8(..)) as usize * tools.len() / 256;
     let client = match agent.split('/').next() {

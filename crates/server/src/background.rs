@@ -128,8 +128,13 @@ impl Background {
                 Some(QueueMessage { id, timestamp_ms: now, attempts: 1, body })
             })
             .collect();
+        self.hand_to_all(&messages).await;
+    }
+
+    /// Hands messages to every Worker that asked for security events.
+    pub(crate) async fn hand_to_all(&self, messages: &[QueueMessage]) {
         let consumers = futures_util::stream::iter(self.services.consumers());
-        consumers.for_each_concurrent(AT_ONCE, |script| self.hand_over(script, &messages)).await;
+        consumers.for_each_concurrent(AT_ONCE, |script| self.hand_over(script, messages)).await;
     }
 
     async fn hand_over(&self, script: Arc<Script>, messages: &[QueueMessage]) {

@@ -113,7 +113,12 @@ impl Part {
             | Kind::McpCatalog
             | Kind::McpCredential
             // Read with its list, which names it.
-            | Kind::CategoryNames => &[],
+            | Kind::CategoryNames
+            // Read when they are due.
+            | Kind::SavedQuery
+            | Kind::Signal
+            | Kind::SignalState
+            | Kind::SignalEvent => &[],
         }
     }
 

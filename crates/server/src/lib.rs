@@ -24,6 +24,7 @@ mod retention;
 mod run;
 mod scripts;
 mod services;
+mod signals;
 mod snapshot;
 mod state;
 pub mod trail;

@@ -439,6 +439,7 @@ impl Core {
             clock: Arc::clone(&self.clock),
         };
         tasks.loops.spawn(background.clone().run_schedules(tasks.end_loops.clone()));
+        tasks.loops.spawn(background.clone().run_signals(tasks.end_loops.clone()));
         tasks.loops.spawn(background.clone().run_tidying(tasks.end_loops.clone()));
         let state = Arc::clone(&running.state);
         let digest = Digest {

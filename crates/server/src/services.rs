@@ -43,7 +43,7 @@ const SERVICE_DEPTH: u32 = 4;
 /// The shared part of every Worker's host.
 pub(crate) struct Services {
     store: Store,
-    pool: Pool,
+    pub(crate) pool: Pool,
     response_timeout: Duration,
     runtime: Arc<Runtime>,
     /// The Workers in force.

@@ -99,6 +99,10 @@ kinds! {
     McpCredential = "mcp_credential", "sign-in at an MCP server", true;
     CatalogReview = "catalog_review", "review of an application", true;
     CatalogEdition = "catalog_edition", "edition of the application catalogue", true;
+    SavedQuery = "saved_query", "saved query", true;
+    Signal = "signal", "signal", true;
+    SignalState = "signal_state", "state of a signal", false;
+    SignalEvent = "signal_event", "security event of a signal", false;
     CategoryList = "category_list", "category list", true;
     CategoryNames = "category_names", "names of a category list", false;
 }

@@ -64,6 +64,9 @@ pub use documents::script::{
     Binding, Cron, Isolation, Module, ModuleHead, ModuleKind, RateLimit, SECURITY_EVENTS, Schedule, Script,
     ScriptContent, ScriptLimits, ScriptSecret, ScriptSecretId, ScriptVersion, Source,
 };
+pub use documents::signal::{
+    SavedQuery, Severity, Signal, SignalEvent, SignalEventId, SignalState, Webhook, WebhookState,
+};
 pub use error::{OpenError, StoreError};
 pub use feed::{Change, ChangeFeed, ChangedDocument};
 pub use grant::{
@@ -407,6 +410,14 @@ collections! {
     category_lists: CategoryList;
     /// Returns the names of category lists.
     category_names: CategoryNames;
+    /// Returns the queries that were saved.
+    saved_queries: SavedQuery;
+    /// Returns the signals.
+    signals: Signal;
+    /// Returns how far each signal is.
+    signal_states: SignalState;
+    /// Returns the security events of signals.
+    signal_events: SignalEvent;
 }
 
 /// Where the database keeps what tells whether a key file belongs to it.

@@ -138,6 +138,16 @@ uuid_id!(
     CategoryListId,
     "a category list id (a UUID)"
 );
+uuid_id!(
+    /// A query of the log explorer that somebody saved.
+    SavedQueryId,
+    "a saved query id (a UUID)"
+);
+uuid_id!(
+    /// A saved query that is asked on a schedule.
+    SignalId,
+    "a signal id (a UUID)"
+);
 uuid_id!(RuleId, "a rule id (UUID)");
 uuid_id!(ListId, "a list id (UUID)");
 uuid_id!(UserId, "a user id (UUID)");

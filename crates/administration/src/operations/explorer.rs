@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use logs::Dataset;
-use logs::sql::{Answer, Bounds, MAX_ROWS, Progress, SqlError};
+use logs::sql::{Answer, Bounds, MAX_ROWS, Parameter, Progress, SqlError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::{ReadAudit, ReadLogs};
@@ -17,6 +17,9 @@ use utoipa::ToSchema;
 use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
 use crate::failure::Failure;
+
+/// What `$from` and `$until` of a saved query span when somebody runs it.
+const WINDOW: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 /// What a query answered, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -120,7 +123,10 @@ pub async fn run(cx: &OpContext, text: &str, progress: Arc<Progress>) -> Result<
     let datasets = admitted(cx)?;
     let change = Change::new(Verb::Query, "logs", "explorer").after(serde_json::json!({ "query": text }));
     cx.record(change).await?;
-    let answer = cx.app.deps.logs.sql(cx.account, &datasets, text, bounds(), progress).await;
+    // What a signal gives a query as its window.
+    let (until, from) = (cx.now(), cx.now().saturating_sub(WINDOW).unwrap_or(jiff::Timestamp::MIN));
+    let window = vec![("from", Parameter::Time(from)), ("until", Parameter::Time(until))];
+    let answer = cx.app.deps.logs.sql_with(cx.account, &datasets, text, window, bounds(), progress).await;
     answer.map_err(failed)
 }
 

@@ -99,7 +99,7 @@ pub struct McpSeenDay {
 
 /// What one may do about a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
+enum Act {
     /// Stop it.
     Block,
     /// Send it to the portal.
@@ -109,12 +109,7 @@ pub enum Act {
 }
 
 impl Act {
-    /// Reads its name.
-    ///
-    /// # Errors
-    ///
-    /// A [`Failure`] that lists the names.
-    pub fn named(name: &str) -> Result<Self, Failure> {
+    fn named(name: &str) -> Result<Self, Failure> {
         match name {
             "block" => Ok(Self::Block),
             "redirect" => Ok(Self::Redirect),
@@ -181,9 +176,9 @@ macro_rules! summary {
 const ALL: &str = summary!("GROUP BY HTTPHost ORDER BY people DESC, requests DESC, host");
 const ONE: &str = summary!("AND HTTPHost = $host GROUP BY HTTPHost");
 const PEOPLE: &str = seen!(
-    "Email AS email, COUNT(*) AS requests, SUM(CASE WHEN MCPTool <> '' THEN 1 ELSE 0 END) AS calls, \
+    "Email AS person, COUNT(*) AS requests, SUM(CASE WHEN MCPTool <> '' THEN 1 ELSE 0 END) AS calls, \
      MAX(Datetime) AS last_seen",
-    "AND HTTPHost = $host GROUP BY Email ORDER BY calls DESC, requests DESC, email"
+    "AND HTTPHost = $host GROUP BY Email ORDER BY calls DESC, requests DESC, person"
 );
 const TOOLS: &str = seen!(
     "MCPTool AS tool, COUNT(*) AS calls, COUNT(DISTINCT Email) AS people, MAX(Datetime) AS last_seen",
@@ -272,7 +267,7 @@ pub async fn get(cx: &OpContext, period: Period, host: &str) -> Result<McpSeenDe
         people: people
             .iter()
             .map(|row| McpSeenPerson {
-                email: text(row, "email"),
+                email: text(row, "person"),
                 requests: number(row, "requests"),
                 calls: number(row, "calls"),
                 last_seen: moment(row, "last_seen"),
@@ -312,9 +307,14 @@ pub async fn get(cx: &OpContext, period: Period, host: &str) -> Result<McpSeenDe
 ///
 /// # Errors
 ///
-/// A [`Failure`] for the caller: a host that cannot be one, and no portal to redirect to.
-pub async fn draft(cx: &OpContext, host: &str, act: Act) -> Result<Map<String, Value>, Failure> {
+/// `NotFound` for a server that nobody reached, and a [`Failure`] for an act that is none, a host that cannot be one, and no
+/// portal to redirect to.
+pub async fn draft(cx: &OpContext, host: &str, act: &str) -> Result<Map<String, Value>, Failure> {
     cx.authorize::<ReadLogs>()?;
+    if ask(cx, Period { days: MOST_DAYS }, ONE, Some(host), 1).await?.is_empty() {
+        return Err(Failure::not_found("MCP server in the traffic"));
+    }
+    let act = Act::named(act)?;
     let plain =
         |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_' | ':' | '[' | ']');
     if host.is_empty() || host.len() > 253 || !host.chars().all(plain) {

@@ -18,9 +18,11 @@ use super::Page;
 use super::control::{Problems, csrf};
 use super::format;
 use super::frame::{self, Place, empty, refused_form, title};
+use super::signals;
 use super::visitor::{Submission, Visitor};
 use crate::operations::explorer::{self, DatasetView, Form};
 use crate::operations::questions::{QUESTIONS, named};
+use crate::operations::saved_queries::{self, SavedQueryView};
 
 /// Rows that a page shows; a file has them all.
 const SHOWN: usize = 500;
@@ -33,7 +35,9 @@ const CELL: usize = 300;
 /// Serves `GET /explore`.
 pub(super) async fn page(visitor: Visitor) -> Page {
     let datasets = explorer::datasets(&visitor.cx)?;
-    let asked = visitor.query.get("query");
+    let kept = saved_queries::list(&visitor.cx).await.unwrap_or_default();
+    let opened = kept.iter().find(|query| query.id == visitor.query.get("saved"));
+    let asked = opened.map_or_else(|| visitor.query.get("query"), |query| query.sql.as_str());
     let text = match named(visitor.query.get("question")) {
         Some(question) => question.sql,
         // One that has an answer wherever there is traffic, and a picture.
@@ -42,7 +46,8 @@ pub(super) async fn page(visitor: Visitor) -> Page {
     };
     let body = html! {
         (heading())
-        (editor(&visitor, text, &datasets))
+        (editor(&visitor, text, &datasets, opened))
+        (signals::saved(&visitor, &kept))
         (questions())
     };
     Ok(frame::page(&visitor, Place::Explore, "Explore", &body))
@@ -64,7 +69,7 @@ pub(super) async fn run(submission: Submission) -> Page {
         Ok(Wanted::Rows(answer, rows)) => {
             let body = html! {
                 (heading())
-                (editor(&visitor, text, &datasets))
+                (editor(&visitor, text, &datasets, None))
                 (result(&answer, &rows))
                 (questions())
             };
@@ -74,7 +79,7 @@ pub(super) async fn run(submission: Submission) -> Page {
             let body = html! {
                 (heading())
                 (Problems::of(&failure).plain())
-                (editor(&visitor, text, &datasets))
+                (editor(&visitor, text, &datasets, None))
                 (questions())
             };
             Ok(refused_form(&visitor, Place::Explore, "Explore", &failure, &body))
@@ -106,7 +111,7 @@ fn file(form: Form, bytes: Vec<u8>) -> axum::response::Response {
     response
 }
 
-fn editor(visitor: &Visitor, text: &str, datasets: &[DatasetView]) -> Markup {
+fn editor(visitor: &Visitor, text: &str, datasets: &[DatasetView], opened: Option<&SavedQueryView>) -> Markup {
     let rows = (text.lines().count() + 1).clamp(6, 20);
     html! {
         form.explore method="post" action="/explore" {
@@ -121,6 +126,7 @@ fn editor(visitor: &Visitor, text: &str, datasets: &[DatasetView]) -> Markup {
                 button type="submit" name="format" value="jsonl" { "JSON lines" }
                 button type="submit" name="format" value="parquet" { "Parquet" }
             }
+            @if visitor.may(store::Permission::LogsWrite) { (keep(opened)) }
         }
         datalist id="names" {
             @for dataset in datasets {
@@ -143,6 +149,23 @@ fn editor(visitor: &Visitor, text: &str, datasets: &[DatasetView]) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The part of the form that saves: under the name of what was opened, or a new one.
+fn keep(opened: Option<&SavedQueryView>) -> Markup {
+    let member = |of: fn(&SavedQueryView) -> &String| opened.map_or("", |query| of(query).as_str());
+    html! {
+        details.fold open[opened.is_some()] {
+            summary { @if opened.is_some() { "Saved query" } @else { "Save it" } }
+            @if let Some(query) = opened { input type="hidden" name="saved" value=(query.id); }
+            div.row {
+                div.field { label for="name" { "Name" } input type="text" id="name" name="name" maxlength="120" value=(member(|query| &query.name)) autocomplete="off"; }
+                div.field { label for="description" { "What it is for" } input type="text" id="description" name="description" value=(member(|query| &query.description)) autocomplete="off"; }
+            }
+            p.hint { "A query of a signal names its window as " code { "$from" } " and " code { "$until" } "; here they are the last 24 hours." }
+            div.actions { button type="submit" formaction="/explore/saved" { "Save" } }
         }
     }
 }

@@ -23,6 +23,7 @@ mod record;
 mod rules;
 mod settings;
 mod shadow_mcp;
+mod signals;
 mod usage;
 mod visitor;
 mod workers;
@@ -67,6 +68,12 @@ fn entry_routes() -> Router<Arc<App>> {
         .route("/", get(overview::page))
         .route("/activity", get(activity::page))
         .route("/explore", get(explorer::page).post(explorer::run))
+        .route("/explore/saved", post(signals::save_query))
+        .route("/explore/saved/{id}/delete", post(signals::delete_query))
+        .route("/signals", get(signals::page).post(signals::create))
+        .route("/signals/new", get(signals::new_page))
+        .route("/signals/{id}", get(signals::signal_page).post(signals::save))
+        .route("/signals/{id}/delete", get(signals::confirm_delete).post(signals::delete))
         .route("/activity/live", get(activity::live))
         .route("/activity/{dataset}/{id}", get(record::page))
 }

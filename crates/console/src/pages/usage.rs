@@ -52,12 +52,13 @@ const TONES: [(&str, &str, Tone); 5] = [
 ];
 
 /// The pages of this part.
-pub(super) const TABS: [(&str, &str); 5] = [
+pub(super) const TABS: [(&str, &str); 6] = [
     ("/usage", "Applications"),
     ("/usage/people", "People"),
     ("/usage/groups", "Groups"),
     ("/usage/review", "To review"),
     ("/usage/digest", "Weekly letter"),
+    ("/shadow/mcp", "MCP servers"),
 ];
 
 fn tabs(here: &str, days: &str) -> Markup {

@@ -10,4 +10,5 @@ mod explorer;
 mod harness;
 mod pages;
 mod shadow_mcp;
+mod signals;
 mod usage;

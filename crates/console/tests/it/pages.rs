@@ -21,6 +21,7 @@ mod mcp_sign_in;
 mod overrides;
 mod reusable;
 mod shadow_mcp;
+mod signals;
 mod tester;
 mod usage;
 

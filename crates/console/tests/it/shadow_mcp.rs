@@ -82,6 +82,8 @@ async fn servers_are_counted_by_people_tools_and_clients() {
 async fn a_rule_about_a_server_is_drafted_and_can_be_saved() {
     let mut console = Console::new().await;
     let path = "portunus/shadow/mcp/servers/mcp.notion.com/rule";
+    console.get(&format!("{path}?action=block")).await.error(404);
+    agents(&console).await;
     for (action, expected) in [("block", "block"), ("log", "allow")] {
         let draft = console.get(&format!("{path}?action={action}")).await.result();
         assert_eq!((&draft["action"], &draft["enabled"]), (&json!(expected), &json!(true)));
@@ -91,7 +93,7 @@ async fn a_rule_about_a_server_is_drafted_and_can_be_saved() {
     }
     assert!(console.get(&format!("{path}?action=redirect")).await.error(400).1.contains("no portal"));
     console.get(&format!("{path}?action=explode")).await.error(400);
-    console.get("portunus/shadow/mcp/servers/a%22%20or%20true/rule?action=block").await.error(400);
+    console.get("portunus/shadow/mcp/servers/a%22%20or%20true/rule?action=block").await.error(404);
     console
         .post(
             "access/ai-controls/mcp/portals",

@@ -13,4 +13,5 @@ mod golden;
 mod mcp;
 mod postgres;
 mod server;
+mod signals;
 mod suite;

@@ -54,8 +54,7 @@ pub(in crate::pages) async fn new_page(visitor: Visitor) -> Page {
     }
     // So does the page of an MCP server that was seen.
     if let Some(host) = visitor.query.text("mcp_server") {
-        let act = shadow_mcp::Act::named(visitor.query.get("draft"))?;
-        document = shadow_mcp::draft(&visitor.cx, &host, act).await?;
+        document = shadow_mcp::draft(&visitor.cx, &host, visitor.query.get("draft")).await?;
     }
     let body = form(&visitor, None, &document, Problems::NONE).await;
     Ok(frame::page(&visitor, Place::Rules, "New rule", &body))

@@ -1,0 +1,355 @@
+//! Signals: saved queries that are asked on a schedule, and the security events that came of them.
+//!
+//! When one is due and who is told is [`crate::watch`]'s. A signal reads traffic, never the audit log: whoever reads its events
+//! may not read that. Invariant: a signal that is saved could be asked at that moment, and names a column that counts.
+
+use std::sync::Arc;
+
+use logs::Dataset;
+use logs::sql::{Answer, Bounds, Parameter, SqlError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use store::{Grant, ReadLogs, Severity, Signal, SignalEvent, SignalState, Stored, WebhookState, WriteLogs};
+use types::{SavedQueryId, SignalId};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{check_name, explorer, time};
+use crate::audit::{Change, Verb};
+use crate::auth::OpContext;
+use crate::failure::{Failure, taken};
+
+/// The shortest and the longest window, in minutes.
+pub const MINUTES: std::ops::RangeInclusive<u32> = 1..=1_440;
+/// What a signal may ask about.
+pub const DATASETS: [Dataset; 5] =
+    [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::Worker, Dataset::AccessRequests, Dataset::McpPortalLogs];
+const RESOURCE: &str = "signal";
+
+/// A signal.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct SignalView {
+    pub id: String,
+    pub name: String,
+    pub query_id: String,
+    /// The name of the saved query.
+    pub query_name: String,
+    pub every_minutes: u32,
+    pub column: Option<String>,
+    pub at_least: f64,
+    /// `low`, `medium`, `high` or `critical`
+    pub severity: &'static str,
+    pub webhook: Option<String>,
+    pub enabled: bool,
+    /// The end of the last window that was looked at; null before the first.
+    pub checked_through: Option<String>,
+    /// What counted in it.
+    pub last_value: Option<f64>,
+    /// Why the query failed then; empty when it did not.
+    pub last_error: String,
+    pub created_at: String,
+    pub updated_at: String,
+}
+
+/// A signal to be made or replaced.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalBody {
+    pub name: String,
+    /// The saved query; it names `$from` and `$until`.
+    pub query_id: String,
+    /// 1 to 1440; the length of the window, too.
+    pub every_minutes: u32,
+    /// The column whose greatest value counts; without one, the number of rows does.
+    #[serde(default)]
+    pub column: Option<String>,
+    /// An event comes of it when what counts is at least this.
+    pub at_least: f64,
+    /// `low`, `medium` (unless it says otherwise), `high` or `critical`
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub severity: Option<String>,
+    /// Where events are posted to as JSON.
+    #[serde(default)]
+    pub webhook: Option<String>,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A security event of a signal.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct SignalEventView {
+    pub id: String,
+    pub signal_id: String,
+    pub name: String,
+    /// `low`, `medium`, `high` or `critical`
+    pub severity: &'static str,
+    pub from: String,
+    pub until: String,
+    pub value: Option<f64>,
+    pub at_least: f64,
+    pub rows: u64,
+    /// Some of the rows.
+    #[schema(value_type = Vec<Object>)]
+    pub sample: Vec<Map<String, Value>>,
+    /// Why the query failed; empty when it did not.
+    pub error: String,
+    /// `waiting`, `sent` or `failed`; null without a webhook.
+    pub webhook: Option<&'static str>,
+    pub webhook_answer: String,
+    pub created_at: String,
+}
+
+fn view(stored: Stored<Signal>, query_name: String, state: Option<&SignalState>) -> SignalView {
+    let signal = stored.document;
+    SignalView {
+        id: stored.id.to_string(),
+        name: signal.name,
+        query_id: signal.query.to_string(),
+        query_name,
+        every_minutes: signal.every_minutes,
+        column: signal.column,
+        at_least: signal.at_least,
+        severity: signal.severity.as_str(),
+        webhook: signal.webhook,
+        enabled: signal.enabled,
+        checked_through: state.map(|state| time(state.through)),
+        last_value: state.and_then(|state| state.value),
+        last_error: state.map(|state| state.error.clone()).unwrap_or_default(),
+        created_at: time(stored.created_at),
+        updated_at: time(stored.updated_at),
+    }
+}
+
+/// Shows an event.
+#[must_use]
+pub fn event_view(stored: &Stored<SignalEvent>) -> SignalEventView {
+    let event = &stored.document;
+    SignalEventView {
+        id: stored.id.to_string(),
+        signal_id: stored.id.signal.to_string(),
+        name: event.name.clone(),
+        severity: event.severity.as_str(),
+        from: time(event.from),
+        until: time(event.until),
+        value: event.value,
+        at_least: event.at_least,
+        rows: event.rows,
+        sample: event.sample.clone(),
+        error: event.error.clone(),
+        webhook: event.webhook.as_ref().map(|webhook| match webhook.state {
+            WebhookState::Waiting => "waiting",
+            WebhookState::Sent => "sent",
+            WebhookState::Failed => "failed",
+        }),
+        webhook_answer: event.webhook.as_ref().map(|webhook| webhook.answer.clone()).unwrap_or_default(),
+        created_at: time(stored.created_at),
+    }
+}
+
+/// Lists the signals.
+///
+/// # Errors
+///
+/// A [`Failure`] for the caller.
+pub async fn list(cx: &OpContext) -> Result<Vec<SignalView>, Failure> {
+    let grant = cx.authorize::<ReadLogs>()?;
+    let queries = cx.store().saved_queries().list(&grant).await?;
+    let states = cx.store().signal_states().list(&grant).await?;
+    let signals = cx.store().signals().list(&grant).await?.into_iter().map(|signal| {
+        let query = queries.iter().find(|query| query.id == signal.document.query);
+        let name = query.map(|query| query.document.name.clone()).unwrap_or_default();
+        let state = states.iter().find(|state| state.id == signal.id).map(|state| &state.document);
+        view(signal, name, state)
+    });
+    Ok(signals.collect())
+}
+
+/// Returns one.
+///
+/// # Errors
+///
+/// `NotFound`, and a [`Failure`] for the caller.
+pub async fn get(cx: &OpContext, id: SignalId) -> Result<SignalView, Failure> {
+    let grant = cx.authorize::<ReadLogs>()?;
+    let stored = cx.store().signals().get(&grant, &id).await?.ok_or_else(|| Failure::not_found(RESOURCE))?;
+    let query = cx.store().saved_queries().get(&grant, &stored.document.query).await?;
+    let state = cx.store().signal_states().get(&grant, &id).await?;
+    let name = query.map(|query| query.document.name).unwrap_or_default();
+    Ok(view(stored, name, state.as_ref().map(|state| &state.document)))
+}
+
+/// Makes a signal.
+///
+/// # Errors
+///
+/// A [`Failure`] that points at what is wrong; `Conflict` for a name that is taken.
+pub async fn create(cx: &OpContext, body: SignalBody) -> Result<SignalView, Failure> {
+    let grant = cx.authorize::<WriteLogs>()?;
+    let (id, signal) = (SignalId(Uuid::now_v7()), checked(cx, &grant, body).await?);
+    let stored = cx.store().signals().create(&grant, id, signal).await.map_err(|error| taken(error, name_taken))?;
+    cx.record(Change::new(Verb::Create, RESOURCE, id).after(summary(&stored.document))).await?;
+    get(cx, id).await
+}
+
+/// Replaces one. Windows that were looked at stay looked at.
+///
+/// # Errors
+///
+/// As [`create`], and `NotFound`.
+pub async fn replace(cx: &OpContext, id: SignalId, body: SignalBody) -> Result<SignalView, Failure> {
+    let grant = cx.authorize::<WriteLogs>()?;
+    let before = cx.store().signals().get(&grant, &id).await?.ok_or_else(|| Failure::not_found(RESOURCE))?;
+    let signal = checked(cx, &grant, body).await?;
+    let saved = cx.store().signals().replace(&grant, id, signal, Some(before.revision)).await;
+    let stored = saved.map_err(|error| taken(error, name_taken))?;
+    let change = Change::new(Verb::Update, RESOURCE, id).before(summary(&before.document));
+    cx.record(change.after(summary(&stored.document))).await?;
+    get(cx, id).await
+}
+
+/// Deletes one; its events stay.
+///
+/// # Errors
+///
+/// `NotFound`, and a [`Failure`] for the caller.
+pub async fn delete(cx: &OpContext, id: SignalId) -> Result<(), Failure> {
+    let grant = cx.authorize::<WriteLogs>()?;
+    let before = cx.store().signals().get(&grant, &id).await?.ok_or_else(|| Failure::not_found(RESOURCE))?;
+    cx.store().signals().delete(&grant, &id, Some(before.revision)).await?;
+    if cx.store().signal_states().get(&grant, &id).await?.is_some() {
+        cx.store().signal_states().delete(&grant, &id, None).await?;
+    }
+    cx.record(Change::new(Verb::Delete, RESOURCE, id).before(summary(&before.document))).await
+}
+
+/// Lists the events, newest first.
+///
+/// # Errors
+///
+/// A [`Failure`] for the caller.
+pub async fn events(cx: &OpContext) -> Result<Vec<SignalEventView>, Failure> {
+    let grant = cx.authorize::<ReadLogs>()?;
+    let mut events: Vec<_> = cx.store().signal_events().list(&grant).await?.iter().map(event_view).collect();
+    events.reverse();
+    Ok(events)
+}
+
+/// Returns the names of the signals that ask a query.
+pub(super) async fn of_query(
+    cx: &OpContext,
+    grant: &Grant<WriteLogs>,
+    query: SavedQueryId,
+) -> Result<Vec<String>, Failure> {
+    let signals = cx.store().signals().list(grant).await?.into_iter();
+    Ok(signals.filter(|signal| signal.document.query == query).map(|signal| signal.document.name).collect())
+}
+
+/// Checks that a query names both ends of its window, so that no window is counted twice.
+pub(super) fn check_window(sql: &str) -> Result<(), Failure> {
+    if sql.contains("$from") && sql.contains("$until") {
+        return Ok(());
+    }
+    let message = "the query of a signal names its window: WHERE Datetime >= $from AND Datetime < $until";
+    Err(Failure::invalid("/query_id", message))
+}
+
+/// Points a failure at the member that is at fault.
+pub(super) fn at(mut failure: Failure, pointer: &str) -> Failure {
+    for problem in &mut failure.problems {
+        problem.pointer = Some(pointer.to_owned());
+    }
+    failure
+}
+
+fn name_taken() -> Failure {
+    Failure::conflict("/name", "another signal has this name")
+}
+
+async fn checked(cx: &OpContext, grant: &Grant<WriteLogs>, body: SignalBody) -> Result<Signal, Failure> {
+    check_name("/name", &body.name, 120)?;
+    if !MINUTES.contains(&body.every_minutes) {
+        return Err(Failure::invalid("/every_minutes", "must be 1 to 1440"));
+    }
+    if !body.at_least.is_finite() {
+        return Err(Failure::invalid("/at_least", "must be a number"));
+    }
+    let word = body.severity.as_deref().filter(|word| !word.is_empty()).unwrap_or(Severity::default().as_str());
+    let severity = Severity::ALL.into_iter().find(|severity| severity.as_str() == word);
+    let severity = severity.ok_or_else(|| Failure::invalid("/severity", "must be low, medium, high or critical"))?;
+    let webhook = body.webhook.filter(|url| !url.is_empty()).map(|url| address(&url)).transpose()?;
+    let missing = || Failure::invalid("/query_id", "must be the id of a saved query");
+    let query: SavedQueryId = body.query_id.parse().map_err(|_| missing())?;
+    let saved = cx.store().saved_queries().get(grant, &query).await?.ok_or_else(missing)?;
+    check_window(&saved.document.sql)?;
+    let column = body.column.filter(|column| !column.is_empty());
+    // A window without length has no rows, but the columns it would have.
+    let now = cx.now();
+    let answer = ask(cx, &saved.document.sql, (now, now)).await.map_err(|failure| at(failure, "/query_id"))?;
+    if let Some(column) = &column {
+        let counts = answer.columns.iter().find(|one| one.name == *column);
+        match counts.map(|one| one.kind) {
+            Some("int" | "float") => {}
+            Some(_) => return Err(Failure::invalid("/column", "must be a column of numbers")),
+            None => {
+                let names: Vec<_> = answer.columns.iter().map(|one| one.name.as_str()).collect();
+                let message = format!("is no column of the query; it has {}", names.join(", "));
+                return Err(Failure::invalid("/column", message));
+            }
+        }
+    }
+    Ok(Signal {
+        name: body.name,
+        query,
+        every_minutes: body.every_minutes,
+        column,
+        at_least: body.at_least,
+        severity,
+        webhook,
+        enabled: body.enabled,
+    })
+}
+
+async fn ask(cx: &OpContext, sql: &str, window: (jiff::Timestamp, jiff::Timestamp)) -> Result<Answer, Failure> {
+    query(&cx.app.deps.logs, cx.account, sql, window).await.map_err(explorer::failed)
+}
+
+/// Asks a query about a window.
+pub(crate) async fn query(
+    logs: &logs::Logs,
+    account: types::AccountId,
+    sql: &str,
+    (from, until): (jiff::Timestamp, jiff::Timestamp),
+) -> Result<Answer, SqlError> {
+    let parameters = vec![("from", Parameter::Time(from)), ("until", Parameter::Time(until))];
+    logs.sql_with(account, &DATASETS, sql, parameters, Bounds::default(), Arc::default()).await
+}
+
+fn address(text: &str) -> Result<String, Failure> {
+    let wrong = |what: &str| Failure::invalid("/webhook", what);
+    let url = url::Url::parse(text).map_err(|_| wrong("must be an address that begins with https://"))?;
+    if !matches!(url.scheme(), "https" | "http") || url.host().is_none() || text.len() > 2_000 {
+        return Err(wrong("must be an address that begins with https:// or http://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("must not hold a name or a password"));
+    }
+    Ok(url.to_string())
+}
+
+fn summary(signal: &Signal) -> Value {
+    serde_json::json!({
+        "name": signal.name,
+        "query": signal.query.to_string(),
+        "every_minutes": signal.every_minutes,
+        "column": signal.column,
+        "at_least": signal.at_least,
+        "severity": signal.severity.as_str(),
+        "webhook": signal.webhook,
+        "enabled": signal.enabled,
+    })
+}

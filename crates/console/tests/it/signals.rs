@@ -1,0 +1,193 @@
+//! Saved queries and signals through the API, and what comes of them when they are asked.
+
+use std::sync::{Arc, Mutex};
+
+use administration::watch::{Tell, Watch};
+use futures_util::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use logs::GatewayHttp;
+use serde_json::{Value, json};
+use store::Permission;
+use uuid::Uuid;
+
+use crate::harness::{Console, START};
+
+/// The example of docs/signals.md.
+fn documented() -> String {
+    let page = include_str!("../../../../docs/signals.md");
+    let start = page.find("```sql\n").unwrap() + "```sql\n".len();
+    page[start..].split("```").next().unwrap().to_owned()
+}
+
+async fn uploads(console: &Console, at: Timestamp, email: &str, bytes: u64) {
+    let record = GatewayHttp {
+        id: Uuid::now_v7(),
+        datetime: at,
+        account_id: console.account.to_string(),
+        http_method: "POST".to_owned(),
+        http_host: "files.example.com".to_owned(),
+        email: email.to_owned(),
+        request_bytes: bytes,
+        ..GatewayHttp::default()
+    };
+    console.logs.append(record).await.unwrap();
+    console.logs.flush().await.unwrap();
+}
+
+/// Remembers what it was told, and answers as it is told to.
+#[derive(Default)]
+struct Told {
+    workers: Mutex<Vec<Value>>,
+    posted: Mutex<Vec<(String, Value)>>,
+    refuses: Mutex<bool>,
+}
+
+impl Tell for Told {
+    fn workers(&self, _: String, body: String) -> BoxFuture<'_, ()> {
+        self.workers.lock().unwrap().push(serde_json::from_str(&body).unwrap());
+        Box::pin(async {})
+    }
+
+    fn webhook(&self, url: String, _: String, body: String) -> BoxFuture<'_, Result<(), String>> {
+        self.posted.lock().unwrap().push((url, serde_json::from_str(&body).unwrap()));
+        let refuses = *self.refuses.lock().unwrap();
+        Box::pin(async move { if refuses { Err("answered 503".to_owned()) } else { Ok(()) } })
+    }
+}
+
+async fn saved(console: &Console, sql: &str) -> String {
+    let query = json!({"name": "Uploads", "description": "By person", "sql": sql});
+    console.post("portunus/logs/queries", query).await.result()["id"].as_str().unwrap().to_owned()
+}
+
+fn signal(query: &str) -> Value {
+    json!({"name": "Much sent", "query_id": query, "every_minutes": 5, "column": "bytes", "at_least": 1_000_000,
+        "severity": "high", "webhook": "https://hooks.example.com/portunus"})
+}
+
+fn watch(console: &Console) -> Watch {
+    Watch { store: console.store.clone(), logs: console.logs.clone(), account: console.account }
+}
+
+#[tokio::test]
+async fn a_query_is_saved_opened_changed_and_deleted() {
+    let mut console = Console::new().await;
+    let id = saved(&console, "SELECT 1").await;
+    let path = format!("portunus/logs/queries/{id}");
+    assert_eq!(console.get(&path).await.result()["description"], "By person");
+    console.post("portunus/logs/queries", json!({"name": "Uploads", "sql": "SELECT 2"})).await.error(409);
+    for (body, pointer) in [
+        (json!({"name": "", "sql": "SELECT 1"}), "/name"),
+        (json!({"name": "x", "sql": " "}), "/sql"),
+        (json!({"name": "x", "sql": "SELECT 1", "description": "d".repeat(2_001)}), "/description"),
+    ] {
+        assert_eq!(console.post("portunus/logs/queries", body).await.error(400).0, pointer);
+    }
+    let changed = console.put(&path, json!({"name": "Uploads", "sql": "SELECT 3"})).await.result();
+    assert_eq!((&changed["sql"], &changed["description"]), (&json!("SELECT 3"), &json!("")));
+    let audit = console.audit().await;
+    assert_eq!(audit.iter().filter(|record| record["ResourceType"] == "saved query").count(), 2);
+    let reader = console.issue(&[Permission::LogsRead]).await;
+    let token = std::mem::replace(&mut console.token, reader);
+    console.get(&path).await.result();
+    console.delete(&path).await.error(403);
+    console.token = token;
+    console.delete(&path).await.result();
+    console.get(&path).await.error(404);
+}
+
+#[tokio::test]
+async fn a_signal_is_refused_with_what_is_wrong() {
+    let console = Console::new().await;
+    let good = saved(&console, &documented()).await;
+    let endless = json!({"name": "Endless", "sql": "SELECT COUNT(*) AS bytes FROM gateway_http"});
+    let endless = console.post("portunus/logs/queries", endless).await.result()["id"].clone();
+    let secret = json!({"name": "Audit", "sql": "SELECT COUNT(*) AS bytes FROM audit WHERE \"When\" >= $from AND \"When\" < $until"});
+    let secret = console.post("portunus/logs/queries", secret).await.result()["id"].clone();
+    for (member, value, pointer) in [
+        ("every_minutes", json!(0), "/every_minutes"),
+        ("every_minutes", json!(1_441), "/every_minutes"),
+        ("severity", json!("awful"), "/severity"),
+        ("webhook", json!("ftp://example.com"), "/webhook"),
+        ("webhook", json!("https://me:secret@example.com"), "/webhook"),
+        ("column", json!("Email"), "/column"),
+        ("column", json!("megabytes"), "/column"),
+        ("query_id", json!("nothing"), "/query_id"),
+        ("query_id", endless, "/query_id"),
+        ("query_id", secret, "/query_id"),
+    ] {
+        let mut body = signal(&good);
+        body[member] = value;
+        assert_eq!(console.post("portunus/signals", body.clone()).await.error(400).0, pointer, "{body}");
+    }
+    let made = console.post("portunus/signals", signal(&good)).await.result();
+    console.post("portunus/signals", signal(&good)).await.error(409);
+    // A query that is asked stays, and keeps naming its window.
+    console.delete(&format!("portunus/logs/queries/{good}")).await.error(409);
+    let path = format!("portunus/logs/queries/{good}");
+    assert_eq!(console.put(&path, json!({"name": "Uploads", "sql": "SELECT 1"})).await.error(400).0, "/sql");
+    let path = format!("portunus/signals/{}", made["id"].as_str().unwrap());
+    console.delete(&path).await.result();
+    console.get(&path).await.error(404);
+}
+
+#[tokio::test]
+async fn a_window_with_too_much_is_one_event_for_workers_webhook_and_console() {
+    let console = Console::new().await;
+    let query = saved(&console, &documented()).await;
+    console.post("portunus/signals", signal(&query)).await.result();
+    let every = 300;
+    let start = Timestamp::from_second(START.div_euclid(every) * every).unwrap();
+    let after = |seconds| start + SignedDuration::from_secs(seconds);
+    uploads(&console, after(10), "ada@example.com", 900_000).await;
+    uploads(&console, after(299), "ada@example.com", 200_000).await;
+    uploads(&console, after(20), "bob@example.com", 10).await;
+    // The end is not part of the window.
+    uploads(&console, after(300), "bob@example.com", 5_000_000).await;
+    let told = Arc::new(Told::default());
+    watch(&console).round(after(320), &*told).await.unwrap();
+    assert!(told.workers.lock().unwrap().is_empty(), "a window is not looked at before its records had time to arrive");
+    *told.refuses.lock().unwrap() = true;
+    watch(&console).round(after(331), &*told).await.unwrap();
+    // Again, as after a restart: nothing is told twice, and the webhook is tried again when its pause is over.
+    watch(&console).round(after(332), &*told).await.unwrap();
+    assert_eq!((told.workers.lock().unwrap().len(), told.posted.lock().unwrap().len()), (1, 1));
+    let events = console.get("portunus/signal_events").await.result();
+    assert_eq!((&events[0]["webhook"], &events[0]["webhook_answer"]), (&json!("waiting"), &json!("answered 503")));
+    *told.refuses.lock().unwrap() = false;
+    watch(&console).round(after(340), &*told).await.unwrap();
+    watch(&console).round(after(341), &*told).await.unwrap();
+    assert_eq!((told.workers.lock().unwrap().len(), told.posted.lock().unwrap().len()), (1, 2));
+
+    let events = console.get("portunus/signal_events").await.result();
+    assert_eq!(events.as_array().unwrap().len(), 1);
+    let event = &events[0];
+    assert_eq!((&event["value"], &event["rows"], &event["severity"]), (&json!(1_100_000.0), &json!(1), &json!("high")));
+    assert_eq!((&event["webhook"], &event["from"]), (&json!("sent"), &json!(start.to_string())));
+    assert_eq!(event["sample"][0]["Email"], "ada@example.com");
+    let message = told.workers.lock().unwrap()[0].clone();
+    assert_eq!((&message["type"], &message["id"]), (&json!("signal"), &event["id"]));
+    assert_eq!(told.posted.lock().unwrap()[1], ("https://hooks.example.com/portunus".to_owned(), message));
+    let signals = console.get("portunus/signals").await.result();
+    assert_eq!(signals[0]["last_value"], 1_100_000.0);
+    assert_eq!(signals[0]["checked_through"], after(300).to_string());
+}
+
+#[tokio::test]
+async fn a_query_that_fails_is_an_event_once_until_it_works_again() {
+    let console = Console::new().await;
+    let query = saved(&console, &documented()).await;
+    console.post("portunus/signals", signal(&query)).await.result();
+    let broken = "SELECT Email, nothing AS bytes FROM gateway_http WHERE Datetime >= $from AND Datetime < $until";
+    console.put(&format!("portunus/logs/queries/{query}"), json!({"name": "Uploads", "sql": broken})).await.result();
+    let told = Told::default();
+    let now = Timestamp::from_second(START).unwrap();
+    for minutes in [6, 11, 16] {
+        watch(&console).round(now + SignedDuration::from_mins(minutes), &told).await.unwrap();
+    }
+    let events = console.get("portunus/signal_events").await.result();
+    assert_eq!(events.as_array().unwrap().len(), 1, "{events}");
+    assert!(events[0]["error"].as_str().unwrap().contains("nothing"));
+    assert_eq!(told.workers.lock().unwrap()[0]["type"], "signal_failed");
+    assert!(console.get("portunus/signals").await.result()[0]["last_error"].as_str().unwrap().contains("nothing"));
+}
