@@ -11,6 +11,11 @@ mod verbatim;
 
 pub use code::Code;
 pub use envelope::{ApiMessage, Envelope, MessageSource, ResultInfo};
-pub use ids::{AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CategoryListId, CertificateId, CustomPageId, DirectoryRecordId, Email, FactorId, IdError, KvNamespaceId, ListId, MailId, McpPortalId, McpServerId, PostureRuleId, ProviderId, ProxyEndpointId, RequestId, RuleId, SavedQueryId, ScriptName, ServiceTokenId, SignalId, TokenId, UserId, VersionId};
+pub use ids::{
+    AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CategoryListId, CertificateId, CustomPageId,
+    DirectoryRecordId, Email, FactorId, IdError, KvNamespaceId, ListId, MailId, McpPortalId, McpServerId,
+    PostureRuleId, ProviderId, ProxyEndpointId, RequestId, RuleId, SavedQueryId, ScriptName, ServiceTokenId, SignalId,
+    TokenId, UserId, VersionId,
+};
 pub use secret::Secret;
 pub use verbatim::Verbatim;

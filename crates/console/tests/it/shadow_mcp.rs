@@ -9,6 +9,13 @@ use crate::harness::Console;
 
 /// Requests of two people to a server in the shadow, one to a portal, one that is not MCP.
 pub(crate) async fn agents(console: &Console) {
+    for record in requests(console) {
+        console.logs.append(record).await.unwrap();
+    }
+    console.logs.flush().await.unwrap();
+}
+
+fn requests(console: &Console) -> Vec<GatewayHttp> {
     let request = |host: &str, email: &str, method: &str, tool: &str| GatewayHttp {
         id: Uuid::now_v7(),
         datetime: jiff::Timestamp::now(),
@@ -25,7 +32,7 @@ pub(crate) async fn agents(console: &Console) {
         ..GatewayHttp::default()
     };
     let shadow = "mcp.notion.com";
-    for record in Vec::from([
+    vec![
         request(shadow, "ada@example.com", "initialize", ""),
         request(shadow, "ada@example.com", "tools/call", "notion-search"),
         request(shadow, "ada@example.com", "tools/call", "notion-update-page"),
@@ -37,10 +44,7 @@ pub(crate) async fn agents(console: &Console) {
             account_id: Uuid::now_v7().simple().to_string(),
             ..request("mcp.linear.app", "eve@example.com", "ping", "")
         },
-    ]) {
-        console.logs.append(record).await.unwrap();
-    }
-    console.logs.flush().await.unwrap();
+    ]
 }
 
 #[tokio::test]
