@@ -6,7 +6,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use store::{AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, AcmeAccount, Administrator, AppSession, Application, Approval, CatalogEdition, CatalogReview, CategoryList, CategoryNames, Certificate, ClientAuthority, ClientCertificateSettings, Configuration, CustomPage, DirectoryGroup, DirectoryUser, Document, Factor, Kind, KvNamespace, List, ListenerCertificate, Logging, LoginState, Mail, MailServer, McpCatalog, McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant, Organization, Provider, ProxyEndpoint, ProxyToken, Retention, Revocation, Rule, SavedQuery, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink, Signal, SignalEvent, SignalState, Tag, Token, UsageDigest, User};
+use store::{
+    AccessGroup, AccessKeys, AccessPolicy, AccessProfile, AccessSession, Account, AcmeAccount, Administrator,
+    AppSession, Application, Approval, CatalogEdition, CatalogReview, CategoryList, CategoryNames, Certificate,
+    ClientAuthority, ClientCertificateSettings, Configuration, CustomPage, DirectoryGroup, DirectoryUser, Document,
+    Factor, Kind, KvNamespace, List, ListenerCertificate, Logging, LoginState, Mail, MailServer, McpCatalog,
+    McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant, Organization, Provider, ProxyEndpoint,
+    ProxyToken, Retention, Revocation, Rule, SavedQuery, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion,
+    ServiceToken, ServiceTokenUse, Session, SetupLink, Signal, SignalEvent, SignalState, Tag, Token, UsageDigest, User,
+};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
