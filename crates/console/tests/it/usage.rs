@@ -175,7 +175,7 @@ async fn the_weekly_letter_tells_the_last_week_to_who_is_named() {
     // The week with the traffic is over seven days later.
     console.advance(7 * 24 * 3_600);
     let letter = console.get(&format!("{DIGEST}/letter")).await.result();
-    assert_eq!(letter["subject"], "What was used from 2025-12-29 to 2026-01-04: 1 new application");
+    assert_eq!(letter["subject"], "What was used from 2025-12-29 to 2026-01-04: 2 new applications");
     let text = letter["text"].as_str().unwrap();
     for told in [
         "People: 3",
