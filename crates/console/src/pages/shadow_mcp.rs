@@ -51,9 +51,9 @@ pub(super) async fn page(visitor: Visitor) -> Page {
 
 fn period_links(path: &str, period: Period, place: &str) -> Markup {
     html! {
-        nav.periods aria-label="Period" {
+        nav.tabs.small aria-label="Period" {
             @for days in PERIODS {
-                a.button.quiet href={ (path) "?days=" (days) @if !place.is_empty() { "&place=" (place) } } aria-current=[(days == period.days).then_some("true")] {
+                a href={ (path) "?days=" (days) @if !place.is_empty() { "&place=" (place) } } aria-current=[(days == period.days).then_some("page")] {
                     @if days == 1 { "1 day" } @else { (days) " days" }
                 }
             }
