@@ -73,7 +73,8 @@ async function everyPage(browser) {
     const complaints = listen(page);
     await signIn(page);
     const links = async () =>
-      (await page.locator("a[href]").evaluateAll((all) => all.map((a) => a.href))).map((href) => new URL(href));
+      // A link within a drawing has an attribute, no address.
+      (await page.locator("a[href]").evaluateAll((all) => all.map((a) => new URL(a.getAttribute("href"), document.baseURI).href))).map((href) => new URL(href));
     const waiting = await links();
     const seen = new Set();
     while (waiting.length > 0) {
