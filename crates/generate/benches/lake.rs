@@ -106,8 +106,9 @@ async fn measure() {
     // Files that were merged stay for ten minutes, for the queries that read them.
     ahead.store(1_200, Ordering::Relaxed);
     logs.settle().await.unwrap();
-    let bytes = lake_bytes(&directory.path().join("lake"));
+    let (bytes, counts) = lake_bytes(&directory.path().join("lake"), false);
     println!("on disk: {:.1} bytes for a row (at most 45)", bytes as f64 / rows as f64);
+    println!("on disk: {:.1} bytes for a row in counts of {} days", counts as f64 / rows as f64, days());
     let memory = peak.saturating_sub(before);
     println!(
         "memory: {:.0} MiB above the start, {:.3} of that of the rows, {:.0} bytes each (at most 0.2)",
@@ -148,18 +149,25 @@ fn generate_alone(plan: &Plan) -> Made {
     Made { time, bytes: bytes / sampled * plan.rows }
 }
 
-fn lake_bytes(directory: &Path) -> u64 {
-    let mut total = 0;
+/// Bytes of records, and of the counts beside them.
+fn lake_bytes(directory: &Path, counted: bool) -> (u64, u64) {
+    let (mut records, mut counts) = (0, 0);
     for entry in std::fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let path = entry.path();
         if path.is_dir() {
-            total += lake_bytes(&path);
+            let below = lake_bytes(&path, counted || path.ends_with("_usage"));
+            (records, counts) = (records + below.0, counts + below.1);
         } else if path.extension().is_some_and(|extension| extension == "parquet") {
-            total += entry.metadata().unwrap().len();
+            let bytes = entry.metadata().unwrap().len();
+            if counted {
+                counts += bytes;
+            } else {
+                records += bytes;
+            }
         }
     }
-    total
+    (records, counts)
 }
 
 fn cpu_time() -> Duration {
@@ -224,7 +232,7 @@ mod questions {
         let person = "SELECT \"Email\" FROM gateway_http WHERE \"Email\" <> '' GROUP BY 1 ORDER BY COUNT(*), 1 LIMIT 1";
         let person = ask(logs, account, person).await.1;
         let person = person[0]["Email"].as_str().unwrap().to_owned();
-        let files = directory.join("lake").join(account.to_string()).join("gateway_http/**/*.parquet");
+        let files = directory.join("lake").join(account.to_string()).join("gateway_http/date=*/*.parquet");
         for (name, sql) in QUESTIONS {
             let sql = sql.replace("PERSON", &person);
             let ours_sql = sql.replace("approx_quantile", "approx_percentile_cont");
