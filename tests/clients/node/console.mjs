@@ -60,12 +60,12 @@ async function strangersAreSentToSignIn(browser) {
   });
 }
 
-/** Two pages that differ only in which thing they show are looked at once. */
+/** Two pages that differ only in which thing, or which days, they show are looked at once. */
 function kind(url) {
   const named = (segment, at, all) => at > 1 && !["new", "lists"].includes(segment) && ["applications", "groups", "library", "mcp", "people", "portals", "servers", "workers"].includes(all[at - 1]);
   const isOne = (segment, at, all) => /^[0-9a-f-]{16,}$|^\d+$/.test(segment) || named(segment, at, all);
   const segments = url.pathname.split("/").map((segment, at, all) => (isOne(segment, at, all) ? "*" : segment));
-  return `${segments.join("/")}?${[...url.searchParams.keys()].sort()}`;
+  return `${segments.join("/")}?${[...url.searchParams.keys()].filter((key) => key !== "days").sort()}`;
 }
 
 async function everyPage(browser) {
