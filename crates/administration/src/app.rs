@@ -249,6 +249,17 @@ pub struct Addresses {
     pub insist_on_https: bool,
 }
 
+impl Addresses {
+    /// Returns the address of a host that is served by Access.
+    #[must_use]
+    pub fn of_access(&self, host: &str) -> String {
+        match self.access_port {
+            None | Some(443) => format!("https://{host}"),
+            Some(port) => format!("https://{host}:{port}"),
+        }
+    }
+}
+
 /// Host names that the connection of a request may carry besides [`Addresses::host_names`]: those of the certificate it
 /// was opened with. A listener puts them into the request's extensions; `*.example.com` stands for one label.
 #[derive(Debug, Clone)]

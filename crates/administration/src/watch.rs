@@ -3,14 +3,16 @@
 //! A signal's time is cut into windows at multiples of its length, in UTC. A window is looked at once it is over and its records
 //! had time to arrive; what was missed while the platform was down is made up for, as far as [`MADE_UP`] windows. Invariants: a
 //! window has one event, whatever is killed when and however many nodes look, because its event is named by its end and made
-//! before the window counts as looked at; a query that fails is an event, once until it works again.
+//! before the window counts as looked at; a query that fails is an event, once until it works again; who is slow to be told
+//! holds up no looking.
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use logs::Logs;
-use logs::sql::Answer;
+use logs::sql::{Answer, SqlError};
+use logs::{Logs, QueryError};
 use serde_json::json;
 use store::{
     Denied, Grant, Principal, Signal, SignalEvent, SignalEventId, SignalState, Store, StoreError, Stored, Webhook,
@@ -18,6 +20,8 @@ use store::{
 };
 use types::{AccountId, SignalId};
 
+use crate::failure::Failure;
+use crate::operations::explorer;
 use crate::operations::signals::{event_view, query};
 
 /// How long after its end a window is looked at: records are found within a second, and are written when a request ends.
@@ -41,6 +45,12 @@ const PAUSES: [Duration; 6] = [
 /// For how long an attempt is claimed by the node that makes it.
 const CLAIM: SignedDuration = SignedDuration::from_secs(90);
 
+/// Events that are told at once: a webhook that hangs holds up no more than its own.
+const AT_ONCE: usize = 16;
+
+/// The time, asked anew for each attempt.
+pub type Clock<'a> = &'a (dyn Fn() -> Timestamp + Send + Sync);
+
 /// Who is told.
 pub trait Tell: Send + Sync {
     /// Tells Workers, as a message of the queue of security events.
@@ -59,6 +69,9 @@ pub enum WatchError {
     /// The system may not.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The records cannot be read.
+    #[error("the records cannot be read just now")]
+    Logs(#[from] QueryError),
 }
 
 /// What it looks at.
@@ -70,38 +83,76 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Asks what is due, and tells what was not told.
+    fn grant(&self) -> Result<Grant<WriteLogs>, WatchError> {
+        Ok(Principal::system("signals").authorize::<WriteLogs>(self.account)?)
+    }
+
+    /// Asks every signal that is due about its next window; says how many events came of it. A signal that cannot be asked
+    /// keeps back none of the others.
     ///
     /// # Errors
     ///
-    /// [`WatchError`]; what was not done is done in the next round.
-    pub async fn round(&self, now: Timestamp, tell: &dyn Tell) -> Result<(), WatchError> {
-        let grant = Principal::system("signals").authorize::<WriteLogs>(self.account)?;
+    /// [`WatchError`] when the signals cannot be read.
+    pub async fn look(&self, now: Timestamp) -> Result<usize, WatchError> {
+        let grant = self.grant()?;
+        let mut events = 0;
         for signal in self.store.signals().list(&grant).await? {
-            if signal.document.enabled {
-                self.look(&grant, &signal, now).await?;
+            if !signal.document.enabled {
+                continue;
+            }
+            match self.look_at(&grant, &signal, now).await {
+                Ok(event) => events += usize::from(event),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, signal = %signal.id, "a signal waits");
+                }
             }
         }
-        let events = self.store.signal_events().list(&grant).await?;
-        self.forget(&grant, &events).await?;
-        for event in events {
-            self.tell(&grant, event, now, tell).await?;
-        }
-        Ok(())
+        Ok(events)
     }
 
-    /// Looks at the next window of a signal, if one is due.
-    async fn look(&self, grant: &Grant<WriteLogs>, signal: &Stored<Signal>, now: Timestamp) -> Result<(), WatchError> {
+    /// Tells what was not told, some events at a time; says whether some wait for another attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`] when the events cannot be read.
+    pub async fn tell(&self, clock: Clock<'_>, tell: &dyn Tell) -> Result<bool, WatchError> {
+        let grant = self.grant()?;
+        let events = self.store.signal_events().list(&grant).await?;
+        self.forget(&grant, &events).await?;
+        let now = clock();
+        let untold: Vec<_> = events.into_iter().filter(|event| waits(&event.document)).collect();
+        let waiting = !untold.is_empty();
+        let due = untold.into_iter().filter(|event| is_due(&event.document, now));
+        let grant = &grant;
+        let telling = futures_util::stream::iter(due).for_each_concurrent(AT_ONCE, |event| async move {
+            let id = event.id;
+            if let Err(error) = self.tell_of(grant, event, clock, tell).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, event = %id, "an event waits to be told");
+            }
+        });
+        telling.await;
+        Ok(waiting)
+    }
+
+    /// Looks at the next window of a signal, if one is due; says whether an event came of it.
+    async fn look_at(
+        &self,
+        grant: &Grant<WriteLogs>,
+        signal: &Stored<Signal>,
+        now: Timestamp,
+    ) -> Result<bool, WatchError> {
         let states = self.store.signal_states();
         let before = states.get(grant, &signal.id).await?;
         let through = before.as_ref().map_or(signal.created_at, |state| state.document.through);
-        let Some((from, until)) = due(signal.document.every_minutes, through, now) else { return Ok(()) };
+        let Some((from, until)) = due(signal.document.every_minutes, through, now) else { return Ok(false) };
         let saved = self.store.saved_queries().get(grant, &signal.document.query).await?;
         let found = match saved {
-            Some(saved) => query(&self.logs, self.account, &saved.document.sql, (from, until))
-                .await
-                .map_err(|error| error.to_string())
-                .and_then(|answer| Found::of(&answer, &signal.document)),
+            Some(saved) => match query(&self.logs, self.account, &saved.document.sql, (from, until)).await {
+                Ok(answer) => Found::of(&answer, &signal.document),
+                // No fault of the query: the window is asked about again.
+                Err(SqlError::Logs(error)) => return Err(error.into()),
+                Err(error) => Err(said(&explorer::failed(error))),
+            },
             None => Err("its saved query is gone".to_owned()),
         };
         let failed_before = before.as_ref().is_some_and(|state| !state.document.error.is_empty());
@@ -122,7 +173,7 @@ impl Watch {
         };
         match moved {
             // Another node looked at the same window, or the signal was deleted meanwhile.
-            Ok(_) | Err(StoreError::Stale(_) | StoreError::Taken(_) | StoreError::NotFound(_)) => Ok(()),
+            Ok(_) | Err(StoreError::Stale(_) | StoreError::Taken(_) | StoreError::NotFound(_)) => Ok(event),
             Err(error) => Err(error.into()),
         }
     }
@@ -172,11 +223,11 @@ impl Watch {
         Ok(())
     }
 
-    async fn tell(
+    async fn tell_of(
         &self,
         grant: &Grant<WriteLogs>,
         mut event: Stored<SignalEvent>,
-        now: Timestamp,
+        clock: Clock<'_>,
         tell: &dyn Tell,
     ) -> Result<(), WatchError> {
         let (id, body) = (event.id.to_string(), message(self.account, &event));
@@ -187,15 +238,16 @@ impl Watch {
             tell.workers(id.clone(), body.clone()).await;
             event = noted;
         }
-        let Some(webhook) = event.document.webhook.as_mut() else { return Ok(()) };
-        if webhook.state != WebhookState::Waiting || webhook.next.is_some_and(|next| next > now) {
+        let now = clock();
+        let Some(webhook) = event.document.webhook.as_mut().filter(|webhook| is_waiting(webhook, now)) else {
             return Ok(());
-        }
+        };
         webhook.attempts += 1;
         webhook.next = now.checked_add(CLAIM).ok();
         let (url, attempts) = (webhook.url.clone(), webhook.attempts);
         let Some(mut event) = self.note(grant, event).await? else { return Ok(()) };
         let answer = tell.webhook(url, id, body).await;
+        let now = clock();
         if let Some(webhook) = event.document.webhook.as_mut() {
             let pause = PAUSES.get(attempts as usize - 1);
             (webhook.state, webhook.next, webhook.answer) = match (answer, pause) {
@@ -223,6 +275,25 @@ impl Watch {
     }
 }
 
+/// Whether somebody is still to be told, now or later.
+fn waits(event: &SignalEvent) -> bool {
+    !event.workers_told || event.webhook.as_ref().is_some_and(|webhook| webhook.state == WebhookState::Waiting)
+}
+
+/// Whether somebody is to be told now.
+fn is_due(event: &SignalEvent, now: Timestamp) -> bool {
+    !event.workers_told || event.webhook.as_ref().is_some_and(|webhook| is_waiting(webhook, now))
+}
+
+fn is_waiting(webhook: &Webhook, now: Timestamp) -> bool {
+    webhook.state == WebhookState::Waiting && webhook.next.is_none_or(|next| next <= now)
+}
+
+/// What a failure says to people.
+fn said(failure: &Failure) -> String {
+    failure.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
+}
+
 fn event_id(signal: SignalId, until: Timestamp) -> SignalEventId {
     SignalEventId { signal, until: until.as_second() }
 }
@@ -240,6 +311,12 @@ impl Found {
         let rows = all.len() as u64;
         let value = match &signal.column {
             None => rows as f64,
+            // The greatest value may be in a row that was left out.
+            Some(_) if answer.truncated => {
+                return Err(format!(
+                    "the query has more than {rows} rows; let it group, or order them and take the first"
+                ));
+            }
             Some(column) if answer.columns.iter().any(|one| one.name == *column) => {
                 let values = all.iter().filter_map(|row| row.get(column)?.as_f64());
                 values.reduce(f64::max).unwrap_or_default()

@@ -85,6 +85,7 @@ impl Digest {
             Err(error) => return Err(error.into()),
         }
         let operate = principal.authorize::<Operate>(self.account)?;
+        let mut written = 0;
         for to in &recipients {
             let mail = NewMail {
                 to: to.clone(),
@@ -93,9 +94,13 @@ impl Digest {
                 html: None,
                 expires_at: now.saturating_add(LIFE).unwrap_or(Timestamp::MAX),
             };
-            self.store.outbox().enqueue(&operate, mail).await?;
+            match self.store.outbox().enqueue(&operate, mail).await {
+                Ok(_) => written += 1,
+                // The others get theirs.
+                Err(error) => tracing::error!(%error, "one letter about what is used could not be put in the outbox"),
+            }
         }
-        Ok(recipients.len())
+        Ok(written)
     }
 }
 

@@ -439,7 +439,9 @@ impl Core {
             clock: Arc::clone(&self.clock),
         };
         tasks.loops.spawn(background.clone().run_schedules(tasks.end_loops.clone()));
-        tasks.loops.spawn(background.clone().run_signals(tasks.end_loops.clone()));
+        let news = Arc::default();
+        tasks.loops.spawn(background.clone().run_signals(Arc::clone(&news), tasks.end_loops.clone()));
+        tasks.loops.spawn(background.clone().run_telling(news, tasks.end_loops.clone()));
         tasks.loops.spawn(background.clone().run_tidying(tasks.end_loops.clone()));
         let state = Arc::clone(&running.state);
         let digest = Digest {

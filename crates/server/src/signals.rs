@@ -1,13 +1,15 @@
-//! Runs the watch of signals: a round every few seconds, and the way to Workers and webhooks.
+//! Runs the watch of signals: a look every few seconds, and the way to Workers and webhooks.
 //!
-//! What is due and who was told is decided in `administration`. Invariant: one slow webhook or Worker delays other events,
-//! never traffic.
+//! What is due and who was told is decided in `administration`. Invariant: a slow webhook or Worker delays neither traffic nor
+//! the looking at windows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use administration::watch::{Tell, Watch};
 use futures_util::future::BoxFuture;
 use http::{Method, Request, header};
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use worker::protocol::QueueMessage;
@@ -16,26 +18,53 @@ use crate::background::Background;
 
 /// How often it looks at what is due.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often it looks for events of other nodes while none of its own wait to be told.
+const IDLE: Duration = Duration::from_secs(60);
 /// How long a webhook may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Background {
-    /// Asks signals until `stop`.
-    pub(crate) async fn run_signals(self, stop: CancellationToken) {
-        let watch = Watch { store: self.store.clone(), logs: self.logs.clone(), account: self.account };
+    fn watch(&self) -> Watch {
+        Watch { store: self.store.clone(), logs: self.logs.clone(), account: self.account }
+    }
+
+    /// Asks signals until `stop`; says through `news` when there are events.
+    pub(crate) async fn run_signals(self, news: Arc<Notify>, stop: CancellationToken) {
+        let watch = self.watch();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if stop.run_until_cancelled(look.tick()).await.is_none() {
                 return;
             }
-            let now = (self.clock)();
-            match stop.run_until_cancelled(watch.round(now, &self)).await {
+            match stop.run_until_cancelled(watch.look((self.clock)())).await {
                 None => return,
-                Some(Ok(())) => {}
+                Some(Ok(0)) => {}
+                Some(Ok(_)) => news.notify_one(),
                 Some(Err(error)) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "signals wait for the next round");
                 }
+            }
+        }
+    }
+
+    /// Tells Workers and webhooks of events until `stop`: at once when there is one, and again while some wait.
+    pub(crate) async fn run_telling(self, news: Arc<Notify>, stop: CancellationToken) {
+        let watch = self.watch();
+        loop {
+            let told = stop.run_until_cancelled(watch.tell(&*self.clock, &self)).await;
+            let pause = match told {
+                None => return,
+                Some(Ok(true)) => LOOK,
+                Some(Ok(false)) => IDLE,
+                Some(Err(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "events wait to be told");
+                    LOOK
+                }
+            };
+            let waited = stop.run_until_cancelled(tokio::time::timeout(pause, news.notified())).await;
+            if waited.is_none() {
+                return;
             }
         }
     }

@@ -92,8 +92,11 @@ pub async fn create(cx: &OpContext, body: ErasureBody) -> Result<ErasureView, Fa
     let operate = super::access::system(cx, "find the ids of a person whose records are erased")?;
     let known = cx.store().users().find(&operate, &email).await?;
     ids.extend(known.map(|user| user.id.to_string()));
-    let hash: String = digest(&SHA256, email.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let asked = json!({"person_sha256": hash, "user_ids": ids.len()});
+    let hash = hashed(&email);
+    let asked = json!({
+        "person_sha256": hash,
+        "user_ids_sha256": ids.iter().map(|id| hashed(id)).collect::<Vec<_>>(),
+    });
     // Before it begins: if it cannot be recorded, it is not done.
     cx.record(Change::new(Verb::Erase, "person_records", &hash).after(asked)).await?;
     let erasure = cx.app.deps.logs.erase(cx.account, Person { email, ids }).await;
@@ -104,6 +107,10 @@ pub async fn create(cx: &OpContext, body: ErasureBody) -> Result<ErasureView, Fa
             Failure::new(Code::Unavailable, "the log takes no erasure just now; try again")
         }
     })
+}
+
+fn hashed(text: &str) -> String {
+    digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Returns the erasures that are remembered, newest first.

@@ -134,7 +134,7 @@ fn bounds() -> Bounds {
     Bounds { rows: MAX_ROWS, ..Bounds::default() }
 }
 
-pub(super) fn failed(error: SqlError) -> Failure {
+pub(crate) fn failed(error: SqlError) -> Failure {
     match error {
         SqlError::Invalid(message) => Failure::new(Code::InvalidInput, message),
         SqlError::Memory(_) | SqlError::Answer | SqlError::Time(_) => {

@@ -43,7 +43,7 @@ pub struct McpSeen {
     pub clients: u64,
     /// Requests that were stopped.
     pub blocked: u64,
-    /// `portal`, `behind_portal`, or empty: it is in the shadow.
+    /// `portal`, `behind_portal`, or empty: it is in the shadow. What a single request says against it counts.
     pub portal: String,
     /// The name of a known public server at this host.
     pub known: Option<&'static str>,
@@ -167,7 +167,7 @@ macro_rules! summary {
              SUM(CASE WHEN MCPTool <> '' THEN 1 ELSE 0 END) AS calls, \
              COUNT(DISTINCT CASE WHEN MCPTool <> '' THEN MCPTool END) AS tools, \
              COUNT(DISTINCT CASE WHEN MCPClientName <> '' THEN MCPClientName END) AS clients, \
-             SUM(CASE WHEN Action = 'block' THEN 1 ELSE 0 END) AS blocked, MAX(MCPPortal) AS portal",
+             SUM(CASE WHEN Action = 'block' THEN 1 ELSE 0 END) AS blocked, MIN(MCPPortal) AS portal",
             $rest
         )
     };
@@ -320,7 +320,7 @@ pub async fn draft(cx: &OpContext, host: &str, act: &str) -> Result<Map<String, 
     if host.is_empty() || host.len() > 253 || !host.chars().all(plain) {
         return Err(Failure::new(Code::InvalidInput, "the host must be a host name or an address"));
     }
-    let portal = portal(cx).await;
+    let portal = portal(cx).await?;
     let instead = portal.as_deref().map_or_else(
         || "This MCP server is not approved here.".to_owned(),
         |portal| format!("Use the company's portal for agents: {portal}"),
@@ -338,7 +338,9 @@ pub async fn draft(cx: &OpContext, host: &str, act: &str) -> Result<Map<String, 
                 "there is no portal to send agents to; make one under Agents",
             ));
         }
-        (Act::Log, _) => (format!("Keep MCP messages to {host}"), "allow", json!({"payload_log": {"enabled": true}})),
+        (Act::Log, _) => {
+            (format!("Allow MCP at {host} and keep its messages"), "allow", json!({"payload_log": {"enabled": true}}))
+        }
     };
     let rule = json!({
         "name": name,
@@ -353,8 +355,13 @@ pub async fn draft(cx: &OpContext, host: &str, act: &str) -> Result<Map<String, 
 }
 
 /// The address of the account's first portal; who may not look at portals gets none named.
-pub async fn portal(cx: &OpContext) -> Option<String> {
-    let grant = cx.authorize::<ReadAccess>().ok()?;
-    let portals = cx.store().mcp_portals().list(&grant).await.ok()?;
-    portals.first().map(|portal| format!("https://{}/mcp", portal.document.hostname))
+///
+/// # Errors
+///
+/// The store does not answer.
+pub async fn portal(cx: &OpContext) -> Result<Option<String>, Failure> {
+    let Ok(grant) = cx.authorize::<ReadAccess>() else { return Ok(None) };
+    let portals = cx.store().mcp_portals().list(&grant).await?;
+    let address = |host: &str| format!("{}/mcp", cx.app.deps.addresses.of_access(host));
+    Ok(portals.first().map(|portal| address(&portal.document.hostname)))
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use logs::Dataset;
-use logs::sql::{Answer, Bounds, Parameter, SqlError};
+use logs::sql::{Answer, Bounds, MAX_ROWS, Parameter, SqlError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::{Grant, ReadLogs, Severity, Signal, SignalEvent, SignalState, Stored, WebhookState, WriteLogs};
@@ -196,7 +196,7 @@ pub async fn create(cx: &OpContext, body: SignalBody) -> Result<SignalView, Fail
     get(cx, id).await
 }
 
-/// Replaces one. Windows that were looked at stay looked at.
+/// Replaces one. Windows that were looked at stay looked at; one that is enabled again, or has another length, begins now.
 ///
 /// # Errors
 ///
@@ -207,6 +207,12 @@ pub async fn replace(cx: &OpContext, id: SignalId, body: SignalBody) -> Result<S
     let signal = checked(cx, &grant, body).await?;
     let saved = cx.store().signals().replace(&grant, id, signal, Some(before.revision)).await;
     let stored = saved.map_err(|error| taken(error, name_taken))?;
+    let (old, new) = (&before.document, &stored.document);
+    if (new.enabled && !old.enabled) || new.every_minutes != old.every_minutes {
+        // What lies before is neither made up for nor looked at again in other windows.
+        let state = SignalState { through: cx.now(), value: None, error: String::new() };
+        cx.store().signal_states().put(&grant, id, state).await?;
+    }
     let change = Change::new(Verb::Update, RESOURCE, id).before(summary(&before.document));
     cx.record(change.after(summary(&stored.document))).await?;
     get(cx, id).await
@@ -287,6 +293,9 @@ async fn checked(cx: &OpContext, grant: &Grant<WriteLogs>, body: SignalBody) -> 
     let saved = cx.store().saved_queries().get(grant, &query).await?.ok_or_else(missing)?;
     check_window(&saved.document.sql)?;
     let column = body.column.filter(|column| !column.is_empty());
+    if column.is_none() && body.at_least > MAX_ROWS as f64 {
+        return Err(Failure::invalid("/at_least", format!("must be at most {MAX_ROWS} rows, all that are looked at")));
+    }
     // A window without length has no rows, but the columns it would have.
     let now = cx.now();
     let answer = ask(cx, &saved.document.sql, (now, now)).await.map_err(|failure| at(failure, "/query_id"))?;

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use logs::usage::{Ask, EVERY_APPLICATION, Measures, NO_APPLICATION, Over, Report, Usage, View};
 use serde::Serialize;
-use store::{ReadLogs, ReadRules};
+use store::{Principal, ReadGateway, ReadLogs, ReadRules};
 use types::AccountId;
 use utoipa::ToSchema;
 
@@ -171,9 +171,9 @@ pub struct StatusUsage {
 pub struct UsageView {
     pub period: Period,
     pub compared_with: Period,
-    /// Everything recorded before this moment is counted.
     /// Whether there are records of all the days it is compared with.
     pub comparable: bool,
+    /// Everything recorded before this moment is counted.
     pub as_of: String,
     pub total: Figures,
     pub total_before: Figures,
@@ -336,6 +336,12 @@ fn recorded<const N: usize>(report: &Report<N>, from: Date) -> bool {
     report.since.is_some_and(|since| since <= from)
 }
 
+/// Returns the statuses that usage is told with: who may read the one is told the other.
+async fn reviews(cx: &OpContext) -> Result<Reviews, Failure> {
+    let grant = Principal::system("tell usage by status").authorize::<ReadGateway>(cx.account)?;
+    Ok(applications::stored_reviews(cx.store(), &grant).await?)
+}
+
 /// Returns the only line of a table.
 fn only(table: &[Usage]) -> Figures {
     table.first().map(Figures::of).unwrap_or_default()
@@ -363,7 +369,7 @@ pub async fn overview(cx: &OpContext, query: &UsageQuery) -> Result<UsageView, F
 /// As [`overview`], as it was at a moment.
 pub(super) async fn overview_at(cx: &OpContext, now: Timestamp, query: &UsageQuery) -> Result<UsageView, Failure> {
     cx.authorize::<ReadLogs>()?;
-    let reviews = applications::reviews(cx).await?;
+    let reviews = reviews(cx).await?;
     let classifier = cx.app.deps.snapshot.classifier();
     let source =
         Source { logs: &cx.app.deps.logs, account: cx.account, catalog: classifier.catalog(), reviews: &reviews, now };
@@ -542,7 +548,7 @@ fn keys(table: &[Usage]) -> Vec<KeyUsage> {
 /// `NotFound`, and a [`Failure`] for the caller.
 pub async fn application(cx: &OpContext, id: &str, days: u16) -> Result<ApplicationUsageView, Failure> {
     cx.authorize::<ReadLogs>()?;
-    let reviews = applications::reviews(cx).await?;
+    let reviews = reviews(cx).await?;
     let classifier = cx.app.deps.snapshot.classifier();
     let catalog = classifier.catalog();
     let number = if id == "0" { NO_APPLICATION } else { i64::from(applications::find(catalog, id)?.id) };
@@ -647,7 +653,7 @@ impl Subject {
 /// A [`Failure`] for the caller.
 pub async fn subject(cx: &OpContext, subject: Subject, key: &str, days: u16) -> Result<SubjectUsageView, Failure> {
     cx.authorize::<ReadLogs>()?;
-    let reviews = applications::reviews(cx).await?;
+    let reviews = reviews(cx).await?;
     let classifier = cx.app.deps.snapshot.classifier();
     let naming = Naming { catalog: classifier.catalog(), reviews: &reviews };
     let period = Period::ending(cx.now(), days);

@@ -35,7 +35,7 @@ const CELL: usize = 300;
 /// Serves `GET /explore`.
 pub(super) async fn page(visitor: Visitor) -> Page {
     let datasets = explorer::datasets(&visitor.cx)?;
-    let kept = saved_queries::list(&visitor.cx).await.unwrap_or_default();
+    let kept = saved_queries::list(&visitor.cx).await?;
     let opened = kept.iter().find(|query| query.id == visitor.query.get("saved"));
     let asked = opened.map_or_else(|| visitor.query.get("query"), |query| query.sql.as_str());
     let text = match named(visitor.query.get("question")) {

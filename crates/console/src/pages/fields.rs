@@ -50,6 +50,17 @@ impl Fields {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The address of a page that is narrowed by the fields named, as far as they say something, from `offset` on.
+    pub(super) fn address(&self, path: &str, names: &[&str], offset: usize) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(names.iter().map(|name| (*name, self.get(name))).filter(|(_, value)| !value.is_empty()));
+        if offset > 0 {
+            query.append_pair("offset", &offset.to_string());
+        }
+        let query = query.finish();
+        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    }
+
     /// The lines of a text area that are not empty.
     pub(super) fn lines(&self, name: &str) -> Vec<String> {
         self.get(name).lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()

@@ -8,6 +8,11 @@ pub(super) use chart::{bytes, count, micros};
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
+/// A text as a part of a path or a value in a query.
+pub(super) fn path_part(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
 /// A number of things.
 pub(super) fn plural(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })

@@ -39,21 +39,6 @@ pub(super) const KINDS: [(&str, &str); 8] = [
 /// What a page may be narrowed by, in the order of its address.
 const NARROWED: [&str; 5] = ["search", "status", "ai", "type", "order_by"];
 
-/// The place of a page within what it is narrowed by.
-fn address(query: &Fields, offset: usize) -> String {
-    let mut text = url::form_urlencoded::Serializer::new(String::new());
-    for name in NARROWED {
-        if !query.get(name).is_empty() {
-            text.append_pair(name, query.get(name));
-        }
-    }
-    if offset > 0 {
-        text.append_pair("offset", &offset.to_string());
-    }
-    let text = text.finish();
-    if text.is_empty() { "/library".to_owned() } else { format!("/library?{text}") }
-}
-
 /// Serves `GET /library`.
 pub(super) async fn page(visitor: Visitor) -> Page {
     let mut query = ApplicationQuery::parse(|name| Some(visitor.query.get(name)).filter(|text| !text.is_empty()))?;
@@ -70,7 +55,7 @@ pub(super) async fn page(visitor: Visitor) -> Page {
     let actions = html! {
         a.button.quiet href="/library/lists" { "Category lists" }
     };
-    let back = address(&visitor.query, query.offset);
+    let back = visitor.query.address("/library", &NARROWED, query.offset);
     let body = html! {
         (title("Library", &lead, &actions))
         (filters(&visitor.query))
@@ -82,8 +67,8 @@ pub(super) async fn page(visitor: Visitor) -> Page {
         } @else {
             (table(&visitor, &found.applications, &back))
             nav.pages aria-label="Pages" {
-                @if query.offset > 0 { a.button href=(address(&visitor.query, query.offset.saturating_sub(ROWS))) rel="prev" { "Before" } }
-                @if query.offset + ROWS < found.total { a.button href=(address(&visitor.query, query.offset + ROWS)) rel="next" { "Further" } }
+                @if query.offset > 0 { a.button href=(visitor.query.address("/library", &NARROWED, query.offset.saturating_sub(ROWS))) rel="prev" { "Before" } }
+                @if query.offset + ROWS < found.total { a.button href=(visitor.query.address("/library", &NARROWED, query.offset + ROWS)) rel="next" { "Further" } }
             }
         }
     };

@@ -26,15 +26,16 @@ pub(super) async fn page(visitor: Visitor) -> Page {
     let period = Period::read(visitor.query.get("days"))?;
     let place = visitor.query.get("place").to_owned();
     let mut servers = shadow_mcp::list(&visitor.cx, period).await?;
-    let (all, shadow) = (servers.len(), servers.iter().filter(|server| server.portal.is_empty()).count());
+    let past = |server: &McpSeen| server.portal != "portal";
+    let (all, shadow) = (servers.len(), servers.iter().filter(|server| past(server)).count());
     if place == "shadow" {
-        servers.retain(|server| server.portal.is_empty());
+        servers.retain(past);
     }
     let body = html! {
         (title("MCP servers seen", "What people's agents reach through the gateway, portals or not.", &period_links("/shadow/mcp", period, &place)))
         dl.figures {
             div { dt { "Servers" } dd { (format::count(all as u64)) } }
-            div { dt { "In the shadow" } dd { (format::count(shadow as u64)) } }
+            div { dt { "Past the portal" } dd { (format::count(shadow as u64)) } }
             div { dt { "Calls of tools" } dd { (format::count(servers.iter().map(|server| server.calls).sum())) } }
         }
         nav.tabs aria-label="Which servers" {
@@ -91,7 +92,7 @@ fn table(servers: &[McpSeen], period: Period) -> Markup {
 }
 
 fn address(host: &str) -> String {
-    let host: String = url::form_urlencoded::byte_serialize(host.as_bytes()).collect();
+    let host = format::path_part(host);
     format!("/shadow/mcp/{host}")
 }
 
@@ -119,7 +120,7 @@ pub(super) async fn server(visitor: Visitor, Path(host): Path<String>) -> Page {
     let filters = [("limit", CALLS), ("HTTPHost", host.as_str()), ("IsMCP", "true")];
     let filters: Vec<_> = filters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let calls = logs::page(&visitor.cx, "gateway_http", &filters).await?;
-    let portal = shadow_mcp::portal(&visitor.cx).await;
+    let portal = shadow_mcp::portal(&visitor.cx).await?;
     let server = &seen.server;
     let lead = name(server).map_or_else(String::new, str::to_owned);
     let body = html! {
@@ -157,7 +158,7 @@ pub(super) async fn server(visitor: Visitor, Path(host): Path<String>) -> Page {
 
 /// What can be done: each leads to a draft in the rule editor, where it is replayed and saved.
 fn acts(server: &McpSeen, portal: Option<&str>) -> Markup {
-    let host: String = url::form_urlencoded::byte_serialize(server.host.as_bytes()).collect();
+    let host = format::path_part(&server.host);
     let draft = |act: &str| format!("/rules/new?mcp_server={host}&draft={act}");
     html! {
         section.acts aria-labelledby="acts" {
@@ -169,7 +170,7 @@ fn acts(server: &McpSeen, portal: Option<&str>) -> Markup {
                     a.button href=(draft("block")) { "Block it" }
                     @if portal.is_some() { a.button href=(draft("redirect")) { "Send it to the portal" } }
                     @else { a.button.quiet href="/agents/portals/new" { "Make a portal to send it to" } }
-                    a.button href=(draft("log")) { "Keep its messages, masked" }
+                    a.button href=(draft("log")) { "Allow it and keep its messages, masked" }
                 }
             }
         }

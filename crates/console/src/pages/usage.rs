@@ -76,20 +76,6 @@ fn with_days(path: &str, days: &str) -> String {
     if days.is_empty() { path.to_owned() } else { format!("{path}?days={days}") }
 }
 
-fn address(path: &str, query: &Fields, offset: usize) -> String {
-    let mut text = url::form_urlencoded::Serializer::new(String::new());
-    for name in NARROWED {
-        if !query.get(name).is_empty() {
-            text.append_pair(name, query.get(name));
-        }
-    }
-    if offset > 0 {
-        text.append_pair("offset", &offset.to_string());
-    }
-    let text = text.finish();
-    if text.is_empty() { path.to_owned() } else { format!("{path}?{text}") }
-}
-
 fn query_of(visitor: &Visitor) -> Result<UsageQuery, crate::failure::Failure> {
     let mut query = UsageQuery::parse(|name| Some(visitor.query.get(name)).filter(|text| !text.is_empty()))?;
     query.which.limit = ROWS;
@@ -253,7 +239,7 @@ fn status_table(view: &UsageView, query: &Fields) -> Markup {
 }
 
 fn table(visitor: &Visitor, path: &str, view: &UsageView, offset: usize) -> Markup {
-    let back = address(path, &visitor.query, offset);
+    let back = visitor.query.address(path, &NARROWED, offset);
     let days = visitor.query.get("days");
     let may_write = visitor.may(GatewayWrite);
     html! {
@@ -290,8 +276,8 @@ fn table(visitor: &Visitor, path: &str, view: &UsageView, offset: usize) -> Mark
             }
         }
         nav.pages aria-label="Pages" {
-            @if offset > 0 { a.button href=(address(path, &visitor.query, offset.saturating_sub(ROWS))) rel="prev" { "Before" } }
-            @if offset + ROWS < view.total_applications { a.button href=(address(path, &visitor.query, offset + ROWS)) rel="next" { "Further" } }
+            @if offset > 0 { a.button href=(visitor.query.address(path, &NARROWED, offset.saturating_sub(ROWS))) rel="prev" { "Before" } }
+            @if offset + ROWS < view.total_applications { a.button href=(visitor.query.address(path, &NARROWED, offset + ROWS)) rel="next" { "Further" } }
         }
     }
 }

@@ -106,7 +106,7 @@ async fn a_rule_about_a_server_is_drafted_and_can_be_saved() {
         .await
         .result();
     let draft = console.get(&format!("{path}?action=redirect")).await.result();
-    assert_eq!(draft["rule_settings"]["redirect"]["target_uri"], "https://tools.example.com/mcp");
+    assert_eq!(draft["rule_settings"]["redirect"]["target_uri"], "https://tools.example.com:9443/mcp");
     console.post("gateway/rules", draft).await.result();
     console.token = console.issue(&[Permission::GatewayRead]).await;
     console.get(&format!("{path}?action=block")).await.error(403);

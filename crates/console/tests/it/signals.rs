@@ -69,6 +69,13 @@ fn watch(console: &Console) -> Watch {
     Watch { store: console.store.clone(), logs: console.logs.clone(), account: console.account }
 }
 
+/// Looks at what is due, then tells.
+async fn round(console: &Console, now: Timestamp, told: &Told) {
+    let watch = watch(console);
+    watch.look(now).await.unwrap();
+    watch.tell(&move || now, told).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_query_is_saved_opened_changed_and_deleted() {
     let mut console = Console::new().await;
@@ -145,18 +152,18 @@ async fn a_window_with_too_much_is_one_event_for_workers_webhook_and_console() {
     // The end is not part of the window.
     uploads(&console, after(300), "bob@example.com", 5_000_000).await;
     let told = Arc::new(Told::default());
-    watch(&console).round(after(320), &*told).await.unwrap();
+    round(&console, after(320), &told).await;
     assert!(told.workers.lock().unwrap().is_empty(), "a window is not looked at before its records had time to arrive");
     *told.refuses.lock().unwrap() = true;
-    watch(&console).round(after(331), &*told).await.unwrap();
+    round(&console, after(331), &told).await;
     // Again, as after a restart: nothing is told twice, and the webhook is tried again when its pause is over.
-    watch(&console).round(after(332), &*told).await.unwrap();
+    round(&console, after(332), &told).await;
     assert_eq!((told.workers.lock().unwrap().len(), told.posted.lock().unwrap().len()), (1, 1));
     let events = console.get("portunus/signal_events").await.result();
     assert_eq!((&events[0]["webhook"], &events[0]["webhook_answer"]), (&json!("waiting"), &json!("answered 503")));
     *told.refuses.lock().unwrap() = false;
-    watch(&console).round(after(340), &*told).await.unwrap();
-    watch(&console).round(after(341), &*told).await.unwrap();
+    round(&console, after(340), &told).await;
+    round(&console, after(341), &told).await;
     assert_eq!((told.workers.lock().unwrap().len(), told.posted.lock().unwrap().len()), (1, 2));
 
     let events = console.get("portunus/signal_events").await.result();
@@ -183,11 +190,74 @@ async fn a_query_that_fails_is_an_event_once_until_it_works_again() {
     let told = Told::default();
     let now = Timestamp::from_second(START).unwrap();
     for minutes in [6, 11, 16] {
-        watch(&console).round(now + SignedDuration::from_mins(minutes), &told).await.unwrap();
+        round(&console, now + SignedDuration::from_mins(minutes), &told).await;
     }
     let events = console.get("portunus/signal_events").await.result();
     assert_eq!(events.as_array().unwrap().len(), 1, "{events}");
     assert!(events[0]["error"].as_str().unwrap().contains("nothing"));
     assert_eq!(told.workers.lock().unwrap()[0]["type"], "signal_failed");
     assert!(console.get("portunus/signals").await.result()[0]["last_error"].as_str().unwrap().contains("nothing"));
+}
+
+/// A webhook that never answers.
+struct Hangs<'a>(&'a Told);
+
+impl Tell for Hangs<'_> {
+    fn workers(&self, id: String, body: String) -> BoxFuture<'_, ()> {
+        self.0.workers(id, body)
+    }
+
+    fn webhook(&self, url: String, id: String, body: String) -> BoxFuture<'_, Result<(), String>> {
+        if url.contains("hangs") { Box::pin(std::future::pending()) } else { self.0.webhook(url, id, body) }
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_hangs_holds_up_nobody_else() {
+    let console = Console::new().await;
+    let query = saved(&console, &documented()).await;
+    let hanging = json!({"name": "First", "webhook": "https://hangs.example.com/"});
+    for change in [hanging, json!({})] {
+        let mut body = signal(&query);
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        console.post("portunus/signals", body).await.result();
+    }
+    let start = Timestamp::from_second(START.div_euclid(300) * 300).unwrap();
+    uploads(&console, start + SignedDuration::from_secs(10), "ada@example.com", 2_000_000).await;
+    let now = start + SignedDuration::from_secs(331);
+    let (watch, told) = (watch(&console), Told::default());
+    assert_eq!(watch.look(now).await.unwrap(), 2);
+    let clock = move || now;
+    let hangs = Hangs(&told);
+    let mut telling = Box::pin(watch.tell(&clock, &hangs));
+    while told.posted.lock().unwrap().is_empty() {
+        assert!(futures_util::poll!(telling.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(told.workers.lock().unwrap().len(), 2);
+    // Windows are looked at meanwhile.
+    assert_eq!(watch.look(now + SignedDuration::from_secs(300)).await.unwrap(), 0);
+    assert_eq!(console.get("portunus/signals").await.result()[0]["checked_through"], "2026-01-02T03:10:00Z");
+}
+
+#[tokio::test]
+async fn a_signal_that_is_enabled_again_begins_then() {
+    let console = Console::new().await;
+    let query = saved(&console, &documented()).await;
+    let id = console.post("portunus/signals", signal(&query)).await.result()["id"].as_str().unwrap().to_owned();
+    let path = format!("portunus/signals/{id}");
+    let enabled = |enabled: bool| {
+        let mut body = signal(&query);
+        body["enabled"] = json!(enabled);
+        body
+    };
+    console.put(&path, enabled(false)).await.result();
+    uploads(&console, console.store.now(), "ada@example.com", 2_000_000).await;
+    console.advance(86_400);
+    let again = console.put(&path, enabled(true)).await.result();
+    assert_eq!(again["checked_through"], "2026-01-03T03:04:05Z");
+    let later = console.store.now() + SignedDuration::from_mins(10);
+    assert_eq!(watch(&console).look(later).await.unwrap(), 0, "the day between is not made up for");
+    let rows = json!({"name": "Rows", "query_id": query, "every_minutes": 5, "at_least": 20_000});
+    assert_eq!(console.post("portunus/signals", rows).await.error(400).0, "/at_least");
 }

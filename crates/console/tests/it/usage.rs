@@ -170,7 +170,8 @@ async fn the_weekly_letter_tells_the_last_week_to_who_is_named() {
     assert_eq!(console.get(DIGEST).await.result(), json!({"recipients": [], "written_up_to": null}));
     let wrong = json!({"recipients": ["ada@example.com", "nobody"]});
     assert_eq!(console.put(DIGEST, wrong).await.error(400).0, "/recipients/1");
-    let set = console.put(DIGEST, json!({"recipients": ["ada@example.com"]})).await.result();
+    let twice = json!({"recipients": ["Ada@Example.com ", "ada@example.com"]});
+    let set = console.put(DIGEST, twice).await.result();
     assert_eq!(set["recipients"], json!(["ada@example.com"]));
     // The week with the traffic is over seven days later.
     console.advance(7 * 24 * 3_600);
@@ -201,5 +202,10 @@ async fn only_who_may_read_logs_learns_what_is_used() {
         for path in paths {
             console.get(&format!("portunus/usage/{path}")).await.error(status);
         }
+    }
+    console.token = console.issue(&[Permission::LogsRead]).await;
+    traffic(&console).await;
+    for path in ["applications", "applications/chatgpt", "people", "people/ann@corp.example", "groups/Sales"] {
+        console.get(&format!("portunus/usage/{path}")).await.result();
     }
 }

@@ -113,7 +113,8 @@ fn columns(counts: &Counts, part: Part, cells: &[&Cell]) -> Result<RecordBatch, 
 pub(crate) fn file(counter: &Counter) -> Result<Vec<u8>, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_created_by("portunus".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        // A decoder of zstd is made for each page; what is read for every report has many small ones.
+        .set_compression(Compression::SNAPPY)
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::None);
@@ -126,7 +127,9 @@ pub(crate) fn file(counter: &Counter) -> Result<Vec<u8>, ParquetError> {
             .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
     }
     for name in ["people", "devices"] {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(name), false)
+            .set_column_compression(ColumnPath::from(name), Compression::ZSTD(ZstdLevel::default()));
     }
     let mut writer = ArrowWriter::try_new(Vec::new(), schema(), Some(properties.build()))?;
     for part in Part::all() {

@@ -154,11 +154,8 @@ async fn shown(
 /// Where the endpoints of the sign-in host are.
 async fn sign_in_host(cx: &OpContext) -> Result<String, Failure> {
     let organization = super::organization::get(cx).await?;
-    let port = match cx.app.deps.addresses.access_port {
-        None | Some(443) => String::new(),
-        Some(port) => format!(":{port}"),
-    };
-    Ok(format!("https://{}{port}/cdn-cgi/access/", organization.text("auth_domain")))
+    let host = organization.text("auth_domain");
+    Ok(format!("{}/cdn-cgi/access/", cx.app.deps.addresses.of_access(host)))
 }
 
 /// Adds the addresses at which we are reached, which are not the author's to set.

@@ -247,10 +247,7 @@ pub fn parse(stored: &Stored<AccessPolicy>) -> Option<Policy> {
 /// The address at which a sign-in to a destination would begin.
 fn page(cx: &OpContext, destination: &str) -> String {
     let (host, path) = destination.split_once('/').unwrap_or((destination, ""));
-    match cx.app.deps.addresses.access_port {
-        None | Some(443) => format!("https://{host}/{path}"),
-        Some(port) => format!("https://{host}:{port}/{path}"),
-    }
+    format!("{}/{path}", cx.app.deps.addresses.of_access(host))
 }
 
 fn explained(policy: &PolicyTrace) -> Value {

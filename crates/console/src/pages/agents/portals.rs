@@ -179,8 +179,7 @@ async fn draw(
     let path = format!("/agents/portals/{portal}");
     let may_write = visitor.may(Permission::AccessWrite);
     let host = view.text("hostname");
-    let port = visitor.cx.app.deps.addresses.access_port.filter(|port| *port != 443);
-    let address = port.map_or_else(|| format!("https://{host}/mcp"), |port| format!("https://{host}:{port}/mcp"));
+    let address = format!("{}/mcp", visitor.cx.app.deps.addresses.of_access(host));
     let actions = html! {
         a.button href={ (path) "/seen" } { "Who sees what" }
         @if visitor.may(Permission::LogsRead) { a.button.quiet href={ "/activity?dataset=mcp_portal_logs&portal=" (portal) } { "Calls" } }

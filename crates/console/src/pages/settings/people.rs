@@ -151,13 +151,9 @@ async fn draw_person(
         }
         p {
             a href={ "/activity?person=" (person.email) } { "What they did" }
-            @if visitor.may(store::Permission::LogsErase) { " · " a href={ "/settings/records?erase=" (encoded(&person.email)) "#erase" } { "Erase what is recorded of them" } }
+            @if visitor.may(store::Permission::LogsErase) { " · " a href={ "/settings/records?erase=" (format::path_part(&person.email)) "#erase" } { "Erase what is recorded of them" } }
         }
     })
-}
-
-fn encoded(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 fn token_row(visitor: &Visitor, path: &str, token: &ProxyTokenView, may_write: bool) -> Markup {

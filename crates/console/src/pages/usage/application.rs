@@ -62,10 +62,10 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path(id): Path<String>) -> 
                 (countries(&view.countries))
             }
             div.tables {
-                (keys("People", "Person", &view.people, |key| Some(format!("/usage/people/{}", encoded(key))), &days))
-                (keys("Groups", "Group", &view.groups, |key| Some(format!("/usage/groups/{}", encoded(key))), &days))
+                (keys("People", "Person", &view.people, |key| Some(format!("/usage/people/{}", format::path_part(key))), &days))
+                (keys("Groups", "Group", &view.groups, |key| Some(format!("/usage/groups/{}", format::path_part(key))), &days))
                 (keys("Devices", "Device", &view.devices, |_| None, &days))
-                (keys("Rules that decided", "Rule", &view.policies, |key| Some(format!("/rules/{}", encoded(key))), ""))
+                (keys("Rules that decided", "Rule", &view.policies, |key| Some(format!("/rules/{}", format::path_part(key))), ""))
                 (keys("What was done", "Action", &view.actions, |_| None, ""))
                 (keys("Methods", "Method", &view.methods, |_| None, ""))
                 (keys("Answers", "Status", &view.answers, |_| None, ""))
@@ -73,11 +73,6 @@ pub(in crate::pages) async fn page(visitor: Visitor, Path(id): Path<String>) -> 
         }
     };
     Ok(frame::page(&visitor, Place::Usage, &application.name, &body))
-}
-
-/// A text as a part of a path.
-pub(super) fn encoded(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 pub(super) fn periods(path: &str, days: u16) -> Markup {

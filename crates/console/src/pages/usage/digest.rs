@@ -27,7 +27,7 @@ fn draw(visitor: &Visitor, view: &DigestView, letter: &LetterView, typed: &Field
         @if visitor.may(LogsWrite) {
             form.sheet method="post" action="/usage/digest" {
                 (csrf(&visitor.csrf))
-                (Control::new("recipients", "Who gets it").hint("An address a line; nobody: no letter is written. Whoever is added after Monday gets the letter about the last week within minutes.").problems(problems.at("/recipients")).area(4, &recipients))
+                (Control::new("recipients", "Who gets it").hint("An address a line; nobody: no letter is written. Each week is written about once, to who stands here then.").problems(problems.at("/recipients")).area(4, &recipients))
                 div.actions {
                     button.primary type="submit" { "Save" }
                     a href="/access/outbox/server" { "The mail server" }

@@ -3,7 +3,7 @@
 use axum::extract::Path;
 use maud::{Markup, html};
 
-use super::application::{encoded, periods};
+use super::application::periods;
 use super::{figures, page_of, tabs, with_days};
 use crate::operations::usage::{self, ApplicationUsage, Subject, SubjectUsageView, SubjectsView};
 use crate::pages::frame::{self, Place, empty, title};
@@ -76,7 +76,7 @@ fn table(view: &SubjectsView, path: &str, column: &str, days: &str) -> Markup {
                     tr {
                         td data-label=(column) {
                             @if subject.subject.is_empty() { span.muted { "unknown" } }
-                            @else { a.strong href=(with_days(&format!("{path}/{}", encoded(&subject.subject)), days)) { (subject.subject) } }
+                            @else { a.strong href=(with_days(&format!("{path}/{}", format::path_part(&subject.subject)), days)) { (subject.subject) } }
                             (chart::share(subject.usage.requests, most))
                         }
                         td.number data-label="Requests" { (format::count(subject.usage.requests)) }
@@ -96,12 +96,12 @@ async fn one(visitor: &Visitor, subject: Subject, key: &str) -> Page {
     let days = visitor.query.get("days");
     let view = usage::subject(&visitor.cx, subject, key, usage::days(visitor.query.find("days"))?).await?;
     let actions = html! {
-        @if subject == Subject::Person { a.button.quiet href={ "/activity?person=" (encoded(key)) } { "Activity" } }
+        @if subject == Subject::Person { a.button.quiet href={ "/activity?person=" (format::path_part(key)) } { "Activity" } }
     };
     let body = html! {
         p.crumbs { a href=(with_days("/usage", days)) { "Usage" } " / " a href=(with_days(path, days)) { (many) } " / " (key) }
         (title(key, "What is used, and how that changed.", &actions))
-        (periods(&format!("{path}/{}", encoded(key)), view.period.days))
+        (periods(&format!("{path}/{}", format::path_part(key)), view.period.days))
         (figures::freshness(view.period, view.compared_with, view.comparable, &view.as_of))
         (figures::cards(&view.total, view.comparable.then_some(&view.total_before), Some((view.applications.len(), view.applications.iter().filter(|application| application.new).count()))))
         @if view.total.requests == 0 { (empty("No request in these days.", &html! { "Choose a longer period." })) }
