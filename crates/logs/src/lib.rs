@@ -33,9 +33,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, oneshot, watch};
@@ -78,8 +78,8 @@ const SLOT_BYTES: usize = 8 * 1024;
 const TAIL_CAPACITY: usize = 1_024;
 /// How long a query waits for the lake's tables to be read after a start.
 const LOADING: Duration = Duration::from_secs(10);
-/// How old what reports are made of may be.
-const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+/// How old what reports are made of may be at least; at most ten times as long as it took to make it.
+const FRESH: SignedDuration = SignedDuration::from_secs(10);
 /// How many queries read at once.
 const QUERIES: usize = 4;
 /// How many accounts are counted by the minute.
@@ -680,15 +680,17 @@ impl Inner {
     fn moment(&self, lake: &Lake, account: AccountId) -> Result<Arc<Moment>, QueryError> {
         let now = (self.config.clock)();
         let mut moments = self.moments.lock();
-        let fresh = |moment: &&Arc<Moment>| now.duration_since(moment.as_of).abs() < FRESH;
-        if let Some(moment) = moments.get(&account).filter(fresh) {
+        // A long journal, while the lake cannot be written, is not counted all the time.
+        let keep = |moment: &Moment| FRESH.max(SignedDuration::try_from(moment.took * 10).unwrap_or(FRESH));
+        moments.retain(|_, moment| now.duration_since(moment.as_of).abs() < keep(moment));
+        if let Some(moment) = moments.get(&account) {
             return Ok(Arc::clone(moment));
         }
-        moments.retain(|_, moment| now.duration_since(moment.as_of).abs() < FRESH);
+        let started = Instant::now();
         let shelf = &self.shelves[rollup_files::COUNTED.index()];
         let snapshot = Snapshot::take(lake, shelf, account, rollup_files::COUNTED)?;
         let recent = rollup_files::recent(&snapshot)?;
-        let moment = Arc::new(Moment { as_of: now, state: snapshot.state, recent });
+        let moment = Arc::new(Moment { as_of: now, took: started.elapsed(), state: snapshot.state, recent });
         moments.insert(account, Arc::clone(&moment));
         Ok(moment)
     }

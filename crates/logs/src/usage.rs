@@ -35,7 +35,7 @@ pub enum View {
     Country,
     /// The person's groups; a request counts for each.
     Group,
-    /// The method.
+    /// The method; `other` for those that no standard names.
     Method,
     /// What the gateway did.
     Action,

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -260,6 +261,8 @@ impl Counted {
 #[derive(Debug)]
 pub(crate) struct Moment {
     pub as_of: Timestamp,
+    /// How long it took to count the journal's part.
+    pub took: Duration,
     pub state: Arc<State>,
     pub recent: Recent,
 }
