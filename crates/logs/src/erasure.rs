@@ -124,7 +124,8 @@ impl Erasures {
                 // Never became one.
                 Some("tmp") => fs::remove_file(&path)?,
                 Some("json") => {
-                    let stored: Stored = serde_json::from_slice(&fs::read(&path)?).map_err(std::io::Error::other)?;
+                    let stored: Stored = serde_json::from_slice(&fs::read(&path)?)
+                        .map_err(|error| std::io::Error::other(format!("{}: {error}", path.display())))?;
                     if stored.version > VERSION {
                         let why = format!("{} is of a newer version of this program", path.display());
                         return Err(std::io::Error::other(why));
@@ -161,16 +162,19 @@ impl Erasures {
         while all.len() > MOST_ENDED
             && let Some(id) = all.iter().find(|(_, stored)| stored.person.is_none()).map(|(id, _)| *id)
         {
-            fs::remove_file(self.path(id)).map_err(EraseError::File)?;
+            // It is forgotten at the next start, then.
+            if let Err(error) = fs::remove_file(self.path(id)) {
+                tracing::warn!(%error, erasure = %id, "an old erasure could not be deleted");
+            }
             all.remove(&id);
         }
         Ok(erasure)
     }
 
-    /// Returns the oldest that waits or was cut off.
-    pub(crate) fn next(&self) -> Option<(Erasure, Person)> {
+    /// Returns those that wait or were cut off, the oldest first.
+    pub(crate) fn waiting(&self) -> Vec<(Erasure, Person)> {
         let all = self.all.lock();
-        all.values().find_map(|stored| Some((stored.erasure.clone(), stored.person.clone()?)))
+        all.values().filter_map(|stored| Some((stored.erasure.clone(), stored.person.clone()?))).collect()
     }
 
     /// Changes what is known of one, on disk first.

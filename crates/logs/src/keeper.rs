@@ -18,9 +18,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::erasure::{self, Erasure, ErasureState, Erasures};
 use crate::lake::Lake;
+use crate::lake::delta::DataFile;
 use crate::lake::erase::{self, Theirs};
 use crate::lake::place::Place;
 use crate::lake::roll::RollError;
+use crate::lake::rollup::Moments;
 use crate::lake::table::{Table, TableError};
 use crate::records::Dataset;
 use crate::retention::Choices;
@@ -55,6 +57,9 @@ pub(crate) enum Wake {
 /// Where the lake is found once it is loaded.
 pub(crate) type Loaded = watch::Sender<Option<Arc<Lake>>>;
 
+/// A file that lacks counts.
+type Uncounted = (Arc<Table>, Arc<DataFile>);
+
 pub(crate) struct Keeper {
     /// Of the journal.
     pub directory: PathBuf,
@@ -64,6 +69,7 @@ pub(crate) struct Keeper {
     pub shelves: Arc<[Shelf; Dataset::ALL.len()]>,
     pub state: Arc<Mutex<JournalState>>,
     pub choices: Arc<Choices>,
+    pub moments: Arc<Moments>,
     pub erasures: Arc<Erasures>,
     pub stopping: Arc<AtomicBool>,
     pub loaded: Arc<Loaded>,
@@ -84,6 +90,7 @@ impl Keeper {
         let mut pause = TICK;
         let mut tidied: Option<Instant> = None;
         let mut swept: Option<Instant> = None;
+        let mut uncounted = Vec::new();
         loop {
             let settling = match self.wake.recv_timeout(pause) {
                 Ok(Wake::Sealed) | Err(RecvTimeoutError::Timeout) => None,
@@ -97,7 +104,8 @@ impl Keeper {
             let tidy = settling.is_some() || tidied.is_none_or(|at| at.elapsed() >= TIDY);
             let orphans = swept.is_none_or(|at| at.elapsed() >= ORPHANS);
             let done = self.take_over(&runtime, &lake).and_then(|taken| {
-                self.erase(&runtime, &lake)?;
+                // An erasure that does not get on keeps back nothing else.
+                let erased = self.erase(&runtime, &lake);
                 let step = async {
                     match (tidy, taken) {
                         (true, _) => {
@@ -109,8 +117,13 @@ impl Keeper {
                         (false, false) => Ok(()),
                     }
                 };
-                runtime.block_on(step).map_err(RollError::from)
+                runtime.block_on(step)?;
+                if tidy && orphans {
+                    uncounted = runtime.block_on(self.uncounted(&lake))?;
+                }
+                erased
             });
+            self.count_some(&runtime, &lake, &mut uncounted);
             match &done {
                 Ok(()) => {
                     pause = TICK;
@@ -199,31 +212,57 @@ impl Keeper {
         some.cloned().collect()
     }
 
-    /// Does the erasures that wait. Between two files the journal is taken over, so that it does not fill up meanwhile.
+    /// Returns the files that lack counts, the newest last.
+    async fn uncounted(&self, lake: &Lake) -> Result<Vec<Uncounted>, TableError> {
+        let mut all = Vec::new();
+        for table in lake.tables() {
+            let files = lake.uncounted(&table, (self.config.clock)()).await?;
+            all.extend(files.into_iter().map(|file| (Arc::clone(&table), file)));
+        }
+        all.sort_by_key(|(_, file)| file.date);
+        Ok(all)
+    }
+
+    /// Counts some files that lack it, for about a second. One that cannot be read waits for the next start.
+    fn count_some(&self, runtime: &tokio::runtime::Runtime, lake: &Lake, uncounted: &mut Vec<Uncounted>) {
+        let started = Instant::now();
+        while started.elapsed() < TICK
+            && !self.stopping.load(Ordering::Relaxed)
+            && let Some((table, file)) = uncounted.pop()
+        {
+            if let Err(error) = runtime.block_on(lake.count_again(&table, &file)) {
+                tracing::warn!(error = chain(&error), file = file.path, "a file could not be counted again");
+            }
+        }
+    }
+
+    /// Does the first of the erasures that wait that can be done. Between two files the journal is taken over, so that it does not fill up meanwhile.
     fn erase(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<(), RollError> {
-        while let Some((erasure, person)) = self.erasures.next() {
+        let mut failed = Ok(());
+        for (erasure, person) in self.erasures.waiting() {
             let theirs = Theirs { person, until: erasure.asked_at.as_microsecond() };
             match self.erase_one(runtime, lake, &erasure, &theirs) {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(()) => break,
                 Err(error) => {
                     let why = chain(&error);
                     self.erasures.progress(erasure.id, |erasure| erasure.failing = Some(why));
-                    return Err(error);
+                    failed = failed.and(Err(error));
                 }
             }
         }
-        Ok(())
+        failed
     }
 
-    /// Does an erasure; says whether it came to its end, or was told to stop.
+    /// Does an erasure, unless it is told to stop.
     fn erase_one(
         &self,
         runtime: &tokio::runtime::Runtime,
         lake: &Lake,
         erasure: &Erasure,
         theirs: &Theirs,
-    ) -> Result<bool, RollError> {
+    ) -> Result<(), RollError> {
+        // What was recorded before it was asked for is sealed by then, and may be on a dataset that was looked at already.
+        self.take_over(runtime, lake)?;
         let settle = |error| RollError::Table(TableError::Settle(error));
         let mut tables = Vec::new();
         for dataset in erase::DATASETS {
@@ -240,7 +279,7 @@ impl Keeper {
             // Anew after each file: what is taken over or merged meanwhile is looked at as well.
             while let Some(file) = table.state().files.values().find(|file| !seen.contains(&file.path)).cloned() {
                 if self.stopping.load(Ordering::Relaxed) {
-                    return Ok(false);
+                    return Ok(());
                 }
                 let done = runtime.block_on(lake.erase_from(table, &file, theirs, (self.config.clock)()))?;
                 seen.insert(file.path.clone());
@@ -266,8 +305,9 @@ impl Keeper {
         let end = |erasure: &mut Erasure| {
             (erasure.state, erasure.erased_at) = (ErasureState::Erased, Some(ended));
         };
-        self.erasures.change(erasure.id, end).map_err(settle)?;
-        Ok(true)
+        // What reports are made of names them for a while otherwise.
+        self.moments.lock().remove(&erasure.account);
+        self.erasures.change(erasure.id, end).map_err(settle)
     }
 
     /// Notices when the files that held what was erased are deleted.
@@ -300,9 +340,6 @@ impl Keeper {
             self.expire(lake, &table).await?;
             while lake.merge(&table, now).await? {}
             lake.sweep(&table, orphans, now).await?;
-            if orphans {
-                lake.complete(&table, now).await?;
-            }
         }
         let (mut traffic, mut audit, mut sign_ins) = (Vec::new(), Vec::new(), Vec::new());
         for table in lake.tables() {

@@ -59,7 +59,7 @@ use erasure::Erasures;
 use frame::{Codec, OVERHEAD};
 use keeper::{Keeper, Loaded, Wake};
 use lake::place::Place;
-use lake::rollup::{self as rollup_files, Moment};
+use lake::rollup::{self as rollup_files, Moment, Moments};
 use lake::snapshot::Snapshot;
 use lake::{Lake, list};
 use queue::{Queue, Queued, weight};
@@ -80,6 +80,8 @@ const TAIL_CAPACITY: usize = 1_024;
 const LOADING: Duration = Duration::from_secs(10);
 /// How old what reports are made of may be at least; at most ten times as long as it took to make it.
 const FRESH: SignedDuration = SignedDuration::from_secs(10);
+/// How old it may be at most: its files are there for longer.
+const STALE: SignedDuration = SignedDuration::from_secs(300);
 /// How many queries read at once.
 const QUERIES: usize = 4;
 /// How many accounts are counted by the minute.
@@ -191,7 +193,7 @@ struct Inner {
     state: Arc<Mutex<JournalState>>,
     tails: [broadcast::Sender<Arc<Tailed>>; Dataset::ALL.len()],
     counts: Arc<Mutex<BTreeMap<String, Rollup>>>,
-    moments: Mutex<BTreeMap<AccountId, Arc<Moment>>>,
+    moments: Arc<Moments>,
     queries: Arc<Semaphore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stopping: Arc<AtomicBool>,
@@ -255,7 +257,9 @@ impl Logs {
         let place = Place::local(&lake).map_err(|error| fail(&lake)(std::io::Error::other(error)))?;
         let choices = Arc::new(Choices::new(config.retention.clone()));
         let erasures = Arc::new(Erasures::open(&directory).map_err(fail(&directory))?);
+        let moments: Arc<Moments> = Arc::default();
         let keeper = Keeper {
+            moments: Arc::clone(&moments),
             directory: directory.clone(),
             place,
             node: keeper::node(&directory).map_err(fail(&directory))?,
@@ -307,7 +311,7 @@ impl Logs {
                 state,
                 tails: Dataset::ALL.map(|_| broadcast::Sender::new(TAIL_CAPACITY)),
                 counts,
-                moments: Mutex::default(),
+                moments,
                 queries: Arc::new(Semaphore::new(QUERIES)),
                 threads: Mutex::new(threads),
                 stopping,
@@ -679,11 +683,12 @@ impl Inner {
     /// Returns what reports are made of, looked at anew every [`FRESH`].
     fn moment(&self, lake: &Lake, account: AccountId) -> Result<Arc<Moment>, QueryError> {
         let now = (self.config.clock)();
-        let mut moments = self.moments.lock();
+        let mine = Arc::clone(self.moments.lock().entry(account).or_default());
+        let mut mine = mine.lock();
         // A long journal, while the lake cannot be written, is not counted all the time.
-        let keep = |moment: &Moment| FRESH.max(SignedDuration::try_from(moment.took * 10).unwrap_or(FRESH));
-        moments.retain(|_, moment| now.duration_since(moment.as_of).abs() < keep(moment));
-        if let Some(moment) = moments.get(&account) {
+        let keep = |moment: &Moment| FRESH.max(SignedDuration::try_from(moment.took * 10).unwrap_or(FRESH)).min(STALE);
+        let fresh = |moment: &&Arc<Moment>| now.duration_since(moment.as_of).abs() < keep(moment);
+        if let Some(moment) = mine.as_ref().filter(fresh) {
             return Ok(Arc::clone(moment));
         }
         let started = Instant::now();
@@ -691,7 +696,7 @@ impl Inner {
         let snapshot = Snapshot::take(lake, shelf, account, rollup_files::COUNTED)?;
         let recent = rollup_files::recent(&snapshot)?;
         let moment = Arc::new(Moment { as_of: now, took: started.elapsed(), state: snapshot.state, recent });
-        moments.insert(account, Arc::clone(&moment));
+        *mine = Some(Arc::clone(&moment));
         Ok(moment)
     }
 

@@ -20,6 +20,23 @@ pub const EVERY_APPLICATION: i64 = -1;
 /// The application of requests that belong to none that is known.
 pub const NO_APPLICATION: i64 = 0;
 
+/// What the media types of bodies begin with that are files, rather than what a page says to its server.
+pub const FILES: [&str; 13] = [
+    "multipart/form-data",
+    "image/",
+    "audio/",
+    "video/",
+    "application/octet-stream",
+    "application/pdf",
+    "application/zip",
+    "application/gzip",
+    "application/x-tar",
+    "application/x-7z-compressed",
+    "application/vnd.rar",
+    "application/vnd.openxmlformats-",
+    "application/msword",
+];
+
 /// What the counts of an application are divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum View {
@@ -89,7 +106,7 @@ pub struct Measures {
     pub requests: u64,
     /// Those of them that were blocked.
     pub blocked: u64,
-    /// Those that carried a file: a named one, a form with parts, or a body of a type that is neither text nor JSON.
+    /// Those that carried a file: a named one, or a body of one of the [`FILES`].
     pub uploads: u64,
     /// Those that posted JSON: what is typed into an AI application, mostly.
     pub messages: u64,
@@ -112,12 +129,6 @@ impl Measures {
         self.bytes_sent = self.bytes_sent.saturating_add(*bytes_sent);
         self.bytes_received = self.bytes_received.saturating_add(*bytes_received);
         self.errors = self.errors.saturating_add(*errors);
-    }
-
-    /// Bytes in either direction.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.bytes_sent.saturating_add(self.bytes_received)
     }
 }
 
@@ -218,7 +229,7 @@ pub struct Usage {
 pub struct Report<const N: usize> {
     /// One table for each [`Ask`], in their order; lines in that of time, application and key.
     pub tables: [Vec<Usage>; N],
-    /// Everything recorded before this moment is counted.
+    /// What was in the journal at this moment is counted.
     pub as_of: Timestamp,
     /// The first day there are records of, in UTC.
     pub since: Option<Date>,

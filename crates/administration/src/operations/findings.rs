@@ -3,15 +3,12 @@
 //! A draft is a rule document as the API takes it; nothing is stored. Invariant: what a draft matches is the application or
 //! the status that the finding is about, and nothing beside it.
 
+use logs::usage::FILES;
 use serde_json::{Map, Value, json};
 
 use super::applications::{self, ApplicationQuery, ApplicationView};
 use crate::auth::OpContext;
 use crate::failure::Failure;
-
-/// Media types of bodies that are files.
-const FILES: &str =
-    r#"{"multipart/form-data" "application/octet-stream" "application/pdf" "application/zip" "application/gzip"}"#;
 
 /// What may follow from a finding, by its word.
 pub const FINDINGS: [&str; 6] = ["block", "redirect", "coach", "uploads", "log", "block-unapproved"];
@@ -70,12 +67,17 @@ async fn of_application(cx: &OpContext, finding: &str, application: &Application
         "uploads" => json!({
             "name": format!("Stop uploads to {name}"),
             "action": "block",
-            "traffic": format!(r#"{its} and http.request.method in {{"POST" "PUT" "PATCH"}} and http.upload.mime in {FILES}"#),
+            "traffic": format!(r#"{its} and http.request.method in {{"POST" "PUT" "PATCH"}} and ({})"#, files()),
             "rule_settings": {"block_reason": format!("{name} is in review: it can be used, but takes no files yet.")},
         }),
         "log" => json!({"name": format!("Allow and log {name}"), "action": "allow", "traffic": its}),
         _ => return Err(Failure::invalid("finding", format!("must be one of {}", FINDINGS.join(", ")))),
     })
+}
+
+/// Says in an expression that a body is a file, as usage counts it.
+fn files() -> String {
+    FILES.map(|begin| format!(r#"starts_with(http.upload.mime, "{begin}")"#)).join(" or ")
 }
 
 /// Returns an approved application for the same purpose: of the same type, and of the same kind of artificial intelligence if

@@ -192,11 +192,10 @@ pub(crate) async fn write(
     }
     writer.finish().await.map_err(failed)?;
     let bytes = writer.bytes_written() as u64;
-    let mut written = vec![object];
     if let Some(counter) = &counter {
-        written.push(rollup::write(place, root, &path, counter).await?);
+        rollup::write(place, root, &path, counter).await?;
     }
-    place.settle(&written).map_err(TableError::Settle)?;
+    place.settle(&[object]).map_err(TableError::Settle)?;
     Ok(bounds.described(path, date, bytes))
 }
 

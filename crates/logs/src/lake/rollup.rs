@@ -2,7 +2,7 @@
 //!
 //! `_usage/v1/date=…/<name>` holds the counts of `date=…/<name>`; names that begin with `_` are no concern of other readers of
 //! a table. It is written before the data file becomes part of the table. One that is missing, since it was written by a
-//! program before counts, is made from the rows, for a report in memory and by the keeper for good. Invariant: a report
+//! program before counts, is made from the rows, for a report in memory and by the keeper, little by little, for good. Invariant: a report
 //! holds each record that its snapshot holds, once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
@@ -24,6 +25,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
+use types::AccountId;
 
 use super::delta::{DataFile, State};
 use super::place::Place;
@@ -48,12 +50,12 @@ pub(crate) fn beside(root: &Path, path: &str) -> Path {
     Path::from(format!("{root}/{FOLDER}/{path}"))
 }
 
-/// Writes the counts of a data file.
-pub(crate) async fn write(place: &Place, root: &Path, path: &str, counter: &Counter) -> Result<Path, TableError> {
+/// Writes the counts of a data file, for good.
+pub(crate) async fn write(place: &Place, root: &Path, path: &str, counter: &Counter) -> Result<(), TableError> {
     let bytes = columns::file(counter).map_err(|error| TableError::File(path.to_owned(), error))?;
     let object = beside(root, path);
     place.put(&object, bytes).await?;
-    Ok(object)
+    place.settle(&[object]).map_err(TableError::Settle)
 }
 
 /// Counts the rows of a data file again.
@@ -70,29 +72,37 @@ async fn recount(place: &Place, root: &Path, of: &DataFile) -> Result<Counter, P
 }
 
 impl Lake {
-    /// Makes the counts that files of a table lack; deletes counts whose files are gone.
-    pub(crate) async fn complete(&self, table: &Table, now: Timestamp) -> Result<(), TableError> {
+    /// Returns the files of a table that lack counts; deletes counts whose files are gone.
+    pub(crate) async fn uncounted(&self, table: &Table, now: Timestamp) -> Result<Vec<Arc<DataFile>>, TableError> {
         if table.dataset != COUNTED {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let folder = table.path(FOLDER);
         let mut there = BTreeSet::new();
         let state = table.state();
         for object in self.place.objects(&folder).await? {
-            let path =
-                object.location.as_ref().strip_prefix(folder.as_ref()).unwrap_or_default().trim_start_matches('/');
+            let path = object.location.as_ref().strip_prefix(folder.as_ref()).unwrap_or_default();
+            let path = path.trim_start_matches('/');
             if state.files.contains_key(path) {
-                there.insert(path.to_owned());
+                // What a power cut left empty is none.
+                if object.size > 0 {
+                    there.insert(path.to_owned());
+                }
             } else if !state.removed.contains_key(path) && super::tidy::orphaned(&object, now) {
                 self.place.delete(&object.location).await?;
             }
         }
-        for of in state.files.values().filter(|of| !there.contains(&of.path)) {
-            let failed = |error| TableError::File(of.path.clone(), error);
-            let counter = recount(&self.place, &table.root, of).await.map_err(failed)?;
-            write(&self.place, &table.root, &of.path, &counter).await?;
+        Ok(state.files.values().filter(|of| !there.contains(&of.path)).cloned().collect())
+    }
+
+    /// Makes the counts of a file that lacks them, if it is still there.
+    pub(crate) async fn count_again(&self, table: &Table, of: &DataFile) -> Result<(), TableError> {
+        if !table.state().files.contains_key(&of.path) {
+            return Ok(());
         }
-        Ok(())
+        let failed = |error| TableError::File(of.path.clone(), error);
+        let counter = recount(&self.place, &table.root, of).await.map_err(failed)?;
+        write(&self.place, &table.root, &of.path, &counter).await
     }
 }
 
@@ -131,10 +141,10 @@ pub(crate) async fn report(
     recent: &Recent,
     folds: &mut [Fold],
 ) -> Result<(), QueryError> {
-    let dates: BTreeSet<Date> = state.files.values().map(|of| of.date).collect();
-    let asked: BTreeSet<Date> =
-        dates.into_iter().filter(|date| folds.iter().any(|fold| fold.ask().covers(*date))).collect();
-    for of in state.files.values().filter(|of| asked.contains(&of.date)) {
+    for of in state.files.values() {
+        if !folds.iter().any(|fold| fold.ask().covers(of.date)) {
+            continue;
+        }
         add_file(place, root, of, folds).await.map_err(|error| QueryError::Lake(Box::new(error)))?;
     }
     for (date, parts) in recent {
@@ -150,10 +160,17 @@ pub(crate) async fn report(
 
 async fn add_file(place: &Place, root: &Path, of: &DataFile, folds: &mut [Fold]) -> Result<(), TableError> {
     let failed = |error| TableError::File(of.path.clone(), error);
-    let mut folds: Vec<&mut Fold> = folds.iter_mut().filter(|fold| fold.ask().covers(of.date)).collect();
+    let folds: Vec<&mut Fold> = folds.iter_mut().filter(|fold| fold.ask().covers(of.date)).collect();
     if let Some(bytes) = place.get(&beside(root, &of.path)).await? {
-        match Counted::open(bytes) {
-            Ok(counted) => return counted.add(of.date, &mut folds).map_err(failed),
+        match Counted::open(bytes).and_then(|counted| counted.read(&folds)) {
+            Ok(parts) => {
+                for fold in folds {
+                    let wanted = fold.part();
+                    let of_it = parts.iter().filter(|(part, _)| *part == wanted);
+                    of_it.for_each(|(_, batch)| fold.add(of.date, batch));
+                }
+                return Ok(());
+            }
             Err(error) => tracing::warn!(%error, file = of.path, "counts cannot be read and are made again"),
         }
     }
@@ -181,16 +198,19 @@ impl Counted {
         Ok(Self { bytes, metadata })
     }
 
-    /// Adds to folds what they ask for; what several ask for is read once.
-    fn add(&self, date: Date, folds: &mut [&mut Fold]) -> Result<(), ParquetError> {
+    /// Reads what folds ask for; what several ask for once.
+    fn read(&self, folds: &[&mut Fold]) -> Result<Vec<(Part, RecordBatch)>, ParquetError> {
+        let mut read = Vec::new();
         for part in Part::all() {
-            let mut of_part: Vec<&mut &mut Fold> = folds.iter_mut().filter(|fold| fold.part() == part).collect();
+            let of_part: Vec<&&mut Fold> = folds.iter().filter(|fold| fold.part() == part).collect();
+            if of_part.is_empty() {
+                continue;
+            }
             let distinct =
                 matches!(part.view(), View::Day | View::Hour) && of_part.iter().any(|fold| fold.ask().distinct);
             let wanted = (0..=DEVICES).filter(|column| distinct || !(PEOPLE..=DEVICES).contains(column));
             let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
-            let groups = if of_part.is_empty() { Vec::new() } else { self.groups(part) };
-            for group in groups {
+            for group in self.groups(part) {
                 let mut builder =
                     ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
                         .with_row_groups(vec![group])
@@ -202,12 +222,11 @@ impl Counted {
                     builder = builder.with_row_selection(selection);
                 }
                 for batch in builder.build()? {
-                    let batch = batch?;
-                    of_part.iter_mut().for_each(|fold| fold.add(date, &batch));
+                    read.push((part, batch?));
                 }
             }
         }
-        Ok(())
+        Ok(read)
     }
 
     fn groups(&self, part: Part) -> Vec<usize> {
@@ -274,3 +293,6 @@ impl Moment {
         in_files.chain(self.recent.keys().copied()).min()
     }
 }
+
+/// What reports of an account are made of at the moment; held by who counts, so that others wait for the same.
+pub(crate) type Moments = Mutex<BTreeMap<AccountId, Arc<Mutex<Option<Arc<Moment>>>>>>;

@@ -10,7 +10,7 @@ use arrow::array::{AsArray as _, Int32Array, Int64Array, ListArray, RecordBatch,
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use datasketches::hll::{Coupon, HllSketch, HllType};
 
-use super::{EVERY_APPLICATION, Measures, NO_APPLICATION, View};
+use super::{EVERY_APPLICATION, FILES, Measures, NO_APPLICATION, View};
 
 /// How many registers a sketch has, as a power of two.
 pub(crate) const REGISTERS: u8 = 11;
@@ -332,19 +332,9 @@ fn method(text: &str) -> &str {
     if text.is_empty() || KNOWN.contains(&text) { text } else { "other" }
 }
 
-/// Says whether a body of this media type is a file rather than what a page says to its server.
+/// Says whether a body of this media type is a file; types are the same in either case (RFC 9110 section 8.3.1).
 fn is_file(content_type: &str) -> bool {
-    const FILES: [&str; 10] = [
-        "multipart/form-data",
-        "image/",
-        "audio/",
-        "video/",
-        "application/octet-stream",
-        "application/pdf",
-        "application/zip",
-        "application/gzip",
-        "application/vnd.openxmlformats-",
-        "application/msword",
-    ];
-    FILES.iter().any(|prefix| content_type.starts_with(prefix))
+    let begins =
+        |prefix: &&str| content_type.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));
+    FILES.iter().any(begins)
 }

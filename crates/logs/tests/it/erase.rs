@@ -225,6 +225,44 @@ fn nothing_of_a_person_is_left_in_answers_or_files_and_everything_of_others() {
 const CHILD: &str = "PORTUNUS_TEST_CRASH_ERASER";
 const PEOPLE: usize = 6;
 
+/// A file that cannot be read keeps back its own erasure, and neither others nor the upkeep of the lake.
+#[test]
+fn a_damaged_file_keeps_back_nobody_else() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = TestClock::new();
+        let logs = Logs::open(directory.path(), config(&clock)).await.unwrap();
+        logs.append(visit(1, ADDRESS)).await.unwrap();
+        logs.append(visit(2, "bob@example.com")).await.unwrap();
+        let other = GatewayHttp { account_id: account(2).to_string(), ..visit(3, ADDRESS) };
+        logs.append(other).await.unwrap();
+        clock.advance(Duration::from_secs(60));
+        logs.settle().await.unwrap();
+        let of_first = directory.path().join("lake").join(account(1).to_string()).join("gateway_http");
+        let data = |path: &PathBuf| path.parent().unwrap().parent() == Some(of_first.as_path());
+        let damaged = files(&of_first).into_iter().filter(|path| path.extension().is_some_and(|end| end == "parquet"));
+        let damaged: Vec<_> = damaged.filter(data).collect();
+        assert_eq!(damaged.len(), 1);
+        let whole = std::fs::read(&damaged[0]).unwrap();
+        std::fs::write(&damaged[0], b"PAR1 nothing of the kind PAR1").unwrap();
+
+        let stuck = logs.erase(account(1), ada()).await.unwrap();
+        let free = logs.erase(account(2), ada()).await.unwrap();
+        while logs.erasures(account(2))[0].state != ErasureState::Erased {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(logs.erasures(account(2))[0].id, free.id);
+        let failing = logs.erasures(account(1)).remove(0);
+        assert!(failing.id == stuck.id && failing.failing.is_some(), "{failing:?}");
+        assert!(logs.settle().await.is_err(), "the erasure is still to be done");
+        std::fs::write(&damaged[0], whole).unwrap();
+        let erased = reach(&logs, stuck.id, ErasureState::Erased).await;
+        assert_eq!(erased.records["gateway_http"], 1);
+        assert_eq!(ids(&logs, Dataset::GatewayHttp).await.len(), 1);
+        logs.shutdown().await;
+    });
+}
+
 fn person(number: usize) -> String {
     format!("person-{number}@example.com")
 }

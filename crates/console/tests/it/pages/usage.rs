@@ -51,7 +51,7 @@ async fn a_finding_opens_a_drafted_rule_that_can_be_replayed() {
         ("block", "block", "Block ChatGPT"),
         ("redirect", "redirect", "https://claude.ai/"),
         ("coach", "managed", "has not been reviewed yet"),
-        ("uploads", "block", "http.upload.mime in"),
+        ("uploads", "block", "starts_with(http.upload.mime, "),
         ("log", "allow", "Allow and log ChatGPT"),
         ("block-unapproved", "block", "app.statuses"),
     ] {
