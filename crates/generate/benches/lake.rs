@@ -2,7 +2,8 @@
 //!
 //! `LAKE_ROWS` (default 3,000,000) records of one organisation over `LAKE_DAYS` (default 30) go through journal and keeper into
 //! Parquet. With `DUCKDB_PYTHON`, an interpreter that has `duckdb`, the same questions are asked of both, with two
-//! threads and 4 GB each, over the same files. Every line that states a bound names it; `cargo xtask bench` sums them up.
+//! threads and 4 GB each, over the same files. With `LAKE_DIRECTORY`, the `logs` of a data directory that was generated before,
+//! nothing is taken in: reports and questions are asked of what is there, as over a hundred million rows. Every line that states a bound names it; `cargo xtask bench` sums them up.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints and may stop")]
 #![expect(clippy::disallowed_methods, reason = "it is told what to measure by its environment")]
 
@@ -80,6 +81,9 @@ async fn report(name: &str, ask: impl AsyncFn() -> Result<(), logs::QueryError>)
 }
 
 async fn measure() {
+    if let Some(directory) = std::env::var_os("LAKE_DIRECTORY") {
+        return measure_what_is_there(Path::new(&directory)).await;
+    }
     let (rows, directory) = (rows_wanted(), tempfile::tempdir().unwrap());
     let account = AccountId(uuid::Uuid::from_u128(1));
     let plan = Plan { share: Share::WebOnly, ..Plan::last_days(account, Timestamp::now(), days(), rows) };
@@ -118,6 +122,18 @@ async fn measure() {
     );
     reports(&logs, account, days()).await;
     questions::compare(&logs, account, directory.path()).await;
+    logs.shutdown().await;
+}
+
+async fn measure_what_is_there(directory: &Path) {
+    let mut accounts = std::fs::read_dir(directory.join("lake")).unwrap();
+    let account = accounts.find_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).unwrap();
+    let logs = Logs::open(directory, LogsConfig { max_bytes: u64::MAX, ..LogsConfig::default() }).await.unwrap();
+    logs.settle().await.unwrap();
+    let (bytes, counts) = lake_bytes(&directory.join("lake"), false);
+    println!("on disk: {bytes} bytes, and {counts} in counts of {} days", days());
+    reports(&logs, account, days()).await;
+    questions::compare(&logs, account, directory).await;
     logs.shutdown().await;
 }
 

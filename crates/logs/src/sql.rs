@@ -7,6 +7,8 @@
 
 mod answer;
 #[cfg(feature = "sql")]
+mod distinct;
+#[cfg(feature = "sql")]
 pub(crate) mod engine;
 #[cfg(feature = "sql")]
 mod names;

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::Page;
 use super::control::{Problems, csrf};
+use super::fields::Fields;
 use super::format;
 use super::frame::{self, Place, empty, refused_form, title};
 use super::signals;
@@ -58,6 +59,7 @@ pub(super) async fn run(submission: Submission) -> Page {
     let Submission { visitor, fields } = submission;
     let text = fields.get("query");
     let datasets = explorer::datasets(&visitor.cx)?;
+    let opened = opened(&visitor, &fields).await?;
     let form = Form::named(fields.get("format"));
     let answered = explorer::run(&visitor.cx, text, Arc::default()).await;
     let wanted = answered.and_then(|answer| match form {
@@ -69,7 +71,7 @@ pub(super) async fn run(submission: Submission) -> Page {
         Ok(Wanted::Rows(answer, rows)) => {
             let body = html! {
                 (heading())
-                (editor(&visitor, text, &datasets, None))
+                (editor(&visitor, text, &datasets, opened.as_ref()))
                 (result(&answer, &rows))
                 (questions())
             };
@@ -79,12 +81,26 @@ pub(super) async fn run(submission: Submission) -> Page {
             let body = html! {
                 (heading())
                 (Problems::of(&failure).plain())
-                (editor(&visitor, text, &datasets, None))
+                (editor(&visitor, text, &datasets, opened.as_ref()))
                 (questions())
             };
             Ok(refused_form(&visitor, Place::Explore, "Explore", &failure, &body))
         }
     }
+}
+
+/// Returns the saved query that a form is about, as it was changed in it so far.
+async fn opened(visitor: &Visitor, fields: &Fields) -> Result<Option<SavedQueryView>, super::Refused> {
+    if fields.get("saved").is_empty() {
+        return Ok(None);
+    }
+    let mut kept = saved_queries::list(&visitor.cx).await?.into_iter();
+    let found = kept.find(|query| query.id == fields.get("saved"));
+    Ok(found.map(|query| SavedQueryView {
+        name: fields.get("name").to_owned(),
+        description: fields.get("description").to_owned(),
+        ..query
+    }))
 }
 
 /// What somebody wants of an answer.

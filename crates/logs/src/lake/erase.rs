@@ -116,7 +116,7 @@ impl Lake {
             return Ok(Rewritten::default());
         }
         let failed = |error| TableError::File(old.path.clone(), error);
-        let opened = file::open(&self.place, &table.root, old).await.map_err(failed)?;
+        let opened = file::open(&self.place, &table.root, dataset, old).await.map_err(failed)?;
         let erased = count(&opened, dataset, theirs, &mark).await.map_err(failed)?;
         if erased == 0 {
             return Ok(Rewritten::default());
@@ -163,7 +163,7 @@ impl Lake {
         let state = web.state();
         for file in state.files.values().filter(|file| first <= file.date && file.date <= last) {
             let failed = |error| TableError::File(file.path.clone(), error);
-            let opened = file::open(&self.place, &web.root, file).await.map_err(failed)?;
+            let opened = file::open(&self.place, &web.root, web.dataset, file).await.map_err(failed)?;
             let mark = Mark::Person("Email", "UserID");
             let columns = [mark.columns(), vec!["Datetime", "RequestID"]].concat();
             let mut batches = projected(&opened, &columns).map_err(failed)?;

@@ -292,12 +292,29 @@ pub(crate) struct Opened {
     pub metadata: ArrowReaderMetadata,
 }
 
-/// Opens a file to read.
-pub(crate) async fn open(place: &Place, root: &Path, file: &DataFile) -> Result<Opened, ParquetError> {
+/// Opens a file to read. One whose columns are of other types than ours, which some other program has written, is refused.
+pub(crate) async fn open(
+    place: &Place,
+    root: &Path,
+    dataset: Dataset,
+    file: &DataFile,
+) -> Result<Opened, ParquetError> {
     let object = Path::from(format!("{root}/{}", file.path));
     let mut reader = Parts { store: Arc::clone(&place.store), object, bytes: file.bytes };
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
     let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await?;
+    for ours in schema::columns(dataset).fields() {
+        if let Ok(theirs) = metadata.schema().field_with_name(ours.name())
+            && theirs.data_type() != ours.data_type()
+        {
+            return Err(ParquetError::General(format!(
+                "column {} is of type {}, not {}",
+                ours.name(),
+                theirs.data_type(),
+                ours.data_type()
+            )));
+        }
+    }
     Ok(Opened { reader, metadata })
 }
 

@@ -26,6 +26,7 @@ use super::table::TableError;
 use crate::error::QueryError;
 use crate::frame;
 use crate::query::{self, Cursor, Entry, Filter, Page, Query};
+use crate::records::Dataset;
 use crate::segment::read_block;
 
 /// How long a page looks for matches before it hands out what it has.
@@ -97,7 +98,7 @@ pub(crate) async fn page(place: &Place, snapshot: &Snapshot, query: &Query) -> R
             stopped = Some(Cursor::end_of(file.time.1));
             break;
         }
-        let reading = open_file(place, &root, file).await?;
+        let reading = open_file(place, &root, query.dataset, file).await?;
         from_file(&reading, opened.len(), query, &range, &mut leading).await.map_err(|error| failed(file, error))?;
         let number = opened.len();
         if leading.found.values().any(|found| matches!(found, Found::Row { file, .. } if *file == number)) {
@@ -138,7 +139,7 @@ pub(crate) async fn get(place: &Place, snapshot: &Snapshot, id: Uuid) -> Result<
     // Ids carry the time they were made at, about that of their record.
     files.sort_by_key(|file| (file.time.0 - born).max(born - file.time.1).max(0));
     for file in files {
-        let opened = open_file(place, &root, file).await?;
+        let opened = open_file(place, &root, dataset, file).await?;
         let id_text = id.to_string();
         let matches = |batch: &RecordBatch| {
             let ids = batch.column(0).as_string::<i32>();
@@ -154,8 +155,13 @@ pub(crate) async fn get(place: &Place, snapshot: &Snapshot, id: Uuid) -> Result<
     Ok(None)
 }
 
-async fn open_file(place: &Place, root: &object_store::path::Path, file: &DataFile) -> Result<Opened, QueryError> {
-    file::open(place, root, file).await.map_err(|error| failed(file, error))
+async fn open_file(
+    place: &Place,
+    root: &object_store::path::Path,
+    dataset: Dataset,
+    file: &DataFile,
+) -> Result<Opened, QueryError> {
+    file::open(place, root, dataset, file).await.map_err(|error| failed(file, error))
 }
 
 fn failed(file: &DataFile, error: ParquetError) -> QueryError {

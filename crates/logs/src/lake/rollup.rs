@@ -60,7 +60,7 @@ pub(crate) async fn write(place: &Place, root: &Path, path: &str, counter: &Coun
 
 /// Counts the rows of a data file again.
 async fn recount(place: &Place, root: &Path, of: &DataFile) -> Result<Counter, ParquetError> {
-    let opened = file::open(place, root, of).await?;
+    let opened = file::open(place, root, COUNTED, of).await?;
     let roots = COLUMNS.iter().filter_map(|name| opened.place(name));
     let mask = ProjectionMask::roots(opened.metadata.parquet_schema(), roots);
     let mut rows = opened.builder().with_projection(mask).build()?;

@@ -105,7 +105,7 @@ impl Lake {
         let mut sources = Vec::with_capacity(files.len());
         for file in files {
             let failed = |error| TableError::File(file.path.clone(), error);
-            let opened = file::open(&self.place, &table.root, file).await.map_err(failed)?;
+            let opened = file::open(&self.place, &table.root, table.dataset, file).await.map_err(failed)?;
             sources.push(file::rows(&opened, table.dataset, BATCH).map_err(failed)?.boxed());
         }
         let merge = Merge::start(table.dataset, sources).await?;

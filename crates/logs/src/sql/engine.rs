@@ -9,6 +9,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -20,7 +21,9 @@ use futures_util::StreamExt as _;
 use types::AccountId;
 
 use super::table::{LakeTable, Source};
-use super::{Answer, Bounds, MAX_ANSWER, MAX_ROWS, MAX_TEXT, Parameter, Parameters, Progress, SqlError, names};
+use super::{
+    Answer, Bounds, MAX_ANSWER, MAX_ROWS, MAX_TEXT, Parameter, Parameters, Progress, SqlError, distinct, names,
+};
 use crate::error::QueryError;
 use crate::lake::Lake;
 use crate::records::Dataset;
@@ -215,7 +218,13 @@ fn context(environment: Arc<RuntimeEnv>, threads: usize, job: &Job) -> Result<Se
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
     options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
-    let context = SessionContext::new_with_config_rt(config, environment);
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(environment)
+        .with_default_features()
+        .with_optimizer_rules(distinct::rules())
+        .build();
+    let context = SessionContext::new_with_state(state);
     let url = ObjectStoreUrl::parse("lake://lake").map_err(setup)?;
     context.register_object_store(url.as_ref(), Arc::clone(&job.lake.place.store));
     for dataset in &job.datasets {

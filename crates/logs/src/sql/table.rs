@@ -80,11 +80,8 @@ impl LakeTable {
         }
         let Source { lake, shelves, account, dataset } = &self.source;
         let snapshot = Snapshot::take(lake, &shelves[dataset.index()], *account, *dataset).map_err(outside)?;
-        // As large in columns as in the journal, about; asked for before it is read, since the journal may be long.
         let held = MemoryConsumer::new("journal").register(pool);
-        let bytes: u64 = snapshot.segments.iter().map(|(segment, _)| segment.length).sum();
-        held.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
-        let journal = self.journal(&snapshot)?;
+        let journal = self.journal(&snapshot, &held)?;
         Ok(self.moment.get_or_init(|| Moment { snapshot, journal, _held: held }))
     }
 
@@ -155,13 +152,20 @@ impl LakeTable {
             .with_statistics(Arc::new(statistics))
     }
 
-    /// Returns the journal's part in columns.
-    fn journal(&self, snapshot: &Snapshot) -> Result<Vec<RecordBatch>> {
-        let mut batches = Vec::new();
+    /// Returns the journal's part in columns, as far as there is memory for it.
+    fn journal(&self, snapshot: &Snapshot, held: &MemoryReservation) -> Result<Vec<RecordBatch>> {
+        let (mut batches, mut refused) = (Vec::new(), None);
         let read = snapshot.journal(&mut |batch| {
+            if let Err(error) = held.try_grow(batch.get_array_memory_size()) {
+                refused = Some(error);
+                return Err(QueryError::Busy);
+            }
             batches.push(batch);
             Ok(())
         });
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
         read.map_err(outside)?;
         batches.into_iter().map(|batch| self.dated(batch)).collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! Rows come in the order of a data file, by person and application, so that neighbours mostly fall into the same counts;
 //! each view remembers where the last row went. Invariant: what a counter holds does not depend on how its rows were
-//! divided into batches, and in its result not on their order.
+//! divided into batches, and in its result not on their order, unless a file has more names than are kept apart.
 
 use std::collections::HashMap;
 
@@ -34,6 +34,11 @@ pub(crate) const COLUMNS: [&str; 17] = [
     "ResponseBytes",
     "Error",
 ];
+
+/// What counts stand under that have no name of their own, as there are too many.
+pub(crate) const OTHER: &str = "other";
+/// How many names a view of a file has at most: those who come without signing in may make up addresses without end.
+const MOST_NAMES: usize = 1 << 17;
 
 const HOURS: [&str; 24] = [
     "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18",
@@ -97,8 +102,9 @@ impl Names {
         if let Some(last) = self.last.filter(|last| self.text(last.number) == text) {
             return last;
         }
+        let full = self.texts.len() >= MOST_NAMES;
+        let text = if full && !self.numbers.contains_key(text) { OTHER } else { text };
         let named = self.numbers.get(text).copied().unwrap_or_else(|| {
-            // A file has far fewer rows than there are numbers.
             let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
             let named = Named { number, coupon: Coupon::from_value(text) };
             self.texts.push(text.into());
@@ -306,7 +312,7 @@ impl<'a> Rows<'a> {
         let Some(groups) = self.groups else { return };
         let of_row = groups.value_offsets().get(row..row + 2);
         let Some([first, end]) = of_row else { return };
-        let names = groups.values().as_string::<i32>();
+        let Some(names) = groups.values().as_string_opt::<i32>() else { return };
         for place in *first..*end {
             each(names.value(usize::try_from(place).unwrap_or_default()));
         }
@@ -316,7 +322,7 @@ impl<'a> Rows<'a> {
         let bounds = self.applications.and_then(|column| Some((column, column.value_offsets().get(row..row + 2)?)));
         match bounds {
             Some((column, [first, end])) if first < end => {
-                let ids = column.values().as_primitive::<Int64Type>();
+                let Some(ids) = column.values().as_primitive_opt::<Int64Type>() else { return };
                 for place in *first..*end {
                     each(ids.value(usize::try_from(place).unwrap_or_default()));
                 }
@@ -329,7 +335,7 @@ impl<'a> Rows<'a> {
 /// Returns a method (RFC 9110 section 9, RFC 5789); clients may make up others without end, which count as one.
 fn method(text: &str) -> &str {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    if text.is_empty() || KNOWN.contains(&text) { text } else { "other" }
+    if text.is_empty() || KNOWN.contains(&text) { text } else { OTHER }
 }
 
 /// Says whether a body of this media type is a file; types are the same in either case (RFC 9110 section 8.3.1).
@@ -337,4 +343,28 @@ fn is_file(content_type: &str) -> bool {
     let begins =
         |prefix: &&str| content_type.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));
     FILES.iter().any(begins)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+
+    use super::{Counter, EVERY_APPLICATION, MOST_NAMES, OTHER, View};
+
+    /// Whoever changes their address with each request neither fills the memory nor is left out of the count.
+    #[test]
+    fn names_without_end_count_as_one() {
+        let (more, mut counter) = (1_000, Counter::default());
+        let addresses = (0..MOST_NAMES + more).map(|number| Some(format!("2001:db8::{number:x}")));
+        let column: ArrayRef = Arc::new(addresses.collect::<StringArray>());
+        counter.note(&RecordBatch::try_from_iter([("SourceIP", column)]).unwrap());
+        let people = &counter.views[View::Person.index()];
+        let every = || people.cells.iter().filter(|cell| cell.application == EVERY_APPLICATION);
+        assert_eq!(every().count(), MOST_NAMES + 1);
+        assert_eq!(every().map(|cell| cell.measures.requests).sum::<u64>(), (MOST_NAMES + more) as u64);
+        let other = every().find(|cell| people.names.text(cell.name) == OTHER).unwrap();
+        assert_eq!(other.measures.requests, more as u64);
+    }
 }

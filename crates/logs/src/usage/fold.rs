@@ -11,8 +11,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::columns::{APPLICATION, FIRST_MEASURE, KEY, MEASURES, Part};
-use super::counter::REGISTERS;
+use super::counter::{OTHER, REGISTERS};
 use super::{Ask, EVERY_APPLICATION, Measures, Over, Usage, View};
+
+/// How many lines a table has before further names count as one.
+const MOST_LINES: usize = 1 << 20;
 
 /// A date and an hour of it, when the time is divided.
 type Time = Option<(Date, i8)>;
@@ -56,13 +59,13 @@ impl Fold {
             std::array::from_fn(|place| batch.column(FIRST_MEASURE + place).as_primitive::<Int64Type>());
         let sketches = |name: &str| batch.column_by_name(name).filter(|_| self.ask.distinct)?.as_binary_opt::<i32>();
         let (people, devices) = (sketches("people"), sketches("devices"));
-        let whole: Arc<str> = Arc::from("");
+        let (whole, other): (Arc<str>, Arc<str>) = (Arc::from(""), Arc::from(OTHER));
         for row in 0..batch.num_rows() {
             let (application, key) = (applications.value(row), keys.value(row));
-            let other = self.ask.application.is_some_and(|wanted| wanted != application)
+            let unasked = self.ask.application.is_some_and(|wanted| wanted != application)
                 || self.ask.key.as_ref().is_some_and(|wanted| wanted != key)
                 || self.ask.together.as_ref().is_some_and(|wanted| !wanted.contains(&application));
-            if other {
+            if unasked {
                 continue;
             }
             let application = if self.ask.together.is_some() { EVERY_APPLICATION } else { application };
@@ -73,7 +76,11 @@ impl Fold {
             };
             // Hours are either the time or, folded over days, what is asked about.
             let key = if self.ask.over == Over::Hours || key.is_empty() { Arc::clone(&whole) } else { Arc::from(key) };
-            let line = self.lines.entry((time, application, key)).or_default();
+            let mut place = (time, application, key);
+            if self.lines.len() >= MOST_LINES && !self.lines.contains_key(&place) {
+                place.2 = Arc::clone(&other);
+            }
+            let line = self.lines.entry(place).or_default();
             let number = |place: usize| u64::try_from(measures[place].value(row)).unwrap_or_default();
             line.measures.add(&Measures {
                 requests: number(0),

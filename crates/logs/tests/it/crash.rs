@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use logs::{Dataset, Logs, LogsConfig, MAX_LIMIT, Query};
@@ -20,45 +20,100 @@ const ROUNDS: usize = 8;
 #[test]
 fn a_killed_process_loses_nothing_that_was_written() {
     if let Some(directory) = std::env::var_os(CHILD) {
-        run(append_until_killed(directory.as_ref()));
+        run(append_until_killed(directory.as_ref(), jiff::SignedDuration::ZERO));
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let mut written = Vec::new();
     for round in 0..ROUNDS {
-        let wanted = 3 + round * 13;
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crash::a_killed_process_loses_nothing_that_was_written", "--nocapture"])
-            .env(CHILD, directory.path())
+        let mut child = Child::start("crash::a_killed_process_loses_nothing_that_was_written", directory.path());
+        child.written(3 + round * 13, &mut written);
+        child.kill(&mut written);
+        run(check(directory.path(), &written));
+    }
+}
+
+/// Records of yesterday are merged into one file each time some are taken over, so that nearly all that is written is written by
+/// a merge. The child is killed when a file is written and hardly part of the table.
+#[test]
+fn a_process_killed_while_it_merges_has_every_record_once() {
+    if let Some(directory) = std::env::var_os(CHILD) {
+        run(append_until_killed(directory.as_ref(), jiff::SignedDuration::from_hours(24)));
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut written = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut child = Child::start("crash::a_process_killed_while_it_merges_has_every_record_once", directory.path());
+        child.written(60, &mut written);
+        let before = files(&directory.path().join("lake"));
+        while files(&directory.path().join("lake")).is_subset(&before) {
+            child.written(1, &mut written);
+        }
+        child.kill(&mut written);
+        run(check(directory.path(), &written));
+    }
+}
+
+/// Returns the files of records below a folder.
+fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    // What is written or deleted meanwhile may be gone between two looks.
+    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
+    let paths = entries.flatten().map(|entry| entry.path()).filter(|path| !path.ends_with("_usage"));
+    let found = paths.flat_map(|path| match path.extension() {
+        Some(extension) if extension == "parquet" => BTreeSet::from([path]),
+        _ => files(&path),
+    });
+    found.collect()
+}
+
+/// A process that appends.
+struct Child {
+    process: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Child {
+    fn start(test: &str, directory: &Path) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(CHILD, directory)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, lines }
+    }
+
+    /// Waits until it says of so many records that they are written.
+    fn written(&mut self, wanted: usize, written: &mut Vec<Uuid>) {
         let mut seen = 0;
         while seen < wanted {
-            let line = lines.next().expect("the appender ended by itself").unwrap();
+            let line = self.lines.next().expect("the appender ended by itself").unwrap();
             if let Some(id) = line.strip_prefix("written ") {
                 written.push(id.parse::<Uuid>().unwrap());
                 seen += 1;
             }
         }
-        child.kill().unwrap();
+    }
+
+    fn kill(mut self, written: &mut Vec<Uuid>) {
+        self.process.kill().unwrap();
         // What it said after our last look counts as well; its last line may be torn.
-        let rest = lines.map_while(Result::ok);
+        let rest = self.lines.map_while(Result::ok);
         written.extend(rest.filter_map(|line| line.strip_prefix("written ")?.parse::<Uuid>().ok()));
-        child.wait().unwrap();
-        run(check(directory.path(), &written));
+        self.process.wait().unwrap();
     }
 }
 
-async fn append_until_killed(directory: &Path) {
+async fn append_until_killed(directory: &Path, ago: jiff::SignedDuration) {
     let logs = Logs::open(directory, LogsConfig { segment_bytes: 100_000, ..LogsConfig::default() }).await.unwrap();
     let mut out = std::io::stdout();
     loop {
         let mut last = None;
         for second in 0..40 {
             let mut record = request(second, "allow");
-            record.datetime = jiff::Timestamp::now();
+            record.datetime = jiff::Timestamp::now() - ago;
             let id = record.id;
             last = Some((id, logs.append(record).await.unwrap()));
         }

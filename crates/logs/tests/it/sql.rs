@@ -81,6 +81,41 @@ fn queries_see_lake_and_journal_alike() {
     });
 }
 
+/// A median keeps counts beside distinct ones from being planned as sums: the answer is the same with it and without it.
+#[test]
+fn counts_beside_distinct_ones_are_what_they_are_alone() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = open(directory.path()).await;
+        company(&logs).await;
+        for (counts, rest) in [
+            ("HTTPHost, COUNT(*), COUNT(DISTINCT Email)", "GROUP BY HTTPHost ORDER BY 1"),
+            ("HTTPHost, COUNT(DISTINCT Email) p, COUNT(*) n, COUNT(1) m, SUM(1) s", "GROUP BY 1 ORDER BY n, 1"),
+            ("Action a, COUNT(NULLIF(HTTPStatusCode, 403)) ok, COUNT(DISTINCT Email) p", "GROUP BY Action ORDER BY a"),
+            (
+                "upper(Email) e, date, COUNT(*) n, COUNT(DISTINCT HTTPHost) h",
+                "GROUP BY 1, 2 HAVING COUNT(*) > 30 ORDER BY 1, 2",
+            ),
+            ("Email, COUNT(NULL) n, COUNT(DISTINCT URL) u, MAX(RequestBytes) m", "GROUP BY 1 ORDER BY 1"),
+            ("COUNT(*) n, COUNT(DISTINCT Email) p", "WHERE Email = 'nobody'"),
+            ("Email, COUNT(*) n, COUNT(DISTINCT HTTPHost) h", "GROUP BY ROLLUP (Email) ORDER BY 1"),
+        ] {
+            let alone = ask(&logs, &format!("SELECT {counts} FROM gateway_http {rest}")).await.unwrap();
+            let beside = format!("SELECT {counts}, MEDIAN(RequestBytes) AS median FROM gateway_http {rest}");
+            let beside = ask(&logs, &beside).await.unwrap();
+            let columns = beside.columns.split_last().unwrap().1.to_vec();
+            assert_eq!(alone.columns, columns, "{counts}");
+            let mut expected = beside.rows().unwrap();
+            for row in &mut expected {
+                row.remove("median").unwrap();
+            }
+            assert!(!expected.is_empty(), "{counts}");
+            assert_eq!(alone.rows().unwrap(), expected, "{counts}");
+        }
+        logs.shutdown().await;
+    });
+}
+
 /// The dialect people know, as the reference prints it.
 #[test]
 fn queries_of_the_vendors_dialect_run_unchanged() {

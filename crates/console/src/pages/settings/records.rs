@@ -23,16 +23,24 @@ const GIB: f64 = (1_u64 << 30) as f64;
 
 /// Serves `GET /settings/records`.
 pub(in crate::pages) async fn page(visitor: Visitor) -> Page {
-    let kept = retention::get(&visitor.cx).await?;
+    let kept = kept(&visitor).await?;
     let body = draw(&visitor, &kept, &Fields::default(), Problems::NONE)?;
     Ok(frame::page(&visitor, Place::Settings, "Records", &body))
+}
+
+/// Returns how records are kept. Whoever may erase and nothing else sees none of it.
+async fn kept(visitor: &Visitor) -> Result<Vec<KeptView>, Failure> {
+    if visitor.may(Permission::LogsErase) && !visitor.may(Permission::LogsRead) {
+        return Ok(Vec::new());
+    }
+    retention::get(&visitor.cx).await
 }
 
 fn draw(visitor: &Visitor, kept: &[KeptView], typed: &Fields, problems: Problems<'_>) -> Result<Markup, Failure> {
     Ok(html! {
         (head("records"))
         (problems.summary())
-        (keeping(visitor, kept, typed, problems))
+        @if !kept.is_empty() { (keeping(visitor, kept, typed, problems)) }
         @if visitor.may(Permission::LogsErase) { (erasing(visitor, &erasures::list(&visitor.cx)?, typed, problems)) }
     })
 }
@@ -91,7 +99,7 @@ pub(in crate::pages) async fn erase(submission: Submission) -> Page {
     match erasures::create(&visitor.cx, body).await {
         Ok(_) => go("/settings/records?note=erasing#erase"),
         Err(failure) => {
-            let kept = retention::get(&visitor.cx).await?;
+            let kept = kept(&visitor).await?;
             let body = draw(&visitor, &kept, &fields, Problems::of(&failure))?;
             Ok(refused_form(&visitor, Place::Settings, "Records", &failure, &body))
         }
