@@ -462,6 +462,22 @@ async fn a_rule_written_in_the_form_is_the_rule_the_api_returns() {
 }
 
 #[tokio::test]
+async fn a_saved_query_stays_open_when_it_is_run() {
+    let console = Console::new().await;
+    let browser = Browser::set_up(&console).await;
+    let saved = json!({"name": "By host", "sql": "SELECT 1 AS one"});
+    let saved = console.post("portunus/logs/queries", saved).await.result();
+    let id = saved["id"].as_str().unwrap();
+    for sql in ["SELECT 2 AS two", "SELECT nothing FROM nowhere"] {
+        let fields = [("query", sql), ("saved", id), ("name", "By host and day"), ("description", "")];
+        let page = text(&browser.send("/explore", &fields).await);
+        assert!(page.contains(&format!("value=\"{id}\"")) && page.contains("value=\"By host and day\""), "{page}");
+    }
+    let unsaved = text(&browser.send("/explore", &[("query", "SELECT 3 AS three")]).await);
+    assert!(!unsaved.contains("name=\"saved\""));
+}
+
+#[tokio::test]
 async fn a_refused_form_keeps_what_was_typed_and_says_why_beside_it() {
     let console = Console::new().await;
     let browser = Browser::set_up(&console).await;
