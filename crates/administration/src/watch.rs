@@ -157,7 +157,7 @@ impl Watch {
         };
         let failed_before = before.as_ref().is_some_and(|state| !state.document.error.is_empty());
         let event = match &found {
-            Ok(found) => found.value >= signal.document.at_least && found.rows > 0,
+            Ok(found) => found.tells(&signal.document),
             Err(_) => !failed_before,
         };
         if event {
@@ -299,14 +299,19 @@ fn event_id(signal: SignalId, until: Timestamp) -> SignalEventId {
 }
 
 /// What a query found.
-struct Found {
-    value: f64,
-    rows: u64,
-    sample: Vec<serde_json::Map<String, serde_json::Value>>,
+pub(crate) struct Found {
+    pub value: f64,
+    pub rows: u64,
+    pub sample: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Found {
-    fn of(answer: &Answer, signal: &Signal) -> Result<Self, String> {
+    /// Says whether it is something to tell.
+    pub(crate) fn tells(&self, signal: &Signal) -> bool {
+        self.value >= signal.at_least && self.rows > 0
+    }
+
+    pub(crate) fn of(answer: &Answer, signal: &Signal) -> Result<Self, String> {
         let all = answer.rows()?;
         let rows = all.len() as u64;
         let value = match &signal.column {
@@ -365,12 +370,31 @@ fn message(account: AccountId, event: &Stored<SignalEvent>) -> String {
 
 /// Returns the next window that is to be looked at: the first after `through` that is over and not too long ago.
 fn due(every_minutes: u32, through: Timestamp, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let every = i64::from(every_minutes.max(1)) * 60;
-    let start = |second: i64| second.div_euclid(every) * every;
-    let newest = start(now.checked_sub(SETTLED).ok()?.as_second());
-    let from = start(through.as_second()).max(newest - MADE_UP * every);
+    let every = length(every_minutes);
+    let newest = settled(every, now)?;
+    let from = start(every, through.as_second()).max(newest - MADE_UP * every);
     let time = |second| Timestamp::from_second(second).ok();
     (from + every <= newest).then_some((time(from)?, time(from + every)?))
+}
+
+/// Returns the windows that are over, the newest first.
+pub(crate) fn over(every_minutes: u32, now: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let every = length(every_minutes);
+    let ends = std::iter::successors(settled(every, now), move |end| end.checked_sub(every));
+    ends.map_while(move |end| Some((Timestamp::from_second(end - every).ok()?, Timestamp::from_second(end).ok()?)))
+}
+
+/// Returns the end of the newest window that can be looked at, in Unix seconds.
+fn settled(every: i64, now: Timestamp) -> Option<i64> {
+    Some(start(every, now.checked_sub(SETTLED).ok()?.as_second()))
+}
+
+fn length(every_minutes: u32) -> i64 {
+    i64::from(every_minutes.max(1)) * 60
+}
+
+fn start(every: i64, second: i64) -> i64 {
+    second.div_euclid(every) * every
 }
 
 #[cfg(test)]

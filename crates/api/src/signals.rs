@@ -9,13 +9,14 @@ use super::reply::{Reply, ok};
 use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::operations::saved_queries::{self, SavedQueryBody, SavedQueryView};
-use crate::operations::signals::{self, SignalBody, SignalEventView, SignalView};
+use crate::operations::signals::{self, SignalBody, SignalEventView, SignalView, TrialView};
 use crate::paging::single;
 
 const QUERIES: &str = "/accounts/{account_id}/portunus/logs/queries";
 const QUERY: &str = "/accounts/{account_id}/portunus/logs/queries/{query_id}";
 const SIGNALS: &str = "/accounts/{account_id}/portunus/signals";
 const SIGNAL: &str = "/accounts/{account_id}/portunus/signals/{signal_id}";
+const TRIAL: &str = "/accounts/{account_id}/portunus/signals/trial";
 const EVENTS: &str = "/accounts/{account_id}/portunus/signal_events";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -40,6 +41,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .takes_json::<SignalBody>()
             .returns::<SignalView>(),
         endpoint(Method::DELETE, SIGNAL, write, "Delete a signal; its events stay", delete_signal),
+        endpoint(Method::POST, TRIAL, write, "Try what a signal would have found", try_signal)
+            .takes_json::<SignalBody>()
+            .returns::<TrialView>(),
         endpoint(Method::GET, EVENTS, read, "List security events of signals, newest first", events)
             .lists::<SignalEventView>(Paging::Single),
     ]
@@ -85,6 +89,10 @@ async fn replace_signal(cx: Cx, input: Input) -> Reply {
 async fn delete_signal(cx: Cx) -> Reply {
     signals::delete(&cx.op, cx.id("signal_id", "signal")?).await?;
     ok(json!({}))
+}
+
+async fn try_signal(cx: Cx, input: Input) -> Reply {
+    ok(signals::trial(&cx.op, input.json()?).await?)
 }
 
 async fn events(cx: Cx) -> Reply {

@@ -4,6 +4,7 @@
 //! may not read that. Invariant: a signal that is saved could be asked at that moment, and names a column that counts.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use logs::Dataset;
 use logs::sql::{Answer, Bounds, MAX_ROWS, Parameter, SqlError};
@@ -18,6 +19,7 @@ use super::{check_name, explorer, time};
 use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
 use crate::failure::{Failure, taken};
+use crate::watch::{self, Found};
 
 /// The shortest and the longest window, in minutes.
 pub const MINUTES: std::ops::RangeInclusive<u32> = 1..=1_440;
@@ -25,6 +27,9 @@ pub const MINUTES: std::ops::RangeInclusive<u32> = 1..=1_440;
 pub const DATASETS: [Dataset; 5] =
     [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::Worker, Dataset::AccessRequests, Dataset::McpPortalLogs];
 const RESOURCE: &str = "signal";
+/// How many windows a signal is tried on, and for how long.
+const TRIED: usize = 24;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A signal.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -78,6 +83,29 @@ pub struct SignalBody {
 
 const fn yes() -> bool {
     true
+}
+
+/// What a signal would have found.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TrialView {
+    /// The windows that were looked at, newest first: 24, or as many as there was time for.
+    pub windows: Vec<TrialWindowView>,
+    /// How many of them would have been events.
+    pub events: usize,
+    /// Some rows of the newest of these.
+    #[schema(value_type = Vec<Object>)]
+    pub sample: Vec<Map<String, Value>>,
+}
+
+/// A window that a signal was tried on.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TrialWindowView {
+    pub from: String,
+    pub until: String,
+    pub value: f64,
+    pub rows: u64,
+    /// Whether it would have been an event.
+    pub event: bool,
 }
 
 /// A security event of a signal.
@@ -194,6 +222,41 @@ pub async fn create(cx: &OpContext, body: SignalBody) -> Result<SignalView, Fail
     let stored = cx.store().signals().create(&grant, id, signal).await.map_err(|error| taken(error, name_taken))?;
     cx.record(Change::new(Verb::Create, RESOURCE, id).after(summary(&stored.document))).await?;
     get(cx, id).await
+}
+
+/// Asks the windows that are over what a signal would have found in them. Nothing is saved and nobody is told.
+///
+/// # Errors
+///
+/// As [`create`]; what goes over a bound of queries says which.
+pub async fn trial(cx: &OpContext, body: SignalBody) -> Result<TrialView, Failure> {
+    let grant = cx.authorize::<WriteLogs>()?;
+    let signal = checked(cx, &grant, body).await?;
+    let missing = || Failure::invalid("/query_id", "must be the id of a saved query");
+    let saved = cx.store().saved_queries().get(&grant, &signal.query).await?.ok_or_else(missing)?;
+    let asked = serde_json::json!({ "query": saved.document.sql, "every_minutes": signal.every_minutes });
+    cx.record(Change::new(Verb::Query, "logs", "trial of a signal").after(asked)).await?;
+    let (started, mut windows, mut sample) = (Instant::now(), Vec::new(), Vec::new());
+    for (from, until) in watch::over(signal.every_minutes, cx.now()).take(TRIED) {
+        if started.elapsed() > PATIENCE {
+            break;
+        }
+        let answer = ask(cx, &saved.document.sql, (from, until)).await.map_err(|failure| at(failure, "/query_id"))?;
+        let found = Found::of(&answer, &signal).map_err(|message| Failure::invalid("/query_id", message))?;
+        let event = found.tells(&signal);
+        if event && sample.is_empty() {
+            sample = found.sample;
+        }
+        windows.push(TrialWindowView {
+            from: time(from),
+            until: time(until),
+            value: found.value,
+            rows: found.rows,
+            event,
+        });
+    }
+    let events = windows.iter().filter(|window| window.event).count();
+    Ok(TrialView { windows, events, sample })
 }
 
 /// Replaces one. Windows that were looked at stay looked at; one that is enabled again, or has another length, begins now.

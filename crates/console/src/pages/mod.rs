@@ -72,6 +72,7 @@ fn entry_routes() -> Router<Arc<App>> {
         .route("/explore/saved/{id}/delete", post(signals::delete_query))
         .route("/signals", get(signals::page).post(signals::create))
         .route("/signals/new", get(signals::new_page))
+        .route("/signals/try", post(signals::try_out))
         .route("/signals/{id}", get(signals::signal_page).post(signals::save))
         .route("/signals/{id}/delete", get(signals::confirm_delete).post(signals::delete))
         .route("/activity/live", get(activity::live))

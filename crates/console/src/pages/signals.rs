@@ -15,7 +15,7 @@ use super::visitor::{Submission, Visitor};
 use super::{Page, format, go, id};
 use crate::failure::Failure;
 use crate::operations::saved_queries::{self, SavedQueryBody, SavedQueryView};
-use crate::operations::signals::{self, SignalBody, SignalEventView, SignalView};
+use crate::operations::signals::{self, SignalBody, SignalEventView, SignalView, TrialView};
 
 /// Events that a page shows.
 const SHOWN: usize = 200;
@@ -171,7 +171,12 @@ fn form(
             (Control::new("severity", "Severity").problems(problems.at("/severity")).select(&severities, fields.get("severity")))
             (Control::new("webhook", "Webhook").problems(problems.at("/webhook")).hint("Events are posted there as JSON; Workers get them from their queue either way.").input("url", fields.get("webhook")))
             (Control::new("enabled", "Enabled").tick(fields.ticked("enabled")))
-            div.actions { button.primary type="submit" disabled[!may_write] { @if signal.is_some() { "Save" } @else { "Create" } } }
+            @if let Some(signal) = signal { input type="hidden" name="signal" value=(signal); }
+            div.actions {
+                button.primary type="submit" disabled[!may_write] { @if signal.is_some() { "Save" } @else { "Create" } }
+                button type="submit" formaction="/signals/try#trial" disabled[!may_write] { "Try it" }
+            }
+            p.hint { "Trying asks the windows of the past what would have been told; nothing is saved and nobody is told." }
         }
     }
 }
@@ -226,6 +231,48 @@ async fn answered(
             let chosen = fields.get("query_id");
             let body = form(visitor, signal, fields, chosen, &queries, Problems::of(&failure));
             Ok(refused_form(visitor, Place::Explore, TITLE, &failure, &body))
+        }
+    }
+}
+
+/// Serves `POST /signals/try`: the form again, with what it would have found.
+pub(super) async fn try_out(submission: Submission) -> Page {
+    let Submission { visitor, fields } = submission;
+    let signal = fields.text("signal").map(|text| id(&text, "signal")).transpose()?;
+    let tried = match body_of(&fields) {
+        Ok(body) => signals::trial(&visitor.cx, body).await,
+        Err(failure) => Err(failure),
+    };
+    let queries = saved_queries::list(&visitor.cx).await?;
+    let form = |problems| form(&visitor, signal, &fields, fields.get("query_id"), &queries, problems);
+    match tried {
+        Ok(trial) => {
+            let body = html! { (form(Problems::NONE)) (found(&trial)) };
+            Ok(frame::page(&visitor, Place::Explore, TITLE, &body))
+        }
+        Err(failure) => Ok(refused_form(&visitor, Place::Explore, TITLE, &failure, &form(Problems::of(&failure)))),
+    }
+}
+
+fn found(trial: &TrialView) -> Markup {
+    let most = trial.windows.iter().map(|window| window.value).fold(0.0, f64::max);
+    html! {
+        section id="trial" aria-labelledby="tried" {
+            h2 id="tried" tabindex="-1" { (format::plural(trial.events as u64, "event", "events")) " in the last " (format::plural(trial.windows.len() as u64, "window", "windows")) }
+            @if trial.events == 0 { p.muted { "Nothing would have been told. The most that was found is " (most) "." } }
+            table.cards {
+                thead { tr { th scope="col" { "Window" } th scope="col" { "Found" } th scope="col" { "Rows" } th scope="col" { "Told" } } }
+                tbody { @for window in &trial.windows { tr {
+                    td data-label="Window" { (format::time(&window.from)) " to " (format::time(&window.until)) }
+                    td data-label="Found" { (window.value) }
+                    td data-label="Rows" { (format::count(window.rows)) }
+                    td data-label="Told" { @if window.event { span.badge.bad { "event" } } @else { span.muted { "no" } } }
+                } } }
+            }
+            @if !trial.sample.is_empty() {
+                h3 { "Rows of the newest event" }
+                @for row in &trial.sample { dl.facts { @for (name, value) in row { div { dt { (name) } dd { (shown(value)) } } } } }
+            }
         }
     }
 }

@@ -181,6 +181,33 @@ async fn a_window_with_too_much_is_one_event_for_workers_webhook_and_console() {
 }
 
 #[tokio::test]
+async fn a_signal_is_tried_on_what_was_before_it_is_made() {
+    let console = Console::new().await;
+    let query = saved(&console, &documented()).await;
+    // A window is over for half a minute before it is looked at.
+    let newest = (START - 30).div_euclid(300) * 300;
+    let ago = |seconds| Timestamp::from_second(newest - seconds).unwrap();
+    uploads(&console, ago(10), "ada@example.com", 900_000).await;
+    uploads(&console, ago(20), "ada@example.com", 100_000).await;
+    uploads(&console, ago(310), "bob@example.com", 999_999).await;
+    uploads(&console, ago(300 * 23 + 1), "eve@example.com", 5_000_000).await;
+    uploads(&console, ago(300 * 24 + 1), "eve@example.com", 5_000_000).await;
+    let trial = console.post("portunus/signals/trial", signal(&query)).await.result();
+    let windows = trial["windows"].as_array().unwrap();
+    let found = |place: usize| (&windows[place]["value"], &windows[place]["event"]);
+    assert_eq!((windows.len(), &trial["events"]), (24, &json!(2)));
+    assert_eq!(found(0), (&json!(1_000_000.0), &json!(true)));
+    assert_eq!(found(1), (&json!(0.0), &json!(false)), "the query itself wants a million");
+    assert_eq!(found(23), (&json!(5_000_000.0), &json!(true)));
+    assert_eq!(trial["sample"][0]["Email"], "ada@example.com");
+    assert_eq!(console.get("portunus/signals").await.result(), json!([]), "nothing is saved");
+    let mut wrong = signal(&query);
+    wrong["column"] = json!("megabytes");
+    assert_eq!(console.post("portunus/signals/trial", wrong).await.error(400).0, "/column");
+    assert!(console.audit().await.iter().any(|record| record["ResourceID"] == "trial of a signal"));
+}
+
+#[tokio::test]
 async fn a_query_that_fails_is_an_event_once_until_it_works_again() {
     let console = Console::new().await;
     let query = saved(&console, &documented()).await;
