@@ -265,6 +265,9 @@ pub(crate) enum Logs {
         state: State,
         /// One SELECT; `-` or nothing reads it from standard input.
         query: Option<String>,
+        /// Ask a saved query, by its name.
+        #[arg(long, value_name = "NAME", conflicts_with = "query")]
+        saved: Option<String>,
         /// One JSON row a line.
         #[arg(long, conflicts_with = "output")]
         json: bool,

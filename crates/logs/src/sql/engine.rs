@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array as _, RecordBatch};
+use arrow::array::{Array as _, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
@@ -136,11 +138,11 @@ async fn answer(environment: Arc<RuntimeEnv>, threads: usize, job: Job) -> Resul
     let plan = state.create_physical_plan(&limited).await.map_err(failed)?;
     let counted = Arc::clone(&plan);
     job.progress.count_with(Box::new(move || rows_read(&counted)));
-    let schema = plan.schema();
+    let schema = plain_schema(&plan.schema());
     let mut stream = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(failed)?;
     let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
     while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(failed)?;
+        let batch = plain(&batch.map_err(failed)?, &schema).map_err(failed)?;
         rows += batch.num_rows();
         bytes += size(&batch);
         if bytes > MAX_ANSWER {
@@ -156,6 +158,28 @@ async fn answer(environment: Arc<RuntimeEnv>, threads: usize, job: Job) -> Resul
     answer.bytes_read = sum(&plan, "bytes_scanned");
     answer.plan = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false).to_string();
     Ok(answer)
+}
+
+/// Returns the columns of an answer: texts that point into what was read become texts of their own.
+fn plain_schema(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(plain_field);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "what holds no view stays")]
+fn plain_field(field: &Arc<Field>) -> Arc<Field> {
+    let plain = match field.data_type() {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::List(element) => DataType::List(plain_field(element)),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(Field::clone(field).with_data_type(plain))
+}
+
+fn plain(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DataFusionError> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect::<Result<Vec<_>, _>>()?, &rows)?)
 }
 
 /// Puts values where a query names them.

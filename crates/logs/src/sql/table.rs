@@ -3,8 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BooleanArray, Date32Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+    UInt64Array,
 };
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -51,7 +53,7 @@ pub(crate) struct Source {
 #[derive(Debug)]
 struct Moment {
     snapshot: Snapshot,
-    /// The journal's part, each row with its day.
+    /// The journal's part, in the columns of files.
     journal: Vec<RecordBatch>,
     /// The journal's part counts as memory of the query while it is held.
     _held: MemoryReservation,
@@ -69,7 +71,7 @@ pub(crate) struct LakeTable {
 
 impl LakeTable {
     pub(crate) fn new(source: Source, url: ObjectStoreUrl, progress: Arc<Progress>) -> Self {
-        let schema = table_schema(&schema::columns(source.dataset)).table_schema().clone();
+        let schema = table_schema(source.dataset).table_schema().clone();
         Self { source, moment: OnceLock::new(), url, schema, progress }
     }
 
@@ -112,7 +114,7 @@ impl LakeTable {
         let environment = state.runtime_env();
         let store = environment.object_store(&self.url)?;
         let cache = environment.cache_manager.get_file_metadata_cache();
-        let mut source = ParquetSource::new(table_schema(&schema::columns(self.source.dataset)))
+        let mut source = ParquetSource::new(table_schema(self.source.dataset))
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)))
             .with_pushdown_filters(true)
@@ -167,17 +169,25 @@ impl LakeTable {
             return Err(refused);
         }
         read.map_err(outside)?;
-        batches.into_iter().map(|batch| self.dated(batch)).collect()
+        Ok(batches)
     }
 
-    /// Returns rows of the journal with their days.
-    fn dated(&self, batch: RecordBatch) -> Result<RecordBatch> {
+    /// Returns columns of rows of the journal, as the table has them.
+    fn projected(&self, batch: &RecordBatch, schema: &SchemaRef, places: &[usize]) -> Result<RecordBatch> {
+        let columns = places.iter().zip(schema.fields()).map(|(place, field)| match batch.columns().get(*place) {
+            Some(column) => cast(column, field.data_type()),
+            // Only the last column is not in files.
+            None => Ok(self.days_of(batch)),
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)?)
+    }
+
+    fn days_of(&self, batch: &RecordBatch) -> ArrayRef {
         let times = batch.column(schema::key(self.source.dataset).time);
         let times = times.as_any().downcast_ref::<TimestampMicrosecondArray>();
-        let days: Date32Array = times.into_iter().flatten().map(|micros| micros.map(day_of)).collect();
-        let mut columns = batch.columns().to_vec();
-        columns.push(Arc::new(days));
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        Arc::new(times.into_iter().flatten().map(|micros| micros.map(day_of)).collect::<Date32Array>())
     }
 }
 
@@ -185,9 +195,16 @@ fn outside(error: QueryError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-fn table_schema(columns: &SchemaRef) -> TableSchema {
+/// Returns the columns of a dataset as queries see them: texts as views, which point into what was read instead of copying it.
+fn table_schema(dataset: Dataset) -> TableSchema {
+    let columns = schema::columns(dataset);
+    let viewed = columns.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
+    });
+    let viewed = Arc::new(Schema::new(viewed.collect::<Vec<_>>()));
     let date = Arc::new(Field::new(schema::DATE, DataType::Date32, false));
-    TableSchema::builder(Arc::clone(columns)).with_table_partition_cols(vec![date]).build()
+    TableSchema::builder(viewed).with_table_partition_cols(vec![date]).build()
 }
 
 fn days(day: Date) -> i32 {
@@ -228,11 +245,11 @@ impl TableProvider for LakeTable {
         let in_files = files.iter().map(|file| file.rows).sum();
         let in_journal = journal.iter().map(|batch| batch.num_rows() as u64).sum();
         self.progress.expect_rows(in_files, in_journal);
-        let journal = MemorySourceConfig::try_new_exec(
-            std::slice::from_ref(journal),
-            Arc::clone(&self.schema),
-            projection.cloned(),
-        )?;
+        let places: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let schema = Arc::new(self.schema.project(&places)?);
+        let journal =
+            journal.iter().map(|batch| self.projected(batch, &schema, &places)).collect::<Result<Vec<_>>>()?;
+        let journal = MemorySourceConfig::try_new_exec(&[journal], schema, None)?;
         if files.is_empty() {
             return Ok(journal);
         }

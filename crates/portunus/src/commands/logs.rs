@@ -14,6 +14,12 @@ pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     match logs {
         Logs::Tail { state, dataset, json } => tail::run(&state, dataset, json).await,
         Logs::Erase { state, email, confirm, no_wait } => erase::run(&state, email, confirm, no_wait).await,
-        Logs::Sql { state, query, json, output } => sql::run(&state, query, json, output).await,
+        Logs::Sql { state, query, saved, json, output } => {
+            let asked = match saved {
+                Some(name) => sql::Asked::Saved(name),
+                None => sql::Asked::Text(query),
+            };
+            sql::run(&state, asked, json, output).await
+        }
     }
 }

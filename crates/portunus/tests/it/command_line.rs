@@ -229,6 +229,21 @@ async fn following_the_log_leaves_no_token_however_it_ends() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saved_query_is_asked_by_its_name() {
+    let platform = Platform::start(binary(), &[]).unwrap();
+    let data = platform.data().to_str().unwrap().to_owned();
+    let asked = |name: &str| portunus(&["logs", "sql", "--saved", name, "--json", "--data", &data]);
+    let nothing = asked("Tokens");
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("no saved query yet"), "{nothing:?}");
+    let sql = "SELECT COUNT(*) > 0 AS recorded FROM audit";
+    platform.api("POST", "/portunus/logs/queries", Some(json!({"name": "Tokens", "sql": sql}))).await.unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&text(&asked("Tokens"))).unwrap(), json!({"recorded": true}));
+    let unknown = asked("Token");
+    let told = String::from_utf8_lossy(&unknown.stderr);
+    assert!(!unknown.status.success() && told.contains("there are\n  Tokens"), "{told}");
+}
+
 #[test]
 fn worker_test_runs_a_script_in_the_sandbox() {
     let directory = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use axum::extract::Path;
 use catalog::score::{Evidence, Hundredths, Rubric, points, question};
 use maud::{Markup, html};
 use serde_json::Value;
-use store::Permission::GatewayWrite;
+use store::Permission::{GatewayWrite, LogsRead};
 
 use super::{STATUSES, badge, status};
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ use crate::pages::{Page, format, go};
 
 const TABS: [(&str, &str); 3] = [("", "Overview"), ("/findings", "Findings"), ("/policies", "Policies")];
 
-fn frame_of(application: &ApplicationView, tab: &str, body: &Markup) -> Markup {
+fn frame_of(visitor: &Visitor, application: &ApplicationView, tab: &str, body: &Markup) -> Markup {
     let ours = &application.portunus;
     let vendor = ours.vendor.as_deref().map(|vendor| format!("{vendor} · ")).unwrap_or_default();
     let lead = format!("{vendor}{} · number {}", application.application_type, application.id);
@@ -28,6 +28,7 @@ fn frame_of(application: &ApplicationView, tab: &str, body: &Markup) -> Markup {
         (title(&application.name, &lead, &html! { (badge(ours.status)) }))
         nav.tabs aria-label="Application" {
             @for (path, text) in TABS { a href={ "/library/" (application.human_id) (path) } aria-current=[(path == tab).then_some("page")] { (text) } }
+            @if visitor.may(LogsRead) { a href={ "/usage/applications/" (application.human_id) } { "Usage" } }
         }
         (body)
     }
@@ -61,7 +62,7 @@ fn draw_overview(visitor: &Visitor, application: &ApplicationView, fields: &Fiel
         (hosts("Left out", "Below the hosts above, but of no application.", &ours.excluded_hostnames))
         (hosts("Supporting hosts", "It needs these and others may too, so rules on the application leave them alone.", &application.support_domains))
     };
-    frame_of(application, "", &body)
+    frame_of(visitor, application, "", &body)
 }
 
 fn hosts(heading: &str, lead: &str, names: &[String]) -> Markup {
@@ -145,7 +146,7 @@ fn draw_findings(visitor: &Visitor, application: &ApplicationView, fields: &Fiel
             }
         }
     };
-    frame_of(application, "/findings", &body)
+    frame_of(visitor, application, "/findings", &body)
 }
 
 fn hundredths(value: &Value) -> Hundredths {
@@ -248,7 +249,7 @@ pub(in crate::pages) async fn policies(visitor: Visitor, Path(id): Path<String>)
             (empty("No rule touches it.", &html! { "What no rule decides is allowed. " a href="/rules/new" { "Write a rule" } " with " code { "any(app.ids[*] in {" (application.id) "})" } "." }))
         } @else { (rule_table(&rules)) }
     };
-    Ok(frame::page(&visitor, Place::Library, &application.name, &frame_of(&application, "/policies", &body)))
+    Ok(frame::page(&visitor, Place::Library, &application.name, &frame_of(&visitor, &application, "/policies", &body)))
 }
 
 fn rule_table(rules: &[TouchingRule]) -> Markup {

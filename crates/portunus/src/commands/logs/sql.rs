@@ -16,17 +16,29 @@ use crate::commands::door::{Door, accepted, events, field};
 /// How wide a column of the table gets, in characters.
 const WIDEST: usize = 60;
 
-pub(crate) async fn run(state: &State, query: Option<String>, json: bool, output: Option<PathBuf>) -> Result<ExitCode> {
-    let query = match query.filter(|query| query != "-") {
-        Some(query) => query,
-        None => {
+/// What is asked.
+pub(crate) enum Asked {
+    /// A text; standard input where it is `-` or missing.
+    Text(Option<String>),
+    /// The saved query of this name.
+    Saved(String),
+}
+
+pub(crate) async fn run(state: &State, asked: Asked, json: bool, output: Option<PathBuf>) -> Result<ExitCode> {
+    let format = output.as_deref().map(format_of).transpose()?;
+    let mut door = Door::find(state).await?;
+    let query = match asked {
+        Asked::Text(Some(query)) if query != "-" => query,
+        Asked::Text(_) => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("cannot read the query from standard input")?;
             text
         }
+        Asked::Saved(name) => match saved(&mut door, &name).await? {
+            Some(query) => query,
+            None => return Ok(ExitCode::FAILURE),
+        },
     };
-    let format = output.as_deref().map(format_of).transpose()?;
-    let mut door = Door::find(state).await?;
     let body = json!({ "query": query });
     let begun = door
         .pass("logs sql", &[Permission::LogsRead, Permission::AuditRead], async |visit| {
@@ -52,6 +64,37 @@ pub(crate) async fn run(state: &State, query: Option<String>, json: bool, output
     std::fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("{} in {}", HumanBytes(bytes.len() as u64), path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Deserialize)]
+struct Saved {
+    name: String,
+    sql: String,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    result: Vec<Saved>,
+}
+
+/// Returns the text of a saved query; `None` when the command was asked to end meanwhile.
+async fn saved(door: &mut Door, name: &str) -> Result<Option<String>> {
+    let listed = door
+        .pass("logs sql", &[Permission::LogsRead], async |visit| {
+            let response = visit.request(reqwest::Method::GET, "/portunus/logs/queries").send().await;
+            let response = accepted(response.context("cannot reach the platform")?).await?;
+            response.json::<Listed>().await.context("the saved queries cannot be read")
+        })
+        .await?;
+    let Some(Listed { result: all }) = listed else { return Ok(None) };
+    if let Some(found) = all.iter().find(|query| query.name == name) {
+        return Ok(Some(found.sql.clone()));
+    }
+    let names: Vec<_> = all.iter().map(|query| format!("  {}", query.name)).collect();
+    match names.is_empty() {
+        true => bail!("there is no saved query yet: save one under Explore in the console"),
+        false => bail!("no saved query is called {name:?}; there are\n{}", names.join("\n")),
+    }
 }
 
 /// The form of a file by the end of its name.
