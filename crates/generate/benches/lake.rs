@@ -129,7 +129,6 @@ async fn measure_what_is_there(directory: &Path) {
     let mut accounts = std::fs::read_dir(directory.join("lake")).unwrap();
     let account = accounts.find_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).unwrap();
     let logs = Logs::open(directory, LogsConfig { max_bytes: u64::MAX, ..LogsConfig::default() }).await.unwrap();
-    logs.settle().await.unwrap();
     let (bytes, counts) = lake_bytes(&directory.join("lake"), false);
     println!("on disk: {bytes} bytes, and {counts} in counts of {} days", days());
     reports(&logs, account, days()).await;
@@ -217,7 +216,7 @@ mod questions {
     use std::path::Path;
     use std::process::Command;
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use logs::Logs;
     use logs::sql::{Bounds, Progress};
@@ -275,7 +274,7 @@ mod questions {
 
     async fn ask(logs: &Logs, account: AccountId, sql: &str) -> (f64, Rows) {
         let started = Instant::now();
-        let bounds = Bounds { memory: 4 << 30, ..Bounds::default() };
+        let bounds = Bounds { memory: 4 << 30, time: Duration::from_secs(600), ..Bounds::default() };
         let answer = logs.sql(account, &logs::Dataset::ALL, sql, bounds, Arc::new(Progress::default())).await.unwrap();
         let elapsed = started.elapsed().as_secs_f64();
         (elapsed, answer.rows().unwrap())
@@ -287,6 +286,7 @@ mod questions {
 import duckdb, sys, time
 files, sql, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 db = duckdb.connect(config={'threads': 2, 'memory_limit': '4GB'})
+db.execute('SET enable_progress_bar = false')
 db.execute(f\"CREATE VIEW gateway_http AS SELECT * FROM read_parquet('{files}', hive_partitioning=true)\")
 best = 1e9
 for _ in range(rounds):
