@@ -22,6 +22,7 @@ mod replay;
 mod reply;
 mod session;
 mod shadow;
+mod push_jobs;
 mod signals;
 pub mod table;
 mod usage;
@@ -66,6 +67,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         explorer::endpoints(),
         usage::endpoints(),
         shadow::endpoints(),
+        push_jobs::endpoints(),
         signals::endpoints(),
     ]
     .into_iter()

@@ -57,7 +57,7 @@ permissions! {
     KvWrite = "kv:write", "Workers KV Storage Write";
     /// Read traffic and Worker logs.
     LogsRead = "logs:read", "Logs Read";
-    /// Choose how long records are kept, and where what is recorded is sent: signals, the weekly letter.
+    /// Choose how long records are kept, and where what is recorded is sent: signals, push jobs, the weekly letter.
     LogsWrite = "logs:write", "Logs Write";
     /// Erase what is recorded of a person.
     LogsErase = "logs:erase", "Logs Erase";

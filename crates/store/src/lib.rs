@@ -64,6 +64,7 @@ pub use documents::script::{
     Binding, Cron, Isolation, Module, ModuleHead, ModuleKind, RateLimit, SECURITY_EVENTS, Schedule, Script,
     ScriptContent, ScriptLimits, ScriptSecret, ScriptSecretId, ScriptVersion, Source,
 };
+pub use documents::push_job::PushJob;
 pub use documents::signal::{
     SavedQuery, Severity, Signal, SignalEvent, SignalEventId, SignalState, Webhook, WebhookState,
 };
@@ -412,6 +413,8 @@ collections! {
     category_names: CategoryNames;
     /// Returns the queries that were saved.
     saved_queries: SavedQuery;
+    /// Returns the push jobs.
+    push_jobs: PushJob;
     /// Returns the signals.
     signals: Signal;
     /// Returns how far each signal is.

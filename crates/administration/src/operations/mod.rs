@@ -38,6 +38,7 @@ pub mod saved_queries;
 pub mod scripts;
 pub mod secrets;
 pub mod shadow_mcp;
+pub mod push_jobs;
 pub mod signals;
 pub mod tokens;
 pub mod upload;

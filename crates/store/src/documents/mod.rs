@@ -16,6 +16,7 @@ pub(crate) mod mcp;
 pub(crate) mod network;
 pub(crate) mod rule;
 pub(crate) mod script;
+pub(crate) mod push_job;
 pub(crate) mod signal;
 
 macro_rules! document {
