@@ -78,7 +78,7 @@ async fn delete(cx: Cx) -> Reply {
 }
 
 async fn of_dataset(cx: Cx) -> Reply {
-    let name = cx.path("dataset").to_owned();
+    let name = cx.text("dataset").to_owned();
     let dataset = push_jobs::dataset(&name).ok_or_else(|| Failure::not_found("dataset"))?;
     let mut jobs = push_jobs::list(&cx.op).await?;
     jobs.retain(|job| push_jobs::dataset(&job.dataset) == Some(dataset));
@@ -86,7 +86,7 @@ async fn of_dataset(cx: Cx) -> Reply {
 }
 
 async fn fields(cx: Cx) -> Reply {
-    ok(push_jobs::dataset_fields(&cx.op, cx.path("dataset"))?)
+    ok(push_jobs::dataset_fields(&cx.op, cx.text("dataset"))?)
 }
 
 async fn ownership(cx: Cx, input: Input) -> Reply {

@@ -259,9 +259,12 @@ impl Pushes {
                 return Ok(());
             }
             let age = |segment: &Segment| segment.blocks.iter().map(|block| block.last_time).max().unwrap_or_default();
-            let oldest = Dataset::ALL.into_iter().filter_map(|dataset| Some((dataset, state.held[dataset.index()].first()?)));
+            let oldest =
+                Dataset::ALL.into_iter().filter_map(|dataset| Some((dataset, state.held[dataset.index()].first()?)));
             let oldest = oldest.min_by_key(|(_, segment)| age(segment));
-            let Some((dataset, segment)) = oldest.map(|(dataset, segment)| (dataset, segment.clone())) else { return Ok(()) };
+            let Some((dataset, segment)) = oldest.map(|(dataset, segment)| (dataset, segment.clone())) else {
+                return Ok(());
+            };
             self.lose(&mut state.jobs, dataset, &segment, now)?;
             segment.remove()?;
             state.held[dataset.index()].retain(|one| one.number != segment.number);
@@ -287,13 +290,10 @@ impl Pushes {
             let missed = count(dataset, segment, from, job.account)?;
             let mut changed = job.clone();
             if let Some((first, last, records)) = missed {
-                note_gap(&mut changed.gaps, PushGap {
-                    from: first,
-                    until: last,
-                    records,
-                    noticed_at: now,
-                    segment: segment.number,
-                });
+                note_gap(
+                    &mut changed.gaps,
+                    PushGap { from: first, until: last, records, noticed_at: now, segment: segment.number },
+                );
                 tracing::error!(job = %job.id, %dataset, %first, %last, records, "a push job missed records, since the room for those that wait is used up");
             }
             changed.place = PushPlace::start_of(segment.number + 1);
@@ -333,7 +333,8 @@ impl Pushes {
         let state = self.state.lock();
         // What Workers were asked about goes with the web request.
         let mut requests = BTreeSet::new();
-        for dataset in [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::AccessRequests, Dataset::McpPortalLogs] {
+        for dataset in [Dataset::GatewayHttp, Dataset::GatewayNetwork, Dataset::AccessRequests, Dataset::McpPortalLogs]
+        {
             for segment in &state.held[dataset.index()] {
                 blank_segment(dataset, segment, account, &mut |fields, id| {
                     let theirs = theirs.holds(dataset, fields);
@@ -423,7 +424,8 @@ impl Reader<'_> {
             let size = usize::try_from(end - self.at).unwrap_or(CHUNK).min(CHUNK);
             let mut bytes = vec![0; size];
             self.file.read_exact_at(&mut bytes, self.at)?;
-            let whole = frame::frames(&bytes).last().map_or(0, |(offset, frame)| offset + frame.body.len() + frame::OVERHEAD);
+            let whole =
+                frame::frames(&bytes).last().map_or(0, |(offset, frame)| offset + frame.body.len() + frame::OVERHEAD);
             if whole > 0 {
                 self.at += whole as u64;
                 bytes.truncate(whole);
@@ -536,7 +538,8 @@ impl Logs {
         }
         // Under the lock, so that no segment leaves between the look at the journal and the note that it is needed.
         let shelf = self.inner.shelves[dataset.index()].lock();
-        let place = shelf.last().map(|last| PushPlace { segment: last.number, offset: last.length.max(HEADER_BYTES as u64) });
+        let place =
+            shelf.last().map(|last| PushPlace { segment: last.number, offset: last.length.max(HEADER_BYTES as u64) });
         let place = place.unwrap_or_else(|| {
             let held = state.held[dataset.index()].last().map_or(0, |last| last.number);
             PushPlace::start_of(held.max(crate::keeper::taken(&pushes.directory, dataset).unwrap_or_default()) + 1)
@@ -618,10 +621,13 @@ impl Logs {
             while !full && let Some(bytes) = reader.next(limit)? {
                 let start = reader.at - bytes.len() as u64;
                 for (offset, frame) in frame::frames(&bytes) {
-                    let own = places.find(dataset, segment.codec, &frame).is_some_and(|(owner, _)| owner == job.account);
+                    let own =
+                        places.find(dataset, segment.codec, &frame).is_some_and(|(owner, _)| owner == job.account);
                     if own && let Some(fields) = query::fields(dataset, segment.codec, &frame) {
                         let time = Timestamp::from_millisecond(frame.milliseconds).unwrap_or_default();
-                        times = Some(times.map_or((time, time), |(first, last): (Timestamp, Timestamp)| (first.min(time), last.max(time))));
+                        times = Some(times.map_or((time, time), |(first, last): (Timestamp, Timestamp)| {
+                            (first.min(time), last.max(time))
+                        }));
                         sink.take(frame.id, &fields);
                     }
                     at.offset = start + (offset + frame.body.len() + frame::OVERHEAD) as u64;
@@ -641,7 +647,8 @@ impl Logs {
                 at = PushPlace::start_of(segment.number + 1);
             }
         }
-        let more = self.push_segment(dataset, at).is_some_and(|next| next.number > at.segment || next.length > at.offset);
+        let more =
+            self.push_segment(dataset, at).is_some_and(|next| next.number > at.segment || next.length > at.offset);
         let batch = PushBatch {
             id: format!("{}-{:08}-{:08}", pushes.node, job.place.segment, job.place.offset),
             end: at,
@@ -660,7 +667,8 @@ impl Logs {
         let journal = self.inner.shelves[dataset.index()].lock().clone();
         let held = self.inner.pushes.state.lock().held[dataset.index()].clone();
         let after = |segment: &Segment| {
-            segment.number > at.segment || (segment.number == at.segment && (!segment.sealed || segment.length > at.offset))
+            segment.number > at.segment
+                || (segment.number == at.segment && (!segment.sealed || segment.length > at.offset))
         };
         held.into_iter().chain(journal).filter(after).min_by_key(|segment| segment.number)
     }
@@ -673,7 +681,8 @@ impl Logs {
     pub fn push_done(&self, id: Uuid, batch: &PushBatch, records: u64) -> Result<(), PushError> {
         let pushes = &self.inner.pushes;
         let now = (self.inner.config.clock)();
-        let moved = |job: &Stored| batch.end > job.place || !job.error.is_empty() || job.sending.is_some() || records > 0;
+        let moved =
+            |job: &Stored| batch.end > job.place || !job.error.is_empty() || job.sending.is_some() || records > 0;
         let idle = pushes.state.lock().jobs.get(&id).is_some_and(|job| !moved(job));
         if idle {
             // Nothing that must survive a kill.

@@ -132,8 +132,12 @@ impl Destination {
             "splunk" => splunk(&url, parameters),
             "syslog+tls" | "syslog+tcp" => syslog(&url, parameters),
             "s3" | "r2" => s3(&url, parameters),
-            "syslog+udp" | "syslog" => wrong("syslog goes over syslog+tls:// or syslog+tcp://; UDP loses records unseen"),
-            scheme => wrong(format!("{scheme}:// is no destination; there are https, splunk, syslog+tls, syslog+tcp and s3")),
+            "syslog+udp" | "syslog" => {
+                wrong("syslog goes over syslog+tls:// or syslog+tcp://; UDP loses records unseen")
+            }
+            scheme => {
+                wrong(format!("{scheme}:// is no destination; there are https, splunk, syslog+tls, syslog+tcp and s3"))
+            }
         }
     }
 
@@ -241,7 +245,9 @@ fn http(url: &Url, mut parameters: Parameters) -> Result<Destination, Destinatio
 /// Splunk's HTTP Event Collector, its raw endpoint: `splunk://host:8088/services/collector/raw?channel=…&header_Authorization=…`.
 fn splunk(url: &Url, mut parameters: Parameters) -> Result<Destination, DestinationError> {
     if parameters.flag("insecure-skip-verify") {
-        return wrong("asks not to verify the certificate; add the authority to the roots of the network settings instead");
+        return wrong(
+            "asks not to verify the certificate; add the authority to the roots of the network settings instead",
+        );
     }
     let text = url.as_str().replacen("splunk://", "https://", 1);
     let Ok(mut target) = Url::parse(&text) else { return wrong("must name a host") };
@@ -351,7 +357,9 @@ fn s3(url: &Url, mut parameters: Parameters) -> Result<Destination, DestinationE
 fn percent_decoded(path: &str) -> Result<String, DestinationError> {
     let pair = format!("p={}", path.replace('+', "%2B"));
     let decoded = url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned());
-    decoded.filter(|text| !text.contains('\u{fffd}')).ok_or_else(|| DestinationError("has a path that is no text".into()))
+    decoded
+        .filter(|text| !text.contains('\u{fffd}'))
+        .ok_or_else(|| DestinationError("has a path that is no text".into()))
 }
 
 fn is_this_machine(url: &Url) -> bool {
@@ -382,13 +390,16 @@ mod tests {
 
     #[test]
     fn http_endpoints_have_headers_in_their_parameters() {
-        let read = http("https://siem.example.com:8443/in/put?header_Authorization=Bearer%20abc&tags=a:b&header_X-Key=k");
+        let read =
+            http("https://siem.example.com:8443/in/put?header_Authorization=Bearer%20abc&tags=a:b&header_X-Key=k");
         assert_eq!(read.url.as_str(), "https://siem.example.com:8443/in/put?tags=a%3Ab");
         let headers = [("Authorization".to_owned(), "Bearer abc".to_owned()), ("X-Key".to_owned(), "k".to_owned())];
         assert_eq!(read.headers, headers);
         assert_eq!(http("http://127.0.0.1:9/x").url.as_str(), "http://127.0.0.1:9/x");
         assert_eq!(http("http://siem.example.com/x?allow-plaintext=true").url.as_str(), "http://siem.example.com/x");
-        let hec = http("splunk://splunk.example.com:8088?channel=c-1&insecure-skip-verify=false&sourcetype=json&header_Authorization=Splunk%20t");
+        let hec = http(
+            "splunk://splunk.example.com:8088?channel=c-1&insecure-skip-verify=false&sourcetype=json&header_Authorization=Splunk%20t",
+        );
         assert_eq!(
             hec.url.as_str(),
             "https://splunk.example.com:8088/services/collector/raw?channel=c-1&sourcetype=json"

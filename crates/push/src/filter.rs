@@ -206,7 +206,9 @@ fn flag(field: &Field, value: &Value) -> Result<bool, String> {
 fn number(field: &Field, value: &Value) -> Result<Number, String> {
     if field.shape == Shape::Time {
         let time = value.as_str().and_then(|text| text.parse().ok());
-        return time.map(Number::Moment).ok_or_else(|| format!("needs a time (RFC 3339) to compare {} with", field.name));
+        return time
+            .map(Number::Moment)
+            .ok_or_else(|| format!("needs a time (RFC 3339) to compare {} with", field.name));
     }
     let amount = match value {
         Value::Number(number) => number.as_f64(),

@@ -208,7 +208,11 @@ impl Output {
             batch: (or(&options.batch_prefix, ""), or(&options.batch_suffix, "")),
             record: (or(&options.record_prefix, before), or(&options.record_suffix, after)),
             record_delimiter: or(&options.record_delimiter, ""),
-            field_delimiter: options.field_delimiter.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| ",".into()),
+            field_delimiter: options
+                .field_delimiter
+                .clone()
+                .filter(|text| !text.is_empty())
+                .unwrap_or_else(|| ",".into()),
             sample,
             harmless: options.cve_2021_44228.unwrap_or_default(),
         })
@@ -224,9 +228,9 @@ impl Output {
     #[must_use]
     pub fn samples(&self, id: &[u8; 16]) -> bool {
         // FNV-1a with a last stir: neighbouring ids, which share their time, must not fall together.
-        let hash = id.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = id
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.sample.is_none_or(|least| hash < least)
     }

@@ -353,6 +353,7 @@ impl Allows<ReadGateway> for Operate {}
 impl Allows<ReadLists> for Operate {}
 impl Allows<ReadScripts> for Operate {}
 impl Allows<ReadKv> for Operate {}
+impl Allows<ReadLogs> for Operate {}
 impl Allows<ReadUsers> for Operate {}
 impl Allows<ReadAccess> for Operate {}
 impl Allows<ReadIdentity> for Operate {}

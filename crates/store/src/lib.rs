@@ -59,12 +59,12 @@ pub use documents::listener_certificate::{AcmeAccount, IssuedCertificate, Listen
 pub use documents::mail_server::{MailServer, MailTls};
 pub use documents::mcp::{McpCatalog, McpCredential, McpCredentialId, McpHolder, McpPortal, McpServer};
 pub use documents::network::{BypassHost, Network};
+pub use documents::push_job::PushJob;
 pub use documents::rule::Rule;
 pub use documents::script::{
     Binding, Cron, Isolation, Module, ModuleHead, ModuleKind, RateLimit, SECURITY_EVENTS, Schedule, Script,
     ScriptContent, ScriptLimits, ScriptSecret, ScriptSecretId, ScriptVersion, Source,
 };
-pub use documents::push_job::PushJob;
 pub use documents::signal::{
     SavedQuery, Severity, Signal, SignalEvent, SignalEventId, SignalState, Webhook, WebhookState,
 };

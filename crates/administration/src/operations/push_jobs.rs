@@ -13,7 +13,7 @@ use push::output::{OutputOptions, from_logpull};
 use push::{Field, Filter, Output, Shape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use store::{PushJob, ReadAudit, ReadLogs, Stored, StoreError, WriteLogs};
+use store::{PushJob, ReadAudit, ReadLogs, StoreError, Stored, WriteLogs};
 use types::{PushJobId, Secret};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -98,7 +98,7 @@ pub struct PushGapView {
 
 /// A job to be made or changed. When it is changed, what is absent stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct PushJobBody {
     pub name: Option<String>,
     /// `gateway_http`, `gateway_network`, `access_requests`, `mcp_portal_logs`, `workers_trace_events` or `audit_logs`; it
@@ -207,7 +207,8 @@ pub fn prepare(job: &PushJob) -> Result<Prepared, Vec<Problem>> {
     };
     let fields = fields(dataset);
     let options = match &job.output_options {
-        Some(options) => serde_json::from_value::<OutputOptions>(options.clone()).map_err(|error| ("/output_options", error.to_string())),
+        Some(options) => serde_json::from_value::<OutputOptions>(options.clone())
+            .map_err(|error| ("/output_options", error.to_string())),
         None => from_logpull(&job.logpull_options).map_err(|error| ("/logpull_options", error)),
     };
     let output = match options {
@@ -297,12 +298,16 @@ fn state_view(cx: &OpContext, stored: &Stored<PushJob>, standing: Option<PushSta
         shown.behind_since = standing.behind_since.map(time);
         shown.failing_since = standing.failing_since.map(time);
         shown.sent_records = standing.sent_records;
-        shown.missed = standing.gaps.iter().map(|gap| PushGapView {
-            from: time(gap.from),
-            until: time(gap.until),
-            records: gap.records,
-            noticed_at: time(gap.noticed_at),
-        }).collect();
+        shown.missed = standing
+            .gaps
+            .iter()
+            .map(|gap| PushGapView {
+                from: time(gap.from),
+                until: time(gap.until),
+                records: gap.records,
+                noticed_at: time(gap.noticed_at),
+            })
+            .collect();
     }
     shown
 }
@@ -319,7 +324,9 @@ fn state(job: &PushJob, standing: Option<&PushStanding>, now: Timestamp) -> &'st
             let completed = standing.last_complete.map(|last| now.duration_since(last).unsigned_abs());
             let behind = standing.behind_since.map(|since| now.duration_since(since).unsigned_abs());
             // A job that is done with what there was is not behind by what came since.
-            if behind.is_some_and(|behind| behind > late) && completed.is_none_or(|completed| completed > late) || behind.is_some_and(|behind| behind > late * 5) {
+            if behind.is_some_and(|behind| behind > late) && completed.is_none_or(|completed| completed > late)
+                || behind.is_some_and(|behind| behind > late * 5)
+            {
                 "behind"
             } else {
                 "healthy"
@@ -362,7 +369,8 @@ pub async fn create(cx: &OpContext, body: PushJobBody) -> Result<PushJobView, Fa
     let conf = body.destination_conf.clone().ok_or_else(needed)?;
     read_destination(&conf)?;
     loop {
-        let id = PushJobId::new(rand::random_range(100_000_000..=999_999_999)).map_err(|error| Failure::internal("push job", &error))?;
+        let id = PushJobId::new(100_000_000 + u64::from(rand::random::<u32>()) % 900_000_000)
+            .map_err(|error| Failure::internal("push job", &error))?;
         let sealed = cx.store().push_jobs().seal_member(&grant, &id, "destination_conf", &conf)?;
         let empty = PushJob {
             place: Uuid::now_v7(),
@@ -488,9 +496,10 @@ pub fn ownership(cx: &OpContext, body: &DestinationBody) -> Result<OwnershipView
 pub fn dataset_fields(cx: &OpContext, name: &str) -> Result<Map<String, Value>, Failure> {
     cx.authorize::<ReadLogs>()?;
     let dataset = dataset(name).ok_or_else(|| Failure::not_found("dataset"))?;
-    let described = dataset.fields().iter().map(|field| {
-        (field.name.to_owned(), json!(format!("type: {}; {}", field.kind.as_str(), field.description)))
-    });
+    let described = dataset
+        .fields()
+        .iter()
+        .map(|field| (field.name.to_owned(), json!(format!("type: {}; {}", field.kind.as_str(), field.description))));
     Ok(described.collect())
 }
 

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use logs::{Dataset, ErasureState, GatewayHttp, Logs, LogsConfig, Person, PushBatch, PushSink, Query, WorkerInvocation};
+use logs::{
+    Dataset, ErasureState, GatewayHttp, Logs, LogsConfig, Person, PushBatch, PushSink, Query, WorkerInvocation,
+};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -96,7 +98,10 @@ fn a_job_gets_what_comes_after_it_was_made_of_its_account_alone_in_order() {
         logs.push_only(account(2), &[]);
         assert!(logs.push_standing(JOB).is_some());
         logs.push_only(account(1), &[]);
-        assert!(logs.push_standing(JOB).is_none() && logs.push_read(JOB, Taker { most: 1, ids: vec![], actions: vec![] }).await.is_err());
+        assert!(
+            logs.push_standing(JOB).is_none()
+                && logs.push_read(JOB, Taker { most: 1, ids: vec![], actions: vec![] }).await.is_err()
+        );
         logs.shutdown().await;
     });
 }
@@ -192,7 +197,11 @@ fn beyond_the_bound_the_oldest_go_and_the_job_says_which() {
         assert_eq!(gap.from, request(20, "a").datetime);
         assert_eq!(gap.until, request(19 + gap.records as i64, "a").datetime);
         // The lake has them.
-        let page = logs.query(Query { limit: 1_000, until: Some(request(1_000, "a").datetime), ..Query::newest(account(1), HTTP) });
+        let page = logs.query(Query {
+            limit: 1_000,
+            until: Some(request(1_000, "a").datetime),
+            ..Query::newest(account(1), HTTP)
+        });
         assert_eq!(page.await.unwrap().entries.len(), 1_000);
         logs.shutdown().await;
     });
@@ -214,7 +223,11 @@ fn what_is_erased_is_not_pushed_afterwards() {
         clock.advance(Duration::from_secs(100));
         let person = Person { email: "Ada@example.com".to_owned(), ids: Vec::new() };
         logs.erase(account(1), person).await.unwrap();
-        while logs.erasures(account(1)).iter().any(|one| matches!(one.state, ErasureState::Waiting | ErasureState::Running)) {
+        while logs
+            .erasures(account(1))
+            .iter()
+            .any(|one| matches!(one.state, ErasureState::Waiting | ErasureState::Running))
+        {
             tokio::task::yield_now().await;
         }
         let later = append(&logs, [of("ada@example.com", 200)]).await;
@@ -290,7 +303,8 @@ async fn append_and_push_until_killed(directory: &Path) {
     });
     let mut out = std::io::stdout();
     while !pusher.is_finished() {
-        let ids = append(&logs, (0..40).map(|_| GatewayHttp { datetime: jiff::Timestamp::now(), ..request(0, "a") })).await;
+        let ids =
+            append(&logs, (0..40).map(|_| GatewayHttp { datetime: jiff::Timestamp::now(), ..request(0, "a") })).await;
         let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
         writeln!(out, "written {}", ids.join(" ")).unwrap();
         out.flush().unwrap();
