@@ -275,6 +275,17 @@ pub(crate) enum Logs {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Tell of the push jobs and how each is, or do something with one.
+    #[command(after_help = "Examples:\n  portunus logs push\n  portunus logs push test 123456789")]
+    Push {
+        #[command(flatten)]
+        state: State,
+        #[command(subcommand)]
+        action: Option<Push>,
+        /// The answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Erase what is recorded of a person up to now; the audit trail is kept.
     #[command(
         after_help = "Example:\n  portunus logs erase ada@example.com\n\nAsks for the address again, waits until nobody finds the records any more, and prints how many went."
@@ -291,6 +302,19 @@ pub(crate) enum Logs {
         #[arg(long)]
         no_wait: bool,
     },
+}
+
+/// What is done with a push job.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Push {
+    /// Send a test record to its destination.
+    Test { job: u64 },
+    /// Send nothing for now; it keeps its place.
+    Pause { job: u64 },
+    /// Send again from where it is.
+    Resume { job: u64 },
+    /// Delete it, and its place.
+    Delete { job: u64 },
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{binary, settled};
+use crate::support::{binary, portunus, settled, text};
 
 const HOST: &str = "siem.example.test";
 const TOKEN: &str = "Bearer s3cr3t-of-the-siem";
@@ -179,10 +179,18 @@ async fn every_record_arrives_whatever_fails_and_is_killed() {
     assert!(healthy["last_complete"].is_string() && healthy["last_error"].is_string());
 
     // Paused, it keeps its place.
-    platform.api("PUT", &path, Some(json!({"enabled": false}))).await.unwrap();
+    let (data, number) = (data.path().to_str().unwrap(), made["id"].to_string());
+    let command = |arguments: &[&str]| {
+        let arguments = [&["logs", "push"], arguments, &["--data", data]].concat();
+        text(&portunus(&arguments))
+    };
+    assert!(command(&["test", &number]).contains("done"));
+    command(&["pause", &number]);
+    let listed = command(&[]);
+    assert!(listed.contains(&number) && listed.contains("paused") && !listed.contains("s3cr3t"), "{listed}");
     queries.push(change(&platform, "while it is paused").await);
     let wanted = audited(&platform, &queries).await;
-    platform.api("PUT", &path, Some(json!({"enabled": true}))).await.unwrap();
+    command(&["resume", &number]);
     until("what was recorded meanwhile", async || wanted.is_subset(&receiver.ids())).await;
     platform.terminate().unwrap();
 }
