@@ -10,7 +10,7 @@ use super::table::Access::Permission;
 use super::table::{Endpoint, Paging, endpoint};
 use crate::failure::Failure;
 use crate::operations::push_jobs::{
-    self, DestinationBody, DestinationView, ExistsView, OwnershipView, PushJobBody, PushJobView,
+    self, DestinationBody, DestinationView, ExistsView, OwnershipView, PeriodBody, PushJobBody, PushJobView,
 };
 use crate::paging::single;
 
@@ -23,6 +23,8 @@ const OWNERSHIP_VALIDATE: &str = "/accounts/{account_id}/logpush/ownership/valid
 const VALIDATE: &str = "/accounts/{account_id}/logpush/validate/destination";
 const EXISTS: &str = "/accounts/{account_id}/logpush/validate/destination/exists";
 const TEST: &str = "/accounts/{account_id}/portunus/logpush/jobs/{job_id}/test";
+
+const DELIVER: &str = "/accounts/{account_id}/portunus/logpush/jobs/{job_id}/deliver";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let (read, write) = (Permission(LogsRead), Permission(LogsWrite));
@@ -53,6 +55,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .returns::<ExistsView>(),
         endpoint(Method::POST, TEST, write, "Send a test record to the destination of a push job", test)
             .returns::<DestinationView>(),
+        endpoint(Method::POST, DELIVER, write, "Have what was recorded in a period delivered to a push job", deliver)
+            .takes_json::<PeriodBody>()
+            .returns::<PushJobView>(),
     ]
 }
 
@@ -108,4 +113,8 @@ async fn exists(cx: Cx, input: Input) -> Reply {
 
 async fn test(cx: Cx) -> Reply {
     ok(push_jobs::test(&cx.op, cx.id("job_id", "push job")?).await?)
+}
+
+async fn deliver(cx: Cx, input: Input) -> Reply {
+    ok(push_jobs::deliver(&cx.op, cx.id("job_id", "push job")?, &input.json()?).await?)
 }

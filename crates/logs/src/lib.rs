@@ -46,7 +46,9 @@ use uuid::Uuid;
 pub use erasure::{EraseError, Erasure, ErasureState, Person};
 pub use error::{AppendError, OpenError, QueryError, SettleError};
 pub use id::record_id;
-pub use push::{PushBatch, PushError, PushGap, PushPlace, PushSink, PushStanding};
+pub use push::{
+    PushBatch, PushError, PushGap, PushPast, PushPastBatch, PushPastError, PushPlace, PushSink, PushStanding,
+};
 pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
 pub use records::{
     AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, McpCall, Record, RecordMut,

@@ -7,6 +7,8 @@
 //! where is not known here. Invariants: a place moves only after [`Logs::push_done`], and a batch that was begun and not
 //! done has the same end when it is read again; nothing here holds up who appends.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use types::AccountId;
 use uuid::Uuid;
+
+pub use past::{PushPast, PushPastBatch, PushPastError};
 
 use crate::frame::{self, HEADER_BYTES};
 use crate::lake::erase::Theirs;
@@ -93,6 +97,8 @@ pub struct PushStanding {
     pub sent_records: u64,
     /// Records that were let go before they could be sent, the newest last.
     pub gaps: Vec<PushGap>,
+    /// A period whose records are delivered beside what comes.
+    pub past: Option<PushPast>,
 }
 
 /// What takes the records of a batch, in their order.
@@ -157,6 +163,8 @@ struct Stored {
     error: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     gaps: Vec<PushGap>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    past: Option<PushPast>,
 }
 
 impl Stored {
@@ -351,6 +359,13 @@ impl Pushes {
             })?;
         }
         Ok(())
+    }
+
+    /// Returns a job with its dataset.
+    fn job(&self, id: Uuid) -> Result<(Stored, Dataset), PushError> {
+        let job = self.state.lock().jobs.get(&id).cloned().ok_or(PushError::Unknown)?;
+        let dataset = job.dataset().ok_or(PushError::Unknown)?;
+        Ok((job, dataset))
     }
 
     fn change(&self, id: Uuid, change: impl FnOnce(&mut Stored)) -> Result<(), PushError> {
@@ -558,6 +573,7 @@ impl Logs {
             failing_since: None,
             error: String::new(),
             gaps: Vec::new(),
+            past: None,
         };
         write_place(&pushes.directory.join(PLACES), &job)?;
         state.jobs.insert(id, job);
@@ -595,8 +611,7 @@ impl Logs {
 
     fn push_read_blocking<S: PushSink>(&self, id: Uuid, mut sink: S) -> Result<(S, PushBatch), PushError> {
         let pushes = &self.inner.pushes;
-        let job = pushes.state.lock().jobs.get(&id).cloned().ok_or(PushError::Unknown)?;
-        let dataset = job.dataset().ok_or(PushError::Unknown)?;
+        let (job, dataset) = pushes.job(id)?;
         let places = Places::of(dataset);
         let (mut at, mut times, mut looked_at, mut full, mut gone) = (job.place, None, 0, false, 0);
         while !full {
@@ -761,6 +776,7 @@ impl Logs {
             behind_since: behind_since.and_then(|time| Timestamp::from_millisecond(time).ok()),
             sent_records: job.sent_records,
             gaps: job.gaps,
+            past: job.past,
         })
     }
 

@@ -18,8 +18,7 @@ pub(crate) struct Program {
 const POSTGRES: &str = "postgres";
 const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
 /// Its TLS is a library, and no program.
-const GNUTLS_OF_RSYSLOG: &str =
-    "-cimport glob, sys; sys.exit(not glob.glob('/usr/lib/*/rsyslog/lmnsd_gtls.so'))";
+const GNUTLS_OF_RSYSLOG: &str = "-cimport glob, sys; sys.exit(not glob.glob('/usr/lib/*/rsyslog/lmnsd_gtls.so'))";
 /// Another installation may be going on; it is waited for, in seconds.
 const WAIT_FOR_APT: &str = "DPkg::Lock::Timeout=300";
 

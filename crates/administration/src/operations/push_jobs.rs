@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use logs::{Dataset, Kind, PushStanding};
+use logs::{Dataset, Kind, PushError, PushStanding};
 use push::destination::{self, Destination};
 use push::output::{OutputOptions, from_logpull};
 use push::{Field, Filter, Output, Shape};
@@ -80,11 +80,32 @@ pub struct PushStateView {
     pub sent_records: u64,
     /// Records that were let go before they could be sent, since the room for those that wait was used up.
     pub missed: Vec<PushGapView>,
+    /// A period that is delivered from the lake beside what comes.
+    pub delivering: Option<PushPastView>,
     /// Bytes of the journal that are kept back for all jobs of the node.
     pub held_bytes: u64,
     pub max_held_bytes: u64,
     pub created_at: String,
     pub updated_at: String,
+}
+
+/// A period that is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PushPastView {
+    pub from: String,
+    pub until: String,
+    pub sent_records: u64,
+}
+
+/// A period to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PeriodBody {
+    /// Its start.
+    pub from: String,
+    /// Its end, which is not part of it; now, without it.
+    #[serde(default)]
+    pub until: Option<String>,
 }
 
 /// Records that a job missed.
@@ -288,6 +309,7 @@ fn state_view(cx: &OpContext, stored: &Stored<PushJob>, standing: Option<PushSta
         failing_since: None,
         sent_records: 0,
         missed: Vec::new(),
+        delivering: None,
         held_bytes,
         max_held_bytes,
         created_at,
@@ -298,6 +320,11 @@ fn state_view(cx: &OpContext, stored: &Stored<PushJob>, standing: Option<PushSta
         shown.behind_since = standing.behind_since.map(time);
         shown.failing_since = standing.failing_since.map(time);
         shown.sent_records = standing.sent_records;
+        shown.delivering = standing.past.as_ref().map(|past| PushPastView {
+            from: time(past.from),
+            until: time(past.until),
+            sent_records: past.sent_records,
+        });
         shown.missed = standing
             .gaps
             .iter()
@@ -438,6 +465,32 @@ pub async fn delete(cx: &OpContext, id: PushJobId) -> Result<(), Failure> {
     let before = cx.store().push_jobs().get(&grant, &id).await?.ok_or_else(|| Failure::not_found(RESOURCE))?;
     cx.store().push_jobs().delete(&grant, &id, Some(before.revision)).await?;
     cx.record(Change::new(Verb::Delete, RESOURCE, id).before(summary(&before.document))).await
+}
+
+/// Has what was recorded in a period delivered to a job, beside what comes. A record may arrive by both ways.
+///
+/// # Errors
+///
+/// `NotFound`, `Conflict` for a job that the node has not begun, and a [`Failure`] that points at what is wrong.
+pub async fn deliver(cx: &OpContext, id: PushJobId, body: &PeriodBody) -> Result<PushJobView, Failure> {
+    let grant = cx.authorize::<WriteLogs>()?;
+    let stored = cx.store().push_jobs().get(&grant, &id).await?.ok_or_else(|| Failure::not_found(RESOURCE))?;
+    if dataset(&stored.document.dataset) == Some(Dataset::Audit) {
+        cx.authorize::<ReadAudit>()?;
+    }
+    let from = super::parse_time("/from", &body.from)?;
+    let until = body.until.as_ref().map_or_else(|| Ok(cx.now()), |text| super::parse_time("/until", text))?;
+    if from >= until {
+        return Err(Failure::invalid("/until", "must be after the start"));
+    }
+    let asked = cx.app.deps.logs.push_deliver(stored.document.place, from, until);
+    asked.map_err(|error| match error {
+        PushError::Unknown => Failure::conflict("", "the job has not begun here: enable it first"),
+        PushError::File(_) | PushError::Stopped => Failure::internal("push job", &error),
+    })?;
+    let change = Change::new(Verb::Update, RESOURCE, id);
+    cx.record(change.after(json!({"deliver": {"from": time(from), "until": time(until)}}))).await?;
+    Ok(view(cx, &stored))
 }
 
 /// Sends a test record to the destination of a job.

@@ -63,8 +63,18 @@ async fn a_job_is_made_shown_changed_and_deleted_and_its_secret_never_seen() {
     assert_eq!(changed["output_options"], Value::Null);
     assert_eq!(console.put(&path, json!({"dataset": "audit_logs"})).await.error(400).0, "/dataset");
 
+    let deliver = format!("portunus/logpush/jobs/{id}/deliver");
+    for (body, status, pointer) in [
+        (json!({"from": "yesterday"}), 400, "/from"),
+        (json!({"from": "2026-11-28T00:00:00Z", "until": "2026-11-27T00:00:00Z"}), 400, "/until"),
+        // No node has begun it.
+        (json!({"from": "2020-01-01T00:00:00Z"}), 409, ""),
+    ] {
+        assert_eq!(console.post(&deliver, body.clone()).await.error(status).0, pointer, "{body}");
+    }
     let reader = console.issue(&[Permission::LogsRead]).await;
     let token = std::mem::replace(&mut console.token, reader);
+    console.post(&deliver, json!({"from": "2020-01-01T00:00:00Z"})).await.error(403);
     assert_eq!(console.get(&path).await.result()["id"], id);
     console.put(&path, json!({"enabled": true})).await.error(403);
     console.delete(&path).await.error(403);

@@ -260,6 +260,7 @@ fn settings_routes() -> Router<Arc<App>> {
         .route("/settings/push/{id}", get(push::job_page).post(push::save))
         .route("/settings/push/{id}/pause", post(push::pause))
         .route("/settings/push/{id}/test", post(push::test))
+        .route("/settings/push/{id}/deliver", post(push::deliver))
         .route("/settings/push/{id}/delete", get(push::confirm_delete).post(push::delete))
         .route("/settings/account", get(account::page).post(account::create))
         .route("/settings/account/password", post(account::change_password))

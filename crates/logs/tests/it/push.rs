@@ -196,7 +196,22 @@ fn beyond_the_bound_the_oldest_go_and_the_job_says_which() {
         assert_eq!(rest, ids[ids.len() - rest.len()..]);
         assert_eq!(gap.from, request(20, "a").datetime);
         assert_eq!(gap.until, request(19 + gap.records as i64, "a").datetime);
-        // The lake has them.
+        // The lake has them, and delivers them when it is asked to.
+        let until = gap.until.checked_add(jiff::SignedDuration::from_millis(1)).unwrap();
+        logs.push_deliver(JOB, gap.from, until).unwrap();
+        let mut made_up_for = BTreeSet::new();
+        while let Some((sink, past)) =
+            logs.push_read_past(JOB, Taker { most: 200, ids: Vec::new(), actions: Vec::new() }).await.unwrap()
+        {
+            let again = logs.push_read_past(JOB, Taker { most: 200, ids: Vec::new(), actions: Vec::new() });
+            let (same, of_it) = again.await.unwrap().unwrap();
+            assert_eq!((same.ids, &of_it), (sink.ids.clone(), &past));
+            logs.push_past_done(JOB, &past, sink.ids.len() as u64).unwrap();
+            made_up_for.extend(sink.ids);
+        }
+        let missed: BTreeSet<_> = ids[20..ids.len() - rest.len()].iter().copied().collect();
+        assert_eq!(made_up_for, missed);
+        assert!(logs.push_standing(JOB).unwrap().gaps.is_empty());
         let page = logs.query(Query {
             limit: 1_000,
             until: Some(request(1_000, "a").datetime),

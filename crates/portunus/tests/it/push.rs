@@ -192,6 +192,14 @@ async fn every_record_arrives_whatever_fails_and_is_killed() {
     let wanted = audited(&platform, &queries).await;
     command(&["resume", &number]);
     until("what was recorded meanwhile", async || wanted.is_subset(&receiver.ids())).await;
+    // Everything once more, from the lake.
+    receiver.batches.lock().unwrap().clear();
+    platform
+        .api("POST", &format!("/portunus{path}/deliver"), Some(json!({"from": "2020-01-01T00:00:00Z"})))
+        .await
+        .unwrap();
+    until("the whole past", async || wanted.is_subset(&receiver.ids())).await;
+    until("its end", async || state(&platform).await["portunus"]["delivering"].is_null()).await;
     platform.terminate().unwrap();
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use administration::app::{BoxFuture, PushProbe};
 use administration::operations::push_jobs::{Prepared, prepare};
-use logs::{Logs, PushError};
+use logs::{Logs, PushError, PushPastError};
 use push::{Destination, retry};
 use store::{Change, ChangeFeed, Kind, Operate, Principal, PushJob, Revision, Store, StoreError, Stored};
 use tokio::sync::Semaphore;
@@ -206,6 +206,8 @@ enum RoundError {
     Send(SendError),
     /// The journal cannot be read.
     Journal(PushError),
+    /// The lake cannot be read.
+    Past(PushPastError),
 }
 
 impl Task {
@@ -220,6 +222,11 @@ impl Task {
                     }
                     failures = 0;
                     if more { Duration::ZERO } else { self.prepared.interval }
+                }
+                // The lake is busy: what comes goes on.
+                Err(RoundError::Past(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, job = %self.id, "a push job cannot read what it is to make up for");
+                    self.prepared.interval
                 }
                 Err(RoundError::Send(error)) => {
                     failures = failures.saturating_add(1);
@@ -265,7 +272,22 @@ impl Task {
             self.shared.sender.send(&self.destination, packed).await.map_err(RoundError::Send)?;
         }
         logs.push_done(self.place, &read, records).map_err(RoundError::Journal)?;
-        Ok(read.more)
+        Ok(self.make_up(max_bytes).await? || read.more)
+    }
+
+    /// Sends a batch of a period that the job was asked to make up for; says whether there was one.
+    async fn make_up(&self, max_bytes: u64) -> Result<bool, RoundError> {
+        let logs = &self.shared.logs;
+        let batch = Batch::new(&self.prepared, &self.destination, max_bytes);
+        let read = logs.push_read_past(self.place, batch).await;
+        let Some((batch, read)) = read.map_err(RoundError::Past)? else { return Ok(false) };
+        let records = batch.count();
+        if records > 0 {
+            let packed = batch.pack(format!("{}-past-{}", self.id, read.id), self.id, read.times).await;
+            self.shared.sender.send(&self.destination, packed).await.map_err(RoundError::Send)?;
+        }
+        logs.push_past_done(self.place, &read, records).map_err(RoundError::Journal)?;
+        Ok(true)
     }
 }
 

@@ -12,7 +12,7 @@ use types::{PushJobId, Secret};
 
 use super::head;
 use crate::failure::Failure;
-use crate::operations::push_jobs::{self, DestinationView, PushJobBody, PushJobView};
+use crate::operations::push_jobs::{self, DestinationView, PeriodBody, PushJobBody, PushJobView};
 use crate::pages::control::{Control, Problems, button, csrf};
 use crate::pages::fields::Fields;
 use crate::pages::format::{bytes, plural, time};
@@ -112,6 +112,9 @@ fn state(job: &PushJobView) -> Markup {
                 @if let Some(since) = &standing.behind_since { ", the oldest of " (time(since)) }
             }
         }
+        @if let Some(past) = &standing.delivering {
+            div.muted { "delivering " (time(&past.from)) " to " (time(&past.until)) ": " (plural(past.sent_records, "record", "records")) " so far" }
+        }
         @for gap in standing.missed.iter().rev().take(3) {
             div.warning { "missed " (plural(gap.records, "record", "records")) " of " (time(&gap.from)) " to " (time(&gap.until)) }
         }
@@ -128,6 +131,13 @@ pub(in crate::pages) async fn new_page(visitor: Visitor) -> Page {
 pub(in crate::pages) async fn job_page(visitor: Visitor, Path(job): Path<String>) -> Page {
     let job: PushJobId = id(&job, "push job")?;
     let stored = push_jobs::get(&visitor.cx, job).await?;
+    let fields = Fields::parse(fields_of(&stored).finish().as_bytes());
+    let body = form(&visitor, Some(&stored), &fields, Problems::NONE);
+    Ok(frame::page(&visitor, Place::Settings, &shown(&stored), &body))
+}
+
+/// What a job says, as its form has it.
+fn fields_of(stored: &PushJobView) -> url::form_urlencoded::Serializer<'static, String> {
     let option = |name: &str| stored.output_options.as_ref().and_then(|options| options.get(name));
     let word = |name: &str| option(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let names = option("field_names").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
@@ -147,9 +157,7 @@ pub(in crate::pages) async fn job_page(visitor: Visitor, Path(job): Path<String>
     if stored.enabled {
         text.append_pair("enabled", "1");
     }
-    let fields = Fields::parse(text.finish().as_bytes());
-    let body = html! { (form(&visitor, Some(&stored), &fields, Problems::NONE)) };
-    Ok(frame::page(&visitor, Place::Settings, &shown(&stored), &body))
+    text
 }
 
 fn form(visitor: &Visitor, job: Option<&PushJobView>, fields: &Fields, problems: Problems<'_>) -> Markup {
@@ -190,6 +198,43 @@ fn form(visitor: &Visitor, job: Option<&PushJobView>, fields: &Fields, problems:
             (Control::new("filter", "Filter").mono().problems(problems.at("/filter")).hint("{\"where\": {\"key\": \"Action\", \"operator\": \"eq\", \"value\": \"block\"}}; empty for all records.").area(2, fields.get("filter")))
             (Control::new("enabled", "Enabled").hint("A job that is paused keeps its place.").tick(fields.ticked("enabled")))
             div.actions { button.primary type="submit" disabled[!may_write] { @if job.is_some() { "Save" } @else { "Create" } } }
+        }
+        @if may_write && job.is_some_and(|job| job.portunus.state != "starting") { (period(visitor, &action, fields, problems)) }
+    }
+}
+
+/// What was recorded before, or was missed.
+fn period(visitor: &Visitor, action: &str, fields: &Fields, problems: Problems<'_>) -> Markup {
+    html! {
+        section {
+            h2 { "Deliver a period" }
+            p.muted { "What was recorded then is sent from the lake, newest first, beside what comes. A record may arrive a second time." }
+            form.sheet method="post" action={ (action) "/deliver" } {
+                (csrf(&visitor.csrf))
+                div.row {
+                    (Control::new("from", "From").required().problems(problems.at("/from")).placeholder("2026-11-21T00:00:00Z").input("text", fields.get("from")))
+                    (Control::new("until", "Until").problems(problems.at("/until")).hint("Now, when it is empty.").input("text", fields.get("until")))
+                }
+                div.actions { button type="submit" { "Deliver" } }
+            }
+        }
+    }
+}
+
+/// Serves `POST /settings/push/{id}/deliver`.
+pub(in crate::pages) async fn deliver(Path(job): Path<String>, submission: Submission) -> Page {
+    let job: PushJobId = id(&job, "push job")?;
+    let Submission { visitor, fields } = submission;
+    let body = PeriodBody { from: fields.get("from").to_owned(), until: fields.text("until") };
+    match push_jobs::deliver(&visitor.cx, job, &body).await {
+        Ok(_) => go("/settings/push?note=delivering"),
+        Err(failure) => {
+            let stored = push_jobs::get(&visitor.cx, job).await?;
+            let mut typed = fields_of(&stored);
+            typed.append_pair("from", fields.get("from")).append_pair("until", fields.get("until"));
+            let typed = Fields::parse(typed.finish().as_bytes());
+            let body = form(&visitor, Some(&stored), &typed, Problems::of(&failure));
+            Ok(refused_form(&visitor, Place::Settings, TITLE, &failure, &body))
         }
     }
 }
