@@ -4,6 +4,7 @@
 //! the destination said so: an HTTP status 2xx, or a syslog receiver that read to the end of the connection and closed it; an
 //! error names no secret.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use net::Host;
 use net::host::{Origin, Scheme};
 use net::tls::Offer;
-use net::upstream::Route;
+use net::upstream::{ConnectError, Route};
 use push::output::Format;
 use push::retry::Failure;
 use push::{Destination, Http, S3, Syslog};
@@ -29,6 +30,8 @@ const ATTEMPT: Duration = Duration::from_secs(90);
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a syslog receiver may take to close after the end.
 const FAREWELL: Duration = Duration::from_secs(15);
+/// How long a reset may come after the end of a connection, at least.
+const SETTLED: Duration = Duration::from_millis(250);
 /// How long what it says to a refusal is waited for, and how much of it is shown. Bytes.
 const PATIENCE: Duration = Duration::from_secs(2);
 const SHOWN: usize = 200;
@@ -131,15 +134,19 @@ impl Sender {
     async fn syslog(&self, syslog: &Syslog, bytes: &[u8]) -> Result<(), SendError> {
         let host = Host::parse(&syslog.host).map_err(|error| SendError::mending(error.to_string()))?;
         let scheme = if syslog.tls { Scheme::Https } else { Scheme::Http };
-        let route = Route::new(Origin::new(scheme, host, syslog.port), Offer::Nothing);
-        let connected = self.upstream.connector().connect(&route).await;
-        let mut stream = connected.map_err(|error| unreachable(&error, &syslog.host))?.stream;
+        let route = Route::new(Origin::new(scheme, host.clone(), syslog.port), Offer::Nothing);
+        let connector = self.upstream.connector();
+        let failed = |error: &ConnectError| unreachable(error, &syslog.host);
         let broke =
             |error: std::io::Error| SendError::passing(format!("the connection to {} broke off: {error}", syslog.host));
+        let dialled = connector.dial(&host, syslog.port).await.map_err(|error| failed(&error))?;
+        let settled = SETTLED.max(dialled.timings.tcp * 3);
+        let socket = std::net::TcpStream::from(dialled.stream.as_fd().try_clone_to_owned().map_err(broke)?);
+        let mut stream = connector.over(&route, dialled).await.map_err(|error| failed(&error))?.stream;
         stream.write_all(bytes).await.map_err(broke)?;
         stream.flush().await.map_err(broke)?;
-        // Syslog has no acknowledgement. A receiver that reads the end, and closes in its turn, has read all before it; one
-        // that goes away earlier resets the connection or leaves it open.
+        // Syslog has no acknowledgement. A receiver that closes in its turn has read all before our end; one that closed
+        // with something unread, or before it arrived, resets the connection.
         stream.shutdown().await.map_err(broke)?;
         let mut rest = [0; 512];
         let farewell = async {
@@ -147,7 +154,7 @@ impl Sender {
                 match stream.read(&mut rest).await {
                     Ok(0) => return Ok(()),
                     Ok(_) => {}
-                    // RFC 8446 section 6.1: who closes without a farewell of TLS has read the end all the same.
+                    // Not every receiver ends TLS before it closes (RFC 8446 section 6.1).
                     Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
                     Err(error) => return Err(broke(error)),
                 }
@@ -157,7 +164,11 @@ impl Sender {
             "{} did not close the connection after the end of the batch, so that it may not have read it",
             syslog.host
         );
-        tokio::time::timeout(FAREWELL, farewell).await.unwrap_or_else(|_| Err(SendError::passing(unsure)))
+        let closed = tokio::time::timeout(FAREWELL, farewell).await;
+        closed.unwrap_or_else(|_| Err(SendError::passing(unsure)))?;
+        // The reset of what closed too early comes after its end, by one way there and back.
+        tokio::time::sleep(settled).await;
+        socket.take_error().map_err(broke)?.map_or(Ok(()), |error| Err(broke(error)))
     }
 }
 
@@ -174,7 +185,7 @@ async fn beginning(mut body: worker::Body) -> Vec<u8> {
     read
 }
 
-fn unreachable(error: &net::upstream::ConnectError, host: &str) -> SendError {
+fn unreachable(error: &ConnectError, host: &str) -> SendError {
     let mut message = format!("{host}: {error}");
     let mut below = std::error::Error::source(error);
     while let Some(error) = below {
