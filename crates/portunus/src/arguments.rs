@@ -280,8 +280,11 @@ pub(crate) enum Logs {
     Push {
         #[command(flatten)]
         state: State,
-        #[command(subcommand)]
+        /// What to do with a job.
+        #[arg(value_enum, requires = "job")]
         action: Option<Push>,
+        /// Its number.
+        job: Option<u64>,
         /// The answer as JSON.
         #[arg(long)]
         json: bool,
@@ -305,16 +308,16 @@ pub(crate) enum Logs {
 }
 
 /// What is done with a push job.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Push {
     /// Send a test record to its destination.
-    Test { job: u64 },
+    Test,
     /// Send nothing for now; it keeps its place.
-    Pause { job: u64 },
+    Pause,
     /// Send again from where it is.
-    Resume { job: u64 },
+    Resume,
     /// Delete it, and its place.
-    Delete { job: u64 },
+    Delete,
 }
 
 #[derive(Debug, Subcommand)]

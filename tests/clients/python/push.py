@@ -28,7 +28,7 @@ global(workDirectory="{work}" maxMessageSize="300k"
 module(load="imtcp" StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon")
 template(name="whole" type="string" string="%app-name% %msgid% %pri% %msg%\\n")
 ruleset(name="portunus") {{ action(type="omfile" file="{work}/received" template="whole") }}
-input(type="imtcp" port="0" listenPortFileName="port" ruleset="portunus")
+input(type="imtcp" port="0" listenPortFileName="{work}/port" ruleset="portunus")
 """
 
 
@@ -120,9 +120,16 @@ def check(http_port, syslog_port, root, received):
         made.append(job.id)
     assert {job.id for job in jobs.list(account_id=ACCOUNT)} >= set(made)
     until("the jobs", lambda: all(api("GET", f"/logpush/jobs/{job}")["portunus"]["state"] != "starting" for job in made))
-    queries = [api("POST", "/portunus/logs/queries", {"name": f"push {number}", "sql": "SELECT 1"})["id"] for number in range(30)]
-    wanted = {record["ID"] for record in api("GET", "/portunus/logs/audit?limit=500") if record["ResourceID"] in queries}
-    assert len(wanted) == 30, wanted
+    made_queries = (api("POST", "/portunus/logs/queries", {"name": f"push {number}", "sql": "SELECT 1"}) for number in range(30))
+    queries = [query["id"] for query in made_queries]
+
+    def audited():
+        records = api("GET", "/portunus/logs/audit?limit=500")
+        return {record["ID"] for record in records if record["ResourceID"] in queries}
+
+    # A record is found a moment after it was made.
+    until("the audit records", lambda: len(audited()) == len(queries))
+    wanted = audited()
     until("every record over HTTP", lambda: wanted <= Receiver.records.keys())
 
     def messages():

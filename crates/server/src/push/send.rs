@@ -212,7 +212,9 @@ fn refused(status: StatusCode, headers: &HeaderMap, said: &[u8], records: u64, a
         _ => "it cannot take records just now",
     };
     let text: String = String::from_utf8_lossy(said).chars().filter(|one| !one.is_control()).take(SHOWN).collect();
-    let quoted = if text.trim().is_empty() { String::new() } else { format!(" (\"{}\")", text.trim()) };
+    // A page says in many words what the status says.
+    let tells = !text.trim().is_empty() && !text.trim_start().starts_with('<');
+    let quoted = if tells { format!(" (\"{}\")", text.trim()) } else { String::new() };
     let message = format!("the destination answered {}: {advice}{quoted}", status.as_u16());
     let passes = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
     let error = if passes { SendError::passing(message) } else { SendError::mending(message) };

@@ -76,7 +76,7 @@ fn row(visitor: &Visitor, job: &PushJobView) -> Markup {
     html! {
         tr.off[!job.enabled] {
             td data-label="Job" { a.strong href=(path) { (shown(job)) } div.muted { (address) } }
-            td data-label="Records" { code { (job.dataset) } @if job.filter.is_some() { div.muted { "filtered" } } }
+            td data-label="Records" { span.badge { (job.dataset) } @if job.filter.is_some() { div.muted { "filtered" } } }
             td data-label="State" { (state(job)) }
             td data-label="Sent" {
                 (plural(job.portunus.sent_records, "record", "records"))

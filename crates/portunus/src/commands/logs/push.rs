@@ -40,14 +40,14 @@ struct Gap {
     records: u64,
 }
 
-pub(crate) async fn run(state: &State, action: Option<Push>, as_json: bool) -> Result<ExitCode> {
+pub(crate) async fn run(state: &State, action: Option<(Push, u64)>, as_json: bool) -> Result<ExitCode> {
     let mut door = Door::find(state).await?;
     let (method, path, body) = match action {
         None => (Method::GET, JOBS.to_owned(), None),
-        Some(Push::Test { job }) => (Method::POST, format!("/portunus{JOBS}/{job}/test"), None),
-        Some(Push::Pause { job }) => (Method::PUT, format!("{JOBS}/{job}"), Some(json!({"enabled": false}))),
-        Some(Push::Resume { job }) => (Method::PUT, format!("{JOBS}/{job}"), Some(json!({"enabled": true}))),
-        Some(Push::Delete { job }) => (Method::DELETE, format!("{JOBS}/{job}"), None),
+        Some((Push::Test, job)) => (Method::POST, format!("/portunus{JOBS}/{job}/test"), None),
+        Some((Push::Pause, job)) => (Method::PUT, format!("{JOBS}/{job}"), Some(json!({"enabled": false}))),
+        Some((Push::Resume, job)) => (Method::PUT, format!("{JOBS}/{job}"), Some(json!({"enabled": true}))),
+        Some((Push::Delete, job)) => (Method::DELETE, format!("{JOBS}/{job}"), None),
     };
     let lists = action.is_none();
     let permission = if lists { Permission::LogsRead } else { Permission::LogsWrite };
