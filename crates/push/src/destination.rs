@@ -382,10 +382,8 @@ mod tests {
     use super::{Destination, is_redacted, shown};
 
     fn http(text: &str) -> super::Http {
-        match Destination::parse(text) {
-            Ok(Destination::Http(http)) => http,
-            other => panic!("{text}: {other:?}"),
-        }
+        let Ok(Destination::Http(http)) = Destination::parse(text) else { panic!("{text}") };
+        http
     }
 
     #[test]

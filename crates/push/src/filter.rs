@@ -199,7 +199,9 @@ fn flag(field: &Field, value: &Value) -> Result<bool, String> {
         Value::Bool(flag) => Ok(*flag),
         Value::String(text) if text == "true" => Ok(true),
         Value::String(text) if text == "false" => Ok(false),
-        _ => Err(format!("needs true or false to compare {} with", field.name)),
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            Err(format!("needs true or false to compare {} with", field.name))
+        }
     }
 }
 
@@ -267,9 +269,9 @@ impl Condition {
 }
 
 fn text_holds(test: TextTest, value: &Value, wanted: &str) -> bool {
-    match value {
-        Value::String(text) => test.holds(text, wanted),
-        other => test.holds(&other.to_string(), wanted),
+    match value.as_str() {
+        Some(text) => test.holds(text, wanted),
+        None => test.holds(&value.to_string(), wanted),
     }
 }
 

@@ -171,7 +171,7 @@ impl Output {
         let sample = match options.sample_rate {
             None => None,
             // 0 is what clients send for an option that they do not set.
-            Some(rate) if rate >= 1.0 && rate <= 1.0 || rate == 0.0 => None,
+            Some(rate) if rate == 1.0 || rate == 0.0 => None,
             Some(rate) if rate > 0.0 && rate < 1.0 => Some((rate * u64::MAX as f64) as u64),
             Some(_) => {
                 problems.push(("sample_rate", "must be a number between 0 and 1".to_owned()));

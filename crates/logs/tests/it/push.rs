@@ -263,7 +263,7 @@ fn a_killed_process_pushes_everything_that_was_written() {
     }
     let directory = tempfile::tempdir().unwrap();
     let mut written = Vec::new();
-    for round in 0..8 {
+    for round in 0..6 {
         let wanted = 3 + round * 17;
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "push::a_killed_process_pushes_everything_that_was_written", "--nocapture"])
@@ -306,7 +306,8 @@ async fn append_and_push_until_killed(directory: &Path) {
     logs.push_begin(JOB, account(1), HTTP).unwrap();
     let pushing = logs.clone();
     let file = directory.join("received.txt");
-    let pusher = tokio::spawn(async move {
+    let mut tasks = tokio::task::JoinSet::new();
+    let pusher = tasks.spawn(async move {
         let mut file = std::fs::File::options().create(true).append(true).open(file).unwrap();
         loop {
             let (ids, batch) = read(&pushing, JOB, 70).await;

@@ -211,7 +211,8 @@ async fn a_syslog_receiver_gets_each_record_as_a_message_over_tls() {
     let address = listener.local_addr().unwrap();
     let messages: Arc<Mutex<Vec<String>>> = Arc::default();
     let (acceptor, heard) = (TlsAcceptor::from(Arc::clone(&tls.config)), Arc::clone(&messages));
-    let receiving = tokio::spawn(async move {
+    let mut receiving = tokio::task::JoinSet::new();
+    receiving.spawn(async move {
         for connection in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
             if connection == 1 {
@@ -256,7 +257,6 @@ async fn a_syslog_receiver_gets_each_record_as_a_message_over_tls() {
     // Facility 13, severity 6.
     assert!(messages.lock().unwrap()[1].starts_with("<110>1 20"));
     platform.terminate().unwrap();
-    receiving.abort();
 }
 
 /// Reads messages with their lengths before them (RFC 6587 section 3.4.1).

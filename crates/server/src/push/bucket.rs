@@ -156,10 +156,9 @@ mod tests {
     }
 
     fn bucket(conf: &str) -> S3 {
-        match Destination::parse(&format!("{conf}&access-key-id=AK&secret-access-key=s")) {
-            Ok(Destination::S3(s3)) => s3,
-            other => panic!("{other:?}"),
-        }
+        let conf = format!("{conf}&access-key-id=AK&secret-access-key=s");
+        let Ok(Destination::S3(s3)) = Destination::parse(&conf) else { panic!("{conf}") };
+        s3
     }
 
     fn packed(name: &str) -> Packed {
