@@ -53,7 +53,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(prepared: &Prepared, destination: &Destination, max_bytes: u64) -> Self {
+    pub(super) fn new(prepared: &Prepared, destination: &Destination, max_records: u64) -> Self {
         let syslog = match destination {
             Destination::Syslog(syslog) => Some(syslog.clone()),
             Destination::Http(_) | Destination::S3(_) => None,
@@ -66,8 +66,8 @@ impl Batch {
             filter: prepared.filter.clone(),
             syslog,
             time: time.map_or("", |field| field.name),
-            max_bytes,
-            max_records: prepared.max_records,
+            max_bytes: prepared.max_bytes,
+            max_records,
             bytes: Vec::new(),
             message: Vec::new(),
             records: 0,

@@ -33,8 +33,6 @@ const RETRY: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 6;
 /// How many of jobs whose last attempt failed: what hangs must not take the room of what works.
 const FAILING_AT_ONCE: usize = 2;
-/// A batch that a receiver finds too large is cut in half, to no less than this. Bytes.
-const LEAST_BATCH: u64 = 64 * 1024;
 /// What is under way when the platform stops may take so long.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -212,15 +210,17 @@ enum RoundError {
 
 impl Task {
     async fn run(self, stop: CancellationToken) {
-        let (mut failures, mut max_bytes) = (0_u32, self.prepared.max_bytes);
+        // What a receiver finds too large is cut in half, and grows again once it takes what there is.
+        let (mut failures, mut max_records) = (0_u32, self.prepared.max_records);
         loop {
-            let Some(round) = stop.run_until_cancelled(self.round(failures > 0, max_bytes)).await else { return };
+            let Some(round) = stop.run_until_cancelled(self.round(failures > 0, max_records)).await else { return };
             let pause = match round {
                 Ok(more) => {
                     if failures > 0 {
                         tracing::info!(job = %self.id, "a push job delivers again");
                     }
                     failures = 0;
+                    max_records = max_records.saturating_mul(2).min(self.prepared.max_records);
                     if more { Duration::ZERO } else { self.prepared.interval }
                 }
                 // The lake is busy: what comes goes on.
@@ -228,20 +228,20 @@ impl Task {
                     tracing::warn!(error = &error as &dyn std::error::Error, job = %self.id, "a push job cannot read what it is to make up for");
                     self.prepared.interval
                 }
+                Err(RoundError::Send(SendError { too_large: Some(records), message, .. })) => {
+                    tracing::debug!(job = %self.id, records, message, "a push job sends smaller batches");
+                    max_records = (records / 2).max(1);
+                    // Written down or not: the next attempt says so again.
+                    let _ = self.shared.logs.push_split(self.place);
+                    Duration::ZERO
+                }
                 Err(RoundError::Send(error)) => {
                     failures = failures.saturating_add(1);
                     if failures == 1 {
                         tracing::warn!(job = %self.id, error = error.message, "a push job is not delivered, and tries again");
                     }
                     note(&self.shared.logs, self.place, &error.message);
-                    if error.too_large && max_bytes > LEAST_BATCH {
-                        max_bytes = (max_bytes / 2).max(LEAST_BATCH);
-                        // Written down or not: the next attempt says so again.
-                        let _ = self.shared.logs.push_split(self.place);
-                        Duration::ZERO
-                    } else {
-                        retry::pause(failures, error.kind, error.retry_after, fastrand::f64())
-                    }
+                    retry::pause(failures, error.kind, error.retry_after, fastrand::f64())
                 }
                 // The job was deleted in this moment.
                 Err(RoundError::Journal(PushError::Unknown)) => return,
@@ -258,12 +258,12 @@ impl Task {
     }
 
     /// Reads a batch and sends it; says whether there is more.
-    async fn round(&self, failing: bool, max_bytes: u64) -> Result<bool, RoundError> {
+    async fn round(&self, failing: bool, max_records: u64) -> Result<bool, RoundError> {
         let room = if failing { &self.shared.failing } else { &self.shared.working };
         // Never closed.
         let _room = room.acquire().await;
         let logs = &self.shared.logs;
-        let batch = Batch::new(&self.prepared, &self.destination, max_bytes);
+        let batch = Batch::new(&self.prepared, &self.destination, max_records);
         let (batch, read) = logs.push_read(self.place, batch).await.map_err(RoundError::Journal)?;
         let records = batch.count();
         if records > 0 {
@@ -272,13 +272,13 @@ impl Task {
             self.shared.sender.send(&self.destination, packed).await.map_err(RoundError::Send)?;
         }
         logs.push_done(self.place, &read, records).map_err(RoundError::Journal)?;
-        Ok(self.make_up(max_bytes).await? || read.more)
+        Ok(self.make_up(max_records).await? || read.more)
     }
 
     /// Sends a batch of a period that the job was asked to make up for; says whether there was one.
-    async fn make_up(&self, max_bytes: u64) -> Result<bool, RoundError> {
+    async fn make_up(&self, max_records: u64) -> Result<bool, RoundError> {
         let logs = &self.shared.logs;
-        let batch = Batch::new(&self.prepared, &self.destination, max_bytes);
+        let batch = Batch::new(&self.prepared, &self.destination, max_records);
         let read = logs.push_read_past(self.place, batch).await;
         let Some((batch, read)) = read.map_err(RoundError::Past)? else { return Ok(false) };
         let records = batch.count();

@@ -44,13 +44,13 @@ pub(super) struct SendError {
     pub kind: Failure,
     /// What the receiver asked for.
     pub retry_after: Option<Duration>,
-    /// The receiver takes smaller ones.
-    pub too_large: bool,
+    /// The receiver takes smaller ones than this, which had so many records.
+    pub too_large: Option<u64>,
 }
 
 impl SendError {
     fn passing(message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind: Failure::Passing, retry_after: None, too_large: false }
+        Self { message: message.into(), kind: Failure::Passing, retry_after: None, too_large: None }
     }
 
     fn mending(message: impl Into<String>) -> Self {
@@ -221,7 +221,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, said: &[u8], records: u64, a
     let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     SendError {
         retry_after: asked.map(Duration::from_secs),
-        too_large: status == StatusCode::PAYLOAD_TOO_LARGE && records > 1,
+        too_large: (status == StatusCode::PAYLOAD_TOO_LARGE && records > 1).then_some(records),
         ..error
     }
 }
@@ -252,7 +252,7 @@ mod tests {
             headers.insert(header::RETRY_AFTER, "7".parse().unwrap());
             let error =
                 refused(status, &headers, b"{\"text\":\n\"no\"}", records, "give others in header_Authorization");
-            assert_eq!((error.kind, error.too_large), (kind, too_large), "{status}");
+            assert_eq!((error.kind, error.too_large.is_some()), (kind, too_large), "{status}");
             assert!(
                 error.message.contains(said) && error.message.ends_with("(\"{\"text\":\"no\"}\")"),
                 "{}",
