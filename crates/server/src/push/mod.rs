@@ -284,7 +284,9 @@ impl Task {
         let records = batch.count();
         if records > 0 {
             let packed = batch.pack(format!("{}-past-{}", self.id, read.id), self.id, read.times).await;
-            self.shared.sender.send(&self.destination, packed).await.map_err(RoundError::Send)?;
+            let sent = self.shared.sender.send(&self.destination, packed).await;
+            // A page of the lake is not cut: asked again at once, it would be too large again.
+            sent.map_err(|error| RoundError::Send(SendError { too_large: None, ..error }))?;
         }
         logs.push_past_done(self.place, &read, records).map_err(RoundError::Journal)?;
         Ok(true)
