@@ -131,6 +131,12 @@ pub trait McpServers: Send + Sync {
     fn sees(&self, portal: &McpPortalId, person: &Identity, open: &[ApplicationId]) -> Option<Vec<SeenServer>>;
 }
 
+/// Reaches the destinations of push jobs, as jobs do.
+pub trait PushProbe: Send + Sync {
+    /// Sends one record that says it is a test. An error says in a few words why it was not taken.
+    fn probe<'a>(&'a self, destination: &'a push::Destination) -> BoxFuture<'a, Result<(), String>>;
+}
+
 /// A server could not be asked at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server cannot be asked: {0}")]
@@ -330,6 +336,8 @@ pub struct ConsoleDeps {
     pub workers: Arc<dyn PolicyWorkers>,
     /// `None`: no MCP server is spoken to here.
     pub mcp: Option<Arc<dyn McpServers>>,
+    /// `None`: no destination is reached from here.
+    pub push: Option<Arc<dyn PushProbe>>,
     pub addresses: Addresses,
     /// Generated records among those of the account, as in the demo.
     pub generated: Option<Arc<GeneratedTraffic>>,

@@ -18,6 +18,7 @@ mod observe;
 pub mod openapi;
 mod paging;
 mod people;
+mod push_jobs;
 mod replay;
 mod reply;
 mod session;
@@ -66,6 +67,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         explorer::endpoints(),
         usage::endpoints(),
         shadow::endpoints(),
+        push_jobs::endpoints(),
         signals::endpoints(),
     ]
     .into_iter()

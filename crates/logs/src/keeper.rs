@@ -24,6 +24,7 @@ use crate::lake::place::Place;
 use crate::lake::roll::RollError;
 use crate::lake::rollup::Moments;
 use crate::lake::table::{Table, TableError};
+use crate::push::Pushes;
 use crate::records::Dataset;
 use crate::retention::Choices;
 use crate::segment::Segment;
@@ -71,6 +72,7 @@ pub(crate) struct Keeper {
     pub choices: Arc<Choices>,
     pub moments: Arc<Moments>,
     pub erasures: Arc<Erasures>,
+    pub pushes: Arc<Pushes>,
     pub stopping: Arc<AtomicBool>,
     pub loaded: Arc<Loaded>,
     pub wake: Receiver<Wake>,
@@ -185,7 +187,10 @@ impl Keeper {
                 let Some(last) = segments.last() else { break };
                 some = true;
                 runtime.block_on(lake.roll(dataset, &segments, (self.config.clock)()))?;
-                let settled = mark_taken(&self.directory, dataset, last.number);
+                let now = (self.config.clock)();
+                // What push jobs still need has a second name before it may lose the first.
+                let kept = self.pushes.keep(dataset, &segments, now);
+                let settled = kept.and_then(|()| mark_taken(&self.directory, dataset, last.number));
                 settled.map_err(|error| RollError::Table(TableError::Settle(error)))?;
                 self.shelves[dataset.index()].lock().retain(|segment| segment.number > last.number);
                 for segment in segments {
@@ -196,6 +201,8 @@ impl Keeper {
                 }
             }
         }
+        let trimmed = self.pushes.trim((self.config.clock)());
+        trimmed.map_err(|error| RollError::Table(TableError::Settle(error)))?;
         Ok(some)
     }
 
@@ -264,6 +271,7 @@ impl Keeper {
         // What was recorded before it was asked for is sealed by then, and may be on a dataset that was looked at already.
         self.take_over(runtime, lake)?;
         let settle = |error| RollError::Table(TableError::Settle(error));
+        self.pushes.blank(erasure.account, theirs).map_err(settle)?;
         let mut tables = Vec::new();
         for dataset in erase::DATASETS {
             let table = runtime.block_on(lake.table_to_write(erasure.account, dataset))?;

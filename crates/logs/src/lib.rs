@@ -13,6 +13,7 @@ mod frame;
 mod id;
 mod keeper;
 mod lake;
+mod push;
 mod query;
 mod queue;
 mod records;
@@ -45,6 +46,9 @@ use uuid::Uuid;
 pub use erasure::{EraseError, Erasure, ErasureState, Person};
 pub use error::{AppendError, OpenError, QueryError, SettleError};
 pub use id::record_id;
+pub use push::{
+    PushBatch, PushError, PushGap, PushPast, PushPastBatch, PushPastError, PushPlace, PushSink, PushStanding,
+};
 pub use query::{BadCursor, Cursor, Entry, Filter, MAX_LIMIT, Operator, Page, Query};
 pub use records::{
     AccessRequest, AsRecord, Audit, Dataset, Field, GatewayHttp, GatewayNetwork, McpCall, Record, RecordMut,
@@ -62,6 +66,7 @@ use lake::place::Place;
 use lake::rollup::{self as rollup_files, Moment, Moments};
 use lake::snapshot::Snapshot;
 use lake::{Lake, list};
+use push::Pushes;
 use queue::{Queue, Queued, weight};
 use retention::Choices;
 use rollup::Rollup;
@@ -105,6 +110,8 @@ pub struct LogsConfig {
     pub segment_bytes: u64,
     /// How much the journal holds before appending waits for the lake.
     pub max_journal_bytes: u64,
+    /// How much that push jobs still need is kept back beside it, once the lake has it.
+    pub max_held_bytes: u64,
     /// How large the traffic datasets together get in the lake before the oldest days go.
     pub max_bytes: u64,
     /// How large the audit dataset and that of sign-ins get in the lake, each.
@@ -126,6 +133,7 @@ impl Default for LogsConfig {
             queue_bytes: 16 * 1024 * 1024,
             segment_bytes: 32 * 1024 * 1024,
             max_journal_bytes: 2 * 1024 * 1024 * 1024,
+            max_held_bytes: 2 * 1024 * 1024 * 1024,
             max_bytes: 20 * 1024 * 1024 * 1024,
             max_audit_bytes: 1024 * 1024 * 1024,
             keep_days: [90, 90, 90, 400, 400, 90],
@@ -189,6 +197,7 @@ struct Inner {
     keeper: Sender<Wake>,
     choices: Arc<Choices>,
     erasures: Arc<Erasures>,
+    pushes: Arc<Pushes>,
     progress: Arc<watch::Sender<Progress>>,
     state: Arc<Mutex<JournalState>>,
     tails: [broadcast::Sender<Arc<Tailed>>; Dataset::ALL.len()],
@@ -237,12 +246,14 @@ impl Logs {
         let lock = lock(&directory)?;
         let mut torn_bytes = 0;
         let mut next_number = [1; Dataset::ALL.len()];
+        let mut taken_over = [0; Dataset::ALL.len()];
         let shelves: Arc<[Shelf; Dataset::ALL.len()]> = Arc::default();
         for dataset in Dataset::ALL {
             let folder = directory.join(dataset.as_str());
             let taken = keeper::taken(&directory, dataset).map_err(fail(&folder))?;
             let recovered = segment::recover(&folder, taken).map_err(fail(&folder))?;
             torn_bytes += recovered.dropped_bytes;
+            taken_over[dataset.index()] = taken;
             next_number[dataset.index()] = recovered.segments.last().map_or(taken, |last| last.number) + 1;
             *shelves[dataset.index()].lock() = recovered.segments;
         }
@@ -257,12 +268,16 @@ impl Logs {
         let place = Place::local(&lake).map_err(|error| fail(&lake)(std::io::Error::other(error)))?;
         let choices = Arc::new(Choices::new(config.retention.clone()));
         let erasures = Arc::new(Erasures::open(&directory).map_err(fail(&directory))?);
+        let node = keeper::node(&directory).map_err(fail(&directory))?;
+        let pushes = Pushes::open(&directory, node.clone(), config.max_held_bytes, &shelves, &taken_over);
+        let pushes = Arc::new(pushes.map_err(fail(&directory))?);
         let moments: Arc<Moments> = Arc::default();
         let keeper = Keeper {
+            pushes: Arc::clone(&pushes),
             moments: Arc::clone(&moments),
             directory: directory.clone(),
             place,
-            node: keeper::node(&directory).map_err(fail(&directory))?,
+            node,
             config: config.clone(),
             shelves: Arc::clone(&shelves),
             state: Arc::clone(&state),
@@ -307,6 +322,7 @@ impl Logs {
                 keeper: wake,
                 choices,
                 erasures,
+                pushes,
                 progress,
                 state,
                 tails: Dataset::ALL.map(|_| broadcast::Sender::new(TAIL_CAPACITY)),

@@ -275,6 +275,20 @@ pub(crate) enum Logs {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Tell of the push jobs and how each is, or do something with one.
+    #[command(after_help = "Examples:\n  portunus logs push\n  portunus logs push test 123456789")]
+    Push {
+        #[command(flatten)]
+        state: State,
+        /// What to do with a job.
+        #[arg(value_enum, requires = "job")]
+        action: Option<Push>,
+        /// Its number.
+        job: Option<u64>,
+        /// The answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Erase what is recorded of a person up to now; the audit trail is kept.
     #[command(
         after_help = "Example:\n  portunus logs erase ada@example.com\n\nAsks for the address again, waits until nobody finds the records any more, and prints how many went."
@@ -291,6 +305,19 @@ pub(crate) enum Logs {
         #[arg(long)]
         no_wait: bool,
     },
+}
+
+/// What is done with a push job.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Push {
+    /// Send a test record to its destination.
+    Test,
+    /// Send nothing for now; it keeps its place.
+    Pause,
+    /// Send again from where it is.
+    Resume,
+    /// Delete it, and its place.
+    Delete,
 }
 
 #[derive(Debug, Subcommand)]

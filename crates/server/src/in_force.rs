@@ -117,6 +117,7 @@ impl Part {
             // Read when they are due.
             | Kind::SavedQuery
             | Kind::Signal
+            | Kind::PushJob
             | Kind::SignalState
             | Kind::SignalEvent => &[],
         }

@@ -18,6 +18,7 @@ mod managed;
 mod metrics;
 mod outbox;
 mod preview;
+mod push;
 pub mod ready;
 mod records;
 mod retention;

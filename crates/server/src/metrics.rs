@@ -44,6 +44,8 @@ pub(crate) fn source(gateway: Gateway, runtime: Arc<Runtime>, logs: Logs) -> imp
             "1 while the log cannot be written",
             u8::from(health.failing.is_some()),
         );
+        let held = logs.push_held().0;
+        gauge(&mut text, "portunus_push_held_bytes", "Journal bytes kept back for push jobs", held);
         text.push_str("# EOF\n");
         text
     }

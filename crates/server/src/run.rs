@@ -33,6 +33,7 @@ use crate::door::Door;
 use crate::managed::Managed;
 use crate::outbox::Outbox;
 use crate::preview::Previewer;
+use crate::push::{Probe, Pusher};
 use crate::ready::Ready;
 use crate::retention;
 use crate::scripts::Scripts;
@@ -203,7 +204,7 @@ impl Platform {
         let upstream = Arc::new(Upstream::new(fixed, &network, Arc::clone(&core.clock))?);
         let running = core.assemble(&upstream, &tasks).await?;
         let (ready, needs_setup) = core.ready(&config, door.as_ref(), addresses).await?;
-        let router = core.console(&running, &ready, door.as_ref());
+        let router = core.console(&running, &upstream, &ready, door.as_ref());
         running.services.set_api(router.clone());
         core.loops(&running, &tasks, &ready.console_url);
         let collecting = crate::trail::collect(config.data.clone(), core.logs.clone(), tasks.end_loops.clone());
@@ -394,10 +395,18 @@ impl Core {
             feed: self.store.changes().await?,
         };
         tasks.loops.spawn(outbox.run(tasks.end_loops.clone()));
+        let pusher = Pusher {
+            store: self.store.clone(),
+            account: self.account,
+            logs: self.logs.clone(),
+            upstream: Arc::clone(upstream),
+            feed: self.store.changes().await?,
+        };
+        tasks.loops.spawn(pusher.run(tasks.end_loops.clone()));
         Ok(())
     }
 
-    fn console(&self, running: &Running, ready: &Ready, door: Option<&Door>) -> axum::Router {
+    fn console(&self, running: &Running, upstream: &Arc<Upstream>, ready: &Ready, door: Option<&Door>) -> axum::Router {
         console::router(ConsoleDeps {
             store: Arc::new(self.store.clone()),
             logs: self.logs.clone(),
@@ -412,6 +421,7 @@ impl Core {
             }),
             workers: Arc::new(PolicyWorkers { services: Arc::clone(&running.services) }),
             mcp: Some(Arc::clone(&running.state) as Arc<dyn console::McpServers>),
+            push: Some(Arc::new(Probe { upstream: Arc::clone(upstream) })),
             addresses: Addresses {
                 console_url: ready.console_url.clone(),
                 api_url: ready.api_url.clone(),

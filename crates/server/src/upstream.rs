@@ -62,6 +62,11 @@ impl Upstream {
         Ok(Self { pool, connector, overrides, fixed })
     }
 
+    /// What dials, for protocols of the caller's.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
     /// The names as the pool resolves them.
     pub(crate) fn resolver(&self) -> Arc<dyn net::resolve::Resolve> {
         Arc::clone(&self.overrides) as Arc<dyn net::resolve::Resolve>

@@ -14,6 +14,7 @@ use crate::documents::access::{AccessKeys, AccessPolicy, Application, Provider};
 use crate::documents::access_state::{Factor, LoginState, Mail};
 use crate::documents::listener_certificate::{AcmeAccount, ListenerCertificate};
 use crate::documents::mail_server::MailServer;
+use crate::documents::push_job::PushJob;
 use crate::error::StoreError;
 use crate::grant::{Grant, Operate, WriteAccess, WriteIdentity};
 use crate::rotation::{SealedMembers, member};
@@ -179,6 +180,13 @@ impl SealedMembers for AcmeAccount {
     /// `credentials`
     fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
         vec![("credentials".to_owned(), &mut self.credentials)]
+    }
+}
+
+impl SealedMembers for PushJob {
+    /// `destination_conf`
+    fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
+        vec![("destination_conf".to_owned(), &mut self.destination_conf)]
     }
 }
 

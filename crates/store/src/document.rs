@@ -103,6 +103,7 @@ kinds! {
     Signal = "signal", "signal", true;
     SignalState = "signal_state", "state of a signal", false;
     SignalEvent = "signal_event", "security event of a signal", false;
+    PushJob = "push_job", "push job", true;
     CategoryList = "category_list", "category list", true;
     CategoryNames = "category_names", "names of a category list", false;
 }

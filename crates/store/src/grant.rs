@@ -57,7 +57,7 @@ permissions! {
     KvWrite = "kv:write", "Workers KV Storage Write";
     /// Read traffic and Worker logs.
     LogsRead = "logs:read", "Logs Read";
-    /// Choose how long records are kept, and where what is recorded is sent: signals, the weekly letter.
+    /// Choose how long records are kept, and where what is recorded is sent: signals, push jobs, the weekly letter.
     LogsWrite = "logs:write", "Logs Write";
     /// Erase what is recorded of a person.
     LogsErase = "logs:erase", "Logs Erase";
@@ -353,6 +353,7 @@ impl Allows<ReadGateway> for Operate {}
 impl Allows<ReadLists> for Operate {}
 impl Allows<ReadScripts> for Operate {}
 impl Allows<ReadKv> for Operate {}
+impl Allows<ReadLogs> for Operate {}
 impl Allows<ReadUsers> for Operate {}
 impl Allows<ReadAccess> for Operate {}
 impl Allows<ReadIdentity> for Operate {}

@@ -59,6 +59,7 @@ pub use documents::listener_certificate::{AcmeAccount, IssuedCertificate, Listen
 pub use documents::mail_server::{MailServer, MailTls};
 pub use documents::mcp::{McpCatalog, McpCredential, McpCredentialId, McpHolder, McpPortal, McpServer};
 pub use documents::network::{BypassHost, Network};
+pub use documents::push_job::PushJob;
 pub use documents::rule::Rule;
 pub use documents::script::{
     Binding, Cron, Isolation, Module, ModuleHead, ModuleKind, RateLimit, SECURITY_EVENTS, Schedule, Script,
@@ -412,6 +413,8 @@ collections! {
     category_names: CategoryNames;
     /// Returns the queries that were saved.
     saved_queries: SavedQuery;
+    /// Returns the push jobs.
+    push_jobs: PushJob;
     /// Returns the signals.
     signals: Signal;
     /// Returns how far each signal is.

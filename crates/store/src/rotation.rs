@@ -15,6 +15,7 @@ use crate::documents::gateway::Certificate;
 use crate::documents::listener_certificate::{AcmeAccount, ListenerCertificate};
 use crate::documents::mail_server::MailServer;
 use crate::documents::mcp::{McpCredential, McpServer};
+use crate::documents::push_job::PushJob;
 use crate::documents::rule::Rule;
 use crate::documents::script::ScriptSecret;
 use crate::error::StoreError;
@@ -118,7 +119,8 @@ impl Store {
             + self.members_due::<Mail>(grant).await?
             + self.members_due::<MailServer>(grant).await?
             + self.members_due::<ListenerCertificate>(grant).await?
-            + self.members_due::<AcmeAccount>(grant).await?;
+            + self.members_due::<AcmeAccount>(grant).await?
+            + self.members_due::<PushJob>(grant).await?;
         let mcp = self.members_due::<McpServer>(grant).await? + self.members_due::<McpCredential>(grant).await?;
         Ok(documents + settings + state + mcp)
     }
@@ -152,6 +154,7 @@ impl Store {
         self.reseal_members::<MailServer>(grant, &mut count).await?;
         self.reseal_members::<ListenerCertificate>(grant, &mut count).await?;
         self.reseal_members::<AcmeAccount>(grant, &mut count).await?;
+        self.reseal_members::<PushJob>(grant, &mut count).await?;
         self.reseal_members::<McpServer>(grant, &mut count).await?;
         self.reseal_members::<McpCredential>(grant, &mut count).await?;
         Ok(done)

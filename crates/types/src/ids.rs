@@ -202,6 +202,47 @@ uuid_id!(
     "a request id (UUID)"
 );
 
+/// The number of a push job, as the Logpush API has it: 1 to 2^53 - 1, which every client can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PushJobId(u64);
+
+impl PushJobId {
+    const EXPECTED: &'static str = "the number of a push job";
+
+    /// Takes a number in range.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    pub fn new(number: u64) -> Result<Self, IdError> {
+        let fits = (1..1 << 53).contains(&number);
+        if fits { Ok(Self(number)) } else { Err(IdError::new(&number.to_string(), Self::EXPECTED)) }
+    }
+
+    /// Returns the number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for PushJobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for PushJobId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let canonical = !text.starts_with(['+', '0']);
+        let number = text.parse().ok().filter(|_| canonical).ok_or_else(|| IdError::new(text, Self::EXPECTED))?;
+        Self::new(number)
+    }
+}
+
 text_id!(
     /// A Worker's name: 1 to 63 of `a-z 0-9 _ -`, not starting with `-`.
     ScriptName,
@@ -251,7 +292,7 @@ fn is_label(text: &str, inner: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{AccountId, Email, McpPortalId, McpServerId, RuleId, ScriptName};
+    use super::{AccountId, Email, McpPortalId, McpServerId, PushJobId, RuleId, ScriptName};
 
     #[test]
     fn account_id_reads_and_prints_32_hexadecimal_digits() {
@@ -259,6 +300,14 @@ mod tests {
         assert_eq!(text.parse::<AccountId>().unwrap().to_string(), text);
         for bad in ["", "0123", "01234567-89ab-cdef-0123-456789abcdef", "zz23456789abcdef0123456789abcdef"] {
             assert!(bad.parse::<AccountId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn push_job_ids_are_numbers_that_every_client_can_hold() {
+        assert_eq!("1401".parse::<PushJobId>().unwrap().to_string(), "1401");
+        for bad in ["", "0", "-1", "+1", "007", "9007199254740992", "18446744073709551616", "a"] {
+            assert!(bad.parse::<PushJobId>().is_err(), "{bad}");
         }
     }
 

@@ -14,8 +14,8 @@ pub use envelope::{ApiMessage, Envelope, MessageSource, ResultInfo};
 pub use ids::{
     AccessGroupId, AccessPolicyId, AccountId, ApplicationId, CategoryListId, CertificateId, CustomPageId,
     DirectoryRecordId, Email, FactorId, IdError, KvNamespaceId, ListId, MailId, McpPortalId, McpServerId,
-    PostureRuleId, ProviderId, ProxyEndpointId, RequestId, RuleId, SavedQueryId, ScriptName, ServiceTokenId, SignalId,
-    TokenId, UserId, VersionId,
+    PostureRuleId, ProviderId, ProxyEndpointId, PushJobId, RequestId, RuleId, SavedQueryId, ScriptName, ServiceTokenId,
+    SignalId, TokenId, UserId, VersionId,
 };
 pub use secret::Secret;
 pub use verbatim::Verbatim;

@@ -24,7 +24,7 @@ const FUNCTION_LINES: usize = 100;
 /// their own layer, assembly, engines and vocabulary may.
 const LAYERS: [(&str, &[&str]); 7] = [
     ("vocabulary", &["types", "expr"]),
-    ("engines", &["policy", "identity", "scim", "mcp", "markdown", "catalog", "chart", "inspect"]),
+    ("engines", &["policy", "identity", "scim", "mcp", "markdown", "catalog", "chart", "inspect", "push"]),
     ("ports", &["store", "logs", "net", "worker", "programs"]),
     ("administration", &["administration"]),
     ("interfaces", &["api"]),

@@ -17,6 +17,8 @@ pub(crate) struct Program {
 /// The server's program, which Debian keeps off the path, in a directory of its version.
 const POSTGRES: &str = "postgres";
 const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
+/// Its TLS is a library, and no program.
+const GNUTLS_OF_RSYSLOG: &str = "-cimport glob, sys; sys.exit(not glob.glob('/usr/lib/*/rsyslog/lmnsd_gtls.so'))";
 /// Another installation may be going on; it is waited for, in seconds.
 const WAIT_FOR_APT: &str = "DPkg::Lock::Timeout=300";
 
@@ -31,7 +33,7 @@ pub(crate) const FOR_TESTS: [Program; 8] = [
     Program { name: "pebble", probe: "-h", package: "pebble" },
 ];
 
-pub(crate) const FOR_CLIENTS: [Program; 8] = [
+pub(crate) const FOR_CLIENTS: [Program; 10] = [
     Program { name: "node", probe: "--version", package: "nodejs" },
     Program { name: "npm", probe: "--version", package: "npm" },
     Program { name: "python3", probe: "--version", package: "python3" },
@@ -40,6 +42,8 @@ pub(crate) const FOR_CLIENTS: [Program; 8] = [
     Program { name: "openssl", probe: "version", package: "openssl" },
     Program { name: "python3", probe: "-cimport ensurepip", package: "python3-venv" },
     Program { name: "sslscan", probe: "--version", package: "sslscan" },
+    Program { name: "rsyslogd", probe: "-v", package: "rsyslog" },
+    Program { name: "python3", probe: GNUTLS_OF_RSYSLOG, package: "rsyslog-gnutls" },
 ];
 
 /// Reads what an instrumented program has seen.

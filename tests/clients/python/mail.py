@@ -3,12 +3,10 @@
 API_URL, API_TOKEN, ACCOUNT_ID and ACCESS_URL say where.
 """
 
-import datetime
 import email
 import email.policy
 import html
 import http.server
-import ipaddress
 import os
 import pathlib
 import queue
@@ -21,10 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
+from authority import authority
 from person import AUTHORITY
 
 ACCOUNT = f"{os.environ['API_URL']}/accounts/{os.environ['ACCOUNT_ID']}"
@@ -42,25 +37,6 @@ def account(method, path, body=None):
 
 def api(method, path, body=None):
     return account(method, f"/portunus{path}", body)
-
-
-def authority():
-    """An authority that a platform has never heard of, and a certificate of it for this machine."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-
-    def certificate(name, key, issuer, signer, extension):
-        subject, above = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (name, issuer))
-        builder = x509.CertificateBuilder(above, subject, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
-        return builder.add_extension(extension, critical=True).sign(signer, hashes.SHA256())
-
-    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root = certificate("Mail root", root_key, "Mail root", root_key, x509.BasicConstraints(True, None))
-    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    leaf = certificate("mail", key, "Mail root", root_key, here)
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return root.public_bytes(pem).decode(), leaf.public_bytes(pem) + private
 
 
 class Keep:

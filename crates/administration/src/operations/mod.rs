@@ -30,6 +30,7 @@ pub mod network;
 pub mod people;
 pub mod preview;
 pub mod proxy_endpoints;
+pub mod push_jobs;
 pub mod questions;
 pub mod replay;
 pub mod retention;

@@ -14,6 +14,7 @@ mod library;
 mod mcp;
 mod observe;
 mod people;
+mod push_jobs;
 mod records;
 mod replay;
 mod routes;

@@ -46,7 +46,7 @@ const PLACES: [(Place, &str, &str, &str); 12] = [
 ];
 
 /// What a page says after a form was taken; the query names it, so nobody can make it say something else.
-const NOTES: [(&str, &str); 19] = [
+const NOTES: [(&str, &str); 20] = [
     ("saved", "Saved. It is in force within a second."),
     ("created", "Created. It is in force within a second."),
     ("stored", "Stored. Workers read it from here on."),
@@ -59,6 +59,7 @@ const NOTES: [(&str, &str); 19] = [
     ("disabled", "The rule is disabled; it decides nothing."),
     ("deployed", "That version serves from here on."),
     ("revoked", "Revoked. It stops working at once."),
+    ("delivering", "It is being delivered; how far it is stands below."),
     ("erasing", "It is being erased; how far it is stands below."),
     ("ended", "Ended. It counts nowhere within a second."),
     ("rotated", "A new key signs from here on; the one before is accepted for a week."),

@@ -236,7 +236,7 @@ fn agent_routes() -> Router<Arc<App>> {
 }
 
 fn settings_routes() -> Router<Arc<App>> {
-    use settings::{account, authority, gateway, network, people, records, tokens};
+    use settings::{account, authority, gateway, network, people, push, records, tokens};
     Router::new()
         .route("/settings", get(authority::page))
         .route("/settings/authority", get(authority::page).post(authority::create))
@@ -255,6 +255,13 @@ fn settings_routes() -> Router<Arc<App>> {
         .route("/settings/gateway", get(gateway::page).post(gateway::save))
         .route("/settings/records", get(records::page).post(records::save))
         .route("/settings/records/erase", post(records::erase))
+        .route("/settings/push", get(push::page).post(push::create))
+        .route("/settings/push/new", get(push::new_page))
+        .route("/settings/push/{id}", get(push::job_page).post(push::save))
+        .route("/settings/push/{id}/pause", post(push::pause))
+        .route("/settings/push/{id}/test", post(push::test))
+        .route("/settings/push/{id}/deliver", post(push::deliver))
+        .route("/settings/push/{id}/delete", get(push::confirm_delete).post(push::delete))
         .route("/settings/account", get(account::page).post(account::create))
         .route("/settings/account/password", post(account::change_password))
         .route("/settings/account/{id}", post(account::change))

@@ -319,6 +319,7 @@ impl Console {
             preview: Arc::new(Echo),
             workers: Arc::clone(&scripts) as Arc<dyn PolicyWorkers>,
             mcp: Some(Arc::clone(&upstreams) as Arc<dyn McpServers>),
+            push: None,
             addresses,
             generated: None,
             worker_types: "declare const types: unknown;",

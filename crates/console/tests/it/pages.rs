@@ -19,6 +19,7 @@ mod mcp_calls;
 mod mcp_servers;
 mod mcp_sign_in;
 mod overrides;
+mod push;
 mod reusable;
 mod shadow_mcp;
 mod signals;

@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use parquet::arrow::ProjectionMask;
 use parquet::errors::ParquetError;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::delta::{self, Action, DataFile, State};
@@ -76,6 +77,16 @@ const fn named(dataset: Dataset) -> Option<(&'static str, &'static str)> {
 }
 
 impl Theirs {
+    /// Says whether a record that names persons is theirs.
+    pub(crate) fn holds(&self, dataset: Dataset, record: &Map<String, Value>) -> bool {
+        let Some((address, id)) = named(dataset) else { return false };
+        let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+        let time = dataset.fields().get(schema::key(dataset).time).map_or("", |field| text(field.name));
+        // A record without a time is one of the epoch.
+        let micros = time.parse::<Timestamp>().map(Timestamp::as_microsecond).unwrap_or_default();
+        micros <= self.until && (self.person.has_address(text(address)) || self.person.has_id(text(id)))
+    }
+
     /// Says which rows of a batch are theirs.
     fn rows(&self, dataset: Dataset, mark: &Mark, batch: &RecordBatch) -> Vec<bool> {
         let text = |name: &str| batch.column_by_name(name).map(|column| column.as_string::<i32>());

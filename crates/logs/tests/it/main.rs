@@ -10,6 +10,7 @@ mod erase;
 mod fixture;
 mod golden;
 mod lake;
+mod push;
 mod queries;
 mod retention;
 mod sql;

@@ -347,10 +347,20 @@ impl Connector {
         if let Some(socket) = &route.socket {
             return self.dial_socket(socket).await;
         }
-        let Dialled { stream, peer, timings } = self.dial(&origin.host, origin.port).await?;
+        let dialled = self.dial(&origin.host, origin.port).await?;
+        self.over(route, dialled).await
+    }
+
+    /// Goes on from a TCP connection that was dialled to the origin of `route`, with TLS if its scheme says so.
+    ///
+    /// # Errors
+    ///
+    /// When the handshake fails or the certificate is not believed and must be.
+    pub async fn over(&self, route: &Route, dialled: Dialled) -> Result<UpstreamConnection, ConnectError> {
+        let Dialled { stream, peer, timings } = dialled;
         let stream = Counted::new(Gathered::new(stream));
         let counters = stream.counters();
-        match origin.scheme {
+        match route.origin.scheme {
             Scheme::Http => Ok(UpstreamConnection {
                 stream: Box::new(stream),
                 peer,

@@ -25,6 +25,7 @@ mod mail;
 #[path = "../../../store/tests/it/server.rs"]
 #[expect(dead_code, reason = "the store's tests use more of it")]
 mod postgres;
+mod push;
 mod replay;
 mod rules;
 mod scim;

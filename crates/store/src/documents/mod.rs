@@ -14,6 +14,7 @@ pub(crate) mod listener_certificate;
 pub(crate) mod mail_server;
 pub(crate) mod mcp;
 pub(crate) mod network;
+pub(crate) mod push_job;
 pub(crate) mod rule;
 pub(crate) mod script;
 pub(crate) mod signal;

@@ -12,8 +12,9 @@ use store::{
     ClientAuthority, ClientCertificateSettings, Configuration, CustomPage, DirectoryGroup, DirectoryUser, Document,
     Factor, Kind, KvNamespace, List, ListenerCertificate, Logging, LoginState, Mail, MailServer, McpCatalog,
     McpCredential, McpPortal, McpServer, Network, OauthClient, OauthGrant, Organization, Provider, ProxyEndpoint,
-    ProxyToken, Retention, Revocation, Rule, SavedQuery, Schedule, Script, ScriptContent, ScriptSecret, ScriptVersion,
-    ServiceToken, ServiceTokenUse, Session, SetupLink, Signal, SignalEvent, SignalState, Tag, Token, UsageDigest, User,
+    ProxyToken, PushJob, Retention, Revocation, Rule, SavedQuery, Schedule, Script, ScriptContent, ScriptSecret,
+    ScriptVersion, ServiceToken, ServiceTokenUse, Session, SetupLink, Signal, SignalEvent, SignalState, Tag, Token,
+    UsageDigest, User,
 };
 
 fn folder() -> PathBuf {
@@ -81,6 +82,7 @@ fn every_kind_reads_its_golden_files() {
     check::<LoginState>(&mut seen);
     check::<Mail>(&mut seen);
     check::<MailServer>(&mut seen);
+    check::<PushJob>(&mut seen);
     check::<ListenerCertificate>(&mut seen);
     check::<AcmeAccount>(&mut seen);
     check::<Approval>(&mut seen);

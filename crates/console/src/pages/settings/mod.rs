@@ -1,4 +1,4 @@
-//! Settings: the certificate authority, people, tokens, network, gateway, records, administrators. One file per tab.
+//! Settings: the certificate authority, people, tokens, network, gateway, records, push jobs, administrators. One file per tab.
 //!
 //! Invariant: a credential is shown once, on the page that answers the form that made it.
 
@@ -7,19 +7,21 @@ pub(super) mod authority;
 pub(super) mod gateway;
 pub(super) mod network;
 pub(super) mod people;
+pub(super) mod push;
 pub(super) mod records;
 pub(super) mod tokens;
 
 use maud::{Markup, html};
 use store::Permission;
 
-const TABS: [(&str, &str); 7] = [
+const TABS: [(&str, &str); 8] = [
     ("authority", "Certificate authority"),
     ("people", "People"),
     ("tokens", "API tokens"),
     ("network", "Network"),
     ("gateway", "Block page, inspection, logging"),
     ("records", "Records"),
+    ("push", "Push"),
     ("account", "Administrators"),
 ];
 
