@@ -44,6 +44,12 @@ pub(crate) fn source(gateway: Gateway, runtime: Arc<Runtime>, logs: Logs) -> imp
             "1 while the log cannot be written",
             u8::from(health.failing.is_some()),
         );
+        gauge(
+            &mut text,
+            "portunus_lake_failing",
+            "1 while records stay in the journal since the lake cannot be written",
+            u8::from(health.lake_failing.is_some()),
+        );
         text.push_str("# EOF\n");
         text
     }

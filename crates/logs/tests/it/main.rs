@@ -5,6 +5,7 @@
 extern crate portunus_logs as logs;
 
 mod append;
+mod bucket;
 mod crash;
 mod erase;
 mod fixture;
@@ -13,4 +14,5 @@ mod lake;
 mod queries;
 mod retention;
 mod sql;
+mod store;
 mod usage;

@@ -1,6 +1,7 @@
 //! `portunus logs`: the records of the platform that runs over a data directory, live or asked for in SQL.
 
 mod erase;
+mod relocate;
 mod sql;
 mod tail;
 
@@ -13,6 +14,7 @@ use crate::arguments::Logs;
 pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     match logs {
         Logs::Tail { state, dataset, json } => tail::run(&state, dataset, json).await,
+        Logs::Move { state } => relocate::run(&state).await,
         Logs::Erase { state, email, confirm, no_wait } => erase::run(&state, email, confirm, no_wait).await,
         Logs::Sql { state, query, saved, json, output } => {
             let asked = match saved {
