@@ -38,6 +38,8 @@ pub(crate) struct StatusView {
     pub(crate) store_error: Option<String>,
     /// Why the journal does not take records, if it does not.
     pub(crate) journal_error: Option<String>,
+    /// Why records stay in the journal, if the lake does not take them over; or why those of other nodes are not seen.
+    pub(crate) lake_error: Option<String>,
 }
 
 // Which permission a dataset needs is known only with its name: the operation asks for it.
@@ -99,5 +101,6 @@ async fn status(cx: Cx) -> Reply {
         store: health.backend,
         store_error: health.answered.err().map(|error| error.to_string()),
         journal_error: journal.failing.map(|failing| failing.error),
+        lake_error: journal.lake_failing,
     })
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use types::Code;
 
+use crate::bucket::BucketError;
 use crate::lake::table::TableError;
 
 /// Why a journal cannot be opened.
@@ -21,6 +22,44 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// The bucket cannot be used as it is configured.
+    #[error("the bucket of the log lake")]
+    Bucket(#[from] BucketError),
+    /// A bucket is configured, and records are in the directory.
+    #[error(
+        "the lake in {lake} has records that would not be found in {bucket}: move them with `portunus logs move`, or take \
+         [logs.bucket] out of the configuration again"
+    )]
+    Unmoved {
+        /// The directory.
+        lake: PathBuf,
+        /// The bucket's URL.
+        bucket: String,
+    },
+    /// The lake is in another place than the configured one.
+    #[error(
+        "the records of this journal are in {found}, and the configuration says {wanted}: name the place of before again; or \
+         copy everything from there to the new place while nothing runs, and delete {mark}"
+    )]
+    Elsewhere {
+        /// The bucket they are in.
+        found: String,
+        /// The configured place.
+        wanted: String,
+        /// The file that names the bucket.
+        mark: PathBuf,
+    },
+}
+
+/// Why a lake was not moved, or not wholly. It goes on where it was when it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// The journal or the bucket cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A table cannot be read or written.
+    #[error("{0}; what was moved is in the bucket, the rest is where it was: try again")]
+    Lake(String),
 }
 
 /// Why a record was not accepted. It is then not in the journal.

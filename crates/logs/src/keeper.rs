@@ -162,7 +162,10 @@ impl Keeper {
             }
             match self.wake.recv_timeout(pause) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
-                Ok(Wake::Settle(answer)) => drop(answer.send(Err("the lake cannot be read".to_owned()))),
+                Ok(Wake::Settle(answer)) => {
+                    let why = self.state.lock().lake_failing.clone();
+                    drop(answer.send(Err(why.unwrap_or_else(|| "it cannot be read".to_owned()))));
+                }
                 Ok(Wake::Sealed | Wake::Tidy) | Err(RecvTimeoutError::Timeout) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -380,13 +383,13 @@ impl Keeper {
     }
 }
 
-/// Returns an error with everything below it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// Returns an error with everything below it that it does not say itself.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut below = error.source();
     while let Some(error) = below {
         let next = error.to_string();
-        if !text.ends_with(&next) {
+        if !text.contains(&next) {
             text = format!("{text}: {next}");
         }
         below = error.source();

@@ -11,7 +11,9 @@ pub(crate) mod delta;
 mod empty;
 pub(crate) mod erase;
 pub(crate) mod file;
+pub(crate) mod home;
 pub(crate) mod list;
+pub(crate) mod moving;
 pub(crate) mod place;
 pub(crate) mod roll;
 pub(crate) mod rollup;
@@ -24,12 +26,16 @@ mod writer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use parking_lot::RwLock;
 use types::AccountId;
 
 use crate::records::Dataset;
 use place::Place;
 use table::{Table, TableError};
+
+/// How many tables are read at once.
+const TABLES_AT_ONCE: usize = 8;
 
 /// Every table there is, of every account.
 #[derive(Debug)]
@@ -43,15 +49,36 @@ pub(crate) struct Lake {
 impl Lake {
     /// Reads the tables that a lake has.
     pub(crate) async fn load(place: Place, node: String) -> Result<Self, TableError> {
-        let mut tables = BTreeMap::new();
-        for folder in place.folders(None).await? {
+        place.prove().await?;
+        let lake = Self { place, node, tables: RwLock::default() };
+        lake.discover().await?;
+        Ok(lake)
+    }
+
+    /// Reads the tables that are there and not known yet.
+    async fn discover(&self) -> Result<(), TableError> {
+        let mut unknown = Vec::new();
+        for folder in self.place.folders(None).await? {
             let Some(account) = folder.filename().and_then(|name| name.parse::<AccountId>().ok()) else { continue };
-            for folder in place.folders(Some(&folder)).await? {
+            for folder in self.place.folders(Some(&folder)).await? {
                 let Some(dataset) = folder.filename().and_then(|name| name.parse::<Dataset>().ok()) else { continue };
-                tables.insert((account, dataset), Arc::new(Table::load(&place, account, dataset).await?));
+                if self.table(account, dataset).is_none() {
+                    unknown.push((account, dataset));
+                }
             }
         }
-        Ok(Self { place, node, tables: RwLock::new(tables) })
+        let loading = unknown.into_iter().map(|(account, dataset)| self.table_to_write(account, dataset));
+        stream::iter(loading).buffer_unordered(TABLES_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
+    }
+
+    /// Takes in what other nodes committed, to all tables; those that are new only when it is to `discover` them.
+    pub(crate) async fn follow(&self, discover: bool) -> Result<(), TableError> {
+        if discover {
+            self.discover().await?;
+        }
+        let tables = self.tables();
+        let refreshing = tables.iter().map(|table| table.refresh());
+        stream::iter(refreshing).buffer_unordered(TABLES_AT_ONCE).try_for_each(|()| async { Ok(()) }).await
     }
 
     /// Returns a table, if it has ever been written.

@@ -7,8 +7,10 @@
 //! disk within [`LogsConfig::sync_interval`] (so a power cut loses at most that much); whoever asks finds it once, wherever
 //! it is. Invariant: memory is bounded; when the disk does not keep up, appending waits, and after a deadline says so.
 
+pub mod bucket;
 mod erasure;
 mod error;
+mod follower;
 mod frame;
 mod id;
 mod keeper;
@@ -44,8 +46,9 @@ use types::AccountId;
 use uuid::Uuid;
 
 pub use erasure::{EraseError, Erasure, ErasureState, Person};
-pub use error::{AppendError, OpenError, QueryError, SettleError};
+pub use error::{AppendError, MoveError, OpenError, QueryError, SettleError};
 pub use id::record_id;
+pub use lake::moving::Moved;
 pub use push::{
     PushBatch, PushError, PushGap, PushPast, PushPastBatch, PushPastError, PushPlace, PushSink, PushStanding,
 };
@@ -59,13 +62,14 @@ pub use rollup::{Histogram, MINUTES, Minute};
 pub use tail::{Tail, TailEvent, Tailed};
 pub use wire::Kind;
 
+use bucket::Bucket;
 use erasure::Erasures;
+use follower::Follower;
 use frame::{Codec, OVERHEAD};
 use keeper::{Keeper, Loaded, Wake};
-use lake::place::Place;
 use lake::rollup::{self as rollup_files, Moment, Moments};
 use lake::snapshot::Snapshot;
-use lake::{Lake, list};
+use lake::{Lake, home, list, moving};
 use push::Pushes;
 use queue::{Queue, Queued, weight};
 use retention::Choices;
@@ -118,6 +122,8 @@ pub struct LogsConfig {
     pub max_audit_bytes: u64,
     /// How many days each dataset is kept where an account did not choose, in the order of [`Dataset::ALL`].
     pub keep_days: [u32; Dataset::ALL.len()],
+    /// The bucket that the lake is in; without one it is in the journal's directory.
+    pub bucket: Option<Bucket>,
     /// What accounts chose, from the very start: a default that is shorter must not take what is kept for longer.
     pub retention: BTreeMap<AccountId, Retention>,
     /// The time.
@@ -137,6 +143,7 @@ impl Default for LogsConfig {
             max_bytes: 20 * 1024 * 1024 * 1024,
             max_audit_bytes: 1024 * 1024 * 1024,
             keep_days: [90, 90, 90, 400, 400, 90],
+            bucket: None,
             retention: BTreeMap::new(),
             clock: Arc::new(Timestamp::now),
         }
@@ -152,7 +159,7 @@ pub struct Receipt(u64);
 pub struct Health {
     /// Why it cannot be written, while it cannot.
     pub failing: Option<Failing>,
-    /// Why records stay in the journal, while the lake does not take them over.
+    /// Why records stay in the journal, while the lake does not take them over; or why another node's are not seen.
     pub lake_failing: Option<String>,
     /// Bytes that wait in memory or are promised to open slots.
     pub waiting_bytes: usize,
@@ -177,6 +184,8 @@ pub struct Failing {
 pub(crate) struct JournalState {
     failing: Option<Failing>,
     lake_failing: Option<String>,
+    /// Why what other nodes write is not seen, while it is not.
+    not_following: Option<String>,
     lost: u64,
 }
 
@@ -195,6 +204,8 @@ struct Inner {
     #[cfg(feature = "sql")]
     engine: Mutex<Option<Arc<sql::engine::Engine>>>,
     keeper: Sender<Wake>,
+    /// What keeps the follower going.
+    follow: Mutex<Option<Sender<()>>>,
     choices: Arc<Choices>,
     erasures: Arc<Erasures>,
     pushes: Arc<Pushes>,
@@ -264,8 +275,8 @@ impl Logs {
         let stopping = Arc::new(AtomicBool::new(false));
         let loaded = Arc::new(watch::Sender::new(None));
         let (wake, woken) = std::sync::mpsc::channel();
-        let lake = directory.join("lake");
-        let place = Place::local(&lake).map_err(|error| fail(&lake)(std::io::Error::other(error)))?;
+        let place = home::open(&directory, config.bucket.as_ref())?;
+        let shared = place.shared();
         let choices = Arc::new(Choices::new(config.retention.clone()));
         let erasures = Arc::new(Erasures::open(&directory).map_err(fail(&directory))?);
         let node = keeper::node(&directory).map_err(fail(&directory))?;
@@ -306,11 +317,16 @@ impl Logs {
             keeper: wake.clone(),
             _lock: lock,
         };
-        let threads = vec![
+        let (follow, until) = std::sync::mpsc::channel();
+        let follower = Follower { loaded: Arc::clone(&loaded), state: Arc::clone(&state), until };
+        let mut threads = vec![
             start("logs-write", move || writer.run()).map_err(fail(&directory))?,
             start("logs-recount", move || recount.run()).map_err(fail(&directory))?,
             start("logs-lake", move || keeper.run()).map_err(fail(&directory))?,
         ];
+        if shared {
+            threads.push(start("logs-follow", move || follower.run()).map_err(fail(&directory))?);
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
@@ -320,6 +336,7 @@ impl Logs {
                 #[cfg(feature = "sql")]
                 engine: Mutex::default(),
                 keeper: wake,
+                follow: Mutex::new(Some(follow)),
                 choices,
                 erasures,
                 pushes,
@@ -334,6 +351,27 @@ impl Logs {
                 torn_bytes,
             }),
         })
+    }
+
+    /// Moves the lake of a journal that nobody has open from its directory into a bucket, and tells how far it is after each
+    /// table. What was cut off goes on when it is done again.
+    ///
+    /// # Errors
+    ///
+    /// [`MoveError`]; nothing is lost then.
+    pub async fn move_lake(
+        directory: &Path,
+        bucket: &Bucket,
+        now: Timestamp,
+        tell: impl FnMut(Moved),
+    ) -> Result<Moved, MoveError> {
+        let failed = |source| OpenError::File { path: directory.to_owned(), source };
+        if !directory.is_dir() {
+            return Err(failed(std::io::ErrorKind::NotFound.into()).into());
+        }
+        let _lock = lock(directory)?;
+        let node = keeper::node(directory).map_err(failed)?;
+        moving::run(directory, bucket, node, now, tell).await
     }
 
     /// Accepts a record, waiting for room when there is none. A record without an id gets one.
@@ -675,7 +713,7 @@ impl Logs {
         let state = self.inner.state.lock();
         Health {
             failing: state.failing.clone(),
-            lake_failing: state.lake_failing.clone(),
+            lake_failing: state.lake_failing.clone().or_else(|| state.not_following.clone()),
             waiting_bytes: self.inner.queue.used(),
             lost: state.lost,
             torn_bytes: self.inner.torn_bytes,
@@ -687,6 +725,7 @@ impl Logs {
         self.inner.stopping.store(true, Ordering::Relaxed);
         self.inner.queue.close();
         let _ = self.inner.keeper.send(Wake::Stop);
+        drop(self.inner.follow.lock().take());
         let threads = std::mem::take(&mut *self.inner.threads.lock());
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         if !joined.await.unwrap_or(false) {

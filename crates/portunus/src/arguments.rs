@@ -289,6 +289,14 @@ pub(crate) enum Logs {
         #[arg(long)]
         json: bool,
     },
+    /// Move the lake from its directory into the bucket that the configuration names, while nothing runs.
+    #[command(
+        after_help = "Example:\n  portunus logs move --config portunus.toml\n\nA move that was cut off goes on when it is started again. `portunus up` refuses a bucket while records are still in the directory."
+    )]
+    Move {
+        #[command(flatten)]
+        state: State,
+    },
     /// Erase what is recorded of a person up to now; the audit trail is kept.
     #[command(
         after_help = "Example:\n  portunus logs erase ada@example.com\n\nAsks for the address again, waits until nobody finds the records any more, and prints how many went."

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use logs::bucket::{Bucket, BucketSettings, Credentials};
 use net::host::HostError;
 use net::{CertificateFiles, Host};
 use serde::Deserialize;
@@ -34,7 +35,10 @@ pub struct Config {
     /// The authority that is asked for certificates of the access listener.
     pub acme: Option<AcmeConfig>,
     pub roles: BTreeSet<Role>,
+    /// Directory of the journal, and of the lake when it is in no bucket.
     pub logs: PathBuf,
+    /// The bucket that the lake is in.
+    pub bucket: Option<Bucket>,
     /// Programs may be run as MCP servers.
     pub programs: Option<ProgramsConfig>,
 }
@@ -106,6 +110,8 @@ pub enum ConfigError {
     Version { path: PathBuf, found: u32 },
     #[error("{path}: console.names {name:?} is no host name or address: {source}")]
     Name { path: PathBuf, name: String, source: HostError },
+    #[error("{path}: logs.bucket.{problem}")]
+    Bucket { path: PathBuf, problem: String },
     #[error("{path}: acme.{problem}")]
     Acme { path: PathBuf, problem: String },
     #[error("{path}: programs.{key} {directory:?} {problem}")]
@@ -227,6 +233,36 @@ impl ProgramsConfig {
 #[serde(deny_unknown_fields)]
 struct LogsSection {
     directory: Option<PathBuf>,
+    bucket: Option<BucketSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BucketSection {
+    url: String,
+    region: Option<String>,
+    endpoint: Option<String>,
+    path_style: Option<bool>,
+    #[serde(default)]
+    allow_http: bool,
+    ca: Option<PathBuf>,
+    credentials: Option<PathBuf>,
+    profile: Option<String>,
+}
+
+impl BucketSection {
+    fn read(self) -> Result<Bucket, String> {
+        let Self { url, region, endpoint, path_style, allow_http, ca, credentials, profile } = self;
+        let credentials = match (credentials, profile) {
+            (Some(path), profile) => Credentials::File { path, profile },
+            (None, None) => Credentials::Environment,
+            (None, Some(_)) => {
+                return Err("profile names a section of the file credentials, which is missing".to_owned());
+            }
+        };
+        let settings = BucketSettings { url, region, endpoint, path_style, allow_http, ca, credentials };
+        Bucket::new(settings).map_err(|error| error.to_string())
+    }
 }
 
 impl Config {
@@ -274,6 +310,8 @@ impl Config {
                 |(key, directory, problem)| ConfigError::Programs { path: path.clone(), key, directory, problem };
             programs.check(&data).map_err(fault)?;
         }
+        let bucket = file.logs.bucket.map(BucketSection::read).transpose();
+        let bucket = bucket.map_err(|problem| ConfigError::Bucket { path: path.clone(), problem })?;
         let console_names = file.console.names.into_iter().map(|name| match Host::parse(&name) {
             Ok(host) => Ok(host),
             Err(source) => Err(ConfigError::Name { path: path.clone(), name, source }),
@@ -289,6 +327,7 @@ impl Config {
             access: overrides.access.or(file.listen.access).unwrap_or(ACCESS),
             roles: file.roles.unwrap_or_else(|| BTreeSet::from([Role::Gateway, Role::Console, Role::Access])),
             logs: file.logs.directory.unwrap_or_else(|| data.join("logs")),
+            bucket,
             data,
         })
     }
@@ -313,6 +352,29 @@ mod tests {
         assert_eq!(config.proxy.to_string(), "127.0.0.1:9081");
         assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("portunus-data/portunus.db")));
         assert_eq!(config.roles.len(), 3);
+    }
+
+    #[test]
+    fn a_bucket_is_checked_before_anything_starts() {
+        let bucket = |lines: &str| {
+            let config = load(&format!("version = 1\n[logs.bucket]\n{lines}"), Overrides::default());
+            config.map(|config| config.bucket.unwrap().url())
+        };
+        assert_eq!(bucket("url = \"s3://lake/a\"").unwrap(), "s3://lake/a");
+        assert_eq!(bucket("url = \"s3://lake\"\nendpoint = \"http://127.0.0.1:9000\"").unwrap(), "s3://lake");
+        for (lines, says) in [
+            ("url = \"lake\"", "logs.bucket.url \"lake\" is not of the form s3://bucket"),
+            ("region = \"eu-central-1\"", "missing field `url`"),
+            (
+                "url = \"s3://lake\"\nendpoint = \"http://minio:9000\"",
+                "logs.bucket.endpoint \"http://minio:9000\" has no TLS",
+            ),
+            ("url = \"s3://lake\"\nsecret_access_key = \"x\"", "unknown field `secret_access_key`"),
+            ("url = \"s3://lake\"\nprofile = \"x\"", "logs.bucket.profile names a section of the file credentials"),
+        ] {
+            let refused = bucket(lines).unwrap_err();
+            assert!(refused.contains(says), "{refused}");
+        }
     }
 
     #[test]

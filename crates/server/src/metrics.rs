@@ -46,6 +46,12 @@ pub(crate) fn source(gateway: Gateway, runtime: Arc<Runtime>, logs: Logs) -> imp
         );
         let held = logs.push_held().0;
         gauge(&mut text, "portunus_push_held_bytes", "Journal bytes kept back for push jobs", held);
+        gauge(
+            &mut text,
+            "portunus_lake_failing",
+            "1 while records stay in the journal since the lake cannot be written",
+            u8::from(health.lake_failing.is_some()),
+        );
         text.push_str("# EOF\n");
         text
     }

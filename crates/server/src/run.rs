@@ -188,7 +188,8 @@ impl Platform {
         let fixed = Fixed { listeners, ..fixed };
         let changes = store.changes().await?;
         let retention = retention::chosen(&store, account).await?;
-        let logs_config = LogsConfig { queue_bytes: LOG_QUEUE, retention, ..LogsConfig::default() };
+        let bucket = config.bucket.clone();
+        let logs_config = LogsConfig { queue_bytes: LOG_QUEUE, bucket, retention, ..LogsConfig::default() };
         let logs = Logs::open(&config.logs, logs_config).await?;
         let following = retention::follow(store.clone(), account, logs.clone(), changes, tasks.end_loops.clone());
         tasks.loops.spawn(following);

@@ -10,6 +10,12 @@ use futures_util::TryStreamExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use uuid::Uuid;
+
+use crate::bucket::{Bucket, BucketError};
+
+/// The folder of what is written to learn how a store behaves. It is no account's.
+const TRIALS: &str = "_trials";
 
 /// A store and the place of the lake within it.
 #[derive(Debug, Clone)]
@@ -27,6 +33,38 @@ impl Place {
         let directory = std::fs::canonicalize(directory).map_err(failed)?;
         let store = LocalFileSystem::new_with_prefix(&directory)?.with_automatic_cleanup(true);
         Ok(Self { store: Arc::new(store), directory: Some(directory) })
+    }
+
+    /// Takes a bucket; nothing is sent yet.
+    pub(crate) fn bucket(bucket: &Bucket) -> Result<Self, BucketError> {
+        Ok(Self { store: bucket.connect()?, directory: None })
+    }
+
+    /// Says whether other nodes may write here, too.
+    pub(crate) const fn shared(&self) -> bool {
+        self.directory.is_none()
+    }
+
+    /// Finds out whether the store refuses to write an object twice, without which two nodes would overwrite each other's
+    /// commits. Of a directory it is known.
+    pub(crate) async fn prove(&self) -> Result<(), object_store::Error> {
+        if !self.shared() {
+            return Ok(());
+        }
+        let trial = Path::from(format!("{TRIALS}/{}", Uuid::now_v7().simple()));
+        let first = self.create(&trial, b"first".to_vec()).await?;
+        let second = self.create(&trial, b"second".to_vec()).await;
+        let left = self.get(&trial).await;
+        self.delete(&trial).await?;
+        let overwritten = left?.is_none_or(|left| left.as_ref() != b"first");
+        if !first || second? || overwritten {
+            return Err(object_store::Error::NotSupported {
+                source: "the store does not honour If-None-Match: * when an object is written, so two nodes could overwrite each \
+                         other's records; use a store that does (Amazon S3, MinIO, Cloudflare R2, Ceph and others do)"
+                    .into(),
+            });
+        }
+        Ok(())
     }
 
     /// Makes what was written durable. Object stores have done so when they answer.

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use object_store::path::Path;
 use parking_lot::Mutex;
@@ -19,6 +21,8 @@ use crate::records::Dataset;
 
 /// After so many commits the state is written down whole.
 const CHECKPOINT_EVERY: u64 = 64;
+/// How many commits are read at once.
+const AT_ONCE: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -83,16 +87,37 @@ impl Table {
     pub(crate) async fn refresh(&self) -> Result<(), TableError> {
         let mut state = State::clone(&self.state());
         let from = state.next;
-        while let Some(text) = self.place.get(&self.path(&delta::commit_name(state.next))).await? {
-            let actions =
-                delta::read(self.dataset, &text).map_err(|error| TableError::Log(self.root.clone(), error))?;
-            state.apply(&actions);
-            state.next += 1;
+        let mut at_once = 1;
+        'log: loop {
+            let versions = state.next..state.next + at_once;
+            let commits = versions.map(|version| self.commit_text(version));
+            let commits = stream::iter(commits).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
+            for text in commits {
+                let Some(text) = text else { break 'log };
+                let actions =
+                    delta::read(self.dataset, &text).map_err(|error| TableError::Log(self.root.clone(), error))?;
+                state.apply(&actions);
+                state.next += 1;
+            }
+            // Most often there is nothing; after one there may be many.
+            at_once = AT_ONCE as u64;
         }
         if state.next > from {
-            *self.state.lock() = Arc::new(state);
+            self.advance(Arc::new(state));
         }
         Ok(())
+    }
+
+    async fn commit_text(&self, version: u64) -> Result<Option<Bytes>, object_store::Error> {
+        self.place.get(&self.path(&delta::commit_name(version))).await
+    }
+
+    /// Takes a state that was made of a longer part of the log than that in memory; somebody else may have been faster.
+    fn advance(&self, newer: Arc<State>) {
+        let mut state = self.state.lock();
+        if newer.next > state.next {
+            *state = newer;
+        }
     }
 
     /// Commits what `decide` says about the state as it is then; asks again when somebody else committed meanwhile.
@@ -113,9 +138,13 @@ impl Table {
             }
             let path = self.path(&delta::commit_name(state.next));
             let bytes = delta::write(self.dataset, state.next, &actions, rearranges, now);
-            if !self.place.create(&path, bytes).await? {
-                self.refresh().await?;
-                continue;
+            if !self.place.create(&path, bytes.clone()).await? {
+                // An answer that was lost on its way made the store's client ask again, of what it had done itself.
+                let ours = self.place.get(&path).await?.is_some_and(|there| there == bytes);
+                if !ours {
+                    self.refresh().await?;
+                    continue;
+                }
             }
             self.place.settle(&[path]).map_err(TableError::Settle)?;
             let mut next = State::clone(&state);
@@ -123,7 +152,7 @@ impl Table {
             next.next += 1;
             let due = next.next.is_multiple_of(CHECKPOINT_EVERY);
             let next = Arc::new(next);
-            *self.state.lock() = Arc::clone(&next);
+            self.advance(Arc::clone(&next));
             // Only a shortcut for the next start.
             if due && let Err(error) = checkpoint::write(&self.place, self.dataset, &self.root, &next, now).await {
                 tracing::warn!(%error, table = %self.root, "a checkpoint could not be written");

@@ -34,8 +34,9 @@ const LATE: i64 = 5 * 60 * 1_000_000;
 const BATCH: usize = 2 * 1024;
 /// How long a file stays after it was replaced.
 pub(crate) const GRACE: Duration = Duration::from_secs(10 * 60);
-/// How old a file that no commit names must be to be a leftover of a crash.
-const ORPHANED: Duration = Duration::from_secs(3600);
+/// How old a file that no commit names must be to be a leftover of a crash: older than any writer takes to name it, also one
+/// that is kept waiting by the store.
+const ORPHANED: Duration = Duration::from_secs(24 * 3600);
 
 /// Returns files that should be one, if there are such.
 pub(crate) fn mergeable(state: &State, now: i64) -> Option<Vec<Arc<DataFile>>> {

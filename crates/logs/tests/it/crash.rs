@@ -6,10 +6,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use logs::{Dataset, Logs, LogsConfig, MAX_LIMIT, Query};
+use logs::{Dataset, LogsConfig, MAX_LIMIT, Query};
 use uuid::Uuid;
 
-use crate::fixture::{account, open, request, run};
+use crate::fixture::{account, lake, open, open_with, request, run};
 
 /// Tells this test, started again as a child, to be the writer in the given directory.
 const CHILD: &str = "PORTUNUS_TEST_CRASH_APPENDER";
@@ -46,8 +46,8 @@ fn a_process_killed_while_it_merges_has_every_record_once() {
     for _ in 0..ROUNDS {
         let mut child = Child::start("crash::a_process_killed_while_it_merges_has_every_record_once", directory.path());
         child.written(60, &mut written);
-        let before = files(&directory.path().join("lake"));
-        while files(&directory.path().join("lake")).is_subset(&before) {
+        let before = files(&lake(directory.path()));
+        while files(&lake(directory.path())).is_subset(&before) {
             child.written(1, &mut written);
         }
         child.kill(&mut written);
@@ -107,7 +107,7 @@ impl Child {
 }
 
 async fn append_until_killed(directory: &Path, ago: jiff::SignedDuration) {
-    let logs = Logs::open(directory, LogsConfig { segment_bytes: 100_000, ..LogsConfig::default() }).await.unwrap();
+    let logs = open_with(directory, LogsConfig { segment_bytes: 100_000, ..LogsConfig::default() }).await.unwrap();
     let mut out = std::io::stdout();
     loop {
         let mut last = None;

@@ -1,12 +1,12 @@
 //! A journal in a temporary directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use logs::{GatewayHttp, Logs, LogsConfig};
+use logs::{GatewayHttp, Logs, LogsConfig, OpenError};
 use types::AccountId;
 use uuid::Uuid;
 
@@ -40,7 +40,22 @@ pub(crate) fn config(clock: &TestClock) -> LogsConfig {
 }
 
 pub(crate) async fn open(directory: &Path) -> Logs {
-    Logs::open(directory, config(&TestClock::new())).await.unwrap()
+    open_with(directory, config(&TestClock::new())).await.unwrap()
+}
+
+/// Opens a journal; its lake is in a bucket when the suite for buckets runs.
+pub(crate) async fn open_with(directory: &Path, config: LogsConfig) -> Result<Logs, OpenError> {
+    let bucket = crate::store::of_suite(directory).map(|(bucket, _)| bucket);
+    Logs::open(directory, LogsConfig { bucket, ..config }).await
+}
+
+pub(crate) fn in_bucket(directory: &Path) -> bool {
+    crate::store::of_suite(directory).is_some()
+}
+
+/// Returns where the files of a lake are.
+pub(crate) fn lake(directory: &Path) -> PathBuf {
+    crate::store::of_suite(directory).map_or_else(|| directory.join("lake"), |(_, files)| files)
 }
 
 pub(crate) fn account(number: u128) -> AccountId {

@@ -7,7 +7,7 @@ use logs::{Dataset, Filter, Logs, LogsConfig, Operator, Query, Record};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::fixture::{TestClock, account, config, open, request, run};
+use crate::fixture::{TestClock, account, config, lake, open, open_with, request, run};
 
 fn newest() -> Query {
     Query::newest(account(1), Dataset::GatewayHttp)
@@ -56,7 +56,7 @@ fn pages_go_over_lake_and_journal_without_gaps_or_repeats() {
         let directory = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
         let small = LogsConfig { segment_bytes: 40_000, ..config(&clock) };
-        let mut logs = Logs::open(directory.path(), small.clone()).await.unwrap();
+        let mut logs = open_with(directory.path(), small.clone()).await.unwrap();
         let mut expected = Vec::new();
         for round in 0..12 {
             for number in 0..100 {
@@ -72,7 +72,7 @@ fn pages_go_over_lake_and_journal_without_gaps_or_repeats() {
             if round == 5 {
                 logs.shutdown().await;
                 drop(logs);
-                logs = Logs::open(directory.path(), small.clone()).await.unwrap();
+                logs = open_with(directory.path(), small.clone()).await.unwrap();
             }
             clock.advance(Duration::from_secs(3_000));
         }
@@ -107,9 +107,9 @@ fn hours_that_are_over_become_one_file_and_days_one() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
-        let logs = Logs::open(directory.path(), config(&clock)).await.unwrap();
+        let logs = open_with(directory.path(), config(&clock)).await.unwrap();
         let files = || {
-            let table = directory.path().join("lake").join(account(1).to_string()).join("gateway_http");
+            let table = lake(directory.path()).join(account(1).to_string()).join("gateway_http");
             let days = std::fs::read_dir(table).unwrap().map(|entry| entry.unwrap().path());
             let days = days.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("date="));
             days.map(|day| std::fs::read_dir(day).unwrap().count()).sum::<usize>()
@@ -173,7 +173,7 @@ fn a_checkpoint_stands_for_the_commits_before_it() {
         }
         logs.shutdown().await;
         drop(logs);
-        let log = directory.path().join("lake").join(account(1).to_string()).join("gateway_http/_delta_log");
+        let log = lake(directory.path()).join(account(1).to_string()).join("gateway_http/_delta_log");
         let last: Value = serde_json::from_slice(&std::fs::read(log.join("_last_checkpoint")).unwrap()).unwrap();
         let version = last["version"].as_u64().unwrap();
         for commit in 0..=version {

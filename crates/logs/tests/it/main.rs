@@ -5,6 +5,7 @@
 extern crate portunus_logs as logs;
 
 mod append;
+mod bucket;
 mod crash;
 mod erase;
 mod fixture;
@@ -14,4 +15,5 @@ mod push;
 mod queries;
 mod retention;
 mod sql;
+mod store;
 mod usage;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use logs::{AppendError, Audit, Dataset, Keep, Logs, LogsConfig, Query, Retention};
 
-use crate::fixture::{START, TestClock, account, config, request, run};
+use crate::fixture::{START, TestClock, account, config, lake, open_with, request, run};
 
 const DAY: i64 = 24 * 3_600;
 
@@ -17,7 +17,7 @@ fn traffic_stays_within_its_bytes_and_leaves_the_audit_trail() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let small = LogsConfig { max_bytes: 300_000, max_audit_bytes: 300_000, ..config(&TestClock::new()) };
-        let logs = Logs::open(directory.path(), small).await.unwrap();
+        let logs = open_with(directory.path(), small).await.unwrap();
         let audit = Audit {
             account_id: account(1).to_string(),
             datetime: jiff::Timestamp::from_second(START - 20 * DAY).unwrap(),
@@ -45,7 +45,7 @@ fn days_go_when_they_are_too_old() {
         let directory = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
         let aging = LogsConfig { keep_days: [2; Dataset::ALL.len()], ..config(&clock) };
-        let logs = Logs::open(directory.path(), aging).await.unwrap();
+        let logs = open_with(directory.path(), aging).await.unwrap();
         for day in 0..6 {
             logs.append(request(day * DAY, "allow")).await.unwrap();
             logs.settle().await.unwrap();
@@ -69,11 +69,11 @@ fn a_lake_that_cannot_be_written_loses_nothing_and_says_so() {
             queue_bytes: 50_000,
             ..config(&TestClock::new())
         };
-        let logs = Logs::open(directory.path(), full.clone()).await.unwrap();
+        let logs = open_with(directory.path(), full.clone()).await.unwrap();
         logs.append(request(0, "allow")).await.unwrap();
         logs.settle().await.unwrap();
         // A file where the table's directory was.
-        let table = directory.path().join("lake").join(account(1).to_string()).join("gateway_http");
+        let table = lake(directory.path()).join(account(1).to_string()).join("gateway_http");
         std::fs::rename(&table, directory.path().join("aside")).unwrap();
         std::fs::write(&table, "in the way").unwrap();
         let mut accepted = 1;
@@ -120,7 +120,7 @@ fn what_an_account_chose_counts_from_the_start_and_a_change_at_once() {
             retention: [(account(1), keep(20, None))].into(),
             ..config(&TestClock::new())
         };
-        let logs = Logs::open(directory.path(), longer.clone()).await.unwrap();
+        let logs = open_with(directory.path(), longer.clone()).await.unwrap();
         for day in 0..10 {
             for number in [1, 2] {
                 let record = request(-day * DAY, "allow");
@@ -134,7 +134,7 @@ fn what_an_account_chose_counts_from_the_start_and_a_change_at_once() {
         logs.shutdown().await;
         drop(logs);
 
-        let logs = Logs::open(directory.path(), longer).await.unwrap();
+        let logs = open_with(directory.path(), longer).await.unwrap();
         logs.settle().await.unwrap();
         assert_eq!(of(&logs, 1).await, 10);
         logs.retain(account(1), keep(4, None));

@@ -7,7 +7,7 @@ use logs::sql::{Answer, Bounds, Progress, SqlError};
 use logs::{AccessRequest, Dataset, Logs};
 use serde_json::{Value, json};
 
-use crate::fixture::{START, TestClock, account, config, open, request, run};
+use crate::fixture::{START, TestClock, account, config, open, open_with, request, run};
 
 async fn ask(logs: &Logs, text: &str) -> Result<Answer, SqlError> {
     logs.sql(account(1), &Dataset::ALL, text, Bounds::default(), Arc::new(Progress::default())).await
@@ -186,7 +186,7 @@ fn an_account_is_all_a_query_can_see() {
 fn what_goes_over_a_bound_fails_alone_and_says_which() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
-        let logs = Logs::open(directory.path(), config(&TestClock::new())).await.unwrap();
+        let logs = open_with(directory.path(), config(&TestClock::new())).await.unwrap();
         company(&logs).await;
         let bounds = Bounds { memory: 1024 * 1024, time: Duration::from_secs(30), rows: 5 };
         let with = |text: &'static str, bounds: Bounds| {

@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan as _};
 use logs::usage::{Ask, EVERY_APPLICATION, Measures, NO_APPLICATION, Over, Report, View};
 use logs::{GatewayHttp, Logs, LogsConfig};
 
-use crate::fixture::{START, TestClock, account, config, request, run};
+use crate::fixture::{START, TestClock, account, config, lake, open_with, request, run};
 
 /// A request of the `number`th kind.
 fn varied(second: i64, number: i64) -> GatewayHttp {
@@ -125,7 +125,7 @@ async fn everything(logs: &Logs) -> Report<11> {
 
 fn counts(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
-    let mut folders = vec![directory.join("lake").join(account(1).to_string()).join("gateway_http/_usage")];
+    let mut folders = vec![lake(directory).join(account(1).to_string()).join("gateway_http/_usage")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
@@ -146,7 +146,7 @@ fn counts_are_those_of_the_records_wherever_these_are() {
         let directory = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
         let small = LogsConfig { segment_bytes: 30_000, ..config(&clock) };
-        let logs = Logs::open(directory.path(), small.clone()).await.unwrap();
+        let logs = open_with(directory.path(), small.clone()).await.unwrap();
         let mut expected = Expected::default();
         for round in 0..10_i64 {
             for number in 0..150 {
@@ -180,7 +180,7 @@ fn counts_are_those_of_the_records_wherever_these_are() {
         assert!(written.len() >= 3, "{written:?}");
         written.keys().for_each(|path| std::fs::remove_file(path).unwrap());
         let damaged = written.keys().next().unwrap();
-        let logs = Logs::open(directory.path(), small).await.unwrap();
+        let logs = open_with(directory.path(), small).await.unwrap();
         assert_eq!(everything(&logs).await.tables, merged.tables);
         logs.settle().await.unwrap();
         let again = counts(directory.path());
@@ -201,7 +201,7 @@ fn one_application_one_person_and_hours_are_asked_for_alone() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
-        let logs = Logs::open(directory.path(), config(&clock)).await.unwrap();
+        let logs = open_with(directory.path(), config(&clock)).await.unwrap();
         let mut expected = Expected::default();
         for number in 0..20_000 {
             let mut record = varied(number % 80_000, number);

@@ -2,6 +2,7 @@
 
 mod erase;
 mod push;
+mod relocate;
 mod sql;
 mod tail;
 
@@ -14,6 +15,7 @@ use crate::arguments::Logs;
 pub(crate) async fn run(logs: Logs) -> Result<ExitCode> {
     match logs {
         Logs::Tail { state, dataset, json } => tail::run(&state, dataset, json).await,
+        Logs::Move { state } => relocate::run(&state).await,
         Logs::Erase { state, email, confirm, no_wait } => erase::run(&state, email, confirm, no_wait).await,
         Logs::Push { state, action, job, json } => push::run(&state, action.zip(job), json).await,
         Logs::Sql { state, query, saved, json, output } => {
