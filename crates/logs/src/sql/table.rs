@@ -198,9 +198,9 @@ fn outside(error: QueryError) -> DataFusionError {
 /// Returns the columns of a dataset as queries see them: texts as views, which point into what was read instead of copying it.
 fn table_schema(dataset: Dataset) -> TableSchema {
     let columns = schema::columns(dataset);
-    let viewed = columns.fields().iter().map(|field| match field.data_type() {
-        DataType::Utf8 => Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)),
-        _ => Arc::clone(field),
+    let viewed = columns.fields().iter().map(|field| {
+        let is_text = *field.data_type() == DataType::Utf8;
+        if is_text { Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)) } else { Arc::clone(field) }
     });
     let viewed = Arc::new(Schema::new(viewed.collect::<Vec<_>>()));
     let date = Arc::new(Field::new(schema::DATE, DataType::Date32, false));
