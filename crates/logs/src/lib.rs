@@ -235,6 +235,37 @@ impl Drop for Inner {
     }
 }
 
+/// What there is of the journal at the start.
+struct Recovered {
+    shelves: Arc<[Shelf; Dataset::ALL.len()]>,
+    /// The number of the next segment of each dataset.
+    next_number: [u64; Dataset::ALL.len()],
+    /// The last segment of each that is in the lake.
+    taken_over: [u64; Dataset::ALL.len()],
+    torn_bytes: u64,
+}
+
+/// Looks at every segment, and cuts off what a crash left half written.
+fn recover(directory: &Path) -> Result<Recovered, OpenError> {
+    let mut found = Recovered {
+        shelves: Arc::default(),
+        next_number: Default::default(),
+        taken_over: Default::default(),
+        torn_bytes: 0,
+    };
+    for dataset in Dataset::ALL {
+        let folder = directory.join(dataset.as_str());
+        let fail = |source| OpenError::File { path: folder.clone(), source };
+        let taken = keeper::taken(directory, dataset).map_err(fail)?;
+        let recovered = segment::recover(&folder, taken).map_err(fail)?;
+        found.torn_bytes += recovered.dropped_bytes;
+        found.taken_over[dataset.index()] = taken;
+        found.next_number[dataset.index()] = recovered.segments.last().map_or(taken, |last| last.number) + 1;
+        *found.shelves[dataset.index()].lock() = recovered.segments;
+    }
+    Ok(found)
+}
+
 impl Logs {
     /// Opens the journal in `directory`, creating it when it is not there, and cuts off what a crash left half written.
     ///
@@ -255,19 +286,7 @@ impl Logs {
         };
         create_private(&directory).map_err(fail(&directory))?;
         let lock = lock(&directory)?;
-        let mut torn_bytes = 0;
-        let mut next_number = [1; Dataset::ALL.len()];
-        let mut taken_over = [0; Dataset::ALL.len()];
-        let shelves: Arc<[Shelf; Dataset::ALL.len()]> = Arc::default();
-        for dataset in Dataset::ALL {
-            let folder = directory.join(dataset.as_str());
-            let taken = keeper::taken(&directory, dataset).map_err(fail(&folder))?;
-            let recovered = segment::recover(&folder, taken).map_err(fail(&folder))?;
-            torn_bytes += recovered.dropped_bytes;
-            taken_over[dataset.index()] = taken;
-            next_number[dataset.index()] = recovered.segments.last().map_or(taken, |last| last.number) + 1;
-            *shelves[dataset.index()].lock() = recovered.segments;
-        }
+        let Recovered { shelves, next_number, taken_over, torn_bytes } = recover(&directory)?;
         let queue = Arc::new(Queue::new(config.queue_bytes));
         let progress = Arc::new(watch::Sender::new(Progress::default()));
         let state = Arc::new(Mutex::default());
