@@ -7,6 +7,7 @@
 mod checkpoint;
 mod chunk;
 pub(crate) mod columns;
+mod counts;
 pub(crate) mod delta;
 mod empty;
 pub(crate) mod erase;
@@ -43,6 +44,8 @@ pub(crate) struct Lake {
     pub place: Place,
     /// What tells the journal of this node from others that share the lake.
     pub node: String,
+    /// Of the files of counts that reports read.
+    descriptions: counts::Descriptions,
     tables: RwLock<BTreeMap<(AccountId, Dataset), Arc<Table>>>,
 }
 
@@ -50,7 +53,7 @@ impl Lake {
     /// Reads the tables that a lake has.
     pub(crate) async fn load(place: Place, node: String) -> Result<Self, TableError> {
         place.prove().await?;
-        let lake = Self { place, node, tables: RwLock::default() };
+        let lake = Self { place, node, descriptions: counts::Descriptions::default(), tables: RwLock::default() };
         lake.discover().await?;
         Ok(lake)
     }

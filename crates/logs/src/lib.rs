@@ -553,8 +553,7 @@ impl Logs {
             let moment = inner.moment(&lake, account)?;
             let mut folds = asks.map(Fold::new);
             let root = object_store::path::Path::from(format!("{account}/{}", rollup_files::COUNTED));
-            let reading = rollup_files::report(&lake.place, &root, &moment.state, &moment.recent, &mut folds);
-            runtime.block_on(reading)?;
+            rollup_files::report(&lake, &root, &moment.state, &moment.recent, &mut folds, &runtime)?;
             Ok(Report { tables: folds.map(Fold::finish), as_of: moment.as_of, since: moment.since() })
         })
         .await

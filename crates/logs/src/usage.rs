@@ -8,6 +8,7 @@
 
 pub(crate) mod columns;
 pub(crate) mod counter;
+mod distinct;
 pub(crate) mod fold;
 
 use std::collections::BTreeSet;

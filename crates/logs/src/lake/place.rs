@@ -2,6 +2,7 @@
 //!
 //! Invariant: what [`Place::settle`] returned from survives a power cut.
 
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use uuid::Uuid;
 
 use crate::bucket::{Bucket, BucketError};
@@ -99,6 +100,32 @@ impl Place {
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, object_store::Error> {
         match self.store.get(path).await {
             Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the end of an object, at most some bytes of it; returns its whole size, too. `None` when there is none.
+    pub(crate) async fn end(&self, path: &Path, most: u64) -> Result<Option<(Bytes, u64)>, object_store::Error> {
+        let options = GetOptions { range: Some(GetRange::Suffix(most)), ..GetOptions::default() };
+        match self.store.get_opts(path, options).await {
+            Ok(found) => {
+                let size = found.meta.size;
+                Ok(Some((found.bytes().await?, size)))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads parts of an object; `None` when there is none.
+    pub(crate) async fn ranges(
+        &self,
+        path: &Path,
+        ranges: &[Range<u64>],
+    ) -> Result<Option<Vec<Bytes>>, object_store::Error> {
+        match self.store.get_ranges(path, ranges).await {
+            Ok(found) => Ok(Some(found)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }

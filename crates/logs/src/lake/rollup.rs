@@ -6,25 +6,20 @@
 //! holds each record that its snapshot holds, once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
-};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::statistics::Statistics;
+use tokio::runtime::Handle;
 use types::AccountId;
 
 use super::delta::{DataFile, State};
@@ -32,13 +27,20 @@ use super::place::Place;
 use super::roll;
 use super::snapshot::Snapshot;
 use super::table::{Table, TableError};
-use super::{Lake, file};
+use super::{Lake, counts, file};
 use crate::error::QueryError;
 use crate::records::Dataset;
-use crate::usage::View;
-use crate::usage::columns::{self, APPLICATION, DEVICES, KEY, PEOPLE, Part, VIEW};
+use crate::usage::Ask;
+use crate::usage::columns::{self, Part};
 use crate::usage::counter::{COLUMNS, Counter};
 use crate::usage::fold::Fold;
+
+/// How many threads a report is folded on at most.
+const MOST_THREADS: usize = 8;
+/// How many files are worth a thread.
+const FILES_FOR_THREAD: usize = 8;
+/// How many files are read ahead of the one that is folded, by each thread.
+const FILES_AHEAD: usize = 4;
 
 /// The folder of counts within that of a table. Another way to count is another version.
 pub(crate) const FOLDER: &str = "_usage/v1";
@@ -133,20 +135,35 @@ pub(crate) fn recent(snapshot: &Snapshot) -> Result<Recent, QueryError> {
     counted.collect::<Result<_, TableError>>().map_err(|error| QueryError::Lake(Box::new(error)))
 }
 
-/// Folds the counts of an account into tables.
-pub(crate) async fn report(
-    place: &Place,
+/// Folds the counts of an account into tables, on as many threads as there are processors. Blocks.
+pub(crate) fn report(
+    lake: &Lake,
     root: &Path,
     state: &State,
     recent: &Recent,
     folds: &mut [Fold],
+    runtime: &Handle,
 ) -> Result<(), QueryError> {
-    for of in state.files.values() {
-        if !folds.iter().any(|fold| fold.ask().covers(of.date)) {
-            continue;
+    let covered = |of: &&Arc<DataFile>| folds.iter().any(|fold| fold.ask().covers(of.date));
+    let files: Vec<&Arc<DataFile>> = state.files.values().filter(covered).collect();
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = processors.min(MOST_THREADS).min(files.len().div_ceil(FILES_FOR_THREAD)).max(1);
+    let asks: Vec<Ask> = folds.iter().map(|fold| fold.ask().clone()).collect();
+    let nth = |number: usize| files.iter().skip(number).step_by(threads).copied();
+    std::thread::scope(|scope| {
+        let work = |number| {
+            let mut own: Vec<Fold> = asks.iter().cloned().map(Fold::new).collect();
+            runtime.block_on(add_files(lake, root, nth(number), &mut own)).map(|()| own)
+        };
+        let others: Vec<_> = (1..threads).map(|number| scope.spawn(move || work(number))).collect();
+        let first = runtime.block_on(add_files(lake, root, nth(0), folds));
+        for other in others {
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let other = other.map_err(|error| QueryError::Lake(Box::new(error)))?;
+            folds.iter_mut().zip(other).for_each(|(fold, other)| fold.merge(other));
         }
-        add_file(place, root, of, folds).await.map_err(|error| QueryError::Lake(Box::new(error)))?;
-    }
+        first.map_err(|error| QueryError::Lake(Box::new(error)))
+    })?;
     for (date, parts) in recent {
         for fold in folds.iter_mut().filter(|fold| fold.ask().covers(*date)) {
             let wanted = fold.part();
@@ -158,122 +175,52 @@ pub(crate) async fn report(
     Ok(())
 }
 
-async fn add_file(place: &Place, root: &Path, of: &DataFile, folds: &mut [Fold]) -> Result<(), TableError> {
-    let failed = |error| TableError::File(of.path.clone(), error);
-    let folds: Vec<&mut Fold> = folds.iter_mut().filter(|fold| fold.ask().covers(of.date)).collect();
-    if let Some(bytes) = place.get(&beside(root, &of.path)).await? {
-        match Counted::open(bytes).and_then(|counted| counted.read(&folds)) {
-            Ok(parts) => {
-                for fold in folds {
-                    let wanted = fold.part();
-                    let of_it = parts.iter().filter(|(part, _)| *part == wanted);
-                    of_it.for_each(|(_, batch)| fold.add(of.date, batch));
+/// Folds the counts of some files; the next ones are read while one is folded.
+async fn add_files<'a>(
+    lake: &Lake,
+    root: &Path,
+    files: impl Iterator<Item = &'a Arc<DataFile>>,
+    folds: &mut [Fold],
+) -> Result<(), TableError> {
+    let asks: Vec<Fold> = folds.iter().map(|fold| Fold::new(fold.ask().clone())).collect();
+    let reading = files.map(|of| {
+        let asking: Vec<&Fold> = asks.iter().filter(|fold| fold.ask().covers(of.date)).collect();
+        async move {
+            let object = beside(root, &of.path);
+            let fetched = counts::fetch(&lake.place, &lake.descriptions, &object, &asking).await;
+            (of, object, fetched)
+        }
+    });
+    let mut reading = std::pin::pin!(stream::iter(reading).buffered(FILES_AHEAD));
+    while let Some((of, object, fetched)) = reading.next().await {
+        let mut wanted: Vec<&mut Fold> = folds.iter_mut().filter(|fold| fold.ask().covers(of.date)).collect();
+        // All of a file's counts are read before any is added, so that one that breaks off counts once, from its rows.
+        let parts = match fetched {
+            Ok(None) => None,
+            Ok(Some(fetched)) => Some(fetched.decode().collect::<Result<Vec<_>, ParquetError>>()),
+            Err(error) => Some(Err(error)),
+        };
+        match parts {
+            Some(Ok(parts)) => {
+                for (part, batch) in parts {
+                    wanted.iter_mut().filter(|fold| fold.part() == part).for_each(|fold| fold.add(of.date, &batch));
                 }
-                return Ok(());
-            }
-            Err(error) => tracing::warn!(%error, file = of.path, "counts cannot be read and are made again"),
-        }
-    }
-    let counter = recount(place, root, of).await.map_err(failed)?;
-    for fold in folds {
-        let batch = columns::batch(&counter, fold.part()).map_err(TableError::Columns)?;
-        fold.add(of.date, &batch);
-    }
-    Ok(())
-}
-
-/// A file of counts.
-struct Counted {
-    bytes: Bytes,
-    metadata: ArrowReaderMetadata,
-}
-
-impl Counted {
-    fn open(bytes: Bytes) -> Result<Self, ParquetError> {
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load(&bytes, options)?;
-        if metadata.schema().fields() != columns::schema().fields() {
-            return Err(ParquetError::General("it has other columns".to_owned()));
-        }
-        Ok(Self { bytes, metadata })
-    }
-
-    /// Reads what folds ask for; what several ask for once.
-    fn read(&self, folds: &[&mut Fold]) -> Result<Vec<(Part, RecordBatch)>, ParquetError> {
-        let mut read = Vec::new();
-        for part in Part::all() {
-            let of_part: Vec<&&mut Fold> = folds.iter().filter(|fold| fold.part() == part).collect();
-            if of_part.is_empty() {
                 continue;
             }
-            let distinct =
-                matches!(part.view(), View::Day | View::Hour) && of_part.iter().any(|fold| fold.ask().distinct);
-            let wanted = (0..=DEVICES).filter(|column| distinct || !(PEOPLE..=DEVICES).contains(column));
-            let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
-            for group in self.groups(part) {
-                let mut builder =
-                    ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
-                        .with_row_groups(vec![group])
-                        .with_projection(mask.clone())
-                        .with_batch_size(64 * 1024);
-                if let [fold] = of_part.as_slice()
-                    && let Some(selection) = self.selection(group, fold)
-                {
-                    builder = builder.with_row_selection(selection);
-                }
-                for batch in builder.build()? {
-                    read.push((part, batch?));
-                }
+            Some(Err(error)) => {
+                tracing::warn!(%error, file = of.path, "counts cannot be read and are made again");
+                lake.descriptions.forget(&object);
             }
+            None => {}
         }
-        Ok(read)
+        let failed = |error| TableError::File(of.path.clone(), error);
+        let counter = recount(&lake.place, root, of).await.map_err(failed)?;
+        for fold in wanted {
+            let batch = columns::batch(&counter, fold.part()).map_err(TableError::Columns)?;
+            fold.add(of.date, &batch);
+        }
     }
-
-    fn groups(&self, part: Part) -> Vec<usize> {
-        let groups = self.metadata.metadata().row_groups().iter().enumerate();
-        let of_part = groups.filter(|(_, group)| match group.column(VIEW).statistics() {
-            Some(Statistics::ByteArray(bounds)) => {
-                bounds.min_opt().is_none_or(|lowest| lowest.data() == part.name().as_bytes())
-            }
-            _ => true,
-        });
-        of_part.map(|(number, _)| number).collect()
-    }
-
-    /// Returns the rows of the pages in which something may be that was asked for; `None` for all.
-    fn selection(&self, group: usize, fold: &Fold) -> Option<RowSelection> {
-        let ask = fold.ask();
-        let metadata: &ParquetMetaData = self.metadata.metadata();
-        let rows = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
-        let indexes = metadata.column_index()?.get(group)?;
-        let (column, pages): (_, Vec<bool>) = match (fold.part(), ask.application, &ask.key) {
-            (Part::PersonFirst, _, Some(key)) => {
-                let ColumnIndexMetaData::BYTE_ARRAY(index) = indexes.get(KEY)? else { return None };
-                let key = key.as_bytes();
-                let may = |(low, high): (Option<&[u8]>, Option<&[u8]>)| {
-                    low.is_none_or(|low| low <= key) && high.is_none_or(|high| key <= high)
-                };
-                (KEY, index.min_values_iter().zip(index.max_values_iter()).map(may).collect())
-            }
-            (_, Some(application), _) => {
-                let ColumnIndexMetaData::INT64(index) = indexes.get(APPLICATION)? else { return None };
-                let may = |(low, high): (Option<&i64>, Option<&i64>)| {
-                    low.is_none_or(|low| *low <= application) && high.is_none_or(|high| application <= *high)
-                };
-                (APPLICATION, index.min_values_iter().zip(index.max_values_iter()).map(may).collect())
-            }
-            _ => return None,
-        };
-        let offsets = metadata.offset_index()?.get(group)?.get(column)?;
-        let firsts: Vec<usize> =
-            offsets.page_locations().iter().filter_map(|page| usize::try_from(page.first_row_index).ok()).collect();
-        let ends = firsts.iter().skip(1).copied().chain([rows]);
-        let selectors = firsts.iter().zip(ends).zip(pages).map(|((first, end), kept)| {
-            let length = end - first;
-            if kept { RowSelector::select(length) } else { RowSelector::skip(length) }
-        });
-        Some(RowSelection::from(selectors.collect::<Vec<_>>()))
-    }
+    Ok(())
 }
 
 /// What a report is made of, for a moment: whoever asks within it gets the same.
