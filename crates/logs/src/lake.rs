@@ -15,6 +15,7 @@ pub(crate) mod file;
 pub(crate) mod home;
 pub(crate) mod list;
 pub(crate) mod moving;
+mod order;
 pub(crate) mod place;
 pub(crate) mod roll;
 pub(crate) mod rollup;

@@ -30,7 +30,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Room of this many bytes is kept for the next batch; what a flood took is given back.
+    /// Room of this many bytes is kept for the next batch; what a flood took is given back once it is over.
     const KEPT: usize = 1 << 20;
 
     fn push(&mut self, record: Queued, frame: &[u8]) {
@@ -39,9 +39,10 @@ impl Batch {
     }
 
     fn clear(&mut self) {
+        let next = self.frames.len().saturating_mul(2);
         self.records.clear();
         self.frames.clear();
-        self.frames.shrink_to(Self::KEPT);
+        self.frames.shrink_to(next.max(Self::KEPT));
     }
 
     pub(crate) const fn len(&self) -> usize {

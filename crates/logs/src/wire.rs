@@ -102,6 +102,7 @@ pub(crate) fn put_varint(mut number: u64, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
+#[inline(always)]
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
@@ -115,6 +116,7 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+#[inline(always)]
 fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(take_varint(bytes)?).ok()?;
     let (text, rest) = bytes.split_at_checked(length)?;
@@ -158,6 +160,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the next field, `Some(None)` when the bytes are no body.
+    #[inline(always)]
     fn field(&mut self) -> Option<(usize, Raw<'a>)> {
         let tag = take_varint(&mut self.rest)?;
         let raw = match tag & 3 {
@@ -174,6 +177,8 @@ impl<'a> Iterator for Fields<'a> {
     /// `None` for bytes that are no field; nothing follows it.
     type Item = Option<(usize, Raw<'a>)>;
 
+    // Handed over through memory, each field would be waited for.
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;

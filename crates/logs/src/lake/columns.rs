@@ -65,11 +65,7 @@ impl Columns {
 
     /// Adds a record of a time when the journal held JSON.
     pub(crate) fn push_json(&mut self, id: Uuid, json: &[u8]) -> Result<(), Damaged> {
-        let text = str::from_utf8(json).map_err(|_| Damaged)?;
-        let mut record = crate::Record::from_json(self.dataset, text).map_err(|_| Damaged)?;
-        let mut body = Vec::new();
-        crate::AsRecord::as_record(&mut record).encode(&mut body);
-        self.push(id, &body)
+        self.push(id, &present_form(self.dataset, json)?)
     }
 
     fn end_row(&mut self, id: Uuid) {
@@ -81,7 +77,7 @@ impl Columns {
         self.rows += 1;
     }
 
-    /// Returns the columns, and starts anew.
+    /// Returns the columns, and starts anew, with as much room as these took.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let rows = std::mem::take(&mut self.rows);
         let arrays = self.columns.iter_mut().map(|column| {
@@ -90,6 +86,15 @@ impl Columns {
         });
         RecordBatch::try_new(Arc::clone(&self.schema), arrays.collect::<Result<_, _>>()?)
     }
+}
+
+/// Returns a record of a time when the journal held JSON as the journal holds it now.
+pub(crate) fn present_form(dataset: Dataset, json: &[u8]) -> Result<Vec<u8>, Damaged> {
+    let text = str::from_utf8(json).map_err(|_| Damaged)?;
+    let mut record = crate::Record::from_json(dataset, text).map_err(|_| Damaged)?;
+    let mut body = Vec::new();
+    crate::AsRecord::as_record(&mut record).encode(&mut body);
+    Ok(body)
 }
 
 /// Texts, one after the other.
@@ -125,6 +130,12 @@ impl Texts {
         self.offsets.push(self.end());
     }
 
+    /// Takes the texts out; what comes next is expected to be as long.
+    fn take(&mut self) -> Self {
+        let offsets = begun(self.offsets.len());
+        Self { offsets: std::mem::replace(&mut self.offsets, offsets), bytes: taken(&mut self.bytes) }
+    }
+
     fn finish(self, nulls: Option<NullBuffer>) -> Result<StringArray, ArrowError> {
         if str::from_utf8(&self.bytes).is_err() {
             return self.mended().finish(nulls);
@@ -141,6 +152,19 @@ impl Texts {
         }
         mended
     }
+}
+
+/// Takes numbers out; what comes next is expected to be as many.
+fn taken<T>(values: &mut Vec<T>) -> Vec<T> {
+    let next = Vec::with_capacity(values.len());
+    std::mem::replace(values, next)
+}
+
+/// Returns the ends of lists before there is one, with room for some.
+fn begun(room: usize) -> Vec<i32> {
+    let mut ends = Vec::with_capacity(room);
+    ends.push(0);
+    ends
 }
 
 fn offsets(offsets: Vec<i32>) -> OffsetBuffer<i32> {
@@ -202,6 +226,7 @@ impl Column {
     }
 
     /// Adds a value; `None` when it has another shape.
+    #[inline(always)]
     fn push(&mut self, raw: Raw<'_>) -> Option<()> {
         match (self, raw) {
             (Self::Text(texts), Raw::Bytes(bytes)) => texts.push(bytes),
@@ -230,29 +255,29 @@ impl Column {
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         Ok(match self {
-            Self::Text(texts) => Arc::new(std::mem::take(texts).finish(None)?),
+            Self::Text(texts) => Arc::new(texts.take().finish(None)?),
             Self::Json(texts, valid) => {
                 let nulls = NullBuffer::new(valid.finish());
-                Arc::new(std::mem::take(texts).finish(Some(nulls))?)
+                Arc::new(texts.take().finish(Some(nulls))?)
             }
             Self::Long(values, kind) => {
-                let values = ScalarBuffer::from(std::mem::take(values));
+                let values = ScalarBuffer::from(taken(values));
                 if *kind == Kind::Time {
                     Arc::new(TimestampMicrosecondArray::new(values, None).with_timezone("UTC"))
                 } else {
                     Arc::new(Int64Array::new(values, None))
                 }
             }
-            Self::Int(values) => Arc::new(Int32Array::new(ScalarBuffer::from(std::mem::take(values)), None)),
+            Self::Int(values) => Arc::new(Int32Array::new(ScalarBuffer::from(taken(values)), None)),
             Self::Flag(flags) => Arc::new(BooleanArray::new(flags.finish(), None)),
             Self::TextList(ends, texts) => {
-                let ends = offsets(std::mem::replace(ends, vec![0]));
-                let texts = Arc::new(std::mem::take(texts).finish(None)?);
+                let ends = offsets(std::mem::replace(ends, begun(ends.len())));
+                let texts = Arc::new(texts.take().finish(None)?);
                 Arc::new(ListArray::try_new(element(DataType::Utf8), ends, texts, None)?)
             }
             Self::LongList(ends, values) => {
-                let ends = offsets(std::mem::replace(ends, vec![0]));
-                let values = Arc::new(Int64Array::new(ScalarBuffer::from(std::mem::take(values)), None));
+                let ends = offsets(std::mem::replace(ends, begun(ends.len())));
+                let values = Arc::new(Int64Array::new(ScalarBuffer::from(taken(values)), None));
                 Arc::new(ListArray::try_new(element(DataType::Int64), ends, values, None)?)
             }
         })

@@ -7,10 +7,10 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions,
-    StringArray, UInt32Array, new_empty_array, new_null_array,
+    StringArray, new_empty_array, new_null_array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
-use arrow::compute::{interleave, take};
+use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use arrow::error::ArrowError;
 
@@ -62,16 +62,7 @@ fn made(kind: Kind, rows: usize) -> ArrayRef {
     }
 }
 
-/// Returns some rows of a batch of a dataset, with what is empty left alone.
-pub(crate) fn rows_of(dataset: Dataset, batch: &RecordBatch, rows: &UInt32Array) -> Result<RecordBatch, ArrowError> {
-    let columns = dataset.fields().iter().zip(batch.columns()).map(|(field, column)| {
-        if is(field.kind, column) { Ok(array(field.kind, rows.len())) } else { take(column, rows, None) }
-    });
-    let columns = columns.collect::<Result<_, _>>()?;
-    RecordBatch::try_new_with_options(batch.schema(), columns, &counted(rows.len()))
-}
-
-/// Returns rows of several batches of a dataset, each by the number of its batch and its own, as [`rows_of`].
+/// Returns rows of several batches of a dataset, each by the number of its batch and its own, with what is empty left alone.
 pub(crate) fn interleaved(
     dataset: Dataset,
     batches: &[&RecordBatch],
@@ -99,9 +90,9 @@ fn counted(rows: usize) -> RecordBatchOptions {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array as _, ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array};
+    use arrow::array::{Array as _, ArrayRef, Int64Array, RecordBatch, StringArray};
 
-    use super::{array, interleaved, is, rows_of};
+    use super::{array, interleaved, is};
     use crate::lake::schema;
     use crate::records::Dataset;
     use crate::wire::Kind;
@@ -140,8 +131,6 @@ mod tests {
             let ids = batch.column(0).as_any().downcast_ref::<StringArray>().unwrap();
             ids.iter().flatten().map(str::to_owned).collect::<Vec<_>>()
         };
-        let taken = rows_of(dataset, &left, &UInt32Array::from(vec![2, 0])).unwrap();
-        assert_eq!((ids(&taken), taken.num_rows()), (vec!["a2".to_owned(), "a0".to_owned()], 2));
         let merged = interleaved(dataset, &[&left, &right], &[(1, 0), (0, 1), (1, 1)]).unwrap();
         assert_eq!(ids(&merged), ["b0", "a1", "b1"]);
         assert!(merged.columns().iter().all(|column| column.len() == 3));

@@ -3,13 +3,10 @@
 //! A file holds the records of one day, sorted by person, application and time, so that pages and row groups of the same
 //! person lie together. Invariant: what a [`DataFile`] says of a file is true of it.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{
-    Array as _, AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
-};
+use arrow::array::{AsArray as _, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -41,8 +38,6 @@ use crate::wire::Kind;
 
 /// How many rows a page holds: what is read for one person at least.
 const PAGE_ROWS: usize = 8 * 1024;
-/// How many rows are handed to the writer at once.
-const BATCH: usize = 8 * 1024;
 /// How much of a file's end is read at first, where its description is, in bytes.
 const FOOTER: usize = 64 * 1024;
 
@@ -66,48 +61,6 @@ impl<'a> Sorted<'a> {
     pub(crate) fn row(&self, row: usize) -> (&'a str, &'a str, i64) {
         (self.person.value(row), self.application.value(row), self.time.value(row))
     }
-}
-
-/// Returns the rows in the order of a file, some at a time.
-pub(crate) fn sorted(
-    batch: &RecordBatch,
-    dataset: Dataset,
-) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<> {
-    let rows = Sorted::of(batch, schema::key(dataset));
-    let (people, applications) = (ranks(rows.person), ranks(rows.application));
-    let keys = people.into_iter().zip(applications).zip(rows.time.values()).zip(0_u32..);
-    let mut order: Vec<_> =
-        keys.map(|(((person, application), time), row)| (person, application, *time, row)).collect();
-    // Rows of one moment stay in the order they came in: their number is part of what is compared.
-    order.sort_unstable();
-    let order: Vec<u32> = order.into_iter().map(|(.., row)| row).collect();
-    let chunks: Vec<UInt32Array> = order.chunks(BATCH).map(|chunk| UInt32Array::from(chunk.to_vec())).collect();
-    let batch = batch.clone();
-    chunks.into_iter().map(move |chunk| empty::rows_of(dataset, &batch, &chunk))
-}
-
-/// Returns for each text its place among the different ones, so that sorting compares numbers.
-fn ranks(texts: &StringArray) -> Vec<u32> {
-    let mut numbers: HashMap<&str, u32> = HashMap::new();
-    let mut different: Vec<&str> = Vec::new();
-    let mut found: Vec<u32> = Vec::with_capacity(texts.len());
-    for row in 0..texts.len() {
-        let text = texts.value(row);
-        found.push(*numbers.entry(text).or_insert_with(|| {
-            different.push(text);
-            u32::try_from(different.len() - 1).unwrap_or(u32::MAX)
-        }));
-    }
-    let mut order: Vec<u32> = (0..u32::try_from(different.len()).unwrap_or(u32::MAX)).collect();
-    order.sort_unstable_by_key(|number| different[*number as usize]);
-    let mut ranks = vec![0; different.len()];
-    for (rank, number) in (0..).zip(order) {
-        ranks[number as usize] = rank;
-    }
-    for number in &mut found {
-        *number = ranks[*number as usize];
-    }
-    found
 }
 
 fn properties(dataset: Dataset) -> WriterProperties {

@@ -5,6 +5,7 @@
 //! no commit names, and accounts that have the segment beside accounts that do not: the next attempt goes on with those.
 //! Invariant: a segment leaves the journal only when every account of it has committed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
@@ -15,8 +16,10 @@ use jiff::tz::TimeZone;
 use types::AccountId;
 use uuid::Uuid;
 
-use super::columns::Columns;
+use super::columns::{Columns, present_form};
 use super::delta::Action;
+use super::order::{Names, Records, SortKey};
+use super::schema::Key;
 use super::table::TableError;
 use super::{Lake, file, schema};
 use crate::error::QueryError;
@@ -24,7 +27,7 @@ use crate::frame::{self, Codec, Frame};
 use crate::query;
 use crate::records::Dataset;
 use crate::segment::Segment;
-use crate::wire::Fields;
+use crate::wire::{Fields, Raw};
 
 /// Why segments stay in the journal for the moment.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,9 @@ pub(crate) enum RollError {
     #[error("a segment of the journal cannot be read")]
     Segment(#[source] QueryError),
 }
+
+/// An hour in microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 /// A day and an hour of it, in UTC; without the hour, the whole day.
 pub(crate) type Period = (Date, Option<i8>);
@@ -50,28 +56,31 @@ pub(crate) fn file_name((date, hour): Period) -> String {
     format!("{}={date}/{hour}-{}.parquet", schema::DATE, Uuid::now_v7().simple())
 }
 
+/// A part of the journal in memory.
+struct Block {
+    segment: u64,
+    bytes: Vec<u8>,
+}
+
 impl Lake {
     /// Takes segments over that follow each other and grow no more.
     pub(crate) async fn roll(&self, dataset: Dataset, segments: &[Segment], now: Timestamp) -> Result<(), RollError> {
         let Some(last) = segments.last() else { return Ok(()) };
-        let mut groups: BTreeMap<(AccountId, Period), Columns> = BTreeMap::new();
-        let today = now.to_zoned(TimeZone::UTC).date();
-        let mut damaged = 0;
-        for segment in segments {
-            damaged += self.sort_out(dataset, segment, today, &mut groups).await?;
-        }
-        if damaged > 0 {
-            tracing::warn!(%dataset, damaged, "records of the journal could not be read and are left out of the lake");
-        }
+        let damaged = Cell::new(0);
+        let blocks = read(dataset, segments, &damaged)?;
+        let (groups, names) = self.sort_out(dataset, &blocks, now, &damaged).await?;
+        let ranks = names.ranks();
         let mut added: BTreeMap<AccountId, Vec<Action>> = BTreeMap::new();
-        for ((account, period), mut columns) in groups {
+        for ((account, period), records) in groups {
             let table = self.table_to_write(account, dataset).await?;
-            let batch = columns.finish().map_err(TableError::Columns)?;
-            drop(columns);
-            let sorted = file::sorted(&batch, dataset).map(|batch| Ok(batch?));
+            let sorted = records.sorted(dataset, &ranks, &damaged).map(|batch| Ok(batch?));
             let batches = futures_util::stream::iter(sorted);
             let written = file::write(&self.place, &table.root, dataset, period.0, file_name(period), batches).await?;
             added.entry(account).or_default().push(Action::Add(Arc::new(written)));
+        }
+        if damaged.get() > 0 {
+            let damaged = damaged.get();
+            tracing::warn!(%dataset, damaged, "records of the journal could not be read and are left out of the lake");
         }
         for (account, mut actions) in added {
             let table = self.table_to_write(account, dataset).await?;
@@ -85,43 +94,78 @@ impl Lake {
         Ok(())
     }
 
-    /// Puts the records of a segment where they belong; returns how many are damaged.
-    async fn sort_out(
+    /// Puts records where they belong, but for those that an account's table has.
+    async fn sort_out<'a>(
         &self,
         dataset: Dataset,
-        segment: &Segment,
-        today: Date,
-        groups: &mut BTreeMap<(AccountId, Period), Columns>,
-    ) -> Result<u64, RollError> {
-        let places = Places::of(dataset);
+        blocks: &'a [Block],
+        now: Timestamp,
+        damaged: &Cell<u64>,
+    ) -> Result<(BTreeMap<(AccountId, Period), Records<'a>>, Names<'a>), RollError> {
+        let today = now.to_zoned(TimeZone::UTC).date();
+        let (places, mut names) = (Places::of(dataset), Names::default());
+        let mut groups: BTreeMap<(AccountId, Period), Records<'a>> = BTreeMap::new();
         let mut taken: BTreeMap<AccountId, u64> = BTreeMap::new();
-        let mut damaged = 0;
+        // Records that follow each other are mostly of one account and hour.
+        let mut last: Option<(i64, Period)> = None;
+        for block in blocks {
+            for (_, frame) in frame::frames(&block.bytes) {
+                let Some(found) = places.look(frame.body) else {
+                    damaged.set(damaged.get() + 1);
+                    continue;
+                };
+                let taken = match taken.get(&found.account) {
+                    Some(taken) => *taken,
+                    None => {
+                        let table = self.table_to_write(found.account, dataset).await?;
+                        *taken.entry(found.account).or_insert(self.taken(&table))
+                    }
+                };
+                if taken >= block.segment {
+                    continue;
+                }
+                let hour = found.micros.div_euclid(HOUR);
+                let period = match last {
+                    Some((of, period)) if of == hour => period,
+                    _ => period(found.micros, today),
+                };
+                last = Some((hour, period));
+                let (person, application) = (names.number(found.person), names.number(found.application));
+                let key = SortKey { person, application, time: found.micros };
+                groups.entry((found.account, period)).or_default().add(key, frame);
+            }
+        }
+        Ok((groups, names))
+    }
+}
+
+/// Reads segments, in the journal's present form.
+fn read(dataset: Dataset, segments: &[Segment], damaged: &Cell<u64>) -> Result<Vec<Block>, RollError> {
+    let mut blocks = Vec::new();
+    for segment in segments {
         let mut file: Option<File> = None;
         for block in segment.blocks.iter() {
             let Some(bytes) = query::read(segment, block, &mut file).map_err(RollError::Segment)? else { break };
-            for (_, frame) in frame::frames(&bytes) {
-                let Some((account, micros)) = places.find(dataset, segment.codec, &frame) else {
-                    damaged += 1;
-                    continue;
-                };
-                let taken = match taken.get(&account) {
-                    Some(taken) => *taken,
-                    None => {
-                        let table = self.table_to_write(account, dataset).await?;
-                        *taken.entry(account).or_insert(self.taken(&table))
-                    }
-                };
-                if taken >= segment.number {
-                    continue;
-                }
-                let columns = groups.entry((account, period(micros, today))).or_insert_with(|| Columns::new(dataset));
-                if push(columns, segment.codec, &frame).is_err() {
-                    damaged += 1;
-                }
-            }
+            let bytes = match segment.codec {
+                Codec::Fields => bytes,
+                Codec::Json => rewritten(dataset, &bytes, damaged),
+            };
+            blocks.push(Block { segment: segment.number, bytes });
         }
-        Ok(damaged)
     }
+    Ok(blocks)
+}
+
+/// Returns records of a time when the journal held JSON in its present form.
+fn rewritten(dataset: Dataset, bytes: &[u8], damaged: &Cell<u64>) -> Vec<u8> {
+    let mut rewritten = Vec::with_capacity(bytes.len());
+    for (_, frame) in frame::frames(bytes) {
+        match present_form(dataset, frame.body) {
+            Ok(body) => frame::encode(&mut rewritten, frame.id, frame.milliseconds, |out| out.extend(body)),
+            Err(_) => damaged.set(damaged.get() + 1),
+        }
+    }
+    rewritten
 }
 
 pub(crate) fn push(columns: &mut Columns, codec: Codec, frame: &Frame<'_>) -> Result<(), super::columns::Damaged> {
@@ -131,16 +175,26 @@ pub(crate) fn push(columns: &mut Columns, codec: Codec, frame: &Frame<'_>) -> Re
     }
 }
 
-/// Where a record says whose it is and when it was.
+/// Where a record says whose it is, when it was, and what it is sorted by.
 pub(crate) struct Places {
     account: usize,
-    time: usize,
+    key: Key,
+}
+
+/// What is known of a record before it is taken apart.
+#[derive(Debug, Clone, Copy)]
+struct Found<'a> {
+    account: AccountId,
+    /// In Unix microseconds.
+    micros: i64,
+    person: &'a [u8],
+    application: &'a [u8],
 }
 
 impl Places {
     pub(crate) fn of(dataset: Dataset) -> Self {
         let account = dataset.fields().iter().position(|field| field.name == "AccountID").unwrap_or_default();
-        Self { account, time: schema::key(dataset).time }
+        Self { account, key: schema::key(dataset) }
     }
 
     /// Returns the account and the time, in Unix microseconds.
@@ -155,7 +209,7 @@ impl Places {
             let (place, raw) = field?;
             if place == self.account {
                 account = raw.text()?.parse().ok();
-            } else if place == self.time {
+            } else if place == self.key.time {
                 micros = raw.time();
             }
             if let (Some(account), Some(micros)) = (account, micros) {
@@ -164,5 +218,34 @@ impl Places {
         }
         // A record without a time is one of the epoch.
         account.map(|account| (account, micros.unwrap_or_default()))
+    }
+
+    /// Returns what a record is sorted by, too; `None` for one without an account.
+    fn look<'a>(&self, body: &'a [u8]) -> Option<Found<'a>> {
+        let (mut account, mut micros) = (None, None);
+        let (mut person, mut application): (Option<&[u8]>, Option<&[u8]>) = (None, None);
+        for field in Fields::new(body) {
+            let Some((place, raw)) = field else {
+                // What of a damaged record comes before the damage is kept, if that says whose it is and when it was.
+                micros?;
+                break;
+            };
+            match raw {
+                Raw::Bytes(text) if place == self.account => account = Some(str::from_utf8(text).ok()?.parse().ok()?),
+                Raw::Bytes(text) if place == self.key.person => person = Some(text),
+                Raw::Bytes(text) if place == self.key.application => application = Some(text),
+                raw if place == self.key.time => micros = raw.time(),
+                _ => {}
+            }
+            if account.is_some() && micros.is_some() && person.is_some() && application.is_some() {
+                break;
+            }
+        }
+        Some(Found {
+            account: account?,
+            micros: micros.unwrap_or_default(),
+            person: person.unwrap_or_default(),
+            application: application.unwrap_or_default(),
+        })
     }
 }
