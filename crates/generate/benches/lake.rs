@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use generate::{Generator, Plan, Share};
 use jiff::{Timestamp, ToSpan as _};
-use logs::usage::{Ask, EVERY_APPLICATION, Over, View};
+use logs::usage::{Ask, EVERY_APPLICATION, Groups, NO_APPLICATION, Over, View};
 use logs::{AsRecord as _, Logs, LogsConfig};
 use portunus_generate as generate;
 use types::AccountId;
@@ -53,14 +53,19 @@ async fn reports(logs: &Logs, account: AccountId, days: u32) {
     let known = applications.iter().filter(|line| line.application > 0);
     let application = known.max_by_key(|line| line.measures.requests).map_or(0, |line| line.application);
     let person = people.iter().max_by_key(|line| line.measures.requests).map_or("", |line| &line.key);
+    // As the pages ask, but for what they compare with, of which there is nothing.
+    let by_status = Groups { of: [(NO_APPLICATION, 1)].into(), others: Some(0) };
     let overview = [
         ask(View::Day),
-        ask(View::Day).measures_only(),
         all(View::Day),
         all(View::Day).over(Over::Days),
-        ask(View::Day).over(Over::Days).measures_only(),
+        ask(View::Day).over(Over::Days).measures_only().groups(by_status),
     ];
-    let one = View::ALL.map(|view| ask(view).application(application));
+    let views = View::ALL.into_iter().filter(|view| *view != View::Hour).map(ask);
+    let hours = ask(View::Hour).over(Over::Hours).measures_only();
+    let one: Vec<Ask> = views.chain([hours, ask(View::Day).over(Over::Days)]).collect();
+    let one: [Ask; 11] = one.try_into().unwrap();
+    let one = one.map(|ask| ask.application(application));
     let theirs = [ask(View::Person).key(person), all(View::Person).key(person).over(Over::Days)];
     let name = format!("over {days} days");
     report(&format!("overview {name}"), async || logs.usage(account, overview.clone()).await.map(drop)).await;

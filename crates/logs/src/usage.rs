@@ -11,7 +11,8 @@ pub(crate) mod counter;
 mod distinct;
 pub(crate) mod fold;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -144,6 +145,23 @@ pub enum Over {
     Hours,
 }
 
+/// Groups of applications, by number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// The group of an application.
+    pub of: HashMap<i64, i64>,
+    /// That of every other, none when these are not asked about.
+    pub others: Option<i64>,
+}
+
+impl Groups {
+    /// Returns the group of an application. The one that stands for all belongs to none unless it is named.
+    fn find(&self, application: i64) -> Option<i64> {
+        let others = self.others.filter(|_| application != EVERY_APPLICATION);
+        self.of.get(&application).copied().or(others)
+    }
+}
+
 /// Asks for one table of counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
@@ -157,9 +175,9 @@ pub struct Ask {
     pub application: Option<i64>,
     /// One person, device, country, … only.
     pub key: Option<String>,
-    /// These applications as one, in the line of [`EVERY_APPLICATION`]: a request of two of them counts twice, a person
+    /// Lines for groups of applications rather than for single ones: a request of two of a group counts twice, a person
     /// once.
-    pub together: Option<BTreeSet<i64>>,
+    pub groups: Option<Arc<Groups>>,
     /// Into what the time is divided.
     pub over: Over,
     /// Whether people and devices are counted, where that can be done.
@@ -170,7 +188,7 @@ impl Ask {
     /// Asks about some days, as a whole.
     #[must_use]
     pub const fn new(view: View, from: Date, until: Date) -> Self {
-        Self { view, from, until, application: None, key: None, together: None, over: Over::Whole, distinct: true }
+        Self { view, from, until, application: None, key: None, groups: None, over: Over::Whole, distinct: true }
     }
 
     /// Asks about one application.
@@ -185,10 +203,16 @@ impl Ask {
         Self { key: Some(key.into()), ..self }
     }
 
-    /// Asks about some applications as if they were one.
+    /// Asks about groups of applications.
     #[must_use]
-    pub fn together(self, applications: BTreeSet<i64>) -> Self {
-        Self { together: Some(applications), ..self }
+    pub fn groups(self, groups: Groups) -> Self {
+        Self { groups: Some(Arc::new(groups)), ..self }
+    }
+
+    /// Asks about some applications as if they were one, in the line of [`EVERY_APPLICATION`].
+    #[must_use]
+    pub fn together(self, applications: &BTreeSet<i64>) -> Self {
+        self.groups(Groups { of: applications.iter().map(|id| (*id, EVERY_APPLICATION)).collect(), others: None })
     }
 
     /// Leaves people and devices uncounted, which is quicker.

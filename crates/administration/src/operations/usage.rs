@@ -10,7 +10,7 @@ use catalog::{Application, Catalog, Status};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
-use logs::usage::{Ask, EVERY_APPLICATION, Measures, NO_APPLICATION, Over, Report, Usage, View};
+use logs::usage::{Ask, EVERY_APPLICATION, Groups, Measures, NO_APPLICATION, Over, Report, Usage, View};
 use serde::Serialize;
 use store::{Principal, ReadGateway, ReadLogs, ReadRules};
 use types::AccountId;
@@ -390,7 +390,7 @@ pub async fn told(source: Source<'_>, query: &UsageQuery) -> Result<UsageView, F
     let period = Period::ending(source.now, query.days);
     let before = period.before();
     let whole = |ask: Ask| match &chosen {
-        Some(chosen) => ask.together(chosen.clone()),
+        Some(chosen) => ask.together(chosen),
         None => ask.application(EVERY_APPLICATION),
     };
     let unseen = period.unseen();
@@ -402,7 +402,7 @@ pub async fn told(source: Source<'_>, query: &UsageQuery) -> Result<UsageView, F
         whole(before.ask(View::Day)),
         whole(period.ask(View::Day)).over(Over::Days),
         whole(before.ask(View::Day)).over(Over::Days),
-        period.ask(View::Day).over(Over::Days).measures_only(),
+        period.ask(View::Day).over(Over::Days).measures_only().groups(by_status(reviews, chosen.as_ref())),
         unseen.measures_only(),
     ];
     let report = source.logs.usage(source.account, asks).await.map_err(query_failed)?;
@@ -435,11 +435,11 @@ pub async fn told(source: Source<'_>, query: &UsageQuery) -> Result<UsageView, F
     sort(&mut used, query.order);
     let total_applications = used.len();
     let mut days = by_date(period, days);
-    for line in each_day.iter().filter(|line| fits(line.application)) {
+    for line in each_day {
         let date = line.time.map(|time| time.to_zoned(TimeZone::UTC).date());
-        if let Some(day) = days.iter_mut().find(|day| Some(day.date) == date) {
-            let status = if line.application == NO_APPLICATION { "unknown" } else { naming.status(line.application) };
-            *day.by_status.entry(status).or_default() += line.measures.requests;
+        let status = usize::try_from(line.application).ok().and_then(|group| GROUPS.get(group));
+        if let (Some(day), Some(status)) = (days.iter_mut().find(|day| Some(day.date) == date), status) {
+            *day.by_status.entry(status.map_or("unknown", Status::as_str)).or_default() += line.measures.requests;
         }
     }
     Ok(UsageView {
@@ -458,6 +458,24 @@ pub async fn told(source: Source<'_>, query: &UsageQuery) -> Result<UsageView, F
         largest,
         growing,
     })
+}
+
+/// What each day's requests are divided by: the status of their application, none when they belong to none.
+const GROUPS: [Option<Status>; 5] =
+    [Some(Status::Unreviewed), Some(Status::InReview), Some(Status::Approved), Some(Status::Unapproved), None];
+
+/// Returns the place in [`GROUPS`] of the chosen applications, or of all.
+fn by_status(reviews: &Reviews, chosen: Option<&BTreeSet<i64>>) -> Groups {
+    let place = |status: Option<Status>| GROUPS.iter().position(|group| *group == status).unwrap_or_default() as i64;
+    let of = |id: i64| place(Some(u32::try_from(id).map_or(Status::Unreviewed, |id| status_of(reviews, id))));
+    match chosen {
+        Some(chosen) => Groups { of: chosen.iter().map(|id| (*id, of(*id))).collect(), others: None },
+        None => {
+            let reviewed = reviews.keys().map(|id| (i64::from(*id), of(i64::from(*id))));
+            let of = reviewed.chain([(NO_APPLICATION, place(None))]).collect();
+            Groups { of, others: Some(place(Some(Status::Unreviewed))) }
+        }
+    }
 }
 
 fn statuses(used: &[ApplicationUsage]) -> Vec<StatusUsage> {

@@ -161,9 +161,7 @@ fn decoders(
                 .with_row_groups(vec![group])
                 .with_projection(mask.clone())
                 .with_batch_size(BATCH);
-            if let [fold] = of_part.as_slice()
-                && let Some(selection) = selection(description.metadata(), group, fold)
-            {
+            if let Some(selection) = selection(description.metadata(), group, &of_part) {
                 if !selection.selects_any() {
                     continue;
                 }
@@ -186,38 +184,48 @@ fn groups(description: &ArrowReaderMetadata, part: Part) -> Vec<usize> {
     of_part.map(|(number, _)| number).collect()
 }
 
-/// Returns the rows of the pages in which something may be that was asked for; `None` for all.
-fn selection(metadata: &ParquetMetaData, group: usize, fold: &Fold) -> Option<RowSelection> {
-    let ask = fold.ask();
+/// Returns the rows of the pages in which something may be that was asked for; `None` for all. The folds are of one part.
+fn selection(metadata: &ParquetMetaData, group: usize, folds: &[&&Fold]) -> Option<RowSelection> {
     let rows = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
+    let mut selected: Option<RowSelection> = None;
+    for fold in folds {
+        let (column, pages) = pages(metadata, group, fold)?;
+        let offsets = metadata.offset_index()?.get(group)?.get(column)?;
+        let firsts: Vec<usize> =
+            offsets.page_locations().iter().filter_map(|page| usize::try_from(page.first_row_index).ok()).collect();
+        let ends = firsts.iter().skip(1).copied().chain([rows]);
+        let selectors = firsts.iter().zip(ends).zip(pages).map(|((first, end), kept)| {
+            let length = end - first;
+            if kept { RowSelector::select(length) } else { RowSelector::skip(length) }
+        });
+        let own = RowSelection::from(selectors.collect::<Vec<_>>());
+        selected = Some(selected.map_or_else(|| own.clone(), |others| others.union(&own)));
+    }
+    selected
+}
+
+/// Returns the column that tells pages apart for a fold, and for each page whether something of it may be there.
+fn pages(metadata: &ParquetMetaData, group: usize, fold: &Fold) -> Option<(usize, Vec<bool>)> {
+    let ask = fold.ask();
     let indexes = metadata.column_index()?.get(group)?;
-    let (column, pages): (_, Vec<bool>) = match (fold.part(), ask.application, &ask.key) {
+    match (fold.part(), ask.application, &ask.key) {
         (Part::PersonFirst, _, Some(key)) => {
             let ColumnIndexMetaData::BYTE_ARRAY(index) = indexes.get(KEY)? else { return None };
             let key = key.as_bytes();
             let may = |(low, high): (Option<&[u8]>, Option<&[u8]>)| {
                 low.is_none_or(|low| low <= key) && high.is_none_or(|high| key <= high)
             };
-            (KEY, index.min_values_iter().zip(index.max_values_iter()).map(may).collect())
+            Some((KEY, index.min_values_iter().zip(index.max_values_iter()).map(may).collect()))
         }
         (_, Some(application), _) => {
             let ColumnIndexMetaData::INT64(index) = indexes.get(APPLICATION)? else { return None };
             let may = |(low, high): (Option<&i64>, Option<&i64>)| {
                 low.is_none_or(|low| *low <= application) && high.is_none_or(|high| application <= *high)
             };
-            (APPLICATION, index.min_values_iter().zip(index.max_values_iter()).map(may).collect())
+            Some((APPLICATION, index.min_values_iter().zip(index.max_values_iter()).map(may).collect()))
         }
-        _ => return None,
-    };
-    let offsets = metadata.offset_index()?.get(group)?.get(column)?;
-    let firsts: Vec<usize> =
-        offsets.page_locations().iter().filter_map(|page| usize::try_from(page.first_row_index).ok()).collect();
-    let ends = firsts.iter().skip(1).copied().chain([rows]);
-    let selectors = firsts.iter().zip(ends).zip(pages).map(|((first, end), kept)| {
-        let length = end - first;
-        if kept { RowSelector::select(length) } else { RowSelector::skip(length) }
-    });
-    Some(RowSelection::from(selectors.collect::<Vec<_>>()))
+        _ => None,
+    }
 }
 
 fn unreachable(error: object_store::Error) -> ParquetError {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
+use foldhash::fast::RandomState;
 
 use super::columns::Columns;
 use crate::frame::Frame;
@@ -20,7 +21,7 @@ const BATCH: usize = 8 * 1024;
 /// Texts that records are sorted by, each with a number.
 #[derive(Debug, Default)]
 pub(crate) struct Names<'a> {
-    numbers: HashMap<&'a [u8], u32>,
+    numbers: HashMap<&'a [u8], u32, RandomState>,
     texts: Vec<&'a [u8]>,
     last: u32,
 }

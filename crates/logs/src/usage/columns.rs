@@ -18,8 +18,12 @@ use parquet::schema::types::ColumnPath;
 use super::View;
 use super::counter::{Cell, Counter, Counts};
 
-/// How many rows a page holds.
+/// How many rows a page holds at most.
 const PAGE_ROWS: usize = 4 * 1024;
+/// How many bytes of sketches make a page, about: what is read of them for one application. It is looked at after so many
+/// rows.
+const SKETCHES: usize = 32 * 1024;
+const ROWS_AT_ONCE: usize = 64;
 /// The names of the columns that hold a number of each measure, in the order of [`measures`].
 pub(crate) const MEASURES: [&str; 7] =
     ["requests", "blocked", "uploads", "messages", "bytes_sent", "bytes_received", "errors"];
@@ -116,7 +120,7 @@ pub(crate) fn file(counter: &Counter) -> Result<Vec<u8>, ParquetError> {
         // A decoder of zstd is made for each page; what is read for every report has many small ones.
         .set_compression(Compression::SNAPPY)
         .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS)
+        .set_write_batch_size(ROWS_AT_ONCE)
         .set_statistics_enabled(EnabledStatistics::None);
     for name in ["view", "application", "key"] {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Page);
@@ -129,6 +133,7 @@ pub(crate) fn file(counter: &Counter) -> Result<Vec<u8>, ParquetError> {
     for name in ["people", "devices"] {
         properties = properties
             .set_column_dictionary_enabled(ColumnPath::from(name), false)
+            .set_column_data_page_size_limit(ColumnPath::from(name), SKETCHES)
             .set_column_compression(ColumnPath::from(name), Compression::ZSTD(ZstdLevel::default()));
     }
     let mut writer = ArrowWriter::try_new(Vec::new(), schema(), Some(properties.build()))?;

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use arrow::array::{AsArray as _, Int32Array, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use datasketches::hll::{Coupon, HllSketch, HllType};
+use foldhash::fast::RandomState;
 
 use super::{EVERY_APPLICATION, FILES, Measures, NO_APPLICATION, View};
 
@@ -88,7 +89,7 @@ pub(crate) struct Cell {
 /// Texts, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    numbers: HashMap<Box<str>, Named>,
+    numbers: HashMap<Box<str>, Named, RandomState>,
     texts: Vec<Box<str>>,
     last: Option<Named>,
 }
@@ -121,7 +122,7 @@ impl Names {
 pub(crate) struct Counts {
     pub names: Names,
     pub cells: Vec<Cell>,
-    places: HashMap<(i64, u32), usize>,
+    places: HashMap<(i64, u32), usize, RandomState>,
     /// Where the last row went: of all applications, and of a single one.
     last: [Option<((i64, u32), usize)>; 2],
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use arrow::array::{Array as _, AsArray as _, BinaryArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -13,7 +14,7 @@ use jiff::tz::TimeZone;
 use super::columns::{APPLICATION, FIRST_MEASURE, KEY, MEASURES, Part};
 use super::counter::OTHER;
 use super::distinct::Union;
-use super::{Ask, EVERY_APPLICATION, Measures, Over, Usage, View};
+use super::{Ask, Measures, Over, Usage, View};
 
 /// How many lines a table has before further names count as one.
 const MOST_LINES: usize = 1 << 20;
@@ -26,8 +27,8 @@ type Place = (Time, i64, u32);
 #[derive(Debug, Default)]
 struct Line {
     measures: Measures,
-    people: Option<Box<Union>>,
-    devices: Option<Box<Union>>,
+    people: Option<Union>,
+    devices: Option<Union>,
 }
 
 impl Line {
@@ -35,7 +36,7 @@ impl Line {
         self.measures.add(&other.measures);
         for (own, other) in [(&mut self.people, other.people), (&mut self.devices, other.devices)] {
             if let Some(other) = other {
-                own.get_or_insert_default().merge(*other);
+                own.get_or_insert_default().merge(other);
             }
         }
     }
@@ -46,13 +47,13 @@ impl Line {
 pub(crate) struct Fold {
     ask: Ask,
     /// The numbers of names, from 1 on; 0 is that of what has none.
-    names: HashMap<Box<str>, u32>,
-    lines: HashMap<Place, Line>,
+    names: HashMap<Box<str>, u32, RandomState>,
+    lines: HashMap<Place, Line, RandomState>,
 }
 
 impl Fold {
     pub(crate) fn new(ask: Ask) -> Self {
-        Self { ask, names: HashMap::new(), lines: HashMap::new() }
+        Self { ask, names: HashMap::default(), lines: HashMap::default() }
     }
 
     pub(crate) const fn ask(&self) -> &Ask {
@@ -78,12 +79,17 @@ impl Fold {
         for row in 0..batch.num_rows() {
             let (application, key) = (applications.value(row), keys.value(row));
             let unasked = self.ask.application.is_some_and(|wanted| wanted != application)
-                || self.ask.key.as_ref().is_some_and(|wanted| wanted != key)
-                || self.ask.together.as_ref().is_some_and(|wanted| !wanted.contains(&application));
+                || self.ask.key.as_ref().is_some_and(|wanted| wanted != key);
             if unasked {
                 continue;
             }
-            let application = if self.ask.together.is_some() { EVERY_APPLICATION } else { application };
+            let application = match &self.ask.groups {
+                None => application,
+                Some(groups) => match groups.find(application) {
+                    Some(group) => group,
+                    None => continue,
+                },
+            };
             let time = match self.ask.over {
                 Over::Whole => None,
                 Over::Days => Some((date, 0)),
@@ -148,8 +154,8 @@ impl Fold {
             application,
             key: names[name as usize].to_owned(),
             measures: line.measures,
-            people: line.people.and_then(|people| people.estimate()),
-            devices: line.devices.and_then(|devices| devices.estimate()),
+            people: line.people.map(|people| people.estimate()),
+            devices: line.devices.map(|devices| devices.estimate()),
         });
         lines.collect()
     }
@@ -159,7 +165,7 @@ fn moment(date: Date, hour: i8) -> Option<Timestamp> {
     Some(date.at(hour, 0, 0, 0).to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-fn unite(union: &mut Option<Box<Union>>, sketches: Option<&BinaryArray>, row: usize) {
+fn unite(union: &mut Option<Union>, sketches: Option<&BinaryArray>, row: usize) {
     if let Some(sketches) = sketches.filter(|sketches| sketches.is_valid(row)) {
         union.get_or_insert_default().add(sketches.value(row));
     }
