@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use types::AccountId;
 use uuid::Uuid;
 
+use crate::durable;
 use crate::records::Dataset;
 
 /// The folder they are in, below that of the journal.
@@ -216,13 +216,7 @@ impl Erasures {
     }
 
     fn keep(&self, stored: &Stored) -> std::io::Result<()> {
-        let path = self.path(stored.erasure.id);
-        let draft = path.with_extension("tmp");
-        let mut file = fs::File::create(&draft)?;
-        file.write_all(&serde_json::to_vec(stored)?)?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)?;
-        fs::File::open(&self.directory)?.sync_all()
+        durable::replace(&self.path(stored.erasure.id), &serde_json::to_vec(stored)?)
     }
 }
 

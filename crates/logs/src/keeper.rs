@@ -16,6 +16,7 @@ use jiff::{Timestamp, ToSpan as _};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use crate::durable;
 use crate::erasure::{self, Erasure, ErasureState, Erasures};
 use crate::lake::Lake;
 use crate::lake::delta::DataFile;
@@ -399,14 +400,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Writes down that the journal of a dataset is in the lake up to a segment.
 fn mark_taken(directory: &Path, dataset: Dataset, segment: u64) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let folder = directory.join(dataset.as_str());
-    let draft = folder.join("taken.tmp");
-    let mut file = std::fs::File::create(&draft)?;
-    write!(file, "{segment}")?;
-    file.sync_all()?;
-    std::fs::rename(&draft, folder.join("taken"))?;
-    std::fs::File::open(&folder)?.sync_all()
+    durable::replace(&directory.join(dataset.as_str()).join("taken"), segment.to_string().as_bytes())
 }
 
 /// Reads what [`mark_taken`] wrote; zero when nothing was taken over yet.
@@ -426,8 +420,7 @@ pub(crate) fn node(directory: &Path) -> std::io::Result<String> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         Ok(_) | Err(_) => {
             let name = uuid::Uuid::now_v7().to_string();
-            std::fs::write(&path, &name)?;
-            std::fs::File::open(&path)?.sync_all()?;
+            durable::replace(&path, name.as_bytes())?;
             Ok(name)
         }
     }

@@ -8,6 +8,7 @@
 //! it is. Invariant: memory is bounded; when the disk does not keep up, appending waits, and after a deadline says so.
 
 pub mod bucket;
+mod durable;
 mod erasure;
 mod error;
 mod follower;

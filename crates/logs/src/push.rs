@@ -11,7 +11,7 @@ mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 pub use past::{PushPast, PushPastBatch, PushPastError};
 
+use crate::durable;
 use crate::frame::{self, HEADER_BYTES};
 use crate::lake::erase::Theirs;
 use crate::lake::roll::Places;
@@ -485,7 +486,7 @@ fn blank_segment(
         frame::encode(&mut blank, Uuid::nil(), *milliseconds, |out| out.resize(out.len() + length, 0));
         bytes[*at..*at + blank.len()].copy_from_slice(&blank);
     }
-    replace(&segment.path, &bytes)
+    durable::replace(&segment.path, &bytes)
 }
 
 /// Gives a file a second name, by which it stays when the first is deleted.
@@ -499,22 +500,12 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
         // Not every file system has links.
-        Err(_) => replace(to, &fs::read(from)?),
+        Err(_) => durable::replace(to, &fs::read(from)?),
     }
 }
 
-/// Puts a file in place at once or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension("tmp");
-    let mut file = File::create(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}
-
 fn write_place(directory: &Path, job: &Stored) -> io::Result<()> {
-    replace(&directory.join(format!("{}.json", job.id)), &serde_json::to_vec(job)?)
+    durable::replace(&directory.join(format!("{}.json", job.id)), &serde_json::to_vec(job)?)
 }
 
 fn read_places(directory: &Path) -> io::Result<BTreeMap<Uuid, Stored>> {

@@ -3,11 +3,12 @@
 //! A file beside the journal names the bucket once there is one. Invariant: a change of the configuration never hides
 //! records that are in the place of before; it is refused, with what to do.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path as FilePath, PathBuf};
 
 use super::place::Place;
 use crate::bucket::Bucket;
+use crate::durable;
 use crate::error::OpenError;
 
 /// The file that names the bucket, below the journal's directory.
@@ -54,12 +55,7 @@ pub(crate) fn claim(directory: &FilePath, bucket: &Bucket) -> Result<(), OpenErr
         if mark.exists() {
             return Ok(());
         }
-        let draft = directory.join("bucket.tmp");
-        let mut file = std::fs::File::create(&draft)?;
-        writeln!(file, "{}", bucket.url())?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &mark)?;
-        std::fs::File::open(directory)?.sync_all()
+        durable::replace(&mark, format!("{}\n", bucket.url()).as_bytes())
     };
     write().map_err(failed(&mark))
 }
