@@ -29,7 +29,7 @@ use crate::usage::fold::Fold;
 const END: u64 = 64 * 1024;
 /// How many bytes of descriptions are kept in memory: those of some years of days.
 const DESCRIPTIONS: u64 = 64 << 20;
-/// How many rows are decoded at once.
+/// How many rows are decoded at once, at most.
 const BATCH: usize = 64 * 1024;
 
 /// The descriptions of files that were read lately, by their paths.
@@ -157,14 +157,18 @@ fn decoders(
         let wanted = (0..=DEVICES).filter(|column| distinct || !(PEOPLE..=DEVICES).contains(column));
         let mask = ProjectionMask::roots(description.parquet_schema(), wanted);
         for group in groups(description, part) {
+            let selection = selection(description.metadata(), group, &of_part);
+            let all = || usize::try_from(description.metadata().row_group(group).num_rows()).unwrap_or(BATCH);
+            let rows = selection.as_ref().map_or_else(all, RowSelection::row_count);
+            if rows == 0 {
+                continue;
+            }
+            // Room is made for a whole batch, whatever there is.
             let mut builder = ParquetPushDecoderBuilder::new_with_metadata(description.clone())
                 .with_row_groups(vec![group])
                 .with_projection(mask.clone())
-                .with_batch_size(BATCH);
-            if let Some(selection) = selection(description.metadata(), group, &of_part) {
-                if !selection.selects_any() {
-                    continue;
-                }
+                .with_batch_size(rows.min(BATCH));
+            if let Some(selection) = selection {
                 builder = builder.with_row_selection(selection);
             }
             decoders.push((part, builder.build()?));
