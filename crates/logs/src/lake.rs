@@ -107,7 +107,10 @@ impl Lake {
     /// Deletes a file of a table, and its counts.
     pub(crate) async fn discard(&self, table: &Table, path: &str) -> Result<(), TableError> {
         self.place.delete(&table.path(path)).await?;
-        Ok(self.place.delete(&rollup::beside(&table.root, path)).await?)
+        let counts = rollup::beside(&table.root, path);
+        // What is known of it names people.
+        self.descriptions.forget(&counts);
+        Ok(self.place.delete(&counts).await?)
     }
 
     /// Returns how far this node's journal of a dataset is in a table.
