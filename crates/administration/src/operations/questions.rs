@@ -1,7 +1,6 @@
 //! Questions that security teams ask, ready to run.
 //!
-//! Each is one query of the log explorer; Invariant: each
-//! runs as it stands.
+//! Each is one query of the log explorer. Invariant: each runs as it stands.
 
 /// A question with its query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

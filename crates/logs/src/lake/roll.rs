@@ -230,12 +230,15 @@ impl Places {
                 micros?;
                 break;
             };
-            match raw {
-                Raw::Bytes(text) if place == self.account => account = Some(str::from_utf8(text).ok()?.parse().ok()?),
-                Raw::Bytes(text) if place == self.key.person => person = Some(text),
-                Raw::Bytes(text) if place == self.key.application => application = Some(text),
-                raw if place == self.key.time => micros = raw.time(),
-                _ => {}
+            let text = || if let Raw::Bytes(text) = raw { Some(text) } else { None };
+            if place == self.account {
+                account = Some(str::from_utf8(text()?).ok()?.parse().ok()?);
+            } else if place == self.key.time {
+                micros = raw.time();
+            } else if place == self.key.person {
+                person = text();
+            } else if place == self.key.application {
+                application = text();
             }
             if account.is_some() && micros.is_some() && person.is_some() && application.is_some() {
                 break;
