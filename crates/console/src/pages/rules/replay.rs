@@ -218,14 +218,14 @@ fn transitions(all: &[Transition], exact: bool) -> Markup {
             table.cards.changes {
                 thead { tr { th scope="col" { "From" } th scope="col" { "To" } th scope="col" { "Records" } th scope="col" { "People" } } }
                 tbody {
-                    @for one in all {
+                    @for (place, one) in all.iter().enumerate() {
                         tr {
                             td data-label="From" { (ruling(one.from.as_ref())) }
                             td data-label="To" { (ruling(one.to.as_ref())) }
                             td data-label="Records" { (format::count(one.records)) }
                             td data-label="People" { @if !one.people_exact { "at least " } (format::count(one.people as u64)) }
                         }
-                        tr.examples { td colspan="4" { details open[all.len() == 1] { summary { "Newest examples" } (examples(&one.examples)) } } }
+                        tr.examples { td colspan="4" { details open[place == 0] { summary { "Newest examples" } (examples(&one.examples)) } } }
                     }
                 }
             }
