@@ -219,7 +219,7 @@ fn status_table(view: &UsageView, query: &Fields) -> Markup {
     html! {
         h2 { "By status" }
         table.cards {
-            thead { tr { th scope="col" { "Status" } th scope="col" { "Applications" } th scope="col" { "Requests" } th scope="col" { "Sent" } th scope="col" { "Uploads" } th scope="col" { "Blocked" } } }
+            thead { tr { th scope="col" { "Status" } th.number scope="col" { "Applications" } th.number scope="col" { "Requests" } th.number scope="col" { "Sent" } th.number scope="col" { "Uploads" } th.number scope="col" { "Blocked" } } }
             tbody {
                 @for status in &view.statuses {
                     tr {
@@ -245,8 +245,8 @@ fn table(visitor: &Visitor, path: &str, view: &UsageView, offset: usize) -> Mark
     html! {
         table.cards.usage {
             thead { tr {
-                th scope="col" { "Application" } th scope="col" { "People" } th scope="col" { "Requests" } th scope="col" { "Sent" }
-                th scope="col" { "Uploads" } th scope="col" { "Prompts" } th scope="col" { "Status" } th scope="col" { "Rule" }
+                th scope="col" { "Application" } th.number scope="col" { "People" } th.number scope="col" { "Requests" } th.number scope="col" { "Sent" }
+                th.number scope="col" { "Uploads" } th.number scope="col" { "Prompts" } th scope="col" { "Status" } th scope="col" { "Rule" }
             } }
             tbody {
                 @for application in &view.applications {

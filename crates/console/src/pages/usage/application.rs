@@ -146,7 +146,7 @@ fn keys(heading: &str, column: &str, keys: &[KeyUsage], link: impl Fn(&str) -> O
             }
         }
     };
-    let head = || html! { thead { tr { th scope="col" { (column) } th scope="col" { "Requests" } th scope="col" { "Sent" } th scope="col" { "Blocked" } } } };
+    let head = || html! { thead { tr { th scope="col" { (column) } th.number scope="col" { "Requests" } th.number scope="col" { "Sent" } th.number scope="col" { "Blocked" } } } };
     let (first, others) = keys.split_at(keys.len().min(SHOWN));
     html! {
         @if !keys.is_empty() {

@@ -70,7 +70,7 @@ fn table(view: &SubjectsView, path: &str, column: &str, days: &str) -> Markup {
     let most = view.subjects.first().map_or(1, |subject| subject.usage.requests);
     html! {
         table.cards.usage {
-            thead { tr { th scope="col" { (column) } th scope="col" { "Requests" } th scope="col" { "Sent" } th scope="col" { "Received" } th scope="col" { "Uploads" } th scope="col" { "Blocked" } } }
+            thead { tr { th scope="col" { (column) } th.number scope="col" { "Requests" } th.number scope="col" { "Sent" } th.number scope="col" { "Received" } th.number scope="col" { "Uploads" } th.number scope="col" { "Blocked" } } }
             tbody {
                 @for subject in &view.subjects {
                     tr {
@@ -133,7 +133,7 @@ fn applications(view: &SubjectUsageView, days: &str) -> Markup {
     };
     html! {
         table.cards.usage {
-            thead { tr { th scope="col" { "Application" } th scope="col" { "Requests" } th scope="col" { "Sent" } th scope="col" { "Uploads" } th scope="col" { "Blocked" } th scope="col" { "Status" } } }
+            thead { tr { th scope="col" { "Application" } th.number scope="col" { "Requests" } th.number scope="col" { "Sent" } th.number scope="col" { "Uploads" } th.number scope="col" { "Blocked" } th scope="col" { "Status" } } }
             tbody { @for application in &view.applications { (row(application)) } }
         }
     }
