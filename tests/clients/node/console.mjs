@@ -140,6 +140,9 @@ async function replayed(browser) {
     await page.goto(new URL("/rules/new", console_url).href);
     await page.getByLabel("Name", { exact: true }).fill("No finance");
     await page.getByLabel("Traffic", { exact: true }).fill('http.request.host == "finance.acme.test"');
+    // Before the Worker, whose opinion is not recorded, and before what redirects old reports: those are certain to change.
+    await page.getByText("Order, schedule and expiry").click();
+    await page.getByLabel("Precedence", { exact: true }).fill("1500");
     await page.getByLabel("Period", { exact: true }).selectOption("24h");
   };
   await withPage(browser, { viewport: WIDE }, async (page) => {
@@ -151,19 +154,16 @@ async function replayed(browser) {
     await page.locator("#replayed h2", { hasText: "would change" }).waitFor();
     await look(page, "replay_editor", complaints);
     assert.equal(new URL(page.url()).pathname, "/rules/new", "the draft is still there");
-    const example = page.locator("#replayed a[href^='/activity/gateway_http/']").first();
-    // Of what is not certain, which depends on the traffic, examples are folded.
-    if (!(await example.isVisible())) await page.locator("#replayed details", { has: page.locator("a[href^='/activity/gateway_http/']") }).locator("summary").first().click();
-    await example.click();
+    await page.locator("#replayed a[href^='/activity/gateway_http/']").first().click();
     await page.waitForURL(/\/activity\/gateway_http\//);
     await page.getByText("finance.acme.test").first().waitFor();
   });
   await withPage(browser, { viewport: NARROW, javaScriptEnabled: false }, async (page) => {
     await draft(page);
     await page.getByRole("button", { name: "Replay this draft" }).click();
-    await page.getByRole("heading", { name: /would change( for certain)?$/ }).first().waitFor();
+    await page.getByRole("heading", { name: /would change$/ }).first().waitFor();
     await page.getByRole("button", { name: "Replay again" }).click();
-    await page.getByRole("heading", { name: /would change( for certain)?$/ }).first().waitFor();
+    await page.getByRole("heading", { name: /would change$/ }).first().waitFor();
   });
   await withPage(browser, { viewport: WIDE }, async (page) => {
     const complaints = listen(page);
@@ -242,7 +242,7 @@ async function traffic() {
     const { username, password } = await credential(email);
     const token = `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
     const dispatcher = new ProxyAgent({ uri: proxy, token, requestTls: { ca: authority } });
-    for (const url of ["https://finance.acme.test/", "https://chat.openmind.test/", "https://learning.acme.test/"]) {
+    for (const url of ["https://finance.acme.test/", "https://finance.acme.test/reports-2019", "https://chat.openmind.test/", "https://learning.acme.test/"]) {
       await (await fetch(url, { dispatcher })).arrayBuffer();
     }
   }
