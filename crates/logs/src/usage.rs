@@ -17,6 +17,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use columns::Part;
+
 /// The application that stands for all, each request counted once.
 pub const EVERY_APPLICATION: i64 = -1;
 /// The application of requests that belong to none that is known.
@@ -225,6 +227,14 @@ impl Ask {
     #[must_use]
     pub fn over(self, over: Over) -> Self {
         Self { over, ..self }
+    }
+
+    /// Returns the part of a file that answers soonest.
+    pub(crate) const fn part(&self) -> Part {
+        match (self.view, &self.key, self.application) {
+            (View::Person, Some(_), None) => Part::PersonFirst,
+            (view, ..) => Part::ByApplication(view),
+        }
     }
 
     pub(crate) fn covers(&self, date: Date) -> bool {

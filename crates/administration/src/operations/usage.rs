@@ -437,9 +437,10 @@ pub async fn told(source: Source<'_>, query: &UsageQuery) -> Result<UsageView, F
     let mut days = by_date(period, days);
     for line in each_day {
         let date = line.time.map(|time| time.to_zoned(TimeZone::UTC).date());
-        let status = usize::try_from(line.application).ok().and_then(|group| GROUPS.get(group));
-        if let (Some(day), Some(status)) = (days.iter_mut().find(|day| Some(day.date) == date), status) {
-            *day.by_status.entry(status.map_or("unknown", Status::as_str)).or_default() += line.measures.requests;
+        let status = usize::try_from(line.application).ok().and_then(|group| STATUSES.get(group));
+        if let Some(day) = days.iter_mut().find(|day| Some(day.date) == date) {
+            *day.by_status.entry(status.map_or("unknown", |status| status.as_str())).or_default() +=
+                line.measures.requests;
         }
     }
     Ok(UsageView {
@@ -460,26 +461,27 @@ pub async fn told(source: Source<'_>, query: &UsageQuery) -> Result<UsageView, F
     })
 }
 
-/// What each day's requests are divided by: the status of their application, none when they belong to none.
-const GROUPS: [Option<Status>; 5] =
-    [Some(Status::Unreviewed), Some(Status::InReview), Some(Status::Approved), Some(Status::Unapproved), None];
+/// The statuses, in the order that usage is told by.
+const STATUSES: [Status; 4] = [Status::Unreviewed, Status::InReview, Status::Approved, Status::Unapproved];
+/// The group of requests that belong to no application.
+const NO_STATUS: i64 = STATUSES.len() as i64;
 
-/// Returns the place in [`GROUPS`] of the chosen applications, or of all.
+/// Groups the chosen applications, or all, by the place of their status in [`STATUSES`].
 fn by_status(reviews: &Reviews, chosen: Option<&BTreeSet<i64>>) -> Groups {
-    let place = |status: Option<Status>| GROUPS.iter().position(|group| *group == status).unwrap_or_default() as i64;
-    let of = |id: i64| place(Some(u32::try_from(id).map_or(Status::Unreviewed, |id| status_of(reviews, id))));
+    let place = |status| STATUSES.iter().position(|known| *known == status).unwrap_or_default() as i64;
+    let of = |id: i64| place(u32::try_from(id).map_or(Status::Unreviewed, |id| status_of(reviews, id)));
     match chosen {
         Some(chosen) => Groups { of: chosen.iter().map(|id| (*id, of(*id))).collect(), others: None },
         None => {
             let reviewed = reviews.keys().map(|id| (i64::from(*id), of(i64::from(*id))));
-            let of = reviewed.chain([(NO_APPLICATION, place(None))]).collect();
-            Groups { of, others: Some(place(Some(Status::Unreviewed))) }
+            let of = reviewed.chain([(NO_APPLICATION, NO_STATUS)]).collect();
+            Groups { of, others: Some(place(Status::Unreviewed)) }
         }
     }
 }
 
 fn statuses(used: &[ApplicationUsage]) -> Vec<StatusUsage> {
-    let mut all: Vec<_> = [Status::Unreviewed, Status::InReview, Status::Approved, Status::Unapproved]
+    let mut all: Vec<_> = STATUSES
         .map(|status| StatusUsage { status: status.as_str(), applications: 0, usage: Figures::default() })
         .into();
     for application in used.iter().filter(|application| application.id != 0) {

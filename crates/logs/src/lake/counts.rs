@@ -21,9 +21,8 @@ use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::place::Place;
-use crate::usage::View;
 use crate::usage::columns::{self, APPLICATION, DEVICES, KEY, PEOPLE, Part, VIEW};
-use crate::usage::fold::Fold;
+use crate::usage::{Ask, View};
 
 /// How much of a file's end is read at first, where its description is, in bytes.
 const END: u64 = 64 * 1024;
@@ -69,12 +68,12 @@ impl Fetched {
     }
 }
 
-/// Reads what folds ask for of a file of counts, what several ask for once; `None` when there is no such file.
+/// Reads what is asked for of a file of counts, what several questions need once; `None` when there is no such file.
 pub(crate) async fn fetch(
     place: &Place,
     kept: &Descriptions,
     file: &Path,
-    folds: &[&Fold],
+    asks: &[&Ask],
 ) -> Result<Option<Fetched>, ParquetError> {
     let (description, end) = match kept.0.get(file) {
         Some(description) => (description, None),
@@ -84,7 +83,7 @@ pub(crate) async fn fetch(
             (description, Some(end))
         }
     };
-    let mut decoders = decoders(&description, folds)?;
+    let mut decoders = decoders(&description, asks)?;
     // Which decoder asked, for each of the ranges.
     let (mut asking, mut ranges) = (Vec::new(), Vec::new());
     for (number, (_, decoder)) in decoders.iter_mut().enumerate() {
@@ -143,17 +142,14 @@ async fn describe(place: &Place, file: &Path) -> Result<Option<(ArrowReaderMetad
     Ok(Some((description, end)))
 }
 
-fn decoders(
-    description: &ArrowReaderMetadata,
-    folds: &[&Fold],
-) -> Result<Vec<(Part, ParquetPushDecoder)>, ParquetError> {
+fn decoders(description: &ArrowReaderMetadata, asks: &[&Ask]) -> Result<Vec<(Part, ParquetPushDecoder)>, ParquetError> {
     let mut decoders = Vec::new();
     for part in Part::all() {
-        let of_part: Vec<&&Fold> = folds.iter().filter(|fold| fold.part() == part).collect();
+        let of_part: Vec<&&Ask> = asks.iter().filter(|ask| ask.part() == part).collect();
         if of_part.is_empty() {
             continue;
         }
-        let distinct = matches!(part.view(), View::Day | View::Hour) && of_part.iter().any(|fold| fold.ask().distinct);
+        let distinct = matches!(part.view(), View::Day | View::Hour) && of_part.iter().any(|ask| ask.distinct);
         let wanted = (0..=DEVICES).filter(|column| distinct || !(PEOPLE..=DEVICES).contains(column));
         let mask = ProjectionMask::roots(description.parquet_schema(), wanted);
         for group in groups(description, part) {
@@ -188,12 +184,12 @@ fn groups(description: &ArrowReaderMetadata, part: Part) -> Vec<usize> {
     of_part.map(|(number, _)| number).collect()
 }
 
-/// Returns the rows of the pages in which something may be that was asked for; `None` for all. The folds are of one part.
-fn selection(metadata: &ParquetMetaData, group: usize, folds: &[&&Fold]) -> Option<RowSelection> {
+/// Returns the rows of the pages in which something may be that was asked for; `None` for all. The questions are of one part.
+fn selection(metadata: &ParquetMetaData, group: usize, asks: &[&&Ask]) -> Option<RowSelection> {
     let rows = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
     let mut selected: Option<RowSelection> = None;
-    for fold in folds {
-        let (column, pages) = pages(metadata, group, fold)?;
+    for ask in asks {
+        let (column, pages) = pages(metadata, group, ask)?;
         let offsets = metadata.offset_index()?.get(group)?.get(column)?;
         let firsts: Vec<usize> =
             offsets.page_locations().iter().filter_map(|page| usize::try_from(page.first_row_index).ok()).collect();
@@ -208,11 +204,10 @@ fn selection(metadata: &ParquetMetaData, group: usize, folds: &[&&Fold]) -> Opti
     selected
 }
 
-/// Returns the column that tells pages apart for a fold, and for each page whether something of it may be there.
-fn pages(metadata: &ParquetMetaData, group: usize, fold: &Fold) -> Option<(usize, Vec<bool>)> {
-    let ask = fold.ask();
+/// Returns the column that tells pages apart for a question, and for each page whether something of it may be there.
+fn pages(metadata: &ParquetMetaData, group: usize, ask: &Ask) -> Option<(usize, Vec<bool>)> {
     let indexes = metadata.column_index()?.get(group)?;
-    match (fold.part(), ask.application, &ask.key) {
+    match (ask.part(), ask.application, &ask.key) {
         (Part::PersonFirst, _, Some(key)) => {
             let ColumnIndexMetaData::BYTE_ARRAY(index) = indexes.get(KEY)? else { return None };
             let key = key.as_bytes();

@@ -153,10 +153,10 @@ pub(crate) fn report(
     std::thread::scope(|scope| {
         let work = |number| {
             let mut own: Vec<Fold> = asks.iter().cloned().map(Fold::new).collect();
-            runtime.block_on(add_files(lake, root, nth(number), &mut own)).map(|()| own)
+            runtime.block_on(add_files(lake, root, nth(number), &asks, &mut own)).map(|()| own)
         };
         let others: Vec<_> = (1..threads).map(|number| scope.spawn(move || work(number))).collect();
-        let first = runtime.block_on(add_files(lake, root, nth(0), folds));
+        let first = runtime.block_on(add_files(lake, root, nth(0), &asks, folds));
         for other in others {
             let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let other = other.map_err(|error| QueryError::Lake(Box::new(error)))?;
@@ -166,7 +166,7 @@ pub(crate) fn report(
     })?;
     for (date, parts) in recent {
         for fold in folds.iter_mut().filter(|fold| fold.ask().covers(*date)) {
-            let wanted = fold.part();
+            let wanted = fold.ask().part();
             for (_, batch) in parts.iter().filter(|(part, _)| *part == wanted) {
                 fold.add(*date, batch);
             }
@@ -180,11 +180,11 @@ async fn add_files<'a>(
     lake: &Lake,
     root: &Path,
     files: impl Iterator<Item = &'a Arc<DataFile>>,
+    asks: &[Ask],
     folds: &mut [Fold],
 ) -> Result<(), TableError> {
-    let asks: Vec<Fold> = folds.iter().map(|fold| Fold::new(fold.ask().clone())).collect();
     let reading = files.map(|of| {
-        let asking: Vec<&Fold> = asks.iter().filter(|fold| fold.ask().covers(of.date)).collect();
+        let asking: Vec<&Ask> = asks.iter().filter(|ask| ask.covers(of.date)).collect();
         async move {
             let object = beside(root, &of.path);
             let fetched = counts::fetch(&lake.place, &lake.descriptions, &object, &asking).await;
@@ -203,7 +203,10 @@ async fn add_files<'a>(
         match parts {
             Some(Ok(parts)) => {
                 for (part, batch) in parts {
-                    wanted.iter_mut().filter(|fold| fold.part() == part).for_each(|fold| fold.add(of.date, &batch));
+                    wanted
+                        .iter_mut()
+                        .filter(|fold| fold.ask().part() == part)
+                        .for_each(|fold| fold.add(of.date, &batch));
                 }
                 continue;
             }
@@ -216,7 +219,7 @@ async fn add_files<'a>(
         let failed = |error| TableError::File(of.path.clone(), error);
         let counter = recount(&lake.place, root, of).await.map_err(failed)?;
         for fold in wanted {
-            let batch = columns::batch(&counter, fold.part()).map_err(TableError::Columns)?;
+            let batch = columns::batch(&counter, fold.ask().part()).map_err(TableError::Columns)?;
             fold.add(of.date, &batch);
         }
     }

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::columns::{APPLICATION, FIRST_MEASURE, KEY, MEASURES, Part};
+use super::columns::{APPLICATION, FIRST_MEASURE, KEY, MEASURES};
 use super::counter::OTHER;
 use super::distinct::Union;
-use super::{Ask, Measures, Over, Usage, View};
+use super::{Ask, Measures, Over, Usage};
 
 /// How many lines a table has before further names count as one.
 const MOST_LINES: usize = 1 << 20;
@@ -58,14 +58,6 @@ impl Fold {
 
     pub(crate) const fn ask(&self) -> &Ask {
         &self.ask
-    }
-
-    /// Returns the part of a file that answers soonest.
-    pub(crate) const fn part(&self) -> Part {
-        match (self.ask.view, &self.ask.key, self.ask.application) {
-            (View::Person, Some(_), None) => Part::PersonFirst,
-            (view, ..) => Part::ByApplication(view),
-        }
     }
 
     /// Adds counts of a day, which may hold more than was asked for. Sketches that cannot be read count nobody.
@@ -198,7 +190,7 @@ mod tests {
     }
 
     fn add(fold: &mut Fold, day: Date, parts: &[(Part, RecordBatch)]) {
-        let wanted = fold.part();
+        let wanted = fold.ask().part();
         parts.iter().filter(|(part, _)| *part == wanted).for_each(|(_, batch)| fold.add(day, batch));
     }
 
