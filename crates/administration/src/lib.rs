@@ -21,3 +21,4 @@ pub mod signing_keys;
 pub mod strict;
 pub mod throttle;
 pub mod watch;
+pub mod webhook;

@@ -15,14 +15,15 @@ use logs::sql::{Answer, SqlError};
 use logs::{Logs, QueryError};
 use serde_json::json;
 use store::{
-    Denied, Grant, Principal, Signal, SignalEvent, SignalEventId, SignalState, Store, StoreError, Stored, Webhook,
-    WebhookState, WriteLogs,
+    Denied, Grant, Operate, Principal, SIGNING_KEY, Signal, SignalEvent, SignalEventId, SignalState, Store, StoreError,
+    Stored, WEBHOOK, Webhook, WebhookState, WriteLogs,
 };
-use types::{AccountId, SignalId};
+use types::{AccountId, Secret, SignalId};
 
 use crate::failure::Failure;
 use crate::operations::explorer;
 use crate::operations::signals::{event_view, query};
+use crate::webhook::{self, Post, SigningKey};
 
 /// How long after its end a window is looked at: records are found within a second, and are written when a request ends.
 const SETTLED: SignedDuration = SignedDuration::from_secs(30);
@@ -56,8 +57,8 @@ pub trait Tell: Send + Sync {
     /// Tells Workers, as a message of the queue of security events.
     fn workers(&self, id: String, body: String) -> BoxFuture<'_, ()>;
 
-    /// Posts to a webhook; an error says in a few words why it was not taken.
-    fn webhook(&self, url: String, id: String, body: String) -> BoxFuture<'_, Result<(), String>>;
+    /// Posts to a webhook; an error says in a few words why it was not taken, and does not quote the address.
+    fn webhook(&self, post: Post) -> BoxFuture<'_, Result<(), String>>;
 }
 
 /// Why a round could not be finished.
@@ -197,8 +198,7 @@ impl Watch {
             sample: found.as_ref().map(|found| found.sample.clone()).unwrap_or_default(),
             error: found.as_ref().err().cloned().unwrap_or_default(),
             workers_told: false,
-            webhook: webhook.map(|url| Webhook {
-                url,
+            webhook: webhook.map(|_| Webhook {
                 state: WebhookState::Waiting,
                 attempts: 0,
                 next: None,
@@ -239,14 +239,17 @@ impl Watch {
             event = noted;
         }
         let now = clock();
-        let Some(webhook) = event.document.webhook.as_mut().filter(|webhook| is_waiting(webhook, now)) else {
+        let Some(waiting) = event.document.webhook.as_mut().filter(|webhook| is_waiting(webhook, now)) else {
             return Ok(());
         };
-        webhook.attempts += 1;
-        webhook.next = now.checked_add(CLAIM).ok();
-        let (url, attempts) = (webhook.url.clone(), webhook.attempts);
+        waiting.attempts += 1;
+        waiting.next = now.checked_add(CLAIM).ok();
+        let attempts = waiting.attempts;
         let Some(mut event) = self.note(grant, event).await? else { return Ok(()) };
-        let answer = tell.webhook(url, id, body).await;
+        let answer = match self.opened(event.id.signal).await? {
+            Ok((url, key)) => tell.webhook(webhook::post(url, key.as_ref(), id, now, body)).await,
+            Err(gone) => Err(gone.to_owned()),
+        };
         let now = clock();
         if let Some(webhook) = event.document.webhook.as_mut() {
             let pause = PAUSES.get(attempts as usize - 1);
@@ -258,6 +261,26 @@ impl Watch {
         }
         self.note(grant, event).await?;
         Ok(())
+    }
+
+    /// Returns where a signal's events are posted to now, and what posts are signed with.
+    async fn opened(
+        &self,
+        signal: SignalId,
+    ) -> Result<Result<(Secret<String>, Option<SigningKey>), &'static str>, WatchError> {
+        let grant = Principal::system("signals").authorize::<Operate>(self.account)?;
+        let Some(mut signal) = self.store.signals().get(&grant, &signal).await? else {
+            return Ok(Err("the signal is gone"));
+        };
+        let mut members = self.store.signals().open_members(&grant, &mut signal)?;
+        // Of a signal from before addresses were sealed, the whole address is there in the clear, and nothing is signed.
+        let url = members.remove(WEBHOOK).or_else(|| signal.document.webhook.map(Secret::new));
+        let key = members.remove(SIGNING_KEY).map(|key| SigningKey::parse(&key)).transpose();
+        Ok(match (url, key) {
+            (Some(url), Ok(key)) => Ok((url, key)),
+            (None, _) => Err("the signal has no webhook any more"),
+            (_, Err(_)) => Err("what posts are signed with cannot be read: make a new one"),
+        })
     }
 
     /// Saves an event as it is; nothing when somebody else was quicker.

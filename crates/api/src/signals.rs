@@ -16,6 +16,7 @@ const QUERIES: &str = "/accounts/{account_id}/portunus/logs/queries";
 const QUERY: &str = "/accounts/{account_id}/portunus/logs/queries/{query_id}";
 const SIGNALS: &str = "/accounts/{account_id}/portunus/signals";
 const SIGNAL: &str = "/accounts/{account_id}/portunus/signals/{signal_id}";
+const KEY: &str = "/accounts/{account_id}/portunus/signals/{signal_id}/webhook_secret";
 const TRIAL: &str = "/accounts/{account_id}/portunus/signals/trial";
 const EVENTS: &str = "/accounts/{account_id}/portunus/signal_events";
 
@@ -41,6 +42,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .takes_json::<SignalBody>()
             .returns::<SignalView>(),
         endpoint(Method::DELETE, SIGNAL, write, "Delete a signal; its events stay", delete_signal),
+        endpoint(Method::POST, KEY, write, "Make a new key for the posts of a signal", renew_key)
+            .returns::<SignalView>(),
         endpoint(Method::POST, TRIAL, write, "Try what a signal would have found", try_signal)
             .takes_json::<SignalBody>()
             .returns::<TrialView>(),
@@ -89,6 +92,10 @@ async fn replace_signal(cx: Cx, input: Input) -> Reply {
 async fn delete_signal(cx: Cx) -> Reply {
     signals::delete(&cx.op, cx.id("signal_id", "signal")?).await?;
     ok(json!({}))
+}
+
+async fn renew_key(cx: Cx) -> Reply {
+    ok(signals::renew_key(&cx.op, cx.id("signal_id", "signal")?).await?)
 }
 
 async fn try_signal(cx: Cx, input: Input) -> Reply {

@@ -39,7 +39,7 @@ const TIDY: Duration = Duration::from_secs(30);
 /// How often it looks for leftovers of crashes.
 const ORPHANS: Duration = Duration::from_secs(24 * 3600);
 /// How many bytes of the journal are taken over in one commit, when there is more to do.
-const BYTES_AT_ONCE: u64 = 96 * 1024 * 1024;
+const BYTES_AT_ONCE: u64 = 192 * 1024 * 1024;
 /// How much lower than everything else it stands in the queue for the processor.
 const NICE: i32 = 5;
 /// The longest pause after a failure.
@@ -90,6 +90,7 @@ impl Keeper {
             }
         };
         let Some(lake) = self.load(&runtime) else { return };
+        runtime.block_on(lake.describe_counts(Instant::now() + TICK));
         let mut pause = TICK;
         let mut tidied: Option<Instant> = None;
         let mut swept: Option<Instant> = None;

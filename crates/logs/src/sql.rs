@@ -13,8 +13,11 @@ pub(crate) mod engine;
 #[cfg(feature = "sql")]
 mod names;
 #[cfg(feature = "sql")]
+mod runs;
+#[cfg(feature = "sql")]
 mod table;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -100,6 +103,27 @@ impl SqlError {
             Self::Failed(_) => Code::Internal,
         }
     }
+}
+
+/// Returns the values that a text names, as `from` of `$from`; what stands in texts and comments is none. The text need be no
+/// query that can be run.
+///
+/// # Errors
+///
+/// [`SqlError::Invalid`] for what falls into no words, [`SqlError::Missing`] where there is no SQL.
+#[cfg(feature = "sql")]
+pub fn named(text: &str) -> Result<BTreeSet<String>, SqlError> {
+    names::named(text)
+}
+
+/// Says that this program was built without the feature `sql`.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(feature = "sql"))]
+pub fn named(_: &str) -> Result<BTreeSet<String>, SqlError> {
+    Err(SqlError::Missing)
 }
 
 /// Counts rows that were read.

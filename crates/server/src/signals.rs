@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use administration::watch::{Tell, Watch};
+use administration::webhook::Post;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, header};
 use tokio::sync::Notify;
@@ -69,15 +70,16 @@ impl Background {
         }
     }
 
-    async fn post(&self, url: &str, id: &str, body: String) -> Result<(), String> {
-        let request = Request::builder()
+    async fn post(&self, post: Post) -> Result<(), String> {
+        let mut request = Request::builder()
             .method(Method::POST)
-            .uri(url)
+            .uri(post.url.expose())
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("portunus/", env!("CARGO_PKG_VERSION")))
-            .header("Portunus-Event-Id", id)
-            .body(worker::full_body(body));
-        let request = request.map_err(|error| error.to_string())?;
+            .header(header::USER_AGENT, concat!("portunus/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in &post.headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(worker::full_body(post.body)).map_err(|error| error.to_string())?;
         let answer = gateway::fetch(&self.services.pool, PATIENCE, request);
         let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| "no answer in time".to_owned())?;
         let status = answer.map_err(|error| error.message)?.status();
@@ -91,7 +93,7 @@ impl Tell for Background {
         Box::pin(async move { self.hand_to_all(&[QueueMessage { id, timestamp_ms, attempts: 1, body }]).await })
     }
 
-    fn webhook(&self, url: String, id: String, body: String) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async move { self.post(&url, &id, body).await })
+    fn webhook(&self, post: Post) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.post(post))
     }
 }

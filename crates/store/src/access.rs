@@ -15,6 +15,7 @@ use crate::documents::access_state::{Factor, LoginState, Mail};
 use crate::documents::listener_certificate::{AcmeAccount, ListenerCertificate};
 use crate::documents::mail_server::MailServer;
 use crate::documents::push_job::PushJob;
+use crate::documents::signal::Signal;
 use crate::error::StoreError;
 use crate::grant::{Grant, Operate, WriteAccess, WriteIdentity};
 use crate::rotation::{SealedMembers, member};
@@ -187,6 +188,13 @@ impl SealedMembers for PushJob {
     /// `destination_conf`
     fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
         vec![("destination_conf".to_owned(), &mut self.destination_conf)]
+    }
+}
+
+impl SealedMembers for Signal {
+    /// Those of [`Signal::secrets`].
+    fn sealed_members(&mut self) -> Vec<(String, &mut Sealed)> {
+        self.secrets.iter_mut().map(|(name, sealed)| (name.clone(), sealed)).collect()
     }
 }
 

@@ -66,7 +66,7 @@ pub use documents::script::{
     ScriptContent, ScriptLimits, ScriptSecret, ScriptSecretId, ScriptVersion, Source,
 };
 pub use documents::signal::{
-    SavedQuery, Severity, Signal, SignalEvent, SignalEventId, SignalState, Webhook, WebhookState,
+    SIGNING_KEY, SavedQuery, Severity, Signal, SignalEvent, SignalEventId, SignalState, WEBHOOK, Webhook, WebhookState,
 };
 pub use error::{OpenError, StoreError};
 pub use feed::{Change, ChangeFeed, ChangedDocument};

@@ -18,6 +18,7 @@ use crate::documents::mcp::{McpCredential, McpServer};
 use crate::documents::push_job::PushJob;
 use crate::documents::rule::Rule;
 use crate::documents::script::ScriptSecret;
+use crate::documents::signal::Signal;
 use crate::error::StoreError;
 use crate::grant::{Allows, Grant, Operate};
 use crate::seal::{Place, Sealed};
@@ -120,7 +121,8 @@ impl Store {
             + self.members_due::<MailServer>(grant).await?
             + self.members_due::<ListenerCertificate>(grant).await?
             + self.members_due::<AcmeAccount>(grant).await?
-            + self.members_due::<PushJob>(grant).await?;
+            + self.members_due::<PushJob>(grant).await?
+            + self.members_due::<Signal>(grant).await?;
         let mcp = self.members_due::<McpServer>(grant).await? + self.members_due::<McpCredential>(grant).await?;
         Ok(documents + settings + state + mcp)
     }
@@ -155,6 +157,7 @@ impl Store {
         self.reseal_members::<ListenerCertificate>(grant, &mut count).await?;
         self.reseal_members::<AcmeAccount>(grant, &mut count).await?;
         self.reseal_members::<PushJob>(grant, &mut count).await?;
+        self.reseal_members::<Signal>(grant, &mut count).await?;
         self.reseal_members::<McpServer>(grant, &mut count).await?;
         self.reseal_members::<McpCredential>(grant, &mut count).await?;
         Ok(done)

@@ -37,6 +37,7 @@ pub(crate) fn all() -> Result<()> {
     platform.run(suite("node").arg(node.join("listener.mjs")))?;
     platform.run(suite(&python).arg(ours("python/mail.py")))?;
     platform.run(suite(&python).arg(ours("python/push.py")))?;
+    platform.run(suite(&python).arg(ours("python/signals.py")))?;
     let generate = target().join("debug/portunus-generate");
     platform.run(suite(&python).arg(ours("python/lake.py")).env("GENERATE", generate))?;
     let runner = work.join("python/verify_run.py");

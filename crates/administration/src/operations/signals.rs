@@ -1,8 +1,10 @@
 //! Signals: saved queries that are asked on a schedule, and the security events that came of them.
 //!
 //! When one is due and who is told is [`crate::watch`]'s. A signal reads traffic, never the audit log: whoever reads its events
-//! may not read that. Invariant: a signal that is saved could be asked at that moment, and names a column that counts.
+//! may not read that. Invariants: a signal that is saved could be asked at that moment, and names a column that counts; the
+//! address of a webhook and what posts to it are signed with are not shown, but for a key that was just made.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,16 +12,20 @@ use logs::Dataset;
 use logs::sql::{Answer, Bounds, MAX_ROWS, Parameter, SqlError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use store::{Grant, ReadLogs, Severity, Signal, SignalEvent, SignalState, Stored, WebhookState, WriteLogs};
-use types::{SavedQueryId, SignalId};
+use store::{
+    Grant, ReadLogs, SIGNING_KEY, Severity, Signal, SignalEvent, SignalState, Stored, WEBHOOK, WebhookState, WriteLogs,
+};
+use types::{SavedQueryId, Secret, SignalId};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::access::random;
 use super::{check_name, explorer, time};
 use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
 use crate::failure::{Failure, taken};
 use crate::watch::{self, Found};
+use crate::webhook::{self, SigningKey};
 
 /// The shortest and the longest window, in minutes.
 pub const MINUTES: std::ops::RangeInclusive<u32> = 1..=1_440;
@@ -44,7 +50,11 @@ pub struct SignalView {
     pub at_least: f64,
     /// `low`, `medium`, `high` or `critical`
     pub severity: &'static str,
+    /// Where events are posted to; path and query read `REDACTED`.
     pub webhook: Option<String>,
+    /// What posts are signed with (Standard Webhooks), in the answer that made it and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
     pub enabled: bool,
     /// The end of the last window that was looked at; null before the first.
     pub checked_through: Option<String>,
@@ -74,9 +84,14 @@ pub struct SignalBody {
     #[serde(default)]
     #[schema(value_type = String)]
     pub severity: Option<String>,
-    /// Where events are posted to as JSON.
+    /// Where events are posted to as JSON. What a signal shows of its own is left as it is.
     #[serde(default)]
-    pub webhook: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub webhook: Option<Secret<String>>,
+    /// What posts are signed with: `whsec_` and 24 to 64 bytes in base64. Without one a key is made, or the one there is stays.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub webhook_secret: Option<Secret<String>>,
     #[serde(default = "yes")]
     pub enabled: bool,
 }
@@ -143,7 +158,8 @@ fn view(stored: Stored<Signal>, query_name: String, state: Option<&SignalState>)
         column: signal.column,
         at_least: signal.at_least,
         severity: signal.severity.as_str(),
-        webhook: signal.webhook,
+        webhook: signal.webhook.as_deref().map(webhook::shown),
+        webhook_secret: None,
         enabled: signal.enabled,
         checked_through: state.map(|state| time(state.through)),
         last_value: state.and_then(|state| state.value),
@@ -211,17 +227,20 @@ pub async fn get(cx: &OpContext, id: SignalId) -> Result<SignalView, Failure> {
     Ok(view(stored, name, state.as_ref().map(|state| &state.document)))
 }
 
-/// Makes a signal.
+/// Makes a signal. The answer holds what its posts are signed with.
 ///
 /// # Errors
 ///
 /// A [`Failure`] that points at what is wrong; `Conflict` for a name that is taken.
-pub async fn create(cx: &OpContext, body: SignalBody) -> Result<SignalView, Failure> {
+pub async fn create(cx: &OpContext, mut body: SignalBody) -> Result<SignalView, Failure> {
     let grant = cx.authorize::<WriteLogs>()?;
-    let (id, signal) = (SignalId(Uuid::now_v7()), checked(cx, &grant, body).await?);
+    let id = SignalId(Uuid::now_v7());
+    let (address, key) = (body.webhook.take(), body.webhook_secret.take());
+    let mut signal = checked(cx, &grant, body).await?;
+    let made = put_webhook(cx, &grant, id, &mut signal, None, address, key)?;
     let stored = cx.store().signals().create(&grant, id, signal).await.map_err(|error| taken(error, name_taken))?;
     cx.record(Change::new(Verb::Create, RESOURCE, id).after(summary(&stored.document))).await?;
-    get(cx, id).await
+    Ok(SignalView { webhook_secret: made, ..get(cx, id).await? })
 }
 
 /// Asks the windows that are over what a signal would have found in them. Nothing is saved and nobody is told.
@@ -264,10 +283,12 @@ pub async fn trial(cx: &OpContext, body: SignalBody) -> Result<TrialView, Failur
 /// # Errors
 ///
 /// As [`create`], and `NotFound`.
-pub async fn replace(cx: &OpContext, id: SignalId, body: SignalBody) -> Result<SignalView, Failure> {
+pub async fn replace(cx: &OpContext, id: SignalId, mut body: SignalBody) -> Result<SignalView, Failure> {
     let grant = cx.authorize::<WriteLogs>()?;
     let before = cx.store().signals().get(&grant, &id).await?.ok_or_else(|| Failure::not_found(RESOURCE))?;
-    let signal = checked(cx, &grant, body).await?;
+    let (address, key) = (body.webhook.take(), body.webhook_secret.take());
+    let mut signal = checked(cx, &grant, body).await?;
+    let made = put_webhook(cx, &grant, id, &mut signal, Some(&before.document), address, key)?;
     let saved = cx.store().signals().replace(&grant, id, signal, Some(before.revision)).await;
     let stored = saved.map_err(|error| taken(error, name_taken))?;
     let (old, new) = (&before.document, &stored.document);
@@ -278,7 +299,74 @@ pub async fn replace(cx: &OpContext, id: SignalId, body: SignalBody) -> Result<S
     }
     let change = Change::new(Verb::Update, RESOURCE, id).before(summary(&before.document));
     cx.record(change.after(summary(&stored.document))).await?;
-    get(cx, id).await
+    Ok(SignalView { webhook_secret: made, ..get(cx, id).await? })
+}
+
+/// Makes a new key for the posts of a signal, which replaces the one there is at once. The answer holds it.
+///
+/// # Errors
+///
+/// `NotFound`, `Conflict` for a signal without a webhook, and a [`Failure`] for the caller.
+pub async fn renew_key(cx: &OpContext, id: SignalId) -> Result<SignalView, Failure> {
+    let grant = cx.authorize::<WriteLogs>()?;
+    let before = cx.store().signals().get(&grant, &id).await?.ok_or_else(|| Failure::not_found(RESOURCE))?;
+    let mut signal = before.document.clone();
+    if signal.webhook.is_none() {
+        return Err(Failure::conflict("/webhook", "the signal has no webhook"));
+    }
+    let key = SigningKey::text_of(&random()?);
+    seal(cx, &grant, id, &mut signal, SIGNING_KEY, &key)?;
+    cx.store().signals().replace(&grant, id, signal, Some(before.revision)).await?;
+    let change = Change::new(Verb::Update, RESOURCE, id);
+    cx.record(change.after(serde_json::json!({ "webhook_secret": "renewed" }))).await?;
+    Ok(SignalView { webhook_secret: Some(key.into_inner()), ..get(cx, id).await? })
+}
+
+/// Gives a signal the address and the key of a body; returns a key that was made.
+fn put_webhook(
+    cx: &OpContext,
+    grant: &Grant<WriteLogs>,
+    id: SignalId,
+    signal: &mut Signal,
+    before: Option<&Signal>,
+    address: Option<Secret<String>>,
+    key: Option<Secret<String>>,
+) -> Result<Option<String>, Failure> {
+    let Some(address) = address.filter(|address| !address.expose().is_empty()) else { return Ok(None) };
+    let kept = before.filter(|before| before.webhook.as_deref().map(webhook::shown).as_ref() == Some(address.expose()));
+    signal.secrets = before.map(|before| before.secrets.clone()).unwrap_or_default();
+    match kept {
+        Some(kept) if kept.secrets.contains_key(WEBHOOK) => signal.webhook.clone_from(&kept.webhook),
+        kept => {
+            // Of a signal from before addresses were sealed, the whole address is there in the clear.
+            let text = kept.and_then(|kept| kept.webhook.as_ref()).unwrap_or_else(|| address.expose());
+            let url = webhook::address(text).map_err(|wrong| Failure::invalid("/webhook", wrong))?;
+            signal.webhook = Some(webhook::shown(url.as_str()));
+            seal(cx, grant, id, signal, WEBHOOK, &Secret::new(url.to_string()))?;
+        }
+    }
+    if let Some(key) = key.filter(|key| !key.expose().is_empty()) {
+        SigningKey::parse(&key).map_err(|wrong| Failure::invalid("/webhook_secret", wrong.to_string()))?;
+        seal(cx, grant, id, signal, SIGNING_KEY, &key)?;
+    } else if !signal.secrets.contains_key(SIGNING_KEY) {
+        let key = SigningKey::text_of(&random()?);
+        seal(cx, grant, id, signal, SIGNING_KEY, &key)?;
+        return Ok(Some(key.into_inner()));
+    }
+    Ok(None)
+}
+
+fn seal(
+    cx: &OpContext,
+    grant: &Grant<WriteLogs>,
+    id: SignalId,
+    signal: &mut Signal,
+    name: &str,
+    secret: &Secret<String>,
+) -> Result<(), Failure> {
+    let sealed = cx.store().signals().seal_member(grant, &id, name, secret)?;
+    signal.secrets.insert(name.to_owned(), sealed);
+    Ok(())
 }
 
 /// Deletes one; its events stay.
@@ -320,7 +408,8 @@ pub(super) async fn of_query(
 
 /// Checks that a query names both ends of its window, so that no window is counted twice.
 pub(super) fn check_window(sql: &str) -> Result<(), Failure> {
-    if sql.contains("$from") && sql.contains("$until") {
+    let named = logs::sql::named(sql).map_err(explorer::failed).map_err(|failure| at(failure, "/query_id"))?;
+    if named.contains("from") && named.contains("until") {
         return Ok(());
     }
     let message = "the query of a signal names its window: WHERE Datetime >= $from AND Datetime < $until";
@@ -339,6 +428,7 @@ fn name_taken() -> Failure {
     Failure::conflict("/name", "another signal has this name")
 }
 
+/// Checks everything but the webhook, which takes its place in [`put_webhook`].
 async fn checked(cx: &OpContext, grant: &Grant<WriteLogs>, body: SignalBody) -> Result<Signal, Failure> {
     check_name("/name", &body.name, 120)?;
     if !MINUTES.contains(&body.every_minutes) {
@@ -350,7 +440,6 @@ async fn checked(cx: &OpContext, grant: &Grant<WriteLogs>, body: SignalBody) -> 
     let word = body.severity.as_deref().filter(|word| !word.is_empty()).unwrap_or(Severity::default().as_str());
     let severity = Severity::ALL.into_iter().find(|severity| severity.as_str() == word);
     let severity = severity.ok_or_else(|| Failure::invalid("/severity", "must be low, medium, high or critical"))?;
-    let webhook = body.webhook.filter(|url| !url.is_empty()).map(|url| address(&url)).transpose()?;
     let missing = || Failure::invalid("/query_id", "must be the id of a saved query");
     let query: SavedQueryId = body.query_id.parse().map_err(|_| missing())?;
     let saved = cx.store().saved_queries().get(grant, &query).await?.ok_or_else(missing)?;
@@ -381,7 +470,8 @@ async fn checked(cx: &OpContext, grant: &Grant<WriteLogs>, body: SignalBody) -> 
         column,
         at_least: body.at_least,
         severity,
-        webhook,
+        webhook: None,
+        secrets: BTreeMap::new(),
         enabled: body.enabled,
     })
 }
@@ -401,18 +491,6 @@ pub(crate) async fn query(
     logs.sql_with(account, &DATASETS, sql, parameters, Bounds::default(), Arc::default()).await
 }
 
-fn address(text: &str) -> Result<String, Failure> {
-    let wrong = |what: &str| Failure::invalid("/webhook", what);
-    let url = url::Url::parse(text).map_err(|_| wrong("must be an address that begins with https://"))?;
-    if !matches!(url.scheme(), "https" | "http") || url.host().is_none() || text.len() > 2_000 {
-        return Err(wrong("must be an address that begins with https:// or http://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("must not hold a name or a password"));
-    }
-    Ok(url.to_string())
-}
-
 fn summary(signal: &Signal) -> Value {
     serde_json::json!({
         "name": signal.name,
@@ -421,7 +499,7 @@ fn summary(signal: &Signal) -> Value {
         "column": signal.column,
         "at_least": signal.at_least,
         "severity": signal.severity.as_str(),
-        "webhook": signal.webhook,
+        "webhook": signal.webhook.as_deref().map(webhook::shown),
         "enabled": signal.enabled,
     })
 }

@@ -290,6 +290,17 @@ pub(super) fn empty(text: &str, advice: &Markup) -> Markup {
     html! { div.empty { p { strong { (text) } } div { (advice) } } }
 }
 
+/// What a credential is shown in, once.
+pub(super) fn shown_once(name: &str, value: &str, advice: &Markup) -> Markup {
+    html! {
+        section.notice.good.once {
+            strong { (name) } " It is shown once; keep it now."
+            pre.code data-copy { (value) }
+            (advice)
+        }
+    }
+}
+
 /// A page that cannot be shown, or a form that cannot be taken.
 #[derive(Debug)]
 pub(super) struct Refused(pub Failure);

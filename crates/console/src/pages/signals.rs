@@ -1,16 +1,17 @@
 //! Signals and the queries they ask: what is watched, what came of it, and the forms to change both.
 //!
-//! Draws and submits; what a signal may be is the operations'. Invariant: a refused form keeps what was typed.
+//! Draws and submits; what a signal may be is the operations'. Invariants: a refused form keeps what was typed; what posts are
+//! signed with is shown once, on the page that answers the form that made it.
 
 use axum::extract::Path;
 use maud::{Markup, html};
 use serde_json::Value;
 use store::{Permission, Severity};
-use types::{SavedQueryId, SignalId};
+use types::{SavedQueryId, Secret, SignalId};
 
 use super::control::{Control, Problems, button, csrf};
 use super::fields::Fields;
-use super::frame::{self, Place, confirm, empty, refused_form, title};
+use super::frame::{self, Place, confirm, empty, refused_form, shown_once, title};
 use super::visitor::{Submission, Visitor};
 use super::{Page, format, go, id};
 use crate::failure::Failure;
@@ -152,8 +153,10 @@ fn form(
     let name = if signal.is_some() { fields.get("name") } else { "New signal" };
     let options: Vec<(&str, &str)> = queries.iter().map(|query| (query.id.as_str(), query.name.as_str())).collect();
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity.as_str()));
-    let actions =
-        html! { @if signal.is_some() && may_write { a.button.quiet href={ (action) "/delete" } { "Delete" } } };
+    let actions = html! { @if signal.is_some() && may_write {
+        @if !fields.get("webhook").is_empty() { (button(&format!("{action}/webhook_secret"), &visitor.csrf, "quiet", &html! { "New signing key" }, &[])) }
+        a.button.quiet href={ (action) "/delete" } { "Delete" }
+    } };
     html! {
         p.crumbs { a href="/signals" { "Signals" } " / " @if signal.is_some() { "Edit" } @else { "New" } }
         (title(name, "", &actions))
@@ -169,7 +172,7 @@ fn form(
                 (Control::new("at_least", "At least").required().problems(problems.at("/at_least")).hint("Less is nothing to tell.").input("text", fields.get("at_least")))
             }
             (Control::new("severity", "Severity").problems(problems.at("/severity")).select(&severities, fields.get("severity")))
-            (Control::new("webhook", "Webhook").problems(problems.at("/webhook")).hint("Events are posted there as JSON; Workers get them from their queue either way.").input("url", fields.get("webhook")))
+            (Control::new("webhook", "Webhook").problems(problems.at("/webhook")).hint("Events are posted there as signed JSON; Workers get them from their queue either way. Path and query are not shown again.").input("url", fields.get("webhook")))
             (Control::new("enabled", "Enabled").tick(fields.ticked("enabled")))
             @if let Some(signal) = signal { input type="hidden" name="signal" value=(signal); }
             div.actions {
@@ -192,7 +195,8 @@ fn body_of(fields: &Fields) -> Result<SignalBody, Failure> {
         column: fields.text("column"),
         at_least,
         severity: fields.text("severity"),
-        webhook: fields.text("webhook"),
+        webhook: fields.text("webhook").map(Secret::new),
+        webhook_secret: None,
         enabled: fields.ticked("enabled"),
     })
 }
@@ -225,7 +229,7 @@ async fn answered(
     saved: Result<SignalView, Failure>,
 ) -> Page {
     match saved {
-        Ok(_) => go("/signals?note=saved"),
+        Ok(saved) => kept(visitor, saved),
         Err(failure) => {
             let queries = saved_queries::list(&visitor.cx).await?;
             let chosen = fields.get("query_id");
@@ -233,6 +237,27 @@ async fn answered(
             Ok(refused_form(visitor, Place::Explore, TITLE, &failure, &body))
         }
     }
+}
+
+/// The list, or first what posts are signed with when that was made.
+fn kept(visitor: &Visitor, saved: SignalView) -> Page {
+    let Some(key) = saved.webhook_secret else { return go("/signals?note=saved") };
+    let advice = html! {
+        p { "Posts to the webhook are signed with it as Standard Webhooks says: its libraries check " code { "webhook-id" } ", " code { "webhook-timestamp" } " and " code { "webhook-signature" } "." }
+        p { a.button href="/signals" { "I have kept it" } }
+    };
+    let body = html! {
+        p.crumbs { a href="/signals" { "Signals" } " / " a href={ "/signals/" (saved.id) } { (saved.name) } }
+        (title(&saved.name, "", &html! {}))
+        (shown_once("The signing key of the webhook.", &key, &advice))
+    };
+    Ok(frame::page(visitor, Place::Explore, &saved.name, &body))
+}
+
+/// Serves `POST /signals/{id}/webhook_secret`.
+pub(super) async fn renew_key(Path(signal): Path<String>, submission: Submission) -> Page {
+    let renewed = signals::renew_key(&submission.visitor.cx, id(&signal, "signal")?).await?;
+    kept(&submission.visitor, renewed)
 }
 
 /// Serves `POST /signals/try`: the form again, with what it would have found.

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use administration::watch::{Tell, Watch};
+use administration::webhook::Post;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use logs::GatewayHttp;
 use serde_json::{Value, json};
-use store::Permission;
+use store::{Operate, Permission, Principal};
 use uuid::Uuid;
 
 use crate::harness::{Console, START};
@@ -38,7 +39,7 @@ async fn uploads(console: &Console, at: Timestamp, email: &str, bytes: u64) {
 #[derive(Default)]
 struct Told {
     workers: Mutex<Vec<Value>>,
-    posted: Mutex<Vec<(String, Value)>>,
+    posted: Mutex<Vec<Post>>,
     refuses: Mutex<bool>,
 }
 
@@ -48,8 +49,8 @@ impl Tell for Told {
         Box::pin(async {})
     }
 
-    fn webhook(&self, url: String, _: String, body: String) -> BoxFuture<'_, Result<(), String>> {
-        self.posted.lock().unwrap().push((url, serde_json::from_str(&body).unwrap()));
+    fn webhook(&self, post: Post) -> BoxFuture<'_, Result<(), String>> {
+        self.posted.lock().unwrap().push(post);
         let refuses = *self.refuses.lock().unwrap();
         Box::pin(async move { if refuses { Err("answered 503".to_owned()) } else { Ok(()) } })
     }
@@ -109,6 +110,9 @@ async fn a_signal_is_refused_with_what_is_wrong() {
     let good = saved(&console, &documented()).await;
     let endless = json!({"name": "Endless", "sql": "SELECT COUNT(*) AS bytes FROM gateway_http"});
     let endless = console.post("portunus/logs/queries", endless).await.result()["id"].clone();
+    let commented =
+        json!({"name": "Commented", "sql": "SELECT COUNT(*) AS bytes FROM gateway_http -- $from to $until"});
+    let commented = console.post("portunus/logs/queries", commented).await.result()["id"].clone();
     let secret = json!({"name": "Audit", "sql": "SELECT COUNT(*) AS bytes FROM audit WHERE \"When\" >= $from AND \"When\" < $until"});
     let secret = console.post("portunus/logs/queries", secret).await.result()["id"].clone();
     for (member, value, pointer) in [
@@ -117,10 +121,13 @@ async fn a_signal_is_refused_with_what_is_wrong() {
         ("severity", json!("awful"), "/severity"),
         ("webhook", json!("ftp://example.com"), "/webhook"),
         ("webhook", json!("https://me:secret@example.com"), "/webhook"),
+        ("webhook", json!("https://hooks.example.com/REDACTED"), "/webhook"),
+        ("webhook_secret", json!("whsec_c2hvcnQ="), "/webhook_secret"),
         ("column", json!("Email"), "/column"),
         ("column", json!("megabytes"), "/column"),
         ("query_id", json!("nothing"), "/query_id"),
         ("query_id", endless, "/query_id"),
+        ("query_id", commented, "/query_id"),
         ("query_id", secret, "/query_id"),
     ] {
         let mut body = signal(&good);
@@ -174,7 +181,13 @@ async fn a_window_with_too_much_is_one_event_for_workers_webhook_and_console() {
     assert_eq!(event["sample"][0]["Email"], "ada@example.com");
     let message = told.workers.lock().unwrap()[0].clone();
     assert_eq!((&message["type"], &message["id"]), (&json!("signal"), &event["id"]));
-    assert_eq!(told.posted.lock().unwrap()[1], ("https://hooks.example.com/portunus".to_owned(), message));
+    let posted = told.posted.lock().unwrap();
+    assert_eq!(posted[1].url.expose(), "https://hooks.example.com/portunus");
+    assert_eq!(serde_json::from_str::<Value>(&posted[1].body).unwrap(), message);
+    let header =
+        |attempt: usize, name| posted[attempt].headers.iter().find(|header| header.0 == name).unwrap().1.clone();
+    assert_eq!(header(0, "webhook-id"), header(1, "webhook-id"));
+    assert_ne!(header(0, "webhook-signature"), header(1, "webhook-signature"), "the time is signed, too");
     let signals = console.get("portunus/signals").await.result();
     assert_eq!(signals[0]["last_value"], 1_100_000.0);
     assert_eq!(signals[0]["checked_through"], after(300).to_string());
@@ -208,6 +221,57 @@ async fn a_signal_is_tried_on_what_was_before_it_is_made() {
 }
 
 #[tokio::test]
+async fn the_address_of_a_webhook_is_kept_to_itself_and_its_key_shown_once() {
+    let console = Console::new().await;
+    let query = saved(&console, &documented()).await;
+    let made = console.post("portunus/signals", signal(&query)).await.result();
+    let key = made["webhook_secret"].as_str().unwrap().to_owned();
+    assert!(key.starts_with("whsec_"), "{made}");
+    let path = format!("portunus/signals/{}", made["id"].as_str().unwrap());
+    let shown = console.get(&path).await.result();
+    assert_eq!(
+        (&shown["webhook"], &shown["webhook_secret"]),
+        (&json!("https://hooks.example.com/REDACTED"), &Value::Null)
+    );
+
+    // Sent back as it is shown, both stay; another address is taken, and the key stays.
+    let mut body = signal(&query);
+    body["webhook"] = shown["webhook"].clone();
+    assert_eq!(console.put(&path, body.clone()).await.result()["webhook_secret"], Value::Null);
+    let urls = async || {
+        let grant = Principal::system("test").authorize::<Operate>(console.account).unwrap();
+        let mut stored = console.store.signals().list(&grant).await.unwrap().remove(0);
+        let members = console.store.signals().open_members(&grant, &mut stored).unwrap();
+        ["webhook", "signing_key"].map(|name| members[name].expose().clone())
+    };
+    assert_eq!(urls().await, ["https://hooks.example.com/portunus".to_owned(), key.clone()]);
+    body["webhook"] = json!("https://other.example.com/in");
+    console.put(&path, body.clone()).await.result();
+    assert_eq!(urls().await, ["https://other.example.com/in".to_owned(), key.clone()]);
+    // What is left out of one host is not known for another.
+    body["webhook"] = json!("https://third.example.com/REDACTED");
+    assert_eq!(console.put(&path, body.clone()).await.error(400).0, "/webhook");
+
+    let renewed = console.post(&format!("{path}/webhook_secret"), json!({})).await.result();
+    assert_ne!(renewed["webhook_secret"], key.as_str());
+    assert_eq!(urls().await[1], renewed["webhook_secret"]);
+    body["webhook"] = json!("https://other.example.com/REDACTED");
+    body["webhook_secret"] = json!(key);
+    assert_eq!(
+        console.put(&path, body.clone()).await.result()["webhook_secret"],
+        Value::Null,
+        "it is known to who sent it"
+    );
+    assert_eq!(urls().await[1], key);
+    body["webhook"] = Value::Null;
+    console.put(&path, body).await.result();
+    console.post(&format!("{path}/webhook_secret"), json!({})).await.error(409);
+    let audit = serde_json::to_string(&console.audit().await).unwrap();
+    assert!(audit.contains("https://hooks.example.com/REDACTED") && !audit.contains("/portunus\""), "{audit}");
+    assert!(!audit.contains("whsec_"));
+}
+
+#[tokio::test]
 async fn a_query_that_fails_is_an_event_once_until_it_works_again() {
     let console = Console::new().await;
     let query = saved(&console, &documented()).await;
@@ -234,8 +298,8 @@ impl Tell for Hangs<'_> {
         self.0.workers(id, body)
     }
 
-    fn webhook(&self, url: String, id: String, body: String) -> BoxFuture<'_, Result<(), String>> {
-        if url.contains("hangs") { Box::pin(std::future::pending()) } else { self.0.webhook(url, id, body) }
+    fn webhook(&self, post: Post) -> BoxFuture<'_, Result<(), String>> {
+        if post.url.expose().contains("hangs") { Box::pin(std::future::pending()) } else { self.0.webhook(post) }
     }
 }
 

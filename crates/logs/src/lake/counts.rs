@@ -27,7 +27,7 @@ use crate::usage::{Ask, View};
 /// How much of a file's end is read at first, where its description is, in bytes.
 const END: u64 = 64 * 1024;
 /// How many bytes of descriptions are kept in memory: those of some years of days.
-const DESCRIPTIONS: u64 = 64 << 20;
+pub(super) const DESCRIPTIONS: u64 = 64 << 20;
 /// How many rows are decoded at once, at most.
 const BATCH: usize = 64 * 1024;
 
@@ -45,6 +45,14 @@ impl Default for Descriptions {
 }
 
 impl Descriptions {
+    /// Reads the description of a file ahead of the first report that needs it; returns how many bytes it takes in memory.
+    pub(crate) async fn read_ahead(&self, place: &Place, file: Path) -> Result<usize, ParquetError> {
+        let Some((description, _)) = describe(place, &file).await? else { return Ok(0) };
+        let bytes = description.metadata().memory_size();
+        self.0.insert(file, description);
+        Ok(bytes)
+    }
+
     /// Forgets a file that turned out to be another than was described.
     pub(crate) fn forget(&self, file: &Path) {
         self.0.invalidate(file);

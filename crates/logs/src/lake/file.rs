@@ -31,7 +31,7 @@ use super::place::Place;
 use super::rollup;
 use super::schema::{self, Key};
 use super::table::TableError;
-use super::writer::{Writer, empty_columns};
+use super::writer::{Form, Writer, empty_columns};
 use crate::records::Dataset;
 use crate::usage::counter::Counter;
 use crate::wire::Kind;
@@ -63,10 +63,10 @@ impl<'a> Sorted<'a> {
     }
 }
 
-fn properties(dataset: Dataset) -> WriterProperties {
-    static PROPERTIES: LazyLock<[WriterProperties; Dataset::ALL.len()]> =
-        LazyLock::new(|| Dataset::ALL.map(|dataset| tuned(dataset).build()));
-    PROPERTIES[dataset.index()].clone()
+fn form(dataset: Dataset) -> Result<&'static Form, ParquetError> {
+    static FORMS: LazyLock<[Result<Form, ParquetError>; Dataset::ALL.len()]> =
+        LazyLock::new(|| Dataset::ALL.map(|dataset| Form::new(dataset, tuned(dataset).build())));
+    FORMS[dataset.index()].as_ref().map_err(|error| ParquetError::General(error.to_string()))
 }
 
 fn tuned(dataset: Dataset) -> WriterPropertiesBuilder {
@@ -131,7 +131,7 @@ pub(crate) async fn write(
     let failed = |error| TableError::File(path.clone(), error);
     let object = Path::from(format!("{root}/{path}"));
     let target = BufWriter::new(Arc::clone(&place.store), object.clone());
-    let mut writer = Writer::new(target, dataset, properties(dataset)).map_err(failed)?;
+    let mut writer = form(dataset).and_then(|form| Writer::new(target, form)).map_err(failed)?;
     let mut bounds = Bounds::new(schema::key(dataset));
     let mut counter = (dataset == rollup::COUNTED).then(Counter::default);
     let mut batches = std::pin::pin!(batches);

@@ -5,10 +5,11 @@
 //! program before counts, is made from the rows, for a report in memory and by the keeper, little by little, for good. Invariant: a report
 //! holds each record that its snapshot holds, once.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -95,6 +96,27 @@ impl Lake {
             }
         }
         Ok(state.files.values().filter(|of| !there.contains(&of.path)).cloned().collect())
+    }
+
+    /// Reads the descriptions of the newest counts, until `deadline`, so that the first report does not have to. One that cannot
+    /// be read is left to whoever asks for it.
+    pub(crate) async fn describe_counts(&self, deadline: Instant) {
+        let tables: Vec<_> = self.tables().into_iter().filter(|table| table.dataset == COUNTED).collect();
+        let states: Vec<_> = tables.iter().map(|table| (&table.root, table.state())).collect();
+        let files = states.iter().flat_map(|(root, state)| state.files.values().map(move |of| (*root, of)));
+        let mut files: Vec<_> = files.collect();
+        files.sort_unstable_by_key(|(_, of)| Reverse(of.date));
+        let reading =
+            files.into_iter().map(|(root, of)| self.descriptions.read_ahead(&self.place, beside(root, &of.path)));
+        let mut reading = std::pin::pin!(stream::iter(reading).buffered(FILES_AHEAD));
+        let mut bytes = 0;
+        // Half of what may be kept, so that none of them pushes another out.
+        while bytes < counts::DESCRIPTIONS / 2
+            && Instant::now() < deadline
+            && let Some(read) = reading.next().await
+        {
+            bytes += read.unwrap_or_default() as u64;
+        }
     }
 
     /// Makes the counts of a file that lacks them, if it is still there.

@@ -24,8 +24,10 @@ use super::table::{Committed, Table, TableError};
 use super::{Lake, empty, schema};
 use crate::records::Dataset;
 
-/// How many files are merged at once.
-const FAN_IN: usize = 16;
+/// How many files are merged at once: those of all hours of a day, and some that came late.
+const FAN_IN: usize = 32;
+/// So many files of an hour that goes on are merged, so that queries do not open hundreds.
+const MANY: usize = 16;
 /// A file of this many bytes is not merged any more.
 const LARGE: u64 = 64 * 1024 * 1024;
 /// How long after its end a period still gets records before it is merged.
@@ -57,10 +59,9 @@ pub(crate) fn mergeable(state: &State, now: i64) -> Option<Vec<Arc<DataFile>>> {
         for file in files {
             hours.entry(roll::period(file.time.0, today)).or_default().push(file);
         }
-        // An hour that goes on is merged when it has many files, so that queries do not open hundreds.
         let due = hours
             .into_iter()
-            .find(|(hour, files)| files.len() >= FAN_IN || (*hour < (today, Some(this_hour)) && files.len() > 1));
+            .find(|(hour, files)| files.len() >= MANY || (*hour < (today, Some(this_hour)) && files.len() > 1));
         if let Some((_, files)) = due {
             return Some(smallest(files));
         }

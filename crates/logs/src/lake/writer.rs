@@ -1,10 +1,13 @@
 //! Writes a Parquet file of a dataset, row group by row group, to where an object store keeps it.
 //!
-//! Beside what Parquet's own writer does, it writes columns that hold nothing in a row group as what they are, and names
-//! those that hold nothing in the whole file at its end, so that whoever reads all of it need not look at them. Invariant:
-//! one row group is in memory, encoded.
+//! Beside what Parquet's own writer does, it writes columns that hold nothing in a row group as what they are, without making
+//! a writer for them, and names those that hold nothing in the whole file at its end, so that whoever reads all of it need
+//! not look at them. Invariant: one row group is in memory, encoded.
+
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
@@ -23,52 +26,72 @@ const ROW_GROUP: usize = 128 * 1024;
 const EMPTY: &str = "portunus.empty";
 
 /// A file that is being written.
-pub(crate) struct Writer<W> {
-    dataset: Dataset,
+pub(crate) struct Writer<'f, W> {
+    form: &'f Form,
     file: SerializedFileWriter<Vec<u8>>,
-    columns: ArrowRowGroupWriterFactory,
     target: W,
-    group: Vec<Column>,
+    /// The writers of the columns of the row group at hand that hold something.
+    group: Vec<Option<ArrowColumnWriter>>,
     rows: usize,
     /// Whether a column holds something in a row group that is done.
     holds: Vec<bool>,
 }
 
-/// A column of the row group at hand.
-struct Column {
-    writer: ArrowColumnWriter,
-    holds: bool,
+/// How files of a dataset are written.
+pub(crate) struct Form {
+    dataset: Dataset,
+    properties: WriterProperties,
+    /// What makes a writer for each column alone: one takes the memory of two codecs, and most columns hold nothing.
+    makers: Vec<ArrowRowGroupWriterFactory>,
 }
 
-impl<W: AsyncFileWriter> Writer<W> {
-    pub(crate) fn new(target: W, dataset: Dataset, properties: WriterProperties) -> Result<Self, ParquetError> {
-        let arrow = ArrowWriter::try_new(Vec::new(), schema::columns(dataset), Some(properties))?;
-        let (file, columns) = arrow.into_serialized_writer()?;
-        let holds = vec![false; dataset.fields().len()];
-        Ok(Self { dataset, file, columns, target, group: Vec::new(), rows: 0, holds })
+impl Form {
+    pub(crate) fn new(dataset: Dataset, properties: WriterProperties) -> Result<Self, ParquetError> {
+        let columns = schema::columns(dataset);
+        let alone = columns.fields().iter().map(|field| {
+            let schema = Arc::new(Schema::new(vec![Arc::clone(field)]));
+            let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties.clone()))?;
+            Ok(writer.into_serialized_writer()?.1)
+        });
+        let makers = alone.collect::<Result<_, ParquetError>>()?;
+        Ok(Self { dataset, properties, makers })
+    }
+}
+
+impl<'f, W: AsyncFileWriter> Writer<'f, W> {
+    pub(crate) fn new(target: W, form: &'f Form) -> Result<Self, ParquetError> {
+        let schema = schema::columns(form.dataset);
+        let arrow = ArrowWriter::try_new(Vec::new(), schema, Some(form.properties.clone()))?;
+        let (file, _) = arrow.into_serialized_writer()?;
+        let fields = form.makers.len();
+        let group = std::iter::repeat_with(|| None).take(fields).collect();
+        Ok(Self { form, file, target, group, rows: 0, holds: vec![false; fields] })
     }
 
     /// Adds rows, in the columns of today.
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        if self.group.is_empty() {
-            let number = self.file.flushed_row_groups().len();
-            let writers = self.columns.create_column_writers(number)?;
-            self.group = writers.into_iter().map(|writer| Column { writer, holds: false }).collect();
-        }
-        let fields = self.dataset.fields().iter().zip(batch.schema_ref().fields());
-        for (((field, arrow), column), array) in fields.zip(&mut self.group).zip(batch.columns()) {
-            let mut put =
-                |array: &ArrayRef| compute_leaves(arrow, array)?.iter().try_for_each(|leaf| column.writer.write(leaf));
-            if !column.holds {
-                if empty::is(field.kind, array) {
-                    continue;
+        let number = self.file.flushed_row_groups().len();
+        let fields = self.form.dataset.fields().iter().zip(batch.schema_ref().fields());
+        for (((field, arrow), (column, maker)), array) in
+            fields.zip(self.group.iter_mut().zip(&self.form.makers)).zip(batch.columns())
+        {
+            let put = |writer: &mut ArrowColumnWriter, array: &ArrayRef| {
+                compute_leaves(arrow, array)?.iter().try_for_each(|leaf| writer.write(leaf))
+            };
+            let writer = match column {
+                Some(writer) => writer,
+                None if empty::is(field.kind, array) => continue,
+                None => {
+                    let writer = maker.create_column_writers(number)?.pop();
+                    let writer =
+                        column.insert(writer.ok_or_else(|| ParquetError::General("a column has no leaf".to_owned()))?);
+                    if self.rows > 0 {
+                        put(writer, &empty::array(field.kind, self.rows))?;
+                    }
+                    writer
                 }
-                column.holds = true;
-                if self.rows > 0 {
-                    put(&empty::array(field.kind, self.rows))?;
-                }
-            }
-            put(array)?;
+            };
+            put(writer, array)?;
         }
         self.rows += batch.num_rows();
         if self.rows >= ROW_GROUP {
@@ -82,11 +105,11 @@ impl<W: AsyncFileWriter> Writer<W> {
         let leaves = self.file.schema_descr().columns().to_vec();
         let mut group = self.file.next_row_group()?;
         // Every column has one leaf: lists are of texts and numbers.
-        let columns = self.group.drain(..).zip(&mut self.holds).zip(self.dataset.fields()).zip(&leaves);
+        let columns = self.group.iter_mut().zip(&mut self.holds).zip(self.form.dataset.fields()).zip(&leaves);
         for (((column, holds), field), leaf) in columns {
-            if column.holds {
+            if let Some(writer) = column.take() {
                 *holds = true;
-                column.writer.close()?.append_to_row_group(&mut group)?;
+                writer.close()?.append_to_row_group(&mut group)?;
             } else {
                 let (bytes, close) = chunk::of_nothing(field.kind, leaf, rows)?;
                 group.append_column(&bytes, close)?;
@@ -101,7 +124,7 @@ impl<W: AsyncFileWriter> Writer<W> {
         if self.rows > 0 {
             self.end_group().await?;
         }
-        let fields = self.dataset.fields().iter().zip(&self.holds);
+        let fields = self.form.dataset.fields().iter().zip(&self.holds);
         let names: Vec<_> = fields.filter(|(_, holds)| !**holds).map(|(field, _)| field.name).collect();
         self.file.append_key_value_metadata(KeyValue::new(EMPTY.to_owned(), names.join(",")));
         let metadata = self.file.finish()?;
@@ -136,7 +159,7 @@ mod tests {
     use parquet::file::properties::WriterProperties;
     use uuid::Uuid;
 
-    use super::{ROW_GROUP, Writer, empty_columns};
+    use super::{Form, ROW_GROUP, Writer, empty_columns};
     use crate::AsRecord as _;
     use crate::lake::columns::Columns;
     use crate::lake::schema;
@@ -165,7 +188,8 @@ mod tests {
 
     async fn survives(batch: &RecordBatch, at_once: usize) -> (usize, Vec<String>) {
         let mut bytes = Vec::new();
-        let mut writer = Writer::new(&mut bytes, Dataset::GatewayHttp, WriterProperties::default()).unwrap();
+        let form = Form::new(Dataset::GatewayHttp, WriterProperties::default()).unwrap();
+        let mut writer = Writer::new(&mut bytes, &form).unwrap();
         for start in (0..batch.num_rows()).step_by(at_once) {
             writer.write(&batch.slice(start, at_once.min(batch.num_rows() - start))).await.unwrap();
         }

@@ -24,7 +24,7 @@ use types::AccountId;
 
 use super::table::{LakeTable, Source};
 use super::{
-    Answer, Bounds, MAX_ANSWER, MAX_ROWS, MAX_TEXT, Parameter, Parameters, Progress, SqlError, distinct, names,
+    Answer, Bounds, MAX_ANSWER, MAX_ROWS, MAX_TEXT, Parameter, Parameters, Progress, SqlError, distinct, names, runs,
 };
 use crate::error::QueryError;
 use crate::lake::Lake;
@@ -247,6 +247,7 @@ fn context(environment: Arc<RuntimeEnv>, threads: usize, job: &Job) -> Result<Se
         .with_runtime_env(environment)
         .with_default_features()
         .with_optimizer_rules(distinct::rules())
+        .with_physical_optimizer_rule(Arc::new(runs::LeaveOutRuns))
         .build();
     let context = SessionContext::new_with_state(state);
     let url = ObjectStoreUrl::parse("lake://lake").map_err(setup)?;

@@ -3,13 +3,16 @@
 //! Fields have the names of Logpush, with capitals; SQL folds names without quotes to small letters. Invariant: only names
 //! that are those of a field in another case are changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut as _, VisitorMut};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::{MAX_TEXT, SqlError};
 use crate::records::Dataset;
 
 /// Every field's name by its small letters.
@@ -72,6 +75,20 @@ fn names_of(select: &mut Select) {
     }
 }
 
+/// Returns the values that a text names. The text is taken into words and no further: however deep it is, this is not.
+pub(crate) fn named(text: &str) -> Result<BTreeSet<String>, SqlError> {
+    if text.len() > MAX_TEXT {
+        return Err(SqlError::Invalid(format!("the query is longer than {MAX_TEXT} bytes")));
+    }
+    let words = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize();
+    let words = words.map_err(|error| SqlError::Invalid(error.to_string()))?.into_iter();
+    let names = words.filter_map(|word| match word {
+        Token::Placeholder(name) => name.strip_prefix('$').map(str::to_owned),
+        _ => None,
+    });
+    Ok(names.collect())
+}
+
 /// Returns an error without the layers it went through.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only the parser's errors have a text of their own")]
 pub(crate) fn plain(error: &DataFusionError) -> String {
@@ -126,6 +143,19 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap().to_string(), settled, "{text}");
         }
+    }
+
+    #[test]
+    fn values_are_named_outside_of_texts_and_comments() {
+        for (text, names) in [
+            ("SELECT 1 WHERE a >= $from AND a < $until", &["from", "until"][..]),
+            ("SELECT $from -- and $until", &["from"]),
+            ("SELECT /* $from */ '$until', \"$from\", $$ $until $$", &[]),
+            ("not even SQL $until", &["until"]),
+        ] {
+            assert_eq!(super::named(text).unwrap().into_iter().collect::<Vec<_>>(), names, "{text}");
+        }
+        assert!(super::named("SELECT '").is_err());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Queries that somebody saved, signals that ask them on a schedule, and the security events that came of it.
 //!
-//! Shapes only. An event is named by its signal and the end of its window. Invariant: a window of a signal has at most one
-//! event, whoever looked at it how often.
+//! Shapes only. An event is named by its signal and the end of its window. Invariants: a window of a signal has at most one
+//! event, whoever looked at it how often; the address of a webhook, which lets whoever knows it post there, is sealed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use types::{SavedQueryId, SignalId};
 
 use super::document;
+use crate::seal::Sealed;
 
 /// A query of the log explorer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,11 @@ impl Severity {
     }
 }
 
+/// The sealed member with the address that events are posted to.
+pub const WEBHOOK: &str = "webhook";
+/// The sealed member with what posts are signed with.
+pub const SIGNING_KEY: &str = "signing_key";
+
 /// A saved query that is asked on a schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
@@ -80,14 +87,18 @@ pub struct Signal {
     /// How bad it is.
     #[serde(default)]
     pub severity: Severity,
-    /// Where events are posted to.
+    /// What is shown of the address that events are posted to. Of a signal from before addresses were sealed: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// [`WEBHOOK`] and [`SIGNING_KEY`], sealed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Sealed>,
     /// Whether it is asked at all.
     pub enabled: bool,
 }
 
 document!(Signal, Signal, id SignalId, ReadLogs / WriteLogs {
+    const SCHEMA_VERSION: u32 = 2;
     const MAX_COUNT: usize = 200;
 
     fn unique_name(&self) -> Option<&str> {
@@ -175,14 +186,13 @@ pub struct SignalEvent {
 }
 
 document!(SignalEvent, SignalEvent, id SignalEventId, ReadLogs / WriteLogs {
+    const SCHEMA_VERSION: u32 = 2;
     const MAX_COUNT: usize = 2_000;
 });
 
-/// A post to somebody else.
+/// A post to somebody else; where it goes is the signal's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
-    /// Where it goes.
-    pub url: String,
     /// What became of it.
     pub state: WebhookState,
     /// How often it was tried.

@@ -63,17 +63,6 @@ fn head(visitor: &Visitor, here: &str, actions: &Markup) -> Markup {
     }
 }
 
-/// What a credential is shown in, once.
-fn shown_once(name: &str, value: &str, advice: &Markup) -> Markup {
-    html! {
-        section.notice.good.once {
-            strong { (name) } " It is shown once; keep it now."
-            pre.code data-copy { (value) }
-            (advice)
-        }
-    }
-}
-
 /// A member deep inside a view, as text.
 fn at<'v>(view: &'v AccessView, pointer: &str) -> &'v str {
     let (first, rest) = pointer.split_once('/').unwrap_or((pointer, ""));

@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use store::Permission;
 use types::ProviderId;
 
-use super::{at, head, shown_once};
+use super::{at, head};
 use crate::failure::Failure;
 use crate::operations::access::{AccessView, directory, organization, providers};
 use crate::pages::control::{Control, Problems, button, csrf};
 use crate::pages::fields::Fields;
-use crate::pages::frame::{self, Place, confirm, empty, refused_form, title};
+use crate::pages::frame::{self, Place, confirm, empty, refused_form, shown_once, title};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, go, id};
 

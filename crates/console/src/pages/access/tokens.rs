@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use store::Permission;
 use types::ServiceTokenId;
 
-use super::{head, shown_once};
+use super::head;
 use crate::failure::Failure;
 use crate::operations::access::service_tokens::Rotation;
 use crate::operations::access::{AccessView, service_tokens};
 use crate::pages::control::{Control, Problems, button, csrf};
 use crate::pages::fields::Fields;
-use crate::pages::frame::{self, Place, confirm, empty, refused_form};
+use crate::pages::frame::{self, Place, confirm, empty, refused_form, shown_once};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, go, id};
 

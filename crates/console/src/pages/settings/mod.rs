@@ -49,14 +49,3 @@ fn permission_boxes(chosen: &dyn Fn(&str) -> bool, with_admin: bool) -> Markup {
         }
     }
 }
-
-/// What a credential is shown in, once.
-fn shown_once(name: &str, value: &str, advice: &Markup) -> Markup {
-    html! {
-        section.notice.good.once {
-            strong { (name) } " It is shown once; keep it now."
-            pre.code data-copy { (value) }
-            (advice)
-        }
-    }
-}

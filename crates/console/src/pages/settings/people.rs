@@ -6,12 +6,12 @@ use axum::extract::Path;
 use maud::{Markup, html};
 use types::{TokenId, UserId};
 
-use super::{head, shown_once};
+use super::head;
 use crate::failure::Failure;
 use crate::operations::people::{self, GroupView, NewProxyToken, PersonBody, PersonView, ProxyTokenView};
 use crate::pages::control::{Control, Problems, button, csrf};
 use crate::pages::fields::Fields;
-use crate::pages::frame::{self, Place, confirm, empty, refused_form};
+use crate::pages::frame::{self, Place, confirm, empty, refused_form, shown_once};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, go, id};
 

@@ -5,12 +5,12 @@
 use axum::extract::Path;
 use maud::{Markup, html};
 
-use super::{head, permission_boxes, shown_once};
+use super::{head, permission_boxes};
 use crate::failure::Failure;
 use crate::operations::tokens::{self, TokenBody, TokenView};
 use crate::pages::control::{Control, Problems, csrf};
 use crate::pages::fields::Fields;
-use crate::pages::frame::{self, Place, confirm, empty, refused_form};
+use crate::pages::frame::{self, Place, confirm, empty, refused_form, shown_once};
 use crate::pages::visitor::{Submission, Visitor};
 use crate::pages::{Page, format, go, id};
 

@@ -45,6 +45,16 @@ async fn a_query_is_saved_and_becomes_a_signal() {
         .find(|id| *id != "new")
         .unwrap();
     assert!(browser.page(&format!("/signals/{id}")).await.contains("value=\"1000\""));
+    // With a webhook, what its posts are signed with is shown once.
+    let address = ("webhook", "https://hooks.example.com/T0/secret");
+    let with_webhook: Vec<_> = fields.into_iter().chain([address]).collect();
+    let kept = text(&browser.send(&format!("/signals/{id}"), &with_webhook).await);
+    assert!(kept.contains("whsec_") && kept.contains("shown once"), "{kept}");
+    let page = browser.page(&format!("/signals/{id}")).await;
+    assert!(page.contains("https://hooks.example.com/REDACTED") && !page.contains("T0/secret"), "{page}");
+    assert!(!page.contains("whsec_") && page.contains("New signing key"));
+    let renewed = browser.send(&format!("/signals/{id}/webhook_secret"), &[]).await;
+    assert!(text(&renewed).contains("whsec_"));
     assert_eq!(browser.send(&format!("/signals/{id}/delete"), &[]).await.status, 303);
     assert!(browser.page("/signals").await.contains("There is no signal yet"));
 }
