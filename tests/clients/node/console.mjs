@@ -104,6 +104,18 @@ async function look(page, name, complaints) {
   faults.push(...(await lookAt(page, name, complaints, WIDE)));
 }
 
+/** What is at hand on every page stays within the window, however wide that is. */
+async function fitsBetween(browser) {
+  await withPage(browser, { viewport: WIDE }, async (page) => {
+    await signIn(page);
+    for (let width = NARROW.width; width <= WIDE.width; width += 80) {
+      await page.setViewportSize({ width, height: 800 });
+      const end = await page.locator("header").first().evaluate((head) => Math.max(...[...head.querySelectorAll(".who *")].map((one) => one.getBoundingClientRect().right)));
+      assert.ok(end <= width, `the head of a page ends at ${end} of ${width} px`);
+    }
+  });
+}
+
 async function keyboard(browser) {
   await withPage(browser, { viewport: WIDE }, async (page) => {
     await signIn(page);
@@ -254,6 +266,7 @@ await withBrowser({ trusting: false }, (browser) =>
     "the setup link makes the administrator once, who signs out and in": () => firstRun(browser),
     "strangers and wrong passwords get no further than the sign-in": () => strangersAreSentToSignIn(browser),
     "every page: no errors, no policy violations, accessible, fits 360 and 1600 px in both themes": () => everyPage(browser),
+    "the head of a page fits every width": () => fitsBetween(browser),
     "an expression is checked while it is typed": () => checkedWhileTyped(browser),
     "a draft is replayed over recorded traffic, with a script and without": () => replayed(browser),
     "from what is used to a rule, replayed before it is created": () => found(browser),

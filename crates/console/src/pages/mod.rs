@@ -74,7 +74,7 @@ fn entry_routes() -> Router<Arc<App>> {
         .route("/signals/new", get(signals::new_page))
         .route("/signals/try", post(signals::try_out))
         .route("/signals/{id}", get(signals::signal_page).post(signals::save))
-        .route("/signals/{id}/webhook_secret", post(signals::renew_key))
+        .route("/signals/{id}/webhook_secret", get(signals::confirm_renew).post(signals::renew_key))
         .route("/signals/{id}/delete", get(signals::confirm_delete).post(signals::delete))
         .route("/activity/live", get(activity::live))
         .route("/activity/{dataset}/{id}", get(record::page))

@@ -154,7 +154,7 @@ fn form(
     let options: Vec<(&str, &str)> = queries.iter().map(|query| (query.id.as_str(), query.name.as_str())).collect();
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity.as_str()));
     let actions = html! { @if signal.is_some() && may_write {
-        @if !fields.get("webhook").is_empty() { (button(&format!("{action}/webhook_secret"), &visitor.csrf, "quiet", &html! { "New signing key" }, &[])) }
+        @if !fields.get("webhook").is_empty() { a.button.quiet href={ (action) "/webhook_secret" } { "New signing key" } }
         a.button.quiet href={ (action) "/delete" } { "Delete" }
     } };
     html! {
@@ -252,6 +252,16 @@ fn kept(visitor: &Visitor, saved: SignalView) -> Page {
         (shown_once("The signing key of the webhook.", &key, &advice))
     };
     Ok(frame::page(visitor, Place::Explore, &saved.name, &body))
+}
+
+/// Serves `GET /signals/{id}/webhook_secret`.
+pub(super) async fn confirm_renew(visitor: Visitor, Path(signal): Path<String>) -> Page {
+    let signal: SignalId = id(&signal, "signal")?;
+    let stored = signals::get(&visitor.cx, signal).await?;
+    let text = html! { p { "Posts of \"" (stored.name) "\" are signed with the new key from then on. Whoever checks them with the old one refuses them until they have it." } };
+    let action = format!("/signals/{signal}/webhook_secret");
+    let back = format!("/signals/{signal}");
+    Ok(confirm(&visitor, Place::Explore, "Make a new signing key?", &text, (&action, "Make it"), &back))
 }
 
 /// Serves `POST /signals/{id}/webhook_secret`.

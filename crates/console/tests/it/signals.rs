@@ -181,7 +181,7 @@ async fn a_window_with_too_much_is_one_event_for_workers_webhook_and_console() {
     assert_eq!(event["sample"][0]["Email"], "ada@example.com");
     let message = told.workers.lock().unwrap()[0].clone();
     assert_eq!((&message["type"], &message["id"]), (&json!("signal"), &event["id"]));
-    let posted = told.posted.lock().unwrap();
+    let posted = std::mem::take(&mut *told.posted.lock().unwrap());
     assert_eq!(posted[1].url.expose(), "https://hooks.example.com/portunus");
     assert_eq!(serde_json::from_str::<Value>(&posted[1].body).unwrap(), message);
     let header =

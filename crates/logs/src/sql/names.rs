@@ -82,9 +82,9 @@ pub(crate) fn named(text: &str) -> Result<BTreeSet<String>, SqlError> {
     }
     let words = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize();
     let words = words.map_err(|error| SqlError::Invalid(error.to_string()))?.into_iter();
-    let names = words.filter_map(|word| match word {
-        Token::Placeholder(name) => name.strip_prefix('$').map(str::to_owned),
-        _ => None,
+    let names = words.filter_map(|word| {
+        let Token::Placeholder(name) = word else { return None };
+        name.strip_prefix('$').map(str::to_owned)
     });
     Ok(names.collect())
 }

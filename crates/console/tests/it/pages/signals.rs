@@ -53,6 +53,7 @@ async fn a_query_is_saved_and_becomes_a_signal() {
     let page = browser.page(&format!("/signals/{id}")).await;
     assert!(page.contains("https://hooks.example.com/REDACTED") && !page.contains("T0/secret"), "{page}");
     assert!(!page.contains("whsec_") && page.contains("New signing key"));
+    assert!(browser.page(&format!("/signals/{id}/webhook_secret")).await.contains("Make a new signing key?"));
     let renewed = browser.send(&format!("/signals/{id}/webhook_secret"), &[]).await;
     assert!(text(&renewed).contains("whsec_"));
     assert_eq!(browser.send(&format!("/signals/{id}/delete"), &[]).await.status, 303);
