@@ -21,4 +21,3 @@ pub mod signing_keys;
 pub mod strict;
 pub mod throttle;
 pub mod watch;
-pub mod webhook;

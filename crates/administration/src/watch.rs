@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use logs::sql::{Answer, SqlError};
 use logs::{Logs, QueryError};
+use push::webhook::{self, Post, SigningKey};
 use serde_json::json;
 use store::{
     Denied, Grant, Operate, Principal, SIGNING_KEY, Signal, SignalEvent, SignalEventId, SignalState, Store, StoreError,
@@ -23,7 +24,6 @@ use types::{AccountId, Secret, SignalId};
 use crate::failure::Failure;
 use crate::operations::explorer;
 use crate::operations::signals::{event_view, query};
-use crate::webhook::{self, Post, SigningKey};
 
 /// How long after its end a window is looked at: records are found within a second, and are written when a request ends.
 const SETTLED: SignedDuration = SignedDuration::from_secs(30);

@@ -1,4 +1,5 @@
-//! Push jobs as pure values: where records go, which of them, in what form, and when a failed delivery is tried again.
+//! What is sent elsewhere, as pure values. Of push jobs: where records go, which of them, in what form, and when a failed
+//! delivery is tried again. Of events: how a post to a webhook is signed.
 //!
 //! It reads the documents of the Logpush API into final types and turns records into bytes. It opens no socket, reads no
 //! journal and asks no clock. Invariants: a job that was read names only fields that exist; what is shown of a destination
@@ -8,6 +9,7 @@ pub mod destination;
 pub mod filter;
 pub mod output;
 pub mod retry;
+pub mod webhook;
 
 pub use destination::{Destination, DestinationError, Http, S3, Syslog};
 pub use filter::Filter;

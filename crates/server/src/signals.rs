@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use administration::watch::{Tell, Watch};
-use administration::webhook::Post;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, header};
+use push::webhook::Post;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;

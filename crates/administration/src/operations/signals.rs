@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use logs::Dataset;
 use logs::sql::{Answer, Bounds, MAX_ROWS, Parameter, SqlError};
+use push::webhook::{self, SigningKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::{
@@ -25,7 +26,6 @@ use crate::audit::{Change, Verb};
 use crate::auth::OpContext;
 use crate::failure::{Failure, taken};
 use crate::watch::{self, Found};
-use crate::webhook::{self, SigningKey};
 
 /// The shortest and the longest window, in minutes.
 pub const MINUTES: std::ops::RangeInclusive<u32> = 1..=1_440;

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use administration::watch::{Tell, Watch};
-use administration::webhook::Post;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use logs::GatewayHttp;
+use push::webhook::Post;
 use serde_json::{Value, json};
 use store::{Operate, Permission, Principal};
 use uuid::Uuid;

@@ -9,9 +9,10 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use push::destination::REDACTED;
 use types::Secret;
 use url::Url;
+
+use crate::destination::REDACTED;
 
 /// What the text of a key begins with.
 const PREFIX: &str = "whsec_";
