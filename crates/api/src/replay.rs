@@ -4,7 +4,6 @@
 //! goes away ends the replay, for it lives in the answer and nowhere else.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::pin::Pin;
 
 use axum::http::{Method, header};
@@ -55,31 +54,31 @@ fn follow(cx: Cx, prepared: Prepared) -> axum::response::Response {
         let tell = move |progress| drop(told.try_send(progress));
         replay::run(&cx.op, prepared, tell).await
     });
-    let events = stream::unfold((Some(work), progress), |(mut work, mut progress)| async move {
-        work.as_ref()?;
-        let event = tokio::select! {
-            biased;
-            Some(step) = progress.recv() => Event::default().event("progress").json_data(step),
-            ended = ended(work.as_mut()) => {
-                work = None;
-                match ended {
-                    Ok(view) => Event::default().event("result").json_data(view),
-                    Err(failure) => Event::default().event("error").json_data(json!({
-                        "code": failure.number(),
-                        "message": failure.problems.first().map(|problem| problem.message.as_str()),
-                    })),
-                }
+    let events = stream::unfold((Some(work), None, progress), |(mut work, mut outcome, mut progress)| async move {
+        if let Some(under_way) = &mut work {
+            tokio::select! {
+                biased;
+                Some(step) = progress.recv() => return Some((told_of(&step), (work, outcome, progress))),
+                ended = under_way => (work, outcome) = (None, Some(ended)),
             }
+        }
+        // What was told in the moment it ended comes before what came of it.
+        if let Ok(step) = progress.try_recv() {
+            return Some((told_of(&step), (work, outcome, progress)));
+        }
+        let event = match outcome.take()? {
+            Ok(view) => Event::default().event("result").json_data(view),
+            Err(failure) => Event::default().event("error").json_data(json!({
+                "code": failure.number(),
+                "message": failure.problems.first().map(|problem| problem.message.as_str()),
+            })),
         };
-        // Our own shapes always serialize.
-        Some((Ok::<_, Infallible>(event.unwrap_or_default()), (work, progress)))
+        Some((Ok(event.unwrap_or_default()), (work, outcome, progress)))
     });
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 
-async fn ended(work: Option<&mut Work>) -> Result<ReplayView, Failure> {
-    match work {
-        Some(work) => work.await,
-        None => pending().await,
-    }
+/// Our own shapes always serialize.
+fn told_of(step: &ReplayProgress) -> Result<Event, Infallible> {
+    Ok(Event::default().event("progress").json_data(step).unwrap_or_default())
 }
