@@ -34,6 +34,8 @@ use crate::{JournalState, LogsConfig};
 
 /// How often it looks without being told.
 const TICK: Duration = Duration::from_secs(1);
+/// For how long it reads ahead what reports need, before anything else.
+const AHEAD: Duration = Duration::from_secs(1);
 /// How often it tidies.
 const TIDY: Duration = Duration::from_secs(30);
 /// How often it looks for leftovers of crashes.
@@ -90,7 +92,8 @@ impl Keeper {
             }
         };
         let Some(lake) = self.load(&runtime) else { return };
-        runtime.block_on(lake.describe_counts(Instant::now() + TICK));
+        // Those that take longer, as in a distant bucket, are read when a report asks for them.
+        let _ = runtime.block_on(async { tokio::time::timeout(AHEAD, lake.describe_counts()).await });
         let mut pause = TICK;
         let mut tidied: Option<Instant> = None;
         let mut swept: Option<Instant> = None;

@@ -247,7 +247,7 @@ pub async fn create(cx: &OpContext, mut body: SignalBody) -> Result<SignalView, 
 ///
 /// # Errors
 ///
-/// As [`create`]; what goes over a bound of queries says which.
+/// As [`create`], but for the webhook, which is not looked at; what goes over a bound of queries says which.
 pub async fn trial(cx: &OpContext, body: SignalBody) -> Result<TrialView, Failure> {
     let grant = cx.authorize::<WriteLogs>()?;
     let signal = checked(cx, &grant, body).await?;

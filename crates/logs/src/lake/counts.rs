@@ -47,10 +47,18 @@ impl Default for Descriptions {
 impl Descriptions {
     /// Reads the description of a file ahead of the first report that needs it; returns how many bytes it takes in memory.
     pub(crate) async fn read_ahead(&self, place: &Place, file: Path) -> Result<usize, ParquetError> {
-        let Some((description, _)) = describe(place, &file).await? else { return Ok(0) };
-        let bytes = description.metadata().memory_size();
-        self.0.insert(file, description);
-        Ok(bytes)
+        let described = self.of(place, &file).await?;
+        Ok(described.map_or(0, |(description, _)| description.metadata().memory_size()))
+    }
+
+    /// Returns the description of a file, with the end of the file where that was read for it; `None` when there is no such file.
+    async fn of(&self, place: &Place, file: &Path) -> Result<Option<(ArrowReaderMetadata, Option<End>)>, ParquetError> {
+        if let Some(description) = self.0.get(file) {
+            return Ok(Some((description, None)));
+        }
+        let Some((description, end)) = describe(place, file).await? else { return Ok(None) };
+        self.0.insert(file.clone(), description.clone());
+        Ok(Some((description, Some(end))))
     }
 
     /// Forgets a file that turned out to be another than was described.
@@ -83,14 +91,7 @@ pub(crate) async fn fetch(
     file: &Path,
     asks: &[&Ask],
 ) -> Result<Option<Fetched>, ParquetError> {
-    let (description, end) = match kept.0.get(file) {
-        Some(description) => (description, None),
-        None => {
-            let Some((description, end)) = describe(place, file).await? else { return Ok(None) };
-            kept.0.insert(file.clone(), description.clone());
-            (description, Some(end))
-        }
-    };
+    let Some((description, end)) = kept.of(place, file).await? else { return Ok(None) };
     let mut decoders = decoders(&description, asks)?;
     // Which decoder asked, for each of the ranges.
     let (mut asking, mut ranges) = (Vec::new(), Vec::new());

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -98,9 +98,9 @@ impl Lake {
         Ok(state.files.values().filter(|of| !there.contains(&of.path)).cloned().collect())
     }
 
-    /// Reads the descriptions of the newest counts, until `deadline`, so that the first report does not have to. One that cannot
-    /// be read is left to whoever asks for it.
-    pub(crate) async fn describe_counts(&self, deadline: Instant) {
+    /// Reads the descriptions of the newest counts, so that the first report does not have to. One that cannot be read is left to
+    /// whoever asks for it.
+    pub(crate) async fn describe_counts(&self) {
         let tables: Vec<_> = self.tables().into_iter().filter(|table| table.dataset == COUNTED).collect();
         let states: Vec<_> = tables.iter().map(|table| (&table.root, table.state())).collect();
         let files = states.iter().flat_map(|(root, state)| state.files.values().map(move |of| (*root, of)));
@@ -112,7 +112,6 @@ impl Lake {
         let mut bytes = 0;
         // Half of what may be kept, so that none of them pushes another out.
         while bytes < counts::DESCRIPTIONS / 2
-            && Instant::now() < deadline
             && let Some(read) = reading.next().await
         {
             bytes += read.unwrap_or_default() as u64;

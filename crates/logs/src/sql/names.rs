@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, Se
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::{MAX_TEXT, SqlError};
+use super::SqlError;
 use crate::records::Dataset;
 
 /// Every field's name by its small letters.
@@ -77,9 +77,6 @@ fn names_of(select: &mut Select) {
 
 /// Returns the values that a text names. The text is taken into words and no further: however deep it is, this is not.
 pub(crate) fn named(text: &str) -> Result<BTreeSet<String>, SqlError> {
-    if text.len() > MAX_TEXT {
-        return Err(SqlError::Invalid(format!("the query is longer than {MAX_TEXT} bytes")));
-    }
     let words = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize();
     let words = words.map_err(|error| SqlError::Invalid(error.to_string()))?.into_iter();
     let names = words.filter_map(|word| {
