@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use parking_lot::Mutex;
+use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 
 use crate::durable;
@@ -25,6 +26,7 @@ use crate::lake::place::Place;
 use crate::lake::roll::RollError;
 use crate::lake::rollup::Moments;
 use crate::lake::table::{Table, TableError};
+use crate::pace::{self, Pace};
 use crate::push::Pushes;
 use crate::records::Dataset;
 use crate::retention::Choices;
@@ -40,7 +42,7 @@ const AHEAD: Duration = Duration::from_secs(1);
 const TIDY: Duration = Duration::from_secs(30);
 /// How often it looks for leftovers of crashes.
 const ORPHANS: Duration = Duration::from_secs(24 * 3600);
-/// How many bytes of the journal are taken over in one commit, when there is more to do.
+/// How many bytes of the journal are taken over in one commit, when there is more to do; where so much waits, it is urgent.
 const BYTES_AT_ONCE: u64 = 192 * 1024 * 1024;
 /// How much lower than everything else it stands in the queue for the processor.
 const NICE: i32 = 5;
@@ -98,6 +100,7 @@ impl Keeper {
         let mut tidied: Option<Instant> = None;
         let mut swept: Option<Instant> = None;
         let mut uncounted = Vec::new();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         loop {
             let settling = match self.wake.recv_timeout(pause) {
                 Ok(Wake::Sealed) | Err(RecvTimeoutError::Timeout) => None,
@@ -110,17 +113,19 @@ impl Keeper {
             };
             let tidy = settling.is_some() || tidied.is_none_or(|at| at.elapsed() >= TIDY);
             let orphans = swept.is_none_or(|at| at.elapsed() >= ORPHANS);
-            let done = self.take_over(&runtime, &lake).and_then(|taken| {
+            let urgent = || settling.is_some() || self.is_urgent();
+            let pace = Pace::start(&pace::used, &urgent, processors);
+            let done = self.take_over(&runtime, &lake, &pace).and_then(|taken| {
                 // An erasure that does not get on keeps back nothing else.
-                let erased = self.erase(&runtime, &lake);
+                let erased = self.erase(&runtime, &lake, &pace);
                 let step = async {
                     match (tidy, taken) {
                         (true, _) => {
-                            self.tidy(&lake, orphans).await?;
+                            self.tidy(&lake, orphans, &pace).await?;
                             self.end_erasures(&lake)
                         }
                         // What comes in small pieces is merged as it comes.
-                        (false, true) => self.merge(&lake).await,
+                        (false, true) => self.merge(&lake, &pace).await,
                         (false, false) => Ok(()),
                     }
                 };
@@ -154,7 +159,7 @@ impl Keeper {
     }
 
     /// Reads the tables, however long that takes to succeed.
-    fn load(&self, runtime: &tokio::runtime::Runtime) -> Option<Arc<Lake>> {
+    fn load(&self, runtime: &Runtime) -> Option<Arc<Lake>> {
         let mut pause = TICK;
         loop {
             match runtime.block_on(Lake::load(self.place.clone(), self.node.clone())) {
@@ -186,15 +191,21 @@ impl Keeper {
         state.lake_failing = Some(error);
     }
 
+    /// Says whether its work must not wait for others.
+    fn is_urgent(&self) -> bool {
+        let waiting = |shelf: &Shelf| shelf.lock().iter().map(|segment| segment.length).sum::<u64>();
+        self.stopping.load(Ordering::Relaxed) || self.shelves.iter().map(waiting).sum::<u64>() >= BYTES_AT_ONCE
+    }
+
     /// Takes over what is sealed; says whether there was anything.
-    fn take_over(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<bool, RollError> {
+    fn take_over(&self, runtime: &Runtime, lake: &Lake, pace: &Pace<'_>) -> Result<bool, RollError> {
         let mut some = false;
         for dataset in Dataset::ALL {
             loop {
                 let segments = self.sealed(dataset);
                 let Some(last) = segments.last() else { break };
                 some = true;
-                runtime.block_on(lake.roll(dataset, &segments, (self.config.clock)()))?;
+                runtime.block_on(lake.roll(dataset, &segments, (self.config.clock)(), pace))?;
                 let now = (self.config.clock)();
                 // What push jobs still need has a second name before it may lose the first.
                 let kept = self.pushes.keep(dataset, &segments, now);
@@ -239,7 +250,7 @@ impl Keeper {
     }
 
     /// Counts some files that lack it, for about a second. One that cannot be read waits for the next start.
-    fn count_some(&self, runtime: &tokio::runtime::Runtime, lake: &Lake, uncounted: &mut Vec<Uncounted>) {
+    fn count_some(&self, runtime: &Runtime, lake: &Lake, uncounted: &mut Vec<Uncounted>) {
         let started = Instant::now();
         while started.elapsed() < TICK
             && !self.stopping.load(Ordering::Relaxed)
@@ -252,11 +263,11 @@ impl Keeper {
     }
 
     /// Does the first of the erasures that wait that can be done. Between two files the journal is taken over, so that it does not fill up meanwhile.
-    fn erase(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<(), RollError> {
+    fn erase(&self, runtime: &Runtime, lake: &Lake, pace: &Pace<'_>) -> Result<(), RollError> {
         let mut failed = Ok(());
         for (erasure, person) in self.erasures.waiting() {
             let theirs = Theirs { person, until: erasure.asked_at.as_microsecond() };
-            match self.erase_one(runtime, lake, &erasure, &theirs) {
+            match self.erase_one(runtime, lake, &erasure, &theirs, pace) {
                 Ok(()) => break,
                 Err(error) => {
                     let why = chain(&error);
@@ -271,13 +282,14 @@ impl Keeper {
     /// Does an erasure, unless it is told to stop.
     fn erase_one(
         &self,
-        runtime: &tokio::runtime::Runtime,
+        runtime: &Runtime,
         lake: &Lake,
         erasure: &Erasure,
         theirs: &Theirs,
+        pace: &Pace<'_>,
     ) -> Result<(), RollError> {
         // What was recorded before it was asked for is sealed by then, and may be on a dataset that was looked at already.
-        self.take_over(runtime, lake)?;
+        self.take_over(runtime, lake, pace)?;
         let settle = |error| RollError::Table(TableError::Settle(error));
         self.pushes.blank(erasure.account, theirs).map_err(settle)?;
         let mut tables = Vec::new();
@@ -311,7 +323,7 @@ impl Keeper {
                 } else {
                     self.erasures.progress(erasure.id, count);
                 }
-                self.take_over(runtime, lake)?;
+                self.take_over(runtime, lake, pace)?;
             }
             if table.state().next > 0 {
                 runtime.block_on(lake.forget_person(table, &theirs.person, (self.config.clock)()))?;
@@ -342,19 +354,19 @@ impl Keeper {
         Ok(())
     }
 
-    async fn merge(&self, lake: &Lake) -> Result<(), TableError> {
+    async fn merge(&self, lake: &Lake, pace: &Pace<'_>) -> Result<(), TableError> {
         for table in lake.tables() {
-            while lake.merge(&table, (self.config.clock)()).await? {}
+            while lake.merge(&table, (self.config.clock)(), pace).await? {}
         }
         Ok(())
     }
 
-    async fn tidy(&self, lake: &Lake, orphans: bool) -> Result<(), TableError> {
+    async fn tidy(&self, lake: &Lake, orphans: bool, pace: &Pace<'_>) -> Result<(), TableError> {
         let now = (self.config.clock)();
         for table in lake.tables() {
             table.refresh().await?;
             self.expire(lake, &table).await?;
-            while lake.merge(&table, now).await? {}
+            while lake.merge(&table, now, pace).await? {}
             lake.sweep(&table, orphans, now).await?;
         }
         let (mut traffic, mut audit, mut sign_ins) = (Vec::new(), Vec::new(), Vec::new());

@@ -16,6 +16,7 @@ mod frame;
 mod id;
 mod keeper;
 mod lake;
+mod pace;
 mod push;
 mod query;
 mod queue;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -24,6 +25,7 @@ use super::table::TableError;
 use super::{Lake, file, schema};
 use crate::error::QueryError;
 use crate::frame::{self, Codec, Frame};
+use crate::pace::Pace;
 use crate::query;
 use crate::records::Dataset;
 use crate::segment::Segment;
@@ -63,18 +65,27 @@ struct Block {
 }
 
 impl Lake {
-    /// Takes segments over that follow each other and grow no more.
-    pub(crate) async fn roll(&self, dataset: Dataset, segments: &[Segment], now: Timestamp) -> Result<(), RollError> {
+    /// Takes segments over that follow each other and grow no more, at `pace`.
+    pub(crate) async fn roll(
+        &self,
+        dataset: Dataset,
+        segments: &[Segment],
+        now: Timestamp,
+        pace: &Pace<'_>,
+    ) -> Result<(), RollError> {
         let Some(last) = segments.last() else { return Ok(()) };
         let damaged = Cell::new(0);
         let blocks = read(dataset, segments, &damaged)?;
-        let (groups, names) = self.sort_out(dataset, &blocks, now, &damaged).await?;
+        let (groups, names) = self.sort_out(dataset, &blocks, now, &damaged, pace).await?;
         let ranks = names.ranks();
         let mut added: BTreeMap<AccountId, Vec<Action>> = BTreeMap::new();
         for ((account, period), records) in groups {
             let table = self.table_to_write(account, dataset).await?;
-            let sorted = records.sorted(dataset, &ranks, &damaged).map(|batch| Ok(batch?));
-            let batches = futures_util::stream::iter(sorted);
+            let sorted = stream::iter(records.sorted(dataset, &ranks, &damaged));
+            let batches = sorted.then(async move |batch| {
+                pace.give_way().await;
+                Ok(batch?)
+            });
             let written = file::write(&self.place, &table.root, dataset, period.0, file_name(period), batches).await?;
             added.entry(account).or_default().push(Action::Add(Arc::new(written)));
         }
@@ -101,6 +112,7 @@ impl Lake {
         blocks: &'a [Block],
         now: Timestamp,
         damaged: &Cell<u64>,
+        pace: &Pace<'_>,
     ) -> Result<(BTreeMap<(AccountId, Period), Records<'a>>, Names<'a>), RollError> {
         let today = now.to_zoned(TimeZone::UTC).date();
         let (places, mut names) = (Places::of(dataset), Names::default());
@@ -109,6 +121,7 @@ impl Lake {
         // Records that follow each other are mostly of one account and hour.
         let mut last: Option<(i64, Period)> = None;
         for block in blocks {
+            pace.give_way().await;
             for (_, frame) in frame::frames(&block.bytes) {
                 let Some(found) = places.look(frame.body) else {
                     damaged.set(damaged.get() + 1);

@@ -22,6 +22,7 @@ use super::file::{self, Sorted};
 use super::roll::{self, Period};
 use super::table::{Committed, Table, TableError};
 use super::{Lake, empty, schema};
+use crate::pace::Pace;
 use crate::records::Dataset;
 
 /// How many files are merged at once: those of all hours of a day, and some that came late.
@@ -75,14 +76,17 @@ fn smallest(mut files: Vec<&Arc<DataFile>>) -> Vec<Arc<DataFile>> {
 }
 
 impl Lake {
-    /// Merges once, if something in the table is to be merged; says whether it did.
-    pub(crate) async fn merge(&self, table: &Table, now: Timestamp) -> Result<bool, TableError> {
+    /// Merges once, at `pace`, if something in the table is to be merged; says whether it did.
+    pub(crate) async fn merge(&self, table: &Table, now: Timestamp, pace: &Pace<'_>) -> Result<bool, TableError> {
         let Some(files) = mergeable(&table.state(), now.as_microsecond()) else { return Ok(false) };
         let Some(first) = files.first() else { return Ok(false) };
         let today = now.to_zoned(TimeZone::UTC).date();
         let earliest = files.iter().map(|file| file.time.0).min().unwrap_or_default();
         let period = roll::period(earliest, today);
-        let batches = self.merged(table, &files).await?;
+        let batches = self.merged(table, &files).await?.then(async move |batch| {
+            pace.give_way().await;
+            batch
+        });
         let name = roll::file_name(period);
         let written = file::write(&self.place, &table.root, table.dataset, first.date, name, batches).await?;
         let written = Arc::new(written);
