@@ -3,12 +3,14 @@
 //! It decides identity only; what the caller may do is the gate's. Invariant: a token counts only while the session it
 //! names does, and a credential that is sent and is wrong never falls back to a weaker one.
 
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use foldhash::quality::RandomState;
 use http::HeaderValue;
 use identity::app_token;
 use identity::application::SelfHosted;
@@ -36,8 +38,8 @@ const LONGEST_BASIC: usize = 512;
 
 /// Tokens whose signature was checked lately.
 pub(crate) struct Tokens {
-    /// By hash and application.
-    verified: Cache<([u8; 32], types::ApplicationId), Verified>,
+    /// By their text: to hash so much of it well costs more than to compare it.
+    verified: Cache<Text, Verified, RandomState>,
     /// Tokens minted for programs, by program and application.
     minted: Cache<(Holder, types::ApplicationId), (i64, Arc<str>)>,
 }
@@ -50,8 +52,26 @@ enum Holder {
     Certificate(String),
 }
 
+/// The text of a token. Only one whose signature was right is ever kept, and where it is found nobody outside can know.
+#[derive(PartialEq, Eq)]
+struct Text(HeaderValue);
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_bytes().hash(state);
+    }
+}
+
+impl Borrow<[u8]> for Text {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 #[derive(Clone)]
 struct Verified {
+    /// What it was accepted for.
+    application: types::ApplicationId,
     /// The ring that accepted it; another ring checks anew.
     keys: Arc<KeyRing>,
     token: Arc<Token>,
@@ -116,7 +136,10 @@ impl Tokens {
     pub(crate) fn new() -> Self {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         Self {
-            verified: Cache::builder().max_capacity(20_000).time_to_live(minutes(5)).build(),
+            verified: Cache::builder()
+                .max_capacity(20_000)
+                .time_to_live(minutes(5))
+                .build_with_hasher(RandomState::default()),
             minted: Cache::builder().max_capacity(10_000).time_to_live(minutes(10)).build(),
         }
     }
@@ -127,11 +150,9 @@ impl Tokens {
         if text.len() > cookie::MAX_COOKIE {
             return None;
         }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-        let key = (hash, published.application.id);
-        let audience = published.application.aud;
-        if let Some(known) = self.verified.get(&key)
+        let (application, audience) = (published.application.id, published.application.aud);
+        if let Some(known) = self.verified.get(text.as_bytes())
+            && known.application == application
             && Arc::ptr_eq(&known.keys, &snapshot.keys)
         {
             return (exchange.now.seconds() < known.token.claims.expires).then_some(known.token);
@@ -142,8 +163,8 @@ impl Tokens {
         let own = serde_json::from_slice(&payload).ok()?;
         let header = HeaderValue::from_str(text).ok()?;
         let token = Arc::new(Token { header, claims, own });
-        let verified = Verified { keys: Arc::clone(&snapshot.keys), token: Arc::clone(&token) };
-        self.verified.insert(key, verified);
+        let verified = Verified { application, keys: Arc::clone(&snapshot.keys), token: Arc::clone(&token) };
+        self.verified.insert(Text(token.header.clone()), verified);
         Some(token)
     }
 }

@@ -46,6 +46,10 @@ pub(crate) enum Assertion<'a> {
 
 const ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
 const EMAIL: HeaderName = HeaderName::from_static("cf-access-authenticated-user-email");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// Names under which proxies tell servers who or where a client is, or which certificate it has. Underscores count as hyphens: CGI, WSGI and their
 /// kin read both alike.
@@ -168,10 +172,10 @@ fn outgoing(
     let port = exchange.plane().config.public_port;
     let authority = if port == 443 { exchange.host.clone() } else { format!("{}:{port}", exchange.host) };
     let authority = HeaderValue::try_from(authority).ok()?;
-    headers.insert("x-forwarded-for", HeaderValue::try_from(exchange.source().to_string()).ok()?);
-    headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-    headers.insert("x-forwarded-host", authority.clone());
-    headers.insert("x-forwarded-port", HeaderValue::from(port));
+    headers.insert(FORWARDED_FOR, HeaderValue::try_from(exchange.source().to_string()).ok()?);
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(FORWARDED_HOST, authority.clone());
+    headers.insert(FORWARDED_PORT, HeaderValue::from(port));
     let host = match &backend.host_header {
         Some(host) => HeaderValue::from_str(host).ok()?,
         None => authority,

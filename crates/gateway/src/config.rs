@@ -62,7 +62,7 @@ impl Default for GatewayConfig {
             connections: 10_000,
             connections_per_source: 1_024,
             head_bytes: 64 << 10,
-            header_fields: 200,
+            header_fields: 100,
             head_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(120),
             tunnel_idle_timeout: Duration::from_secs(8 * 3600),

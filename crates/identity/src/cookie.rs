@@ -104,11 +104,24 @@ impl<'a> Cookie<'a> {
 /// bytes; what we set is ASCII, so a value that is no text is not ours.
 pub fn values<'h>(header: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h str> {
     let header = if header.len() > MAX_HEADER { b"" } else { header };
-    header.split(|byte| *byte == b';').filter_map(move |pair| {
-        let pair = pair.trim_ascii();
-        let (found, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
-        let value = std::str::from_utf8(value.get(1..)?).ok()?;
-        (found == name.as_bytes()).then(|| value.trim_matches('"'))
+    pieces(b';', header).filter_map(move |pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(std::str::from_utf8(value).ok()?.trim_matches('"'))
+    })
+}
+
+/// Takes a text apart at each `mark`.
+fn pieces(mark: u8, text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        // Tokens are a thousand bytes long, and there is hardly ever a mark in them.
+        let (piece, after) = match memchr::memchr(mark, text) {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        rest = after;
+        Some(piece)
     })
 }
 
@@ -116,7 +129,7 @@ pub fn values<'h>(header: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h s
 /// nothing is left. The application's token stays only where `keep_token` says so.
 #[must_use]
 pub fn for_origin(header: &[u8], keep_token: bool) -> Option<Vec<u8>> {
-    let kept: Vec<&[u8]> = header.split(|byte| *byte == b';').filter(|pair| !is_ours(pair, keep_token)).collect();
+    let kept: Vec<&[u8]> = pieces(b';', header).filter(|pair| !is_ours(pair, keep_token)).collect();
     let kept = kept.join(&b';');
     let kept = kept.trim_ascii();
     kept.iter().any(|byte| *byte != b';' && !byte.is_ascii_whitespace()).then(|| kept.to_vec())
@@ -131,7 +144,7 @@ pub fn for_origin(header: &[u8], keep_token: bool) -> Option<Vec<u8>> {
 #[must_use]
 pub fn is_ours(pair: &[u8], keep_token: bool) -> bool {
     let around = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'=');
-    pair.split(|byte| *byte == b',').any(|piece| {
+    pieces(b',', pair).any(|piece| {
         let begins = piece.iter().position(|byte| !around(byte)).unwrap_or(piece.len());
         let name = piece[begins..].split(|byte| *byte == b'=').next().unwrap_or_default();
         let ends = name.iter().rposition(|byte| !around(byte)).map_or(0, |last| last + 1);

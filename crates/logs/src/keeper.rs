@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,24 @@ pub(crate) enum Wake {
     Stop,
 }
 
+/// Somebody who waits until the lake is settled; its work waits for nobody meanwhile.
+#[derive(Debug)]
+pub(crate) struct Hurry(Arc<AtomicUsize>);
+
+impl Hurry {
+    /// Counts one in `waiting`, until it is dropped.
+    pub(crate) fn new(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(waiting))
+    }
+}
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Where the lake is found once it is loaded.
 pub(crate) type Loaded = watch::Sender<Option<Arc<Lake>>>;
 
@@ -79,6 +97,8 @@ pub(crate) struct Keeper {
     pub erasures: Arc<Erasures>,
     pub pushes: Arc<Pushes>,
     pub stopping: Arc<AtomicBool>,
+    /// How many are in a [`Hurry`].
+    pub settling: Arc<AtomicUsize>,
     pub loaded: Arc<Loaded>,
     pub wake: Receiver<Wake>,
 }
@@ -113,7 +133,7 @@ impl Keeper {
             };
             let tidy = settling.is_some() || tidied.is_none_or(|at| at.elapsed() >= TIDY);
             let orphans = swept.is_none_or(|at| at.elapsed() >= ORPHANS);
-            let urgent = || settling.is_some() || self.is_urgent();
+            let urgent = || self.is_urgent();
             let pace = Pace::start(&pace::used, &urgent, processors);
             let done = self.take_over(&runtime, &lake, &pace).and_then(|taken| {
                 // An erasure that does not get on keeps back nothing else.
@@ -194,7 +214,10 @@ impl Keeper {
     /// Says whether its work must not wait for others.
     fn is_urgent(&self) -> bool {
         let waiting = |shelf: &Shelf| shelf.lock().iter().map(|segment| segment.length).sum::<u64>();
-        self.stopping.load(Ordering::Relaxed) || self.shelves.iter().map(waiting).sum::<u64>() >= BYTES_AT_ONCE
+        let many = BYTES_AT_ONCE.min(self.config.max_journal_bytes / 2);
+        self.stopping.load(Ordering::Relaxed)
+            || self.settling.load(Ordering::Relaxed) > 0
+            || self.shelves.iter().map(waiting).sum::<u64>() >= many
     }
 
     /// Takes over what is sealed; says whether there was anything.

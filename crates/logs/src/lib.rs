@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ use bucket::Bucket;
 use erasure::Erasures;
 use follower::Follower;
 use frame::{Codec, OVERHEAD};
-use keeper::{Keeper, Loaded, Wake};
+use keeper::{Hurry, Keeper, Loaded, Wake};
 use lake::rollup::{self as rollup_files, Moment, Moments};
 use lake::snapshot::Snapshot;
 use lake::{Lake, home, list, moving};
@@ -219,6 +219,7 @@ struct Inner {
     queries: Arc<Semaphore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stopping: Arc<AtomicBool>,
+    settling: Arc<AtomicUsize>,
     torn_bytes: u64,
 }
 
@@ -294,6 +295,7 @@ impl Logs {
         let state = Arc::new(Mutex::default());
         let counts = Arc::new(Mutex::default());
         let stopping = Arc::new(AtomicBool::new(false));
+        let settling: Arc<AtomicUsize> = Arc::default();
         let loaded = Arc::new(watch::Sender::new(None));
         let (wake, woken) = std::sync::mpsc::channel();
         let place = home::open(&directory, config.bucket.as_ref())?;
@@ -316,6 +318,7 @@ impl Logs {
             choices: Arc::clone(&choices),
             erasures: Arc::clone(&erasures),
             stopping: Arc::clone(&stopping),
+            settling: Arc::clone(&settling),
             loaded: Arc::clone(&loaded),
             wake: woken,
         };
@@ -369,6 +372,7 @@ impl Logs {
                 queries: Arc::new(Semaphore::new(QUERIES)),
                 threads: Mutex::new(threads),
                 stopping,
+                settling,
                 torn_bytes,
             }),
         })
@@ -632,6 +636,7 @@ impl Logs {
     ///
     /// [`SettleError`]; the records are in the journal then.
     pub async fn settle(&self) -> Result<(), SettleError> {
+        let _hurry = Hurry::new(&self.inner.settling);
         let through = self.inner.queue.seal();
         self.reached(|progress| progress.synced >= through).await?;
         let (answer, answered) = oneshot::channel();

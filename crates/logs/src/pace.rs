@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For how long work goes on before it looks whether it is in the way, and for how long it looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// For how long work goes on before it looks whether it is in the way, and for how long it looks. In less, the processors of
+/// those who are served seem free now and then.
+const LOOK: Duration = Duration::from_millis(50);
 /// The longest that work waits in one round.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The share of the processors from which on they count as all in use.
-const FULL: f64 = 0.9;
+const FULL: f64 = 0.85;
 /// The share that others have of full processors from which on they may want more.
 const NOTABLE: f64 = 0.25;
 
@@ -93,12 +94,12 @@ mod tests {
 
     use super::{LOOK, PATIENCE, Pace, Used};
 
-    /// Work of 30 ms at a time for `rounds` times beside others who want `others` of `processors`; returns how long it waited.
+    /// Work of 60 ms at a time for `rounds` times beside others who want `others` of `processors`; returns how long it waited.
     async fn waits(processors: usize, others: f64, rounds: usize, urgent: impl Fn() -> bool) -> Duration {
         let (began, own) = (Instant::now(), Cell::new(Duration::ZERO));
         let used = || Used { process: began.elapsed().mul_f64(others) + own.get(), own: own.get() };
         let pace = Pace::start(&used, &urgent, processors);
-        let piece = Duration::from_millis(30);
+        let piece = Duration::from_millis(60);
         let mut worked = Duration::ZERO;
         for _ in 0..rounds {
             tokio::time::advance(piece).await;
@@ -120,8 +121,9 @@ mod tests {
             // Half of it is in use: one look shows each time that the rest is free.
             (1, 0.5, LOOK * 10),
             (1, 1.0, PATIENCE),
-            // What is left of eight is enough.
-            (8, 6.0, Duration::ZERO),
+            // What is left of eight is enough, and no more than looked at where it is little.
+            (8, 5.0, Duration::ZERO),
+            (8, 6.0, LOOK * 10),
             (8, 7.9, PATIENCE),
         ] {
             assert_eq!(waits(processors, others, 10, || false).await, waited, "{others} of {processors}");

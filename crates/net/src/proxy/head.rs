@@ -108,7 +108,7 @@ pub enum Following {
 pub fn end(bytes: &[u8], from: usize) -> Option<usize> {
     // An end that straddles two reads starts up to three bytes before the new ones.
     let mut at = from.saturating_sub(3);
-    while let Some(newline) = bytes.get(at..)?.iter().position(|b| *b == b'\n') {
+    while let Some(newline) = memchr::memchr(b'\n', bytes.get(at..)?) {
         let next = at + newline + 1;
         match bytes.get(next..) {
             Some([b'\n', ..]) => return Some(next + 1),
@@ -152,12 +152,18 @@ impl<'a> Iterator for Lines<'a> {
     type Item = Result<&'a [u8], HeadFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let newline = self.rest.iter().position(|b| *b == b'\n')?;
+        let newline = memchr::memchr(b'\n', self.rest)?;
         let (line, rest) = self.rest.split_at(newline);
         self.rest = rest.get(1..).unwrap_or_default();
         let Some(line) = line.strip_suffix(b"\r") else { return Some(Err(HeadFault::BareNewline)) };
-        Some(if line.contains(&b'\r') { Err(HeadFault::BareNewline) } else { Ok(line) })
+        Some(if memchr::memchr(b'\r', line).is_some() { Err(HeadFault::BareNewline) } else { Ok(line) })
     }
+}
+
+/// Says whether one of the bytes is such a one. Looks at all of them, many at once: a cookie is some thousands, and hardly
+/// ever one stops it.
+fn has(bytes: &[u8], such: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |found, byte| found | such(*byte))
 }
 
 struct RequestLine<'a> {
@@ -179,8 +185,8 @@ impl<'a> RequestLine<'a> {
             b"HTTP/1.0" => false,
             _ => return Err(HeadFault::RequestLine),
         };
-        let plain = |b: &u8| b.is_ascii_graphic() || *b >= 0x80;
-        if method.is_empty() || !method.iter().all(|b| is_token(*b)) || target.is_empty() || !target.iter().all(plain) {
+        let odd = |b: u8| b <= b' ' || b == 0x7f;
+        if method.is_empty() || !method.iter().all(|b| is_token(*b)) || target.is_empty() || has(target, odd) {
             return Err(HeadFault::RequestLine);
         }
         Ok(Self { method, target, http_1_1 })
@@ -227,7 +233,7 @@ impl<'a> Seen<'a> {
             return Err(HeadFault::HeaderName);
         }
         let value = trim(value.get(1..).unwrap_or_default());
-        if value.iter().any(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f) {
+        if has(value, |b| (b < 0x20 && b != b'\t') || b == 0x7f) {
             return Err(HeadFault::HeaderValue);
         }
         match name.len() {

@@ -22,6 +22,9 @@ use super::interim::Interim;
 use super::resting::{self, Resting};
 use crate::transport::{BoxStream, Prefixed};
 
+/// How many header fields hyper takes without being told.
+const HYPERS_FIELDS: usize = 100;
+
 /// Bounds of one connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
@@ -73,10 +76,13 @@ where
     builder
         // The head has its time-out in `framing`, and the wait between requests one below that is not set for each.
         .header_read_timeout(None)
-        .max_headers(limits.head.fields + 1)
         .max_buf_size(limits.head.bytes.max(8 << 10) + (64 << 10))
         .half_close(false)
         .keep_alive(true);
+    // `framing` counts them. Told how many there may be, hyper clears room for all of them for each request.
+    if limits.head.fields > HYPERS_FIELDS {
+        builder.max_headers(limits.head.fields);
+    }
     let mut connection = pin!(builder.serve_connection(TokioIo::new(framed), service).with_upgrades());
     let over = Resting::new(async {
         tokio::select! {
