@@ -31,7 +31,7 @@ use crate::push::Pushes;
 use crate::records::Dataset;
 use crate::retention::Choices;
 use crate::segment::Segment;
-use crate::writer::Shelf;
+use crate::writer::{Shelf, backlog};
 use crate::{JournalState, LogsConfig};
 
 /// How often it looks without being told.
@@ -213,11 +213,10 @@ impl Keeper {
 
     /// Says whether its work must not wait for others.
     fn is_urgent(&self) -> bool {
-        let waiting = |shelf: &Shelf| shelf.lock().iter().map(|segment| segment.length).sum::<u64>();
         let many = BYTES_AT_ONCE.min(self.config.max_journal_bytes / 2);
         self.stopping.load(Ordering::Relaxed)
             || self.settling.load(Ordering::Relaxed) > 0
-            || self.shelves.iter().map(waiting).sum::<u64>() >= many
+            || backlog(&*self.shelves) >= many
     }
 
     /// Takes over what is sealed; says whether there was anything.

@@ -67,8 +67,10 @@ impl<'a> Pace<'a> {
         // Who uses all that is left of them may want what this work takes; how much shows without it.
         let mut wanted = all >= FULL && others >= NOTABLE;
         while wanted && self.waited.get() < PATIENCE && !(self.urgent)() {
+            let began = Instant::now();
             tokio::time::sleep(LOOK).await;
-            self.waited.set(self.waited.get() + LOOK);
+            // Who stands back wakes late.
+            self.waited.set(self.waited.get() + began.elapsed());
             wanted = self.look().others >= FULL;
         }
     }

@@ -33,6 +33,12 @@ const LAST_TRIES: u32 = 10;
 /// The segments of one dataset, oldest first.
 pub(crate) type Shelf = Mutex<Vec<Segment>>;
 
+/// Returns how many bytes wait to be taken over.
+pub(crate) fn backlog(shelves: &[Shelf]) -> u64 {
+    let waiting = |shelf: &Shelf| shelf.lock().iter().map(|segment| segment.length).sum::<u64>();
+    shelves.iter().map(waiting).sum()
+}
+
 /// How far the journal got, in accepted records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -274,9 +280,7 @@ impl Writer {
 
     /// Refuses to go on while too much waits to be taken over: rather no room than a full disk or a lost record.
     fn check_backlog(&self) -> io::Result<()> {
-        let waiting: u64 =
-            self.shelves.iter().map(|shelf| shelf.lock().iter().map(|segment| segment.length).sum::<u64>()).sum();
-        if waiting < self.config.max_journal_bytes {
+        if backlog(&*self.shelves) < self.config.max_journal_bytes {
             return Ok(());
         }
         let why = "the journal is full, since the lake does not take it over";
